@@ -1,0 +1,58 @@
+//! Reads variables one by one and gathers what is wrong with them.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use super::{Mistake, Mistakes};
+
+pub(super) struct Reader<'a> {
+    variable: &'a dyn Fn(&str) -> Option<String>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { variable, mistakes: Vec::new() }
+    }
+
+    /// The text of a variable; an empty one counts as unset.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.text(name)?;
+        let value = parse(&found);
+        if value.is_none() {
+            self.mistakes.push(Mistake { name, found, allowed: allowed.to_owned() });
+        }
+        value
+    }
+
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        self.optional(name, allowed, parse).unwrap_or(default)
+    }
+
+    pub(super) fn number<T>(&mut self, name: &'static str, default: T, range: RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + std::fmt::Display,
+    {
+        let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+        self.parsed(name, default, &allowed, |text| text.parse().ok().filter(|value| range.contains(value)))
+    }
+
+    pub(super) fn finish<T>(self, value: T) -> Result<T, Mistakes> {
+        if self.mistakes.is_empty() { Ok(value) } else { Err(Mistakes(self.mistakes)) }
+    }
+}

@@ -1,0 +1,221 @@
+//! The facts of a session and their JSON: what happened, its id, and the state right after it.
+//!
+//! An [`Event`] is immutable and numbered by the session's owner alone. It carries the state it made, so the last
+//! event is the snapshot. This file knows nothing of channels, stores or browsers; everything else speaks it.
+
+mod encoded;
+mod kind;
+mod time;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::encoded::Encoded;
+pub use self::kind::{Code, Disconnected, Kind, Me, PairingError, PairingMethod, PairingRefusal, Qr, Reason};
+pub use self::time::Time;
+use crate::id::SessionId;
+
+/// An event id: `<epoch>-<seq>`, two decimal integers compared as numbers.
+///
+/// `epoch` is the fencing token of the ownership that wrote the event, `seq` counts from 1 in each epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    /// The ownership that wrote it.
+    pub epoch: u64,
+    /// Its number within that epoch, from 1.
+    pub seq: u64,
+}
+
+/// The text is no event id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor is <epoch>-<seq>, two decimal integers")]
+pub struct InvalidCursor;
+
+impl Cursor {
+    /// Before the first event of an epoch.
+    pub fn start_of(epoch: u64) -> Self {
+        Self { epoch, seq: 0 }
+    }
+
+    /// The id after this one in the same epoch.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self { epoch: self.epoch, seq: self.seq + 1 }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |digits: &str| {
+            // `u64::from_str` would take a leading `+`.
+            let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            decimal.then(|| digits.parse().ok()).flatten().ok_or(InvalidCursor)
+        };
+        let (epoch, seq) = text.split_once('-').ok_or(InvalidCursor)?;
+        Ok(Self { epoch: number(epoch)?, seq: number(seq)? })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.seq)
+    }
+}
+
+/// Where a session stands. Lower case, as the old service had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The link task starts; nothing from WhatsApp yet.
+    Initializing,
+    /// A QR (or a pairing code) waits for a phone.
+    ScanQr,
+    /// A phone has linked the device; the first login is under way.
+    Authenticated,
+    /// Logged in at WhatsApp.
+    Connected,
+    /// Cut off; comes back by itself.
+    Reconnecting,
+    /// Off, until somebody restarts it.
+    Disconnected,
+    /// WhatsApp refuses this account or this client.
+    Failed,
+}
+
+impl Status {
+    /// Every status there is.
+    pub const ALL: [Status; 7] = [
+        Status::Initializing,
+        Status::ScanQr,
+        Status::Authenticated,
+        Status::Connected,
+        Status::Reconnecting,
+        Status::Disconnected,
+        Status::Failed,
+    ];
+
+    /// The word clients see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Initializing => "initializing",
+            Status::ScanQr => "scan_qr",
+            Status::Authenticated => "authenticated",
+            Status::Connected => "connected",
+            Status::Reconnecting => "reconnecting",
+            Status::Disconnected => "disconnected",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// The state right after an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Where the session stands.
+    pub status: Status,
+    /// Since when it stands there.
+    pub since: Time,
+    /// Who is linked.
+    pub me: Option<Me>,
+    /// Since when it is connected, while it is.
+    pub connected_at: Option<Time>,
+    /// Of the last `disconnected`.
+    pub reason: Option<Reason>,
+    /// Of the last `disconnected`.
+    pub detail: Option<String>,
+    /// Whether its streams are closed.
+    pub ended: bool,
+}
+
+impl State {
+    /// Of a session that has no event yet, or was just restarted.
+    pub fn initializing(since: Time, me: Option<Me>) -> Self {
+        Self {
+            status: Status::Initializing,
+            since,
+            me,
+            connected_at: None,
+            reason: None,
+            detail: None,
+            ended: false,
+        }
+    }
+}
+
+/// A fact about a session, and the state right after it.
+#[derive(Debug)]
+pub struct Event {
+    /// Whose fact.
+    pub session: SessionId,
+    /// Its id.
+    pub at: Cursor,
+    /// When it happened.
+    pub time: Time,
+    /// What happened.
+    pub kind: Kind,
+    /// What that made of the session.
+    pub state: State,
+    encoded: OnceLock<Encoded>,
+}
+
+impl Event {
+    /// A new fact. Only the session's owner numbers one.
+    pub fn new(session: SessionId, at: Cursor, time: Time, kind: Kind, state: State) -> Self {
+        Self { session, at, time, kind, state, encoded: OnceLock::new() }
+    }
+
+    /// The event as clients see it: drawn and encoded once, by whoever asks first.
+    pub fn encoded(&self) -> &Encoded {
+        self.encoded.get_or_init(|| Encoded::of(self))
+    }
+
+    /// Whether what it shows is of no use any more: an expired QR or code.
+    pub fn expired(&self, now: Time) -> bool {
+        self.kind.expires_at().is_some_and(|at| at <= now)
+    }
+
+    /// The same fact without its encoded form, for a history that is seldom read.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self::new(self.session.clone(), self.at, self.time, self.kind.clone(), self.state.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_and_compares_as_numbers() {
+        let cursor: Cursor = "1763985600000-3".parse().unwrap();
+        assert_eq!(cursor.to_string(), "1763985600000-3");
+        assert!("9-1".parse::<Cursor>().unwrap() < "10-1".parse().unwrap());
+        assert!("9-9".parse::<Cursor>().unwrap() < "9-10".parse().unwrap());
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for text in [
+            "",
+            "-",
+            "7",
+            "7-",
+            "-3",
+            "7-3-1",
+            "+7-3",
+            "7-+3",
+            "a-b",
+            " 7-3",
+            "7-3 ",
+            "99999999999999999999-1",
+        ] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! An event as clients see it: its JSON inside one SSE block and one WebSocket text, made once.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Code, Disconnected, Event, Kind, Me, PairingError, Qr, Time};
+use crate::id::SessionId;
+use crate::qr;
+
+/// Both encodings of one event. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// `id:`, `event:`, `data:` and the empty line.
+    pub sse: Bytes,
+    /// One text frame: `{"id":…,"event":…,"data":{…}}`. Valid UTF-8.
+    pub websocket: Bytes,
+}
+
+impl Encoded {
+    pub(super) fn of(event: &Event) -> Self {
+        let data = data(event);
+        let (at, name) = (event.at, event.kind.name());
+        Self {
+            sse: format!("id: {at}\nevent: {name}\ndata: {data}\n\n").into(),
+            websocket: format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#).into(),
+        }
+    }
+}
+
+/// What every event says, then what its kind adds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    session_id: &'a SessionId,
+    at: Time,
+    #[serde(flatten)]
+    fields: Fields<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Fields<'a> {
+    #[serde(rename_all = "camelCase")]
+    Qr {
+        #[serde(flatten)]
+        qr: &'a Qr,
+        /// Drawn here and not kept in the log: it follows from the string.
+        qr_data_url: String,
+    },
+    Code(&'a Code),
+    PairingError(&'a PairingError),
+    Authenticated {
+        me: &'a Me,
+    },
+    #[serde(rename_all = "camelCase")]
+    Ready {
+        me: &'a Me,
+        connected_at: Time,
+    },
+    Disconnected(&'a Disconnected),
+}
+
+fn data(event: &Event) -> String {
+    let fields = match &event.kind {
+        Kind::Qr(qr) => Fields::Qr { qr, qr_data_url: qr::data_url(&qr.qr_string) },
+        Kind::Code(code) => Fields::Code(code),
+        Kind::PairingError(error) => Fields::PairingError(error),
+        Kind::Authenticated { me } => Fields::Authenticated { me },
+        Kind::Ready { me, connected_at } => Fields::Ready { me, connected_at: *connected_at },
+        Kind::Disconnected(disconnected) => Fields::Disconnected(disconnected),
+    };
+    let data = Data { session_id: &event.session, at: event.time, fields };
+    serde_json::to_string(&data)
+        .unwrap_or_else(|error| unreachable!("strings and numbers always encode: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Cursor, Reason, State};
+
+    fn event(kind: Kind) -> Event {
+        let now = Time::from_millis(1_763_985_600_000);
+        let id = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap();
+        Event::new(id, Cursor { epoch: 7, seq: 3 }, now, kind, State::initializing(now, None))
+    }
+
+    #[test]
+    fn both_encodings_carry_the_same_json() {
+        let event =
+            event(Kind::Disconnected(Disconnected::new(Reason::ConnectionLost, Some("EOF\n\"".into()))));
+        let encoded = event.encoded();
+        let sse = std::str::from_utf8(&encoded.sse).unwrap();
+        let data =
+            sse.strip_prefix("id: 7-3\nevent: disconnected\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
+        assert!(!data.contains('\n'));
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        let websocket: serde_json::Value = serde_json::from_slice(&encoded.websocket).unwrap();
+        assert_eq!(websocket, serde_json::json!({"id": "7-3", "event": "disconnected", "data": data}));
+        assert_eq!(
+            data,
+            serde_json::json!({
+                "sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11",
+                "at": "2025-11-24T12:00:00.000Z",
+                "reason": "connection_lost", "willReconnect": true, "detail": "EOF\n\"",
+            })
+        );
+    }
+
+    #[test]
+    fn a_qr_comes_with_its_picture() {
+        let qr = Qr {
+            qr_string: "2@ref,a,b,c,1".into(),
+            expires_at: Time::from_millis(0),
+            attempt: 2,
+            max_attempts: 6,
+        };
+        let event = event(Kind::Qr(qr));
+        let websocket: serde_json::Value = serde_json::from_slice(&event.encoded().websocket).unwrap();
+        let data = &websocket["data"];
+        assert_eq!(data["qrString"], "2@ref,a,b,c,1");
+        assert_eq!(data["attempt"], 2);
+        assert_eq!(data["maxAttempts"], 6);
+        assert!(data["qrDataUrl"].as_str().unwrap().starts_with("data:image/png;base64,"));
+    }
+}
