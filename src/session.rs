@@ -1,0 +1,142 @@
+//! A session in this process: its state, the end of its log, and whoever watches.
+//!
+//! [`Session::record`] and [`Session::watch`] are the only doors. The owner's runner records what it has stored; streams
+//! watch. It knows no store and no socket.
+
+mod history;
+pub mod registry;
+mod runner;
+pub mod status;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast;
+
+use self::history::History;
+use crate::event::{Cursor, Event, State, Time};
+use crate::id::SessionId;
+use crate::ledger::Record;
+
+/// How many events a viewer may be behind before it reads them from the history instead.
+const LIVE_EVENTS: usize = 16;
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    record: Record,
+    inner: Mutex<Inner>,
+    live: broadcast::Sender<Arc<Event>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    history: History,
+}
+
+/// What a session is at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Where it stands.
+    pub state: State,
+    /// Its last event's id.
+    pub last: Option<Cursor>,
+    /// The QR that can be scanned now.
+    pub qr: Option<Arc<Event>>,
+}
+
+/// What a viewer is told first, and how it hears the rest. Both were taken at one moment: no gap, nothing twice.
+#[derive(Debug)]
+pub struct Watch {
+    /// Where the session stands.
+    pub state: State,
+    /// Whether the replay begins right after the viewer's cursor.
+    pub resumed: bool,
+    /// Whether the viewer has a cursor that is too old or unknown.
+    pub gap: bool,
+    /// Where the log ends.
+    pub last: Option<Cursor>,
+    /// What the viewer has missed.
+    pub replay: Vec<Arc<Event>>,
+    /// What comes next.
+    pub live: broadcast::Receiver<Arc<Event>>,
+}
+
+/// What a viewer missed while it fell behind, and how it hears the rest; taken at one moment.
+#[derive(Debug)]
+pub struct CatchUp {
+    /// What it missed.
+    pub missed: Vec<Arc<Event>>,
+    /// What comes next.
+    pub live: broadcast::Receiver<Arc<Event>>,
+}
+
+impl Session {
+    /// A session without events. `history` is how many events it keeps for returning viewers.
+    pub fn new(record: Record, history: usize) -> Self {
+        let state = State::initializing(record.created, None);
+        let inner = Mutex::new(Inner { state, history: History::new(history) });
+        Self { record, inner, live: broadcast::Sender::new(LIVE_EVENTS) }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &SessionId {
+        &self.record.session
+    }
+
+    /// What is known of it from its creation on.
+    pub fn about(&self) -> &Record {
+        &self.record
+    }
+
+    /// Takes an event that is stored, and tells everyone who watches. Refuses one that is not newer than the last, so
+    /// duplicates, echoes and a fenced owner are harmless.
+    pub fn record(&self, event: Arc<Event>) -> bool {
+        let mut inner = self.inner();
+        if inner.history.last().is_some_and(|last| event.at <= last.at) {
+            return false;
+        }
+        inner.state = event.state.clone();
+        inner.history.push(event.clone());
+        // Under the lock, so that a viewer's replay and its receiver meet without a gap. Nobody may be watching.
+        let _ = self.live.send(event);
+        true
+    }
+
+    /// Begins to watch, from after a cursor or from now.
+    pub fn watch(&self, after: Option<Cursor>) -> Watch {
+        let now = Time::now();
+        let inner = self.inner();
+        let missed = after.and_then(|cursor| inner.history.after(cursor, now));
+        Watch {
+            state: inner.state.clone(),
+            resumed: missed.is_some(),
+            gap: after.is_some() && missed.is_none(),
+            last: inner.history.last().map(|event| event.at),
+            replay: missed.unwrap_or_else(|| inner.history.snapshot(inner.state.status, now)),
+            live: self.live.subscribe(),
+        }
+    }
+
+    /// For a viewer that fell behind: what it missed since this event, and how it goes on. `None` when the history
+    /// does not reach back that far.
+    pub fn catch_up(&self, after: Option<Cursor>) -> Option<CatchUp> {
+        let inner = self.inner();
+        Some(CatchUp { missed: inner.history.missed(after)?, live: self.live.subscribe() })
+    }
+
+    /// Where it stands now.
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.inner();
+        Snapshot {
+            state: inner.state.clone(),
+            last: inner.history.last().map(|event| event.at),
+            qr: inner.history.qr(Time::now()).cloned(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics between two writes of it, so a poisoned lock still guards a whole state.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,122 @@
+//! The end of a session's log in memory: what a returning viewer has missed.
+//!
+//! Bounded by count. What is trimmed off is remembered as one id, so that a cursor from before it is told of the gap.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::event::{Cursor, Event, Kind, Status, Time};
+
+/// The last events of one session, oldest first.
+#[derive(Debug)]
+pub(super) struct History {
+    events: VecDeque<Arc<Event>>,
+    /// The newest event that is no longer here.
+    trimmed: Option<Cursor>,
+    limit: usize,
+    /// What a phone can act on now.
+    live: Live,
+    /// The last event that made a state of its own: `authenticated`, `ready` or `disconnected`.
+    made: Option<Arc<Event>>,
+}
+
+/// The pictures and codes on screen.
+#[derive(Clone, Debug, Default)]
+struct Live {
+    qr: Option<Arc<Event>>,
+    code: Option<Arc<Event>>,
+}
+
+impl History {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            events: VecDeque::new(),
+            trimmed: None,
+            limit: limit.max(1),
+            live: Live::default(),
+            made: None,
+        }
+    }
+
+    pub(super) fn last(&self) -> Option<&Arc<Event>> {
+        self.events.back()
+    }
+
+    /// The QR that can be scanned now.
+    pub(super) fn qr(&self, now: Time) -> Option<&Arc<Event>> {
+        self.live.qr.as_ref().filter(|event| !event.expired(now))
+    }
+
+    pub(super) fn push(&mut self, event: Arc<Event>) {
+        self.retire_pictures(&event);
+        match &event.kind {
+            Kind::Qr(_) => self.live.qr = Some(event.clone()),
+            Kind::Code(_) => self.live.code = Some(event.clone()),
+            Kind::PairingError(_) => {}
+            Kind::Authenticated { .. } | Kind::Ready { .. } | Kind::Disconnected(_) => {
+                self.live = Live::default();
+                self.made = Some(event.clone());
+            }
+        }
+        self.events.push_back(event);
+        while self.events.len() > self.limit {
+            self.trimmed = self.events.pop_front().map(|event| event.at);
+        }
+    }
+
+    /// A superseded QR is seldom replayed: its encoded picture, some 8 KB, need not stay in memory.
+    fn retire_pictures(&mut self, next: &Event) {
+        if matches!(next.kind, Kind::PairingError(_) | Kind::Code(_)) {
+            return;
+        }
+        if let Some(old) = &self.live.qr
+            && let Some(kept) = self.events.iter_mut().rev().find(|event| event.at == old.at)
+        {
+            *kept = Arc::new(kept.bare());
+        }
+    }
+
+    /// For a viewer without a cursor: what is on screen or, if nothing is, the event that made the state.
+    pub(super) fn snapshot(&self, status: Status, now: Time) -> Vec<Arc<Event>> {
+        let mut live: Vec<_> = [&self.live.qr, &self.live.code]
+            .into_iter()
+            .flatten()
+            .filter(|event| !event.expired(now))
+            .cloned()
+            .collect();
+        live.sort_by_key(|event| event.at);
+        if live.is_empty() {
+            // A restart makes a state that no event made yet.
+            live.extend(self.made.iter().filter(|event| event.state.status == status).cloned());
+        }
+        live
+    }
+
+    /// For a viewer with a cursor: every later event but expired QRs; `None` when that is not known any more.
+    pub(super) fn after(&self, cursor: Cursor, now: Time) -> Option<Vec<Arc<Event>>> {
+        self.knows(cursor).then(|| {
+            let expired_qr = |event: &Event| matches!(event.kind, Kind::Qr(_)) && event.expired(now);
+            self.newer_than(cursor).filter(|event| !expired_qr(event)).cloned().collect()
+        })
+    }
+
+    /// For a viewer that fell behind while watching, after this event or, without one, since before the first: every
+    /// later event but QRs that another has replaced.
+    pub(super) fn missed(&self, cursor: Option<Cursor>) -> Option<Vec<Arc<Event>>> {
+        let replaced = |event: &Event| {
+            matches!(event.kind, Kind::Qr(_)) && self.live.qr.as_ref().is_none_or(|live| live.at != event.at)
+        };
+        let whole = cursor.map_or(self.trimmed.is_none(), |cursor| self.knows(cursor));
+        let start = cursor.unwrap_or(Cursor::start_of(0));
+        whole.then(|| self.newer_than(start).filter(|event| !replaced(event)).cloned().collect())
+    }
+
+    fn newer_than(&self, cursor: Cursor) -> impl Iterator<Item = &Arc<Event>> {
+        let start = self.events.partition_point(|event| event.at <= cursor);
+        self.events.range(start..)
+    }
+
+    fn knows(&self, cursor: Cursor) -> bool {
+        self.trimmed == Some(cursor) || self.events.binary_search_by_key(&cursor, |event| event.at).is_ok()
+    }
+}

@@ -1,0 +1,224 @@
+//! The status machine: what a signal makes of a session. Pure: no clock, no channel, no store.
+//!
+//! [`facts`] says what happened, [`apply`] what that makes of the state. The runner stamps and stores the facts.
+
+use crate::event::{Disconnected, Kind, Me, PairingError, Qr, Reason, State, Status, Time};
+use crate::whatsapp::Signal;
+
+/// The facts that a signal adds to a session in this state, in order; often none.
+///
+/// Nothing follows an end, and nothing that a viewer already knows is said twice.
+pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
+    if state.ended {
+        return Vec::new();
+    }
+    match signal {
+        Signal::Qr { qr_string, attempt, max_attempts, expires_in } => {
+            let qr = Qr { qr_string, expires_at: now.after(expires_in), attempt, max_attempts };
+            unless_paired(state, Kind::Qr(qr))
+        }
+        Signal::PairingRefused { method, code, detail, retry_after } => {
+            let retry_after_ms = retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+            unless_paired(state, Kind::PairingError(PairingError { method, code, detail, retry_after_ms }))
+        }
+        Signal::Paired { me } => unless_paired(state, Kind::Authenticated { me }),
+        Signal::Connected { id, push_name } => connected(state, id, push_name, now),
+        Signal::Connecting if state.status == Status::Connected => {
+            vec![cut_off(Reason::ConnectionLost, Some("the client opens a new connection".into()))]
+        }
+        Signal::ConnectFailed { detail } if state.status == Status::Connected => {
+            vec![cut_off(Reason::ConnectionLost, Some(detail))]
+        }
+        Signal::Connecting | Signal::ConnectFailed { .. } => Vec::new(),
+        Signal::Lost { .. } if state.status == Status::Reconnecting => Vec::new(),
+        Signal::Lost { detail } => vec![cut_off(Reason::ConnectionLost, Some(detail))],
+        Signal::TurnedAway { code } => turned_away(state, code),
+        Signal::Unreachable { detail } => match state.reason {
+            Some(Reason::WhatsappUnreachable) if state.status == Status::Reconnecting => Vec::new(),
+            _ => vec![cut_off(Reason::WhatsappUnreachable, Some(detail))],
+        },
+        Signal::QrExhausted => vec![cut_off(Reason::QrExhausted, None)],
+        Signal::LoggedOut { detail } => vec![cut_off(Reason::LoggedOut, detail)],
+        Signal::Replaced => vec![cut_off(Reason::Replaced, None)],
+        Signal::Banned { until, detail } => {
+            vec![Kind::Disconnected(Disconnected { until, ..Disconnected::new(Reason::Banned, detail) })]
+        }
+        Signal::Outdated => vec![cut_off(Reason::ClientOutdated, None)],
+        Signal::Rejected { detail } => vec![cut_off(Reason::Rejected, Some(detail))],
+    }
+}
+
+/// The state right after a fact.
+pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
+    let (status, me) = match kind {
+        Kind::Qr(_) | Kind::Code(_) | Kind::PairingError(_) => (Status::ScanQr, None),
+        Kind::Authenticated { me } => (Status::Authenticated, Some(me.clone())),
+        Kind::Ready { me, .. } => (Status::Connected, Some(me.clone())),
+        Kind::Disconnected(disconnected) => (disconnected.reason.status(), state.me.clone()),
+    };
+    let connected_at = match kind {
+        Kind::Ready { connected_at, .. } => Some(*connected_at),
+        _ => None,
+    };
+    let (reason, detail, ended) = match kind {
+        Kind::Disconnected(d) => (Some(d.reason), d.detail.clone(), d.reason.ends()),
+        _ => (state.reason, state.detail.clone(), false),
+    };
+    let since = if status == state.status { state.since } else { now };
+    State { status, since, me, connected_at, reason, detail, ended }
+}
+
+fn cut_off(reason: Reason, detail: Option<String>) -> Kind {
+    Kind::Disconnected(Disconnected::new(reason, detail))
+}
+
+/// The client rotates its QRs on while a phone links the device; a linked session shows none.
+fn unless_paired(state: &State, kind: Kind) -> Vec<Kind> {
+    let paired = matches!(state.status, Status::Authenticated | Status::Connected) || state.me.is_some();
+    if paired { Vec::new() } else { vec![kind] }
+}
+
+/// A second login without a break between is the client's own silent reconnect: viewers are told of the break.
+fn connected(state: &State, id: String, push_name: Option<String>, now: Time) -> Vec<Kind> {
+    let known = state.me.as_ref();
+    let me = Me {
+        id,
+        push_name: push_name.or_else(|| known.and_then(|me| me.push_name.clone())),
+        platform: known.and_then(|me| me.platform.clone()),
+    };
+    let ready = Kind::Ready { me, connected_at: now };
+    if state.status == Status::Connected {
+        return vec![cut_off(Reason::ConnectionLost, Some("the client reconnected".into())), ready];
+    }
+    vec![ready]
+}
+
+/// WhatsApp refuses a login for now, again at every try: viewers hear of each code once in a row.
+fn turned_away(state: &State, code: i32) -> Vec<Kind> {
+    let detail = Some(code.to_string());
+    let known = state.reason == Some(Reason::ConnectionLost) && state.detail == detail;
+    let told = known && state.status == Status::Reconnecting;
+    if told { Vec::new() } else { vec![cut_off(Reason::ConnectionLost, detail)] }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{PairingMethod, PairingRefusal};
+
+    fn now() -> Time {
+        Time::from_millis(1_763_985_600_000)
+    }
+
+    fn signal() -> impl Strategy<Value = Signal> {
+        let me = || Me {
+            id: "905551234567:1@s.whatsapp.net".into(),
+            push_name: None,
+            platform: Some("android".into()),
+        };
+        let detail = || "[0-9]{0,3}".prop_map(String::from);
+        prop_oneof![
+            4 => (1..=6u32).prop_map(|attempt| Signal::Qr {
+                qr_string: format!("2@{attempt}"), attempt, max_attempts: 6, expires_in: Duration::from_secs(20),
+            }),
+            2 => Just(Signal::Paired { me: me() }),
+            4 => proptest::option::of("[a-z]{1,5}")
+                .prop_map(move |push_name| Signal::Connected { id: me().id, push_name }),
+            1 => detail().prop_map(|detail| Signal::PairingRefused {
+                method: PairingMethod::Qr, code: PairingRefusal::HmacMismatch, detail, retry_after: None,
+            }),
+            3 => Just(Signal::Connecting),
+            2 => detail().prop_map(|detail| Signal::ConnectFailed { detail }),
+            3 => detail().prop_map(|detail| Signal::Lost { detail }),
+            2 => prop_oneof![Just(500), Just(503)].prop_map(|code| Signal::TurnedAway { code }),
+            2 => detail().prop_map(|detail| Signal::Unreachable { detail }),
+            1 => prop_oneof![
+                Just(Signal::QrExhausted),
+                Just(Signal::LoggedOut { detail: None }),
+                Just(Signal::Replaced),
+                Just(Signal::Banned { until: None, detail: None }),
+                Just(Signal::Outdated),
+                detail().prop_map(|detail| Signal::Rejected { detail }),
+            ],
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn whatever_whatsapp_signals_the_story_makes_sense(signals in prop::collection::vec(signal(), 0..60)) {
+            let mut state = State::initializing(now(), None);
+            let mut last_disconnected: Option<Disconnected> = None;
+            let mut ready_since_break = false;
+            for signal in signals {
+                for kind in facts(&state, signal, now()) {
+                    prop_assert!(!state.ended, "{kind:?} after the end");
+                    let next = apply(&state, &kind, now());
+                    let expected = match &kind {
+                        Kind::Qr(_) | Kind::Code(_) | Kind::PairingError(_) => Status::ScanQr,
+                        Kind::Authenticated { .. } => Status::Authenticated,
+                        Kind::Ready { .. } => Status::Connected,
+                        Kind::Disconnected(d) => d.reason.status(),
+                    };
+                    prop_assert_eq!(next.status, expected);
+                    prop_assert_eq!(next.connected_at.is_some(), next.status == Status::Connected);
+                    match &kind {
+                        Kind::Ready { .. } => {
+                            prop_assert!(!ready_since_break, "a second ready without a disconnected");
+                            ready_since_break = true;
+                        }
+                        Kind::Disconnected(d) => {
+                            prop_assert_ne!(Some(d), last_disconnected.as_ref(), "said twice");
+                            prop_assert_eq!(d.will_reconnect, d.reason.status() == Status::Reconnecting);
+                            prop_assert_eq!(next.ended, d.reason.ends());
+                            prop_assert_eq!(next.reason, Some(d.reason));
+                            ready_since_break = false;
+                        }
+                        Kind::Qr(_) => prop_assert!(state.me.is_none(), "a QR on a linked session"),
+                        _ => {}
+                    }
+                    last_disconnected = match kind { Kind::Disconnected(d) => Some(d), _ => None };
+                    state = next;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_reconnect_becomes_visible() {
+        let connected =
+            |state: &State| facts(state, Signal::Connected { id: "a".into(), push_name: None }, now());
+        let mut state = State::initializing(now(), None);
+        for kind in connected(&state) {
+            state = apply(&state, &kind, now());
+        }
+        let names: Vec<_> = connected(&state).iter().map(Kind::name).collect();
+        assert_eq!(names, ["disconnected", "ready"]);
+    }
+
+    #[test]
+    fn each_code_of_a_login_refused_for_now_is_told_once() {
+        let mut state = State::initializing(now(), None);
+        let mut told = Vec::new();
+        for code in [503, 503, 500, 500] {
+            for kind in facts(&state, Signal::TurnedAway { code }, now()) {
+                state = apply(&state, &kind, now());
+                told.push(state.detail.clone());
+            }
+        }
+        assert_eq!(told, [Some("503".to_owned()), Some("500".to_owned())]);
+    }
+
+    #[test]
+    fn a_name_and_a_platform_outlive_a_login_that_does_not_tell_them() {
+        let me = Me { id: "a:1".into(), push_name: Some("Ada".into()), platform: Some("ios".into()) };
+        let state = State::initializing(now(), Some(me.clone()));
+        let kinds = facts(&state, Signal::Connected { id: "a:1".into(), push_name: None }, now());
+        assert_eq!(kinds, [Kind::Ready { me, connected_at: now() }]);
+    }
+}

@@ -1,0 +1,148 @@
+//! Port: what we ask of WhatsApp, and what it signals back.
+//!
+//! A [`Link`] is one running client of one session. The session's runner starts it, listens to its [`Signal`]s and
+//! stops it; nobody else touches it. `whatsapp/client.rs` is the only file that names the library's client.
+
+pub mod client;
+mod connection;
+mod pace;
+mod translate;
+mod version;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::event::{Me, PairingMethod, PairingRefusal, Time};
+use crate::id::SessionId;
+
+/// Which account to run, and with what.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Whose account.
+    pub session: SessionId,
+    /// The ownership in whose name its keys are written.
+    pub epoch: u64,
+    /// What the phone lists the device as; the deployment's name when `None`.
+    pub device_name: Option<String>,
+}
+
+/// Where a link's signals go, in the order in which they happened. Unbounded, so that none is ever dropped: a link
+/// signals its life only, a few a minute, never messages.
+pub type Signals = mpsc::UnboundedSender<Signal>;
+
+/// WhatsApp, as the runner sees it.
+#[async_trait]
+pub trait WhatsApp: Send + Sync {
+    /// Starts the client of an account. Returns before WhatsApp answers.
+    async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
+
+    /// Forgets the keys of an account: the next start makes new ones.
+    async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
+}
+
+/// The client could not be started; nothing runs.
+#[derive(Debug, thiserror::Error)]
+#[error("the WhatsApp client did not start: {0}")]
+pub struct StartError(pub String);
+
+/// One running client.
+#[async_trait]
+pub trait Link: Send + Sync {
+    /// Whether WhatsApp has answered on the connection of this moment.
+    fn is_reached(&self) -> bool;
+
+    /// Tries to connect now, where the client's own back-off would wait longer.
+    async fn retry(&mut self) -> Result<(), StartError>;
+
+    /// Ends when the client has stopped by itself.
+    async fn stopped(&mut self);
+
+    /// Stops the client and waits until its state is stored, at most as long as a link may take to stop.
+    async fn stop(self: Box<Self>);
+}
+
+/// What happened at WhatsApp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A QR that a phone can scan now.
+    Qr {
+        /// As WhatsApp sent it.
+        qr_string: String,
+        /// Which of this connection's references, from 1.
+        attempt: u32,
+        /// How many references this connection got.
+        max_attempts: u32,
+        /// How long it can be scanned.
+        expires_in: Duration,
+    },
+    /// WhatsApp gives no more QRs; the client stops.
+    QrExhausted,
+    /// A phone or WhatsApp refused a pairing; the client goes on.
+    PairingRefused {
+        /// By which way.
+        method: PairingMethod,
+        /// The stable word.
+        code: PairingRefusal,
+        /// What was said.
+        detail: String,
+        /// How long WhatsApp wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// A phone has linked the device. The client logs in next, over a connection of its own.
+    Paired {
+        /// The account, as the phone gave it.
+        me: Me,
+    },
+    /// Logged in.
+    Connected {
+        /// The device's JID.
+        id: String,
+        /// The account's name, where it is known.
+        push_name: Option<String>,
+    },
+    /// The client opens a connection: whatever it had before is gone.
+    Connecting,
+    /// The connection could not be opened, or WhatsApp said nothing on it.
+    ConnectFailed {
+        /// What went wrong.
+        detail: String,
+    },
+    /// The connection broke; the client opens another.
+    Lost {
+        /// What WhatsApp or the socket said.
+        detail: String,
+    },
+    /// WhatsApp refused the login for now; the client tries again.
+    TurnedAway {
+        /// WhatsApp's code, 500 or 503.
+        code: i32,
+    },
+    /// WhatsApp has been out of reach for too long. The runner's own timer: the client says nothing.
+    Unreachable {
+        /// Of the last failed try.
+        detail: String,
+    },
+    /// The device was removed; the client stops.
+    LoggedOut {
+        /// What WhatsApp said.
+        detail: Option<String>,
+    },
+    /// Another client took the device's place; the client stops.
+    Replaced,
+    /// WhatsApp banned the account; the client stops.
+    Banned {
+        /// When the ban ends, where WhatsApp said.
+        until: Option<Time>,
+        /// What WhatsApp said.
+        detail: Option<String>,
+    },
+    /// WhatsApp no longer takes this version; the client stops.
+    Outdated,
+    /// WhatsApp refused the login; the client stops.
+    Rejected {
+        /// WhatsApp's code.
+        detail: String,
+    },
+}

@@ -1,0 +1,87 @@
+//! The client's connections, watched: the library says nothing while it cannot reach WhatsApp, so its dialler does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use whatsapp_rust::anyhow;
+use whatsapp_rust::async_channel::Receiver;
+use whatsapp_rust::transport::{TokioWebSocketTransportFactory, Transport, TransportEvent, TransportFactory};
+use whatsapp_rust::wacore::stats::TransportResourceReport;
+
+use super::Signal;
+use super::translate::Translator;
+
+/// Dials for one client through the dialler that all share (and its TLS roots with it), and signals what becomes of it.
+pub(super) struct WatchedDialler {
+    pub(super) dialler: Arc<TokioWebSocketTransportFactory>,
+    pub(super) translator: Arc<Translator>,
+}
+
+#[async_trait]
+impl TransportFactory for WatchedDialler {
+    async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
+        self.translator.connecting();
+        // The library drops this future after 20 s: that is a failed try as well.
+        let unanswered = Unanswered(Some(self.translator.clone()));
+        let result = self.dialler.create_transport().await;
+        unanswered.settled();
+        match result {
+            Ok((transport, events)) => {
+                let translator = self.translator.clone();
+                let watched = WatchedTransport { transport, sent: AtomicUsize::new(0), translator };
+                Ok((Arc::new(watched), events))
+            }
+            Err(error) => {
+                self.translator.signal(Signal::ConnectFailed { detail: format!("{error:#}") });
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Signals a failed try unless it is told of a result first.
+struct Unanswered(Option<Arc<Translator>>);
+
+impl Unanswered {
+    fn settled(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(translator) = &self.0 {
+            translator
+                .signal(Signal::ConnectFailed { detail: "no connection within the client's time".into() });
+        }
+    }
+}
+
+struct WatchedTransport {
+    transport: Arc<dyn Transport>,
+    sent: AtomicUsize,
+    translator: Arc<Translator>,
+}
+
+#[async_trait]
+impl Transport for WatchedTransport {
+    async fn send(&self, data: Bytes) -> anyhow::Result<()> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.transport.send(data).await
+    }
+
+    async fn disconnect(&self) {
+        // The first write is the hello; a second one follows only on WhatsApp's answer.
+        // Source: `do_handshake` in whatsapp-rust 0.7.0.
+        if self.sent.load(Ordering::Relaxed) < 2 {
+            self.translator.signal(Signal::ConnectFailed { detail: "WhatsApp did not answer".into() });
+        }
+        self.transport.disconnect().await;
+    }
+
+    fn resource_report(&self) -> Option<TransportResourceReport> {
+        self.transport.resource_report()
+    }
+}

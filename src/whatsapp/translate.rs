@@ -1,0 +1,267 @@
+//! The library's events as our signals: every kind of its link life, in the order of its bus, none dropped.
+//!
+//! It runs inline on the library's dispatch path and hands on to an unbounded channel, which is the library's only
+//! delivery that never drops. It asks for the few kinds of a link's life, so no burst of messages comes this way.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+use whatsapp_rust::OwnedNodeRef;
+use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKind, RawNodeLease};
+use whatsapp_rust::types::events::{self, ConnectFailureReason};
+
+use super::{Signal, Signals};
+use crate::event::{Me, PairingMethod, PairingRefusal, Time};
+use crate::shutdown::Shutdown;
+
+/// After a change of the name the library says *available* in a task of its own; our answer comes later than that.
+const AFTER_AVAILABLE: Duration = Duration::from_millis(500);
+
+/// The kinds of a link's life.
+const KINDS: &[EventKind] = &[
+    EventKind::RawNode,
+    EventKind::PairingQrCode,
+    EventKind::PairingQrCodesExhausted,
+    EventKind::PairSuccess,
+    EventKind::PairError,
+    EventKind::Connected,
+    EventKind::SelfPushNameUpdated,
+    EventKind::Disconnected,
+    EventKind::StreamError,
+    EventKind::LoggedOut,
+    EventKind::StreamReplaced,
+    EventKind::TemporaryBan,
+    EventKind::ClientOutdated,
+    EventKind::ConnectFailure,
+];
+
+/// What the translator must remember between two events.
+#[derive(Default)]
+struct Memory {
+    /// The references of the connection of this moment. The library rotates those of a lost one on; nobody can scan
+    /// them.
+    refs: Vec<String>,
+    /// The reference on screen, and until when.
+    shown: Option<(String, Instant)>,
+    /// The last `<stream:error>` of this connection, for the words of the break that follows.
+    stream_error: Option<String>,
+    /// Keeps the raw stanzas coming, while the device is not paired.
+    raw_nodes: Option<RawNodeLease>,
+    me: Option<String>,
+    push_name: Option<String>,
+    /// The client is being stopped for another: what it still says is of no matter.
+    retired: bool,
+}
+
+/// Tells the runner what the library says.
+pub(super) struct Translator {
+    signals: Signals,
+    factor: f64,
+    memory: Mutex<Memory>,
+    client: OnceLock<Weak<Client>>,
+    tasks: Shutdown,
+}
+
+impl Translator {
+    /// For one client. `factor` is how much faster than real its timers run; `tasks` counts the small tasks it starts.
+    pub(super) fn new(signals: Signals, factor: f64, tasks: Shutdown) -> Self {
+        Self { signals, factor, memory: Mutex::default(), client: OnceLock::new(), tasks }
+    }
+
+    /// Begins to listen to a client that does not run yet.
+    pub(super) fn attach(self: &Arc<Self>, client: &Arc<Client>) {
+        let device = client.persistence_manager().get_device_snapshot();
+        let mut memory = self.memory();
+        memory.me = device.pn.as_ref().map(ToString::to_string);
+        memory.push_name = Some(device.push_name.clone()).filter(|name| !name.is_empty());
+        memory.raw_nodes = device.pn.is_none().then(|| client.acquire_raw_node_forwarding());
+        drop(memory);
+        // Attached once; a second call would find the same client.
+        let _ = self.client.set(Arc::downgrade(client));
+        client.subscribe_handler(self.clone()).detach();
+    }
+
+    /// Says nothing from now on.
+    pub(super) fn retire(&self) {
+        self.memory().retired = true;
+    }
+
+    /// A new connection: what the last one gave is gone.
+    pub(super) fn connecting(&self) {
+        let mut memory = self.memory();
+        memory.refs.clear();
+        memory.shown = None;
+        memory.stream_error = None;
+        drop(memory);
+        self.signal(Signal::Connecting);
+    }
+
+    /// Tells the runner.
+    pub(super) fn signal(&self, signal: Signal) {
+        if !self.memory().retired {
+            // The runner may have stopped listening: then nobody needs to know.
+            let _ = self.signals.send(signal);
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Every write of it is whole in itself.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn qr(&self, qr: &events::PairingQrCode) -> Option<Signal> {
+        let mut memory = self.memory();
+        let (reference, _) = qr.code.split_once(',')?;
+        let position = memory.refs.iter().position(|known| known == reference)?;
+        // The same reference comes again with a new secret: its time goes on.
+        let until = match &memory.shown {
+            Some((shown, until)) if shown == reference => *until,
+            _ => Instant::now() + qr.timeout.div_f64(self.factor),
+        };
+        let max_attempts = count(memory.refs.len());
+        memory.shown = Some((reference.to_owned(), until));
+        Some(Signal::Qr {
+            qr_string: qr.code.clone(),
+            attempt: count(position + 1),
+            max_attempts,
+            expires_in: until.saturating_duration_since(Instant::now()),
+        })
+    }
+
+    /// The library ends itself when its references run out. Where they were those of a lost connection, that is no
+    /// word of WhatsApp's: the runner hears of the stop and starts the client again.
+    fn exhausted(&self, exhausted: &events::PairingQrCodesExhausted) -> Option<Signal> {
+        let ours = !self.memory().refs.is_empty();
+        (exhausted.disconnected && ours).then_some(Signal::QrExhausted)
+    }
+
+    fn raw(&self, node: &OwnedNodeRef) {
+        let node = node.get();
+        let Some(pair_device) = node.get_optional_child("pair-device") else { return };
+        let refs = pair_device
+            .get_children_by_tag("ref")
+            .filter_map(|child| std::str::from_utf8(child.content_bytes()?).ok().map(str::to_owned));
+        self.memory().refs = refs.collect();
+    }
+
+    fn paired(&self, success: &events::PairSuccess) -> Signal {
+        let mut memory = self.memory();
+        memory.raw_nodes = None;
+        memory.refs.clear();
+        memory.me = Some(success.id.to_string());
+        let name = Some(&success.business_name).filter(|name| !name.is_empty());
+        memory.push_name = name.cloned();
+        let platform = Some(&success.platform).filter(|platform| !platform.is_empty()).cloned();
+        Signal::Paired { me: Me { id: success.id.to_string(), push_name: name.cloned(), platform } }
+    }
+
+    fn connected(&self) -> Signal {
+        self.become_unavailable(Duration::ZERO);
+        let memory = self.memory();
+        Signal::Connected { id: memory.me.clone().unwrap_or_default(), push_name: memory.push_name.clone() }
+    }
+
+    fn renamed(&self, update: &events::SelfPushNameUpdated) {
+        self.memory().push_name = Some(update.new_name.clone());
+        self.become_unavailable(AFTER_AVAILABLE);
+    }
+
+    /// The library makes the account *available* at each login and with each name, and while any device is, the
+    /// person's phone stays silent about messages.
+    fn become_unavailable(&self, pause: Duration) {
+        let Some(client) = self.client.get().cloned() else { return };
+        self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let Some(client) = client.upgrade() else { return };
+            if let Err(error) = client.presence().set_unavailable().await {
+                // Without a name the library has not said *available* either; without a connection it will again.
+                debug!(%error, "presence not set");
+            }
+        });
+    }
+
+    fn disconnected(&self, disconnected: &events::Disconnected) -> Signal {
+        let mut memory = self.memory();
+        memory.refs.clear();
+        let said = memory.stream_error.take();
+        let detail = said.unwrap_or_else(|| disconnected.reason.to_string());
+        Signal::Lost { detail }
+    }
+}
+
+impl EventHandler for Translator {
+    fn interest(&self) -> EventInterest {
+        EventInterest::of(KINDS)
+    }
+
+    fn handle_event(&self, event: Arc<Event>) {
+        let signal = match &*event {
+            Event::RawNode(node) => return self.raw(node),
+            Event::SelfPushNameUpdated(update) => return self.renamed(update),
+            Event::StreamError(error) => {
+                self.memory().stream_error = Some(format!("stream error {}", error.code));
+                return;
+            }
+            Event::PairingQrCode(qr) => self.qr(qr),
+            Event::PairingQrCodesExhausted(exhausted) => self.exhausted(exhausted),
+            Event::PairSuccess(success) => Some(self.paired(success)),
+            Event::PairError(error) => Some(pairing_refused(&error.error)),
+            Event::Connected(_) => Some(self.connected()),
+            Event::Disconnected(disconnected) => Some(self.disconnected(disconnected)),
+            Event::StreamReplaced(_) => Some(Signal::Replaced),
+            Event::ClientOutdated(_) => Some(Signal::Outdated),
+            Event::TemporaryBan(ban) => Some(banned(ban)),
+            Event::LoggedOut(out) => Some(logged_out(out)),
+            Event::ConnectFailure(failure) => Some(refused(failure)),
+            _ => None,
+        };
+        if let Some(signal) = signal {
+            self.signal(signal);
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The library tells the two mismatches apart in its text only. Source: wacore 0.7.0, `pair.rs`.
+fn pairing_refused(error: &str) -> Signal {
+    let code = if error.contains("hmac-mismatch") {
+        PairingRefusal::HmacMismatch
+    } else if error.contains("signature-mismatch") {
+        PairingRefusal::SignatureMismatch
+    } else {
+        PairingRefusal::InternalError
+    };
+    Signal::PairingRefused { method: PairingMethod::Qr, code, detail: error.to_owned(), retry_after: None }
+}
+
+fn banned(ban: &events::TemporaryBan) -> Signal {
+    let expire = u64::try_from(ban.expire.num_seconds()).unwrap_or(0);
+    let detail = ban.message.clone().unwrap_or_else(|| ban.code.to_string());
+    Signal::Banned { until: Some(Time::now().after(Duration::from_secs(expire))), detail: Some(detail) }
+}
+
+/// Of the logins refused for good the library calls 401, 403 and 406 a logout; 403 is a lock of the account.
+fn logged_out(out: &events::LoggedOut) -> Signal {
+    let code = out.reason.code();
+    let detail = out.on_connect.then(|| code.to_string());
+    match out.reason {
+        ConnectFailureReason::AccountLocked => Signal::Banned { until: None, detail: Some(code.to_string()) },
+        _ => Signal::LoggedOut { detail },
+    }
+}
+
+fn refused(failure: &events::ConnectFailure) -> Signal {
+    let code = failure.reason.code();
+    match failure.reason {
+        ConnectFailureReason::InternalServerError | ConnectFailureReason::ServiceUnavailable => {
+            Signal::TurnedAway { code }
+        }
+        // Without the fields of a ban the library hands it on as a plain failure.
+        ConnectFailureReason::TempBanned => Signal::Banned { until: None, detail: Some(code.to_string()) },
+        _ => Signal::Rejected { detail: code.to_string() },
+    }
+}
