@@ -1,0 +1,120 @@
+//! Every route in one table, every layer in its order.
+//!
+//! Handlers are thin: they read the request, ask `session` or `stream`, and answer. They never see a store, the bus or
+//! WhatsApp.
+
+mod body;
+mod error;
+mod health;
+pub mod listener;
+mod pages;
+mod polling;
+mod sessions;
+mod sse;
+mod viewer;
+mod websocket;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, Path};
+use axum::http::Method;
+use axum::routing::{MethodRouter, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::error::ApiError;
+use crate::config::Config;
+use crate::id::SessionId;
+use crate::session::Session;
+use crate::session::registry::Registry;
+use crate::shutdown::Shutdown;
+use crate::stream::pulse::Pulses;
+
+/// Largest request body, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Arc<Registry>,
+    config: Config,
+    /// Names this process among the replicas.
+    replica: String,
+    started: Instant,
+    /// Begins first: link tasks are handed over, `/readyz` says so.
+    links: Shutdown,
+    /// Begins when the link tasks are done: streams say goodbye.
+    streams: Shutdown,
+    sse_pulses: Pulses,
+    websocket_pulses: Pulses,
+}
+
+impl App {
+    /// Over these sessions.
+    pub fn new(registry: Arc<Registry>, config: Config, links: Shutdown, streams: Shutdown) -> Self {
+        let sse_pulses = Pulses::start(Duration::from_secs(15), &streams);
+        let websocket_pulses = Pulses::start(Duration::from_secs(25), &streams);
+        let replica = uuid::Uuid::new_v4().to_string();
+        let started = Instant::now();
+        let inner =
+            Inner { registry, config, replica, started, links, streams, sse_pulses, websocket_pulses };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+/// A path's one parameter, as axum found it.
+type NamedPath = Result<Path<String>, PathRejection>;
+
+impl App {
+    /// The session of this id.
+    fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
+        let id = id.parse::<SessionId>()?;
+        self.inner.registry.get(&id).ok_or_else(ApiError::session_not_found)
+    }
+}
+
+/// One line of the route table.
+struct Route {
+    method: Method,
+    path: &'static str,
+    handler: MethodRouter<App>,
+}
+
+fn routes() -> Vec<Route> {
+    let get = |path, handler| Route { method: Method::GET, path, handler };
+    let post = |path, handler| Route { method: Method::POST, path, handler };
+    vec![
+        get("/", self::get(pages::live)),
+        get("/live.js", self::get(pages::live_script)),
+        get("/style.css", self::get(pages::style)),
+        post("/api/init-session", self::post(sessions::init)),
+        get("/api/qr-code/{id}", self::get(polling::qr_code)),
+        get("/api/session-status/{id}", self::get(polling::status)),
+        get("/api/sessions/{id}/events", self::get(sse::events)),
+        get("/api/sessions/{id}/ws", self::get(websocket::upgrade)),
+        get("/health", self::get(health::health)),
+        get("/livez", self::get(health::livez)),
+        get("/readyz", self::get(health::readyz)),
+    ]
+}
+
+/// The whole HTTP service.
+pub fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for Route { method, path, handler } in routes() {
+        tracing::trace!(%method, path, "route");
+        router = router.route(path, handler);
+    }
+    router
+        .fallback(|| async { ApiError::no_such_route() })
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .with_state(app)
+}

@@ -1,0 +1,163 @@
+//! What a client is told when a request cannot be done: a status, a stable code, and words.
+//!
+//! A 5xx body never holds a cause: that goes to the log, once, where it happened.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::event::Time;
+use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
+
+/// A refusal.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    details: Option<Value>,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), details: None, retry_after: None }
+    }
+
+    fn with_details(mut self, details: Value) -> Self {
+        self.details = Some(details);
+        self
+    }
+
+    fn with_retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    pub(super) fn no_such_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such route")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            "this route has no such method; see Allow",
+        )
+    }
+
+    pub(super) fn session_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "SESSION_NOT_FOUND", "no such session")
+    }
+
+    pub(super) fn invalid_cursor() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_CURSOR", crate::event::InvalidCursor.to_string())
+            .with_details(json!({ "field": "lastEventId" }))
+    }
+
+    /// A body that does not hold what the route needs; names the field and what is allowed.
+    pub(super) fn invalid_body(field: &str, allowed: impl Into<String>) -> Self {
+        let allowed = allowed.into();
+        let message =
+            if field.is_empty() { format!("body: {allowed}") } else { format!("{field}: {allowed}") };
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_BODY", message)
+            .with_details(json!({ "field": field, "allowed": allowed }))
+    }
+
+    pub(super) fn body_too_large(limit: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", format!("the body is over {limit} bytes"))
+    }
+
+    pub(super) fn not_json() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "Content-Type must be application/json",
+        )
+    }
+
+    pub(super) fn init_failed() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INIT_ERROR", "Session başlatma hatası")
+    }
+
+    pub(super) fn draining() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "DRAINING", "this server is about to stop")
+            .with_retry_after(Duration::from_secs(1))
+    }
+
+    pub(super) fn qr_not_ready() -> Self {
+        Self::new(StatusCode::CONFLICT, "QR_NOT_READY", "WhatsApp has given no QR yet")
+            .with_retry_after(Duration::from_secs(1))
+    }
+
+    pub(super) fn already_connected() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "ALREADY_CONNECTED",
+            "the session is linked; there is nothing to scan",
+        )
+    }
+
+    pub(super) fn qr_expired() -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "QR_EXPIRED",
+            "every QR of this session has expired; restart it for a new one",
+        )
+    }
+
+    pub(super) fn session_ended(reason: &str) -> Self {
+        Self::new(StatusCode::GONE, "SESSION_ENDED", format!("the session has ended: {reason}"))
+            .with_details(json!({ "reason": reason }))
+    }
+
+    pub(super) fn not_an_upgrade() -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", "this route speaks WebSocket only")
+    }
+
+    pub(super) fn unknown_subprotocol() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "INVALID_SUBPROTOCOL",
+            "Sec-WebSocket-Protocol must offer qrcast.v1, or nothing",
+        )
+        .with_details(json!({ "field": "Sec-WebSocket-Protocol" }))
+    }
+}
+
+impl From<InvalidUserId> for ApiError {
+    fn from(error: InvalidUserId) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_USER_ID", error.to_string())
+            .with_details(json!({ "field": "userId", "allowed": USER_ID_RULE }))
+    }
+}
+
+impl From<InvalidSessionId> for ApiError {
+    fn from(error: InvalidSessionId) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_SESSION_ID", error.to_string())
+            .with_details(json!({ "field": "sessionId" }))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut body = json!({ "error": self.message, "code": self.code, "timestamp": Time::now() });
+        if let Some(details) = self.details {
+            body["details"] = details;
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(pause) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+/// A handler panicked: the client gets a plain 500, the log the panic (by the panic hook).
+pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error").into_response()
+}

@@ -1,0 +1,54 @@
+//! A stream as Server-Sent Events. An encoder without logic: `stream.rs` decides what is said.
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+
+use super::App;
+use super::viewer::Follow;
+use crate::close::Close;
+use crate::stream::{Frame, Viewer};
+
+/// How long an `EventSource` waits before it comes back, in milliseconds.
+const RETRY_MS: u64 = 2000;
+
+/// `GET /api/sessions/{id}/events`
+pub(super) async fn events(State(app): State<App>, follow: Follow) -> Response {
+    if follow.is_over() {
+        // Tells an EventSource to stop.
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let viewer = follow.viewer(app.inner.sse_pulses.join());
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        // nginx would hold the events back otherwise.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(stream::unfold(viewer, next))).into_response()
+}
+
+async fn next(mut viewer: Viewer) -> Option<(Result<Bytes, std::convert::Infallible>, Viewer)> {
+    let frame = viewer.next().await?;
+    Some((Ok(encode(&frame)), viewer))
+}
+
+fn encode(frame: &Frame) -> Bytes {
+    match frame {
+        Frame::Opening(opening) => {
+            let data = serde_json::json!(opening);
+            format!("retry: {RETRY_MS}\n\nevent: status\ndata: {data}\n\n").into()
+        }
+        Frame::Event(event) => event.encoded().sse.clone(),
+        Frame::Heartbeat => Bytes::from_static(b": keep-alive\n\n"),
+        Frame::Goodbye(close) => goodbye(*close),
+    }
+}
+
+fn goodbye(close: Close) -> Bytes {
+    let Some((code, pause)) = close.drain() else { return Bytes::new() };
+    let pause = pause.as_millis();
+    format!("retry: {pause}\nevent: drain\ndata: {{\"retryAfterMs\":{pause},\"code\":\"{code}\"}}\n\n").into()
+}

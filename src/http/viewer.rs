@@ -1,0 +1,61 @@
+//! What both streams need of a request: which session, and from where on.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::App;
+use super::error::ApiError;
+use crate::event::Cursor;
+use crate::id::InvalidSessionId;
+use crate::session::Session;
+use crate::stream::Viewer;
+use crate::stream::pulse::Pulse;
+
+/// A request to follow a session.
+pub(super) struct Follow {
+    app: App,
+    session: Arc<Session>,
+    after: Option<Cursor>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Resume {
+    last_event_id: Option<String>,
+}
+
+impl Follow {
+    /// Whether the viewer already has the last event of a session that has ended: there is nothing to follow.
+    pub(super) fn is_over(&self) -> bool {
+        let snapshot = self.session.snapshot();
+        snapshot.state.ended && self.after.is_some() && self.after == snapshot.last
+    }
+
+    /// Begins to watch.
+    pub(super) fn viewer(self, pulse: Pulse) -> Viewer {
+        let Self { app, session, after } = self;
+        Viewer::new(session, after, pulse, app.inner.streams.clone())
+    }
+}
+
+impl FromRequestParts<App> for Follow {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        let Path(id) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| InvalidSessionId)?;
+        let session = app.session(&id)?;
+        let query = Query::<Resume>::from_request_parts(parts, app).await;
+        let query = query.map_err(|_| ApiError::invalid_cursor())?.0.last_event_id;
+        let header = match parts.headers.get("last-event-id") {
+            Some(value) => Some(value.to_str().map_err(|_| ApiError::invalid_cursor())?.to_owned()),
+            None => None,
+        };
+        // The header is what a browser itself remembers: newer than a page's query. An empty one counts as none.
+        let given = [header, query].into_iter().flatten().find(|text| !text.is_empty());
+        let after = given.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_cursor())?;
+        Ok(Self { app: app.clone(), session, after })
+    }
+}

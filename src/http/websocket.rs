@@ -1,0 +1,138 @@
+//! A stream as WebSocket. An encoder without logic: `stream.rs` decides what is said.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::response::Response;
+use serde_json::json;
+
+use super::App;
+use super::error::ApiError;
+use super::viewer::Follow;
+use crate::close::Close;
+use crate::event::Encoded;
+use crate::stream::{Frame, Viewer};
+
+/// The one subprotocol this server speaks.
+const PROTOCOL: &str = "qrcast.v1";
+
+/// Most that a client may send at once, in bytes: it has nothing to say.
+const MAX_INCOMING: usize = 4 * 1024;
+
+/// tungstenite would reserve 128 KiB for reading, per connection; a viewer sends control frames.
+const READ_BUFFER: usize = 512;
+
+/// How long a peer has to answer a close frame.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// `GET /api/sessions/{id}/ws`
+pub(super) async fn upgrade(
+    State(app): State<App>,
+    follow: Follow,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (mut parts, _) = request.into_parts();
+    check_subprotocol(&parts.headers)?;
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
+    let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
+    let streams = app.inner.streams.clone();
+    let over = follow.is_over();
+    let viewer = follow.viewer(app.inner.websocket_pulses.join());
+    let upgrade = upgrade
+        .protocols([PROTOCOL])
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(MAX_INCOMING)
+        .max_frame_size(MAX_INCOMING);
+    Ok(upgrade.on_upgrade(move |socket| {
+        streams.track(async move {
+            if over {
+                return close(socket, Close::Ended).await;
+            }
+            run(socket, viewer).await;
+        })
+    }))
+}
+
+fn check_subprotocol(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().peekable();
+    if offered.peek().is_none() {
+        return Ok(());
+    }
+    let known = offered.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
+    if known.map(str::trim).any(|protocol| protocol == PROTOCOL) {
+        Ok(())
+    } else {
+        Err(ApiError::unknown_subprotocol())
+    }
+}
+
+/// The whole life of one connection: what the viewer is told, what it answers, and its end.
+async fn run(mut socket: WebSocket, mut viewer: Viewer) {
+    let mut pong_is_out = false;
+    let end = loop {
+        tokio::select! {
+            frame = viewer.next() => {
+                let message = match frame {
+                    Some(Frame::Heartbeat) if pong_is_out => return,
+                    Some(Frame::Heartbeat) => {
+                        pong_is_out = true;
+                        Message::Ping(Default::default())
+                    }
+                    Some(Frame::Goodbye(end)) => break end,
+                    Some(Frame::Opening(opening)) => control("status", json!(opening)),
+                    Some(Frame::Event(event)) => text(event.encoded()),
+                    None => return,
+                };
+                if socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+            received = socket.recv() => match received {
+                Some(Ok(Message::Pong(_))) => pong_is_out = false,
+                // Whatever else a client sends means nothing.
+                Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_))) => {}
+                Some(Ok(Message::Close(_))) | None => return,
+                Some(Err(error)) if is_too_big(&error) => break Close::TooBig,
+                Some(Err(_)) => return,
+            },
+        }
+    };
+    close(socket, end).await;
+}
+
+async fn close(mut socket: WebSocket, close: Close) {
+    if let Some((code, pause)) = close.drain() {
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        // The close frame follows in any case, and fails if this did.
+        let _ = socket.send(control("drain", json!({ "retryAfterMs": pause, "code": code }))).await;
+    }
+    let frame = CloseFrame { code: close.code(), reason: Utf8Bytes::from_static(close.reason()) };
+    if socket.send(Message::Close(Some(frame))).await.is_err() {
+        return;
+    }
+    // Closing at once could reset the connection and take the last frames with it: the peer may answer first.
+    let answered = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = tokio::time::timeout(CLOSE_LIMIT, answered).await;
+}
+
+fn text(encoded: &Encoded) -> Message {
+    // Made from a `String`, so it is valid; the check costs a pass over a few hundred bytes to 10 KB.
+    match Utf8Bytes::try_from(encoded.websocket.clone()) {
+        Ok(text) => Message::Text(text),
+        Err(_) => Message::Binary(encoded.websocket.clone()),
+    }
+}
+
+/// A control frame: no id, it is not history.
+fn control(event: &str, data: serde_json::Value) -> Message {
+    Message::Text(json!({ "event": event, "data": data }).to_string().into())
+}
+
+fn is_too_big(error: &axum::Error) -> bool {
+    use std::error::Error as _;
+    let source = error.source().and_then(|source| source.downcast_ref());
+    matches!(source, Some(tokio_tungstenite::tungstenite::Error::Capacity(_)))
+}

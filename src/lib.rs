@@ -1,0 +1,43 @@
+//! qrcast links WhatsApp accounts and pushes each link's life to browsers.
+//!
+//! A *session* is a numbered list of facts about one WhatsApp account; one task writes it, a bus copies it, streams read
+//! it. The modules, in reading order:
+
+// The client's futures nest deeply.
+#![recursion_limit = "512"]
+
+/// Every setting.
+pub mod config;
+/// Puts the pieces together.
+pub mod server;
+/// Stopping, and every task there is.
+pub mod shutdown;
+/// Logging.
+pub mod telemetry;
+
+/// The id of a session.
+pub mod id;
+
+/// The facts and their JSON.
+pub mod event;
+/// A QR string as a picture.
+pub mod qr;
+
+/// A session: its state, its history, who runs it.
+pub mod session;
+
+/// Port: WhatsApp.
+pub mod whatsapp;
+
+/// Port: the log.
+pub mod bus;
+/// Port: records and ownership.
+pub mod ledger;
+
+/// Why a stream ends.
+pub mod close;
+/// One browser.
+pub mod stream;
+
+/// Routes and handlers.
+pub mod http;

@@ -1,0 +1,133 @@
+//! One browser: opening, replay, live, heartbeat, goodbye.
+//!
+//! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
+
+pub mod pulse;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use self::pulse::Pulse;
+use crate::close::Close;
+use crate::event::{Cursor, Event, Me, Status, Time};
+use crate::session::{CatchUp, Session, Watch};
+use crate::shutdown::Shutdown;
+
+/// What one browser is told.
+#[derive(Debug)]
+pub enum Frame {
+    /// Where the session stands; the first frame of every stream.
+    Opening(Opening),
+    /// A fact.
+    Event(Arc<Event>),
+    /// Nothing happened for a while.
+    Heartbeat,
+    /// The last frame.
+    Goodbye(Close),
+}
+
+/// The `status` control frame. It carries no id: it is not history.
+#[derive(Clone, Debug, Serialize)]
+pub struct Opening {
+    status: Status,
+    since: Time,
+    resumed: bool,
+    gap: bool,
+    me: Option<Me>,
+    now: Time,
+}
+
+/// One viewer of one session, from its opening to its goodbye.
+#[derive(Debug)]
+pub struct Viewer {
+    session: Arc<Session>,
+    live: tokio::sync::broadcast::Receiver<Arc<Event>>,
+    /// What is to be said before anything new. Freed once it has been.
+    queue: VecDeque<Frame>,
+    /// The last event this viewer has, or had when it came.
+    last: Option<Cursor>,
+    pulse: Pulse,
+    shutdown: Shutdown,
+    done: bool,
+}
+
+impl Viewer {
+    /// Begins to watch a session after a cursor, or from now.
+    pub fn new(session: Arc<Session>, after: Option<Cursor>, pulse: Pulse, shutdown: Shutdown) -> Self {
+        let Watch { state, resumed, gap, last, replay, live } = session.watch(after);
+        let opening = Opening {
+            status: state.status,
+            since: state.since,
+            resumed,
+            gap,
+            me: state.me,
+            now: Time::now(),
+        };
+        let mut queue = VecDeque::with_capacity(replay.len() + 2);
+        queue.push_back(Frame::Opening(opening));
+        queue.extend(replay.into_iter().map(Frame::Event));
+        if state.ended {
+            queue.push_back(Frame::Goodbye(Close::Ended));
+        }
+        Self { session, live, queue, last, pulse, shutdown, done: false }
+    }
+
+    /// The next thing to say; `None` after the goodbye.
+    ///
+    /// May be dropped while it waits: nothing is lost.
+    pub async fn next(&mut self) -> Option<Frame> {
+        if self.done {
+            return None;
+        }
+        let frame = match self.queue.pop_front() {
+            Some(frame) => frame,
+            None => self.wait().await,
+        };
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        self.done = matches!(frame, Frame::Goodbye(_));
+        Some(frame)
+    }
+
+    async fn wait(&mut self) -> Frame {
+        loop {
+            // In this order: a session's last word before the server's.
+            let received = tokio::select! {
+                biased;
+                received = self.live.recv() => received,
+                () = self.shutdown.begun() => return Frame::Goodbye(Close::Draining),
+                () = self.pulse.beat() => return Frame::Heartbeat,
+            };
+            match received {
+                Ok(event) => self.enqueue([event]),
+                Err(RecvError::Lagged(_)) => match self.session.catch_up(self.last) {
+                    Some(CatchUp { missed, live }) => {
+                        self.live = live;
+                        self.enqueue(missed);
+                    }
+                    None => return Frame::Goodbye(Close::TooSlow),
+                },
+                // The session lives as long as we hold it, and its sender with it.
+                Err(RecvError::Closed) => return Frame::Goodbye(Close::Draining),
+            }
+            if let Some(frame) = self.queue.pop_front() {
+                return frame;
+            }
+        }
+    }
+
+    fn enqueue(&mut self, events: impl IntoIterator<Item = Arc<Event>>) {
+        for event in events {
+            self.last = Some(event.at);
+            let ended = event.state.ended;
+            self.queue.push_back(Frame::Event(event));
+            if ended {
+                self.queue.push_back(Frame::Goodbye(Close::Ended));
+            }
+        }
+    }
+}

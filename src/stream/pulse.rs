@@ -1,0 +1,63 @@
+//! One timer for the heartbeats of all streams.
+//!
+//! A stream of its own timer would cost memory and wake-ups; here each stream waits for one of a few shared slots,
+//! which beat in turn, so that not all streams write in the same moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::shutdown::Shutdown;
+
+/// Slots a second apart.
+const STEP: Duration = Duration::from_secs(1);
+
+/// Beats for any number of streams, each once a period.
+#[derive(Clone, Debug)]
+pub struct Pulses {
+    slots: Arc<[watch::Sender<()>]>,
+    next: Arc<AtomicUsize>,
+}
+
+/// The beat of one stream.
+#[derive(Debug)]
+pub struct Pulse(watch::Receiver<()>);
+
+impl Pulses {
+    /// Starts the timer; it ends with the server. `period` is a whole number of seconds.
+    pub fn start(period: Duration, shutdown: &Shutdown) -> Self {
+        let count = usize::try_from(period.as_secs()).unwrap_or(1).max(1);
+        let slots: Arc<[_]> = (0..count).map(|_| watch::Sender::new(())).collect();
+        let pulses = Self { slots, next: Arc::default() };
+        shutdown.spawn(pulses.clone().run(shutdown.clone()));
+        pulses
+    }
+
+    /// A beat for one more stream. Its first comes within one period.
+    pub fn join(&self) -> Pulse {
+        let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        Pulse(self.slots[slot].subscribe())
+    }
+
+    async fn run(self, shutdown: Shutdown) {
+        let mut step = tokio::time::interval(STEP);
+        for slot in self.slots.iter().cycle() {
+            tokio::select! {
+                () = shutdown.begun() => return,
+                _ = step.tick() => slot.send_replace(()),
+            };
+        }
+    }
+}
+
+impl Pulse {
+    /// Ends at the next beat.
+    pub async fn beat(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The server stops; the stream hears of that elsewhere.
+            std::future::pending().await
+        }
+    }
+}
