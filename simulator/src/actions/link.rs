@@ -1,0 +1,141 @@
+//! Linking: what a scanned QR and an entered code have in common. The phone vouches for the device, the client signs.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::phone::{Phone, made_up_number, normalize_number};
+use crate::server::Shared;
+use crate::state::{ClientId, Order, Refusal, Role, Waiting, World};
+
+/// A client that was offered a link answers within milliseconds; one that is silent for so long is stuck.
+const SIGNING: Duration = Duration::from_secs(20);
+/// Push name of a phone that was given none.
+const PUSH_NAME: &str = "Ada";
+
+/// Why no device was linked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// No phone can have this number.
+    #[error("phone is not a phone number: 7 to 15 digits, no leading zero")]
+    Number,
+    /// A QR that no waiting client holds, or a number for which none waits. Neither is repeated: a QR is a credential.
+    #[error("no client waits for this")]
+    NotWaiting,
+    /// The code is not the one that the client shows.
+    #[error("the code is wrong")]
+    WrongCode,
+    /// Another phone is just linking this client.
+    #[error("another phone is linking this client")]
+    Busy,
+    /// The phone cannot reach WhatsApp while it is paused.
+    #[error("WhatsApp is paused")]
+    Paused,
+    /// The client answered with an error, as after a wrong HMAC.
+    #[error("the client refused: {code} {text}")]
+    Refused {
+        /// `401` or `500`.
+        code: String,
+        /// `hmac-mismatch`, `signature-mismatch`, ….
+        text: String,
+    },
+    /// The client signed, and the signature does not hold.
+    #[error("the client signed wrongly: {0}")]
+    Signature(String),
+    /// The client went away, or did not answer.
+    #[error("the client went away before it signed")]
+    Gone,
+    /// The phone's own keys failed.
+    #[error("the phone failed: {0}")]
+    Phone(String),
+}
+
+/// The phone that links.
+pub(super) struct Linker {
+    pub(super) number: Option<String>,
+    pub(super) push_name: Option<String>,
+}
+
+impl Linker {
+    pub(super) fn new(phone: Option<&str>, push_name: Option<String>) -> Result<Self, LinkError> {
+        let number = phone.map(|text| normalize_number(text).ok_or(LinkError::Number)).transpose()?;
+        Ok(Self { number, push_name })
+    }
+
+    /// The phone with this number, bought if need be.
+    pub(super) fn phone(self, world: &mut World) -> (String, &mut Phone) {
+        let number = self.number.unwrap_or_else(|| fresh_number(world));
+        let new = || Phone::new(number.clone(), PUSH_NAME.to_owned());
+        let phone = world.phones.entry(number.clone()).or_insert_with(new);
+        if let Some(push_name) = self.push_name {
+            phone.rename(push_name);
+        }
+        (number, phone)
+    }
+}
+
+fn fresh_number(world: &World) -> String {
+    let mut number = made_up_number();
+    while world.phones.contains_key(&number) {
+        number = made_up_number();
+    }
+    number
+}
+
+/// Reserves the waiting client for which `holds` is true: nobody else can link it until it has answered or [`release`].
+pub(super) fn claim(world: &mut World, holds: impl Fn(&Waiting) -> bool) -> Result<ClientId, LinkError> {
+    if world.paused {
+        return Err(LinkError::Paused);
+    }
+    for (id, client) in &mut world.clients {
+        match &mut client.role {
+            Role::Waiting(waiting) if holds(waiting) => {
+                let taken = std::mem::replace(&mut waiting.offered, true);
+                return if taken { Err(LinkError::Busy) } else { Ok(*id) };
+            }
+            _ => {}
+        }
+    }
+    Err(LinkError::NotWaiting)
+}
+
+/// Gives a client back that was claimed.
+pub(super) fn release(world: &mut World, client: ClientId) {
+    if let Some(Role::Waiting(waiting)) = world.clients.get_mut(&client).map(|client| &mut client.role) {
+        waiting.offered = false;
+    }
+}
+
+/// Has the phone vouch for the device with these keys, and waits until the client has signed. Returns its JID.
+pub(super) async fn link(
+    shared: &Shared,
+    client: ClientId,
+    linker: Linker,
+    identity: [u8; 32],
+    adv_secret: [u8; 32],
+) -> Result<String, LinkError> {
+    let (jid, answered) = {
+        let mut world = shared.shelf.world();
+        let (number, phone) = linker.phone(&mut world);
+        let device = phone.next_device();
+        let offer = phone.offer(device, identity, &adv_secret);
+        let offer = Box::new(offer.map_err(|error| LinkError::Phone(error.to_string()))?);
+        let jid = offer.jid.to_string();
+        let (answer, answered) = oneshot::channel();
+        if !world.order(client, Order::Offer { offer, number, answer }) {
+            return Err(LinkError::Gone);
+        }
+        (jid, answered)
+    };
+    match timeout(SIGNING, answered).await {
+        Ok(Ok(Ok(()))) => Ok(jid),
+        Ok(Ok(Err(Refusal::Client { code, text }))) => Err(LinkError::Refused { code, text }),
+        Ok(Ok(Err(Refusal::Signature(why)))) => Err(LinkError::Signature(why)),
+        Ok(Err(_)) => Err(LinkError::Gone),
+        Err(_) => {
+            tracing::warn!(client, "a client does not answer pair-success");
+            Err(LinkError::Gone)
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a test can make happen: a phone scans or enters a code, a friend writes, a connection drops, a device is replaced,
+//! logged out, refused. Methods of [`Simulator`] over those of [`Shared`]; `control` calls the latter for HTTP.
+
+mod code;
+mod link;
+mod message;
+mod scan;
+
+use crate::server::Shared;
+use crate::simulator::Simulator;
+use crate::state::{ClientId, Failure, Order, State, World};
+
+pub use code::EnterCode;
+pub use link::LinkError;
+pub use message::{Write, WriteError, Written};
+pub use scan::{Passkey, Scan};
+
+/// The next login fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fail {
+    /// Whose login; `None`: of whoever logs in next.
+    pub jid: Option<String>,
+    /// WhatsApp's failure code, 400 to 599.
+    pub reason: u16,
+    /// Why it is banned (402 only). Default: 101, sent to too many people.
+    pub code: Option<u32>,
+    /// Seconds that the ban lasts (402 only). Default: 3600.
+    pub expire: Option<u64>,
+}
+
+/// Why nothing happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// No such device was ever linked.
+    #[error("no device {0}")]
+    Unknown(String),
+    /// It is not logged in.
+    #[error("{0} is not connected")]
+    Offline(String),
+    /// The phone has removed it already.
+    #[error("{0} is not linked any more")]
+    Unlinked(String),
+    /// Not a failure code.
+    #[error("reason is not a failure code from 400 to 599")]
+    Reason,
+    /// Not a code with which WhatsApp refuses a pairing code.
+    #[error("error is none of 400, 403, 429, 452, 500")]
+    CodeError,
+}
+
+impl Simulator {
+    /// Drops the TCP connection of one device, or of every client. Returns how many were dropped.
+    ///
+    /// # Errors
+    /// [`ActionError::Unknown`].
+    pub fn drop_connections(&self, jid: Option<&str>) -> Result<usize, ActionError> {
+        self.shared.drop_connections(jid)
+    }
+
+    /// Ends a device's stream with the conflict `replaced`, as if it had logged in elsewhere.
+    ///
+    /// # Errors
+    /// [`ActionError::Unknown`], [`ActionError::Offline`].
+    pub fn replace(&self, jid: &str) -> Result<(), ActionError> {
+        self.shared.replace(jid)
+    }
+
+    /// The phone removes a device: its stream ends now, later logins fail with 401.
+    ///
+    /// # Errors
+    /// [`ActionError::Unknown`], [`ActionError::Unlinked`].
+    pub fn logout(&self, jid: &str) -> Result<(), ActionError> {
+        self.shared.logout(jid)
+    }
+
+    /// Makes one login fail. Asked for twice, two logins fail.
+    ///
+    /// # Errors
+    /// [`ActionError::Unknown`], [`ActionError::Reason`].
+    pub fn fail(&self, fail: Fail) -> Result<(), ActionError> {
+        self.shared.fail(fail)
+    }
+
+    /// Plays an outage: connections are accepted and kept, nothing is answered. What clients say meanwhile is read after
+    /// [`Simulator::resume`], as a frozen server would.
+    pub fn pause(&self) {
+        self.shared.set_paused(true);
+    }
+
+    /// Ends the outage.
+    pub fn resume(&self) {
+        self.shared.set_paused(false);
+    }
+
+    /// A snapshot.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+}
+
+impl Shared {
+    pub(crate) fn drop_connections(&self, jid: Option<&str>) -> Result<usize, ActionError> {
+        let world = self.shelf.world();
+        let clients: Vec<ClientId> = match jid {
+            Some(jid) => {
+                known(&world, jid)?;
+                world.online(jid).map(|(id, _)| id).collect()
+            }
+            None => world.clients.keys().copied().collect(),
+        };
+        clients.iter().filter_map(|id| world.clients.get(id)).for_each(|client| client.cut.cancel());
+        Ok(clients.len())
+    }
+
+    pub(crate) fn replace(&self, jid: &str) -> Result<(), ActionError> {
+        let world = self.shelf.world();
+        known(&world, jid)?;
+        let told = world.online(jid).filter(|(id, _)| world.order(*id, Order::Replace)).count();
+        if told == 0 { Err(ActionError::Offline(jid.to_owned())) } else { Ok(()) }
+    }
+
+    pub(crate) fn logout(&self, jid: &str) -> Result<(), ActionError> {
+        let mut world = self.shelf.world();
+        known(&world, jid)?;
+        if world.devices.get(jid).is_some_and(|device| !device.linked) {
+            return Err(ActionError::Unlinked(jid.to_owned()));
+        }
+        world.unlink(jid);
+        world.online(jid).for_each(|(id, _)| {
+            world.order(id, Order::LogOut);
+        });
+        Ok(())
+    }
+
+    pub(crate) fn fail(&self, fail: Fail) -> Result<(), ActionError> {
+        if !(400..600).contains(&fail.reason) {
+            return Err(ActionError::Reason);
+        }
+        let mut world = self.shelf.world();
+        if let Some(jid) = &fail.jid {
+            known(&world, jid)?;
+        }
+        let failure = Failure {
+            reason: fail.reason,
+            code: fail.code.unwrap_or(101),
+            expire: fail.expire.unwrap_or(3600),
+        };
+        world.failures.push(fail.jid, failure);
+        Ok(())
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.shelf.world().paused = paused;
+        self.paused.send_replace(paused);
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.shelf.world().state()
+    }
+}
+
+fn known(world: &World, jid: &str) -> Result<(), ActionError> {
+    match world.devices.contains_key(jid) {
+        true => Ok(()),
+        false => Err(ActionError::Unknown(jid.to_owned())),
+    }
+}
+
+/// The text that WhatsApp pairs with the code of a refused pairing code; the client ignores a code without its text.
+/// Source: `wacore` 0.7.0 `pair_code.rs` (`PairCodeRejection`).
+pub(crate) fn known_refusal(code: u16) -> Option<&'static str> {
+    Some(match code {
+        400 => "bad-request",
+        403 => "forbidden",
+        429 => "rate-overlimit",
+        452 => "feature-not-available",
+        500 => "internal-server-error",
+        _ => return None,
+    })
+}

@@ -1,0 +1,34 @@
+//! Plays WhatsApp's server and any number of phones on loopback, so that the real `whatsapp-rust` client pairs, logs in,
+//! is dropped, replaced, banned and logged out without WhatsApp.
+//!
+//! It is made from what the client of version 0.7.0 accepts and from its sources; it shows what the client does, not what
+//! WhatsApp does. It checks what WhatsApp could check (every signature, counter and key) and tells a client that breaks
+//! a rule. Nothing leaves loopback, nothing is stored.
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+//! use simulator::{Config, Scan, Simulator};
+//! let simulator = Simulator::start(Config::default()).await?;
+//! println!("point a client at {}", simulator.url());
+//! # let qr = String::new();
+//! let jid = simulator.scan(Scan { qr, ..Scan::default() }).await?;
+//! simulator.logout(&jid)?;
+//! simulator.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! From below: `noise` (handshake), `phone` (keys and signatures of accounts), `state` (what is remembered), `server`
+//! (one client's connection), `actions` (what a test can make happen), `control` (the same over HTTP).
+
+mod actions;
+mod control;
+mod noise;
+mod phone;
+mod server;
+mod simulator;
+mod state;
+
+pub use actions::{ActionError, EnterCode, Fail, LinkError, Passkey, Scan, Write, WriteError, Written};
+pub use noise::Pattern;
+pub use simulator::{Config, Simulator, StartError};
+pub use state::{DeviceState, PasskeyState, Presence, State};

@@ -1,0 +1,96 @@
+//! The server's static key and the certificate chain that vouches for it, signed by a root of our own.
+//! The real client pins WhatsApp's root: it believes this chain only when built with `danger-skip-cert-chain-verify`,
+//! when it logs in by IK, or when its pinned root was replaced by [`ServerIdentity::root`].
+//!
+//! Source: `wacore-noise` 0.7.0 `HandshakeUtils::verify_server_cert`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use buffa::{Message as _, MessageField};
+use wacore::libsignal::protocol::{CurveError, KeyPair};
+use waproto::whatsapp::{
+    CertChain,
+    cert_chain::{NoiseCertificate, noise_certificate::Details},
+};
+
+/// How far the validity window reaches to each side of now: outside of it the client never uses IK.
+const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The root's serial, which the client demands as the intermediate's issuer.
+const ROOT_SERIAL: u32 = 0;
+const INTERMEDIATE_SERIAL: u32 = 1;
+const LEAF_SERIAL: u32 = 2;
+
+/// What the server proves itself with.
+pub(crate) struct ServerIdentity {
+    pub(crate) static_key: KeyPair,
+    /// The encoded `CertChain`.
+    pub(crate) chain: Vec<u8>,
+    root: KeyPair,
+}
+
+impl ServerIdentity {
+    /// A fresh root with a fresh chain below it.
+    pub(crate) fn generate() -> Result<Self, CurveError> {
+        Self::below(KeyPair::generate(&mut rand::rng()))
+    }
+
+    /// Another static key under the same root, as when WhatsApp changes its servers' keys.
+    pub(crate) fn rotated(&self) -> Result<Self, CurveError> {
+        Self::below(self.root.clone())
+    }
+
+    /// Public key of the root that signed the chain.
+    pub(crate) fn root(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        key.copy_from_slice(self.root.public_key.public_key_bytes());
+        key
+    }
+
+    fn below(root: KeyPair) -> Result<Self, CurveError> {
+        let intermediate = KeyPair::generate(&mut rand::rng());
+        let static_key = KeyPair::generate(&mut rand::rng());
+        let chain = CertChain {
+            intermediate: certificate(INTERMEDIATE_SERIAL, ROOT_SERIAL, &intermediate, &root)?,
+            leaf: certificate(LEAF_SERIAL, INTERMEDIATE_SERIAL, &static_key, &intermediate)?,
+        }
+        .encode_to_vec();
+        Ok(Self { static_key, chain, root })
+    }
+}
+
+fn certificate(
+    serial: u32,
+    issuer_serial: u32,
+    subject: &KeyPair,
+    issuer: &KeyPair,
+) -> Result<MessageField<NoiseCertificate>, CurveError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let details = Details {
+        serial: Some(serial),
+        issuer_serial: Some(issuer_serial),
+        key: Some(subject.public_key.public_key_bytes().to_vec()),
+        not_before: Some(now.saturating_sub(VALIDITY).as_secs()),
+        not_after: Some((now + VALIDITY).as_secs()),
+    }
+    .encode_to_vec();
+    let signature = issuer.private_key.calculate_signature(&details, &mut rand::rng())?;
+    Ok(MessageField::some(NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ServerIdentity;
+    use buffa::Message as _;
+    use wacore::libsignal::protocol::PublicKey;
+    use waproto::whatsapp::CertChain;
+
+    #[test]
+    fn the_intermediate_is_signed_by_the_root() {
+        let identity = ServerIdentity::generate().unwrap();
+        let chain = CertChain::decode_from_slice(&identity.chain).unwrap();
+        let root = PublicKey::from_djb_public_key_bytes(&identity.root()).unwrap();
+        let details = chain.intermediate.details.clone().unwrap();
+        assert!(root.verify_signature(&details, chain.intermediate.signature.as_deref().unwrap()));
+        assert_eq!(identity.rotated().unwrap().root(), identity.root());
+    }
+}

@@ -1,0 +1,141 @@
+//! Signal, from the side of a phone that writes: one session with one device, kept in memory.
+//! A phone here never reads Signal messages, so there are no pre-keys of its own.
+//!
+//! Source: `wacore-libsignal` 0.7.0 `protocol` (`process_prekey_bundle`, `message_encrypt`).
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use wacore::libsignal::protocol::{
+    self as signal, CiphertextMessageType, Direction, IdentityChange, IdentityKey, IdentityKeyPair,
+    IdentityKeyStore, KeyPair, PreKeyBundle, ProtocolAddress, SessionRecord, SessionStore, UsePQRatchet,
+};
+use wacore::messages::MessageUtils;
+use waproto::whatsapp::Message;
+
+use super::PhoneError;
+
+/// The store holds one session, so its key needs no meaning.
+const PEER: &str = "device";
+
+/// An encrypted message.
+pub(crate) struct Sealed {
+    /// `pkmsg` for what opens the session, then `msg`.
+    pub(crate) kind: &'static str,
+    pub(crate) ciphertext: Vec<u8>,
+}
+
+/// The writing half of one session.
+pub(crate) struct Sender {
+    session: Session,
+    identity: Identity,
+    peer: ProtocolAddress,
+}
+
+struct Session(Option<SessionRecord>);
+
+struct Identity {
+    own: IdentityKeyPair,
+    registration_id: u32,
+}
+
+impl Sender {
+    pub(super) fn new(own: KeyPair, registration_id: u32) -> Self {
+        let own = IdentityKeyPair::new(IdentityKey::new(own.public_key), own.private_key);
+        Self {
+            session: Session(None),
+            identity: Identity { own, registration_id },
+            peer: ProtocolAddress::new(PEER, 0.into()),
+        }
+    }
+
+    /// Encrypts `message`, opening the session with `bundle` if there is none yet.
+    pub(crate) fn seal(
+        &mut self,
+        message: &Message,
+        bundle: impl FnOnce() -> Result<PreKeyBundle, PhoneError>,
+    ) -> Result<Sealed, PhoneError> {
+        if self.session.0.is_none() {
+            let bundle = bundle()?;
+            let mut rng = rand::rng();
+            signal::process_prekey_bundle(
+                &self.peer,
+                &mut self.session,
+                &mut self.identity,
+                &bundle,
+                &mut rng,
+                UsePQRatchet::No,
+            )
+            .now_or_never()
+            .ok_or(PhoneError::Waited)??;
+        }
+        let padded = MessageUtils::encode_and_pad(message);
+        let sealed = signal::message_encrypt(&padded, &self.peer, &mut self.session, &mut self.identity)
+            .now_or_never()
+            .ok_or(PhoneError::Waited)??;
+        let kind = match sealed.message_type() {
+            CiphertextMessageType::PreKey => "pkmsg",
+            _ => "msg",
+        };
+        Ok(Sealed { kind, ciphertext: sealed.serialize().to_vec() })
+    }
+
+    /// From now on `msg`: the device gets the first message before the others, so it will have the session.
+    /// (A real phone waits for an answer, which a device here never gives.)
+    pub(crate) fn presume_received(&mut self) {
+        if let Some(state) = self.session.0.as_mut().and_then(SessionRecord::session_state_mut) {
+            state.clear_unacknowledged_pre_key_message();
+        }
+    }
+}
+
+#[async_trait]
+impl SessionStore for Session {
+    async fn load_session(&self, _: &ProtocolAddress) -> signal::error::Result<Option<SessionRecord>> {
+        Ok(self.0.clone())
+    }
+
+    async fn has_session(&self, _: &ProtocolAddress) -> signal::error::Result<bool> {
+        Ok(self.0.is_some())
+    }
+
+    async fn store_session(
+        &mut self,
+        _: &ProtocolAddress,
+        record: SessionRecord,
+    ) -> signal::error::Result<()> {
+        self.0 = Some(record);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl IdentityKeyStore for Identity {
+    async fn get_identity_key_pair(&self) -> signal::error::Result<IdentityKeyPair> {
+        Ok(self.own.clone())
+    }
+
+    async fn get_local_registration_id(&self) -> signal::error::Result<u32> {
+        Ok(self.registration_id)
+    }
+
+    async fn save_identity(
+        &mut self,
+        _: &ProtocolAddress,
+        _: &IdentityKey,
+    ) -> signal::error::Result<IdentityChange> {
+        Ok(IdentityChange::NewOrUnchanged)
+    }
+
+    async fn is_trusted_identity(
+        &self,
+        _: &ProtocolAddress,
+        _: &IdentityKey,
+        _: Direction,
+    ) -> signal::error::Result<bool> {
+        Ok(true)
+    }
+
+    async fn get_identity(&self, _: &ProtocolAddress) -> signal::error::Result<Option<IdentityKey>> {
+        Ok(None)
+    }
+}

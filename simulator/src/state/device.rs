@@ -1,0 +1,71 @@
+//! A device that a phone has linked, now or once.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use wacore_binary::Jid;
+
+use super::mailbox::Mailbox;
+use super::registration::{Keys, Registration};
+use crate::phone::{Friend, Offer};
+
+/// What a device last said of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// Its owner looks at it; the phone stays silent.
+    Available,
+    /// The phone notifies.
+    Unavailable,
+}
+
+/// One linked device.
+pub(crate) struct Device {
+    pub(crate) jid: Jid,
+    pub(crate) lid: Jid,
+    /// Number of its phone.
+    pub(crate) number: String,
+    /// `DeviceProps.os` of its registration.
+    pub(crate) name: String,
+    pub(crate) linked: bool,
+    pub(crate) presence: Option<Presence>,
+    pub(crate) logins: u64,
+    /// Most logins alive at once.
+    pub(crate) concurrent: usize,
+    /// Longest time that two were, as far as it is over.
+    pub(crate) overlap: Duration,
+    pub(crate) key_index: u32,
+    /// The only Noise key that may log in as this device.
+    pub(crate) noise_public: [u8; 32],
+    pub(crate) keys: Keys,
+    /// `lc` of the last login that was let in.
+    pub(crate) login_counter: Option<i32>,
+    pub(crate) mailbox: Mailbox,
+    /// Who writes to it, once somebody has.
+    pub(crate) friend: Option<Friend>,
+    /// The key share was written (not: received).
+    pub(crate) key_share_written: bool,
+}
+
+impl Device {
+    pub(super) fn new(offer: &Offer, number: String, registration: &Registration) -> Self {
+        Self {
+            jid: offer.jid.clone(),
+            lid: offer.lid.clone(),
+            number,
+            name: registration.name.clone(),
+            linked: true,
+            presence: None,
+            logins: 0,
+            concurrent: 0,
+            overlap: Duration::ZERO,
+            key_index: offer.key_index,
+            noise_public: registration.noise_public,
+            keys: Keys::new(registration),
+            login_counter: None,
+            mailbox: Mailbox::default(),
+            friend: None,
+            key_share_written: false,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Everything the simulator remembers: phones, linked devices, clients that are connected, failures to come.
+//! Plain data behind one lock that is never held across an await; no socket and no stanza is touched here.
+//! `server` and `actions` call it.
+
+mod clients;
+mod device;
+mod failures;
+mod mailbox;
+mod registration;
+mod view;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::noise::Pattern;
+use crate::phone::{Offer, Phone};
+
+pub(crate) use clients::{Client, ClientId, LinkCode, Order, Refusal, Role, Waiting};
+pub(crate) use device::Device;
+pub use device::Presence;
+pub(crate) use failures::{Failure, Failures};
+pub(crate) use mailbox::{Letter, Outcome};
+pub(crate) use registration::{
+    DJB_TYPE, Digest, PreKeyError, Registration, SignedPreKey, exactly, id as three_byte_id,
+};
+pub use view::{DeviceState, PasskeyState, State};
+
+/// As many complaints and handshakes are kept; older ones are dropped.
+const KEPT: usize = 1000;
+
+/// The lock around [`World`]. A panic of another holder does not make the data unusable.
+#[derive(Default)]
+pub(crate) struct Shelf(Mutex<World>);
+
+impl Shelf {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All that is remembered.
+#[derive(Default)]
+pub(crate) struct World {
+    /// By number.
+    pub(crate) phones: HashMap<String, Phone>,
+    /// By JID, unlinked ones too.
+    pub(crate) devices: BTreeMap<String, Device>,
+    pub(crate) clients: BTreeMap<ClientId, Client>,
+    pub(crate) failures: Failures,
+    /// Codes with which the next requests for a pairing code are refused.
+    pub(crate) code_refusals: VecDeque<u16>,
+    /// Links that wait for a passkey.
+    pub(crate) passkeys: BTreeMap<ClientId, PasskeyState>,
+    pub(crate) paused: bool,
+    complaints: VecDeque<String>,
+    handshakes: VecDeque<Pattern>,
+    last_client: ClientId,
+}
+
+/// Result of a login that was let in.
+pub(crate) struct LoggedIn {
+    /// Older logins of the same device: they are to be told that they were replaced.
+    pub(crate) replaced: Vec<ClientId>,
+}
+
+impl World {
+    pub(crate) fn connect(&mut self, client: Client) -> ClientId {
+        self.last_client += 1;
+        self.clients.insert(self.last_client, client);
+        self.last_client
+    }
+
+    /// Forgets a client that is gone, and notes how long it had company.
+    pub(crate) fn disconnect(&mut self, id: ClientId) {
+        self.passkeys.remove(&id);
+        let Some(gone) = self.clients.remove(&id) else { return };
+        let Role::Online { jid, since } = gone.role else { return };
+        let overlap = self
+            .online(&jid)
+            .map(|(_, other)| Instant::now().saturating_duration_since(since.max(other)))
+            .max();
+        if let (Some(overlap), Some(device)) = (overlap, self.devices.get_mut(&jid)) {
+            device.overlap = device.overlap.max(overlap);
+        }
+    }
+
+    /// Clients that are logged in as `jid`, with the time of their login.
+    pub(crate) fn online<'a>(&'a self, jid: &'a str) -> impl Iterator<Item = (ClientId, Instant)> + 'a {
+        self.clients.iter().filter_map(move |(id, client)| match &client.role {
+            Role::Online { jid: own, since } if own == jid => Some((*id, *since)),
+            _ => None,
+        })
+    }
+
+    /// Lets a client in as a device.
+    pub(crate) fn log_in(&mut self, id: ClientId, jid: &str) -> LoggedIn {
+        let replaced: Vec<_> =
+            self.online(jid).map(|(other, _)| other).filter(|other| *other != id).collect();
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.role = Role::Online { jid: jid.to_owned(), since: Instant::now() };
+        }
+        if let Some(device) = self.devices.get_mut(jid) {
+            device.logins += 1;
+            device.concurrent = device.concurrent.max(replaced.len() + 1);
+        }
+        LoggedIn { replaced }
+    }
+
+    /// Makes a device of a client whose signature was accepted.
+    pub(crate) fn link(&mut self, id: ClientId, offer: &Offer, number: String) {
+        self.passkeys.remove(&id);
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if let Role::Waiting(waiting) = std::mem::replace(&mut client.role, Role::Linked) {
+            let device = Device::new(offer, number, &waiting.registration);
+            self.devices.insert(offer.jid.to_string(), device);
+        }
+    }
+
+    /// Takes a device off its account. Clients that are logged in as it stay for their caller to dismiss.
+    pub(crate) fn unlink(&mut self, jid: &str) {
+        if let Some(device) = self.devices.get_mut(jid) {
+            device.linked = false;
+            device.mailbox.clear();
+        }
+    }
+
+    /// Sends an order to a client; false when it is gone.
+    pub(crate) fn order(&self, id: ClientId, order: Order) -> bool {
+        self.clients.get(&id).is_some_and(|client| client.orders.send(order).is_ok())
+    }
+
+    /// Asks every client that is logged in as `jid` for a sign of life.
+    pub(crate) fn call(&self, jid: &str) -> Vec<oneshot::Receiver<()>> {
+        let ask = |(id, _)| {
+            let (answer, answered) = oneshot::channel();
+            self.order(id, Order::Answer(answer)).then_some(answered)
+        };
+        self.online(jid).filter_map(ask).collect()
+    }
+
+    /// Keeps what a client did wrong.
+    pub(crate) fn complain(&mut self, complaint: String) {
+        keep(&mut self.complaints, complaint);
+    }
+
+    /// Keeps how a handshake went.
+    pub(crate) fn shook_hands(&mut self, pattern: Pattern) {
+        keep(&mut self.handshakes, pattern);
+    }
+
+    pub(crate) fn handshakes(&self) -> Vec<Pattern> {
+        self.handshakes.iter().copied().collect()
+    }
+
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.complaints.iter().cloned().collect()
+    }
+}
+
+fn keep<T>(kept: &mut VecDeque<T>, new: T) {
+    if kept.len() == KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(new);
+}

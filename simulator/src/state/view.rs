@@ -1,0 +1,90 @@
+//! `GET /control/state`: what of the [`World`] the outside may see. Its shape is fixed by the contract.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::{Presence, Role, World};
+
+/// A snapshot of the simulator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Clients connected now, paired or not.
+    pub clients: usize,
+    /// QR references that a phone could scan now.
+    pub waiting: Vec<String>,
+    /// Every device that was ever linked.
+    pub devices: Vec<DeviceState>,
+    /// Links that wait for a passkey.
+    pub passkey: Vec<PasskeyState>,
+    /// Whether an outage is being played.
+    pub paused: bool,
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceState {
+    /// `NUMBER:D@s.whatsapp.net`.
+    pub jid: String,
+    /// The name it gave itself, which WhatsApp shows in the phone's list of linked devices.
+    pub name: String,
+    /// False after a logout from either side.
+    pub linked: bool,
+    /// As it last said; `null` before it said anything.
+    pub presence: Option<Presence>,
+    /// Logins that were let in.
+    pub logins: u64,
+    /// Most logins alive at once.
+    pub concurrent: usize,
+    /// Milliseconds: the longest time that two were.
+    pub overlap_ms: u64,
+}
+
+/// A link that waits for a passkey.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PasskeyState {
+    /// The JID the device will have.
+    pub jid: String,
+    /// `required`, `asserted`, `confirmation`, or `refused`.
+    pub stage: String,
+    /// The code as the phone shows it, once there is one.
+    pub code: Option<String>,
+}
+
+impl World {
+    pub(crate) fn state(&self) -> State {
+        let waiting = self.clients.values().filter_map(|client| match &client.role {
+            Role::Waiting(waiting) => Some(waiting.refs.iter().cloned()),
+            _ => None,
+        });
+        State {
+            clients: self.clients.len(),
+            waiting: waiting.flatten().collect(),
+            devices: self.devices.keys().filter_map(|jid| self.device_state(jid)).collect(),
+            passkey: self.passkeys.values().cloned().collect(),
+            paused: self.paused,
+        }
+    }
+
+    fn device_state(&self, jid: &str) -> Option<DeviceState> {
+        let device = self.devices.get(jid)?;
+        let overlap = device.overlap.max(self.running_overlap(jid));
+        Some(DeviceState {
+            jid: jid.to_owned(),
+            name: device.name.clone(),
+            linked: device.linked,
+            presence: device.presence,
+            logins: device.logins,
+            concurrent: device.concurrent,
+            overlap_ms: u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// How long the second-oldest login has been beside the oldest, now.
+    fn running_overlap(&self, jid: &str) -> Duration {
+        let mut logins: Vec<Instant> = self.online(jid).map(|(_, since)| since).collect();
+        logins.sort();
+        logins.get(1).map(Instant::elapsed).unwrap_or_default()
+    }
+}

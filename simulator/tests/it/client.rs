@@ -1,0 +1,159 @@
+//! The real client, with a store that survives its restarts, and its events as sentences.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use simulator::{Scan, Simulator};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing_subscriber::EnvFilter;
+use wacore::net::{HttpClient, HttpRequest, HttpResponse};
+use wacore::runtime::{AbortHandle, Runtime};
+use wacore::store::in_memory::InMemoryBackend;
+use wacore::types::events::{Event, EventHandler};
+use whatsapp_rust::TokioRuntime;
+use whatsapp_rust::anyhow;
+use whatsapp_rust::prelude::{Bot, BotHandle};
+use whatsapp_rust::transport::TokioWebSocketTransportFactory;
+
+use crate::DEADLINE;
+
+/// A store that outlives the client built on it.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<InMemoryBackend>);
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(InMemoryBackend::new()))
+    }
+}
+
+/// A running client.
+pub(crate) struct Client {
+    pub(crate) inner: Arc<whatsapp_rust::Client>,
+    handle: BotHandle,
+    events: mpsc::UnboundedReceiver<Arc<Event>>,
+}
+
+struct Forward(mpsc::UnboundedSender<Arc<Event>>);
+
+impl EventHandler for Forward {
+    fn handle_event(&self, event: Arc<Event>) {
+        let _test_is_over = self.0.send(event);
+    }
+}
+
+struct NoHttp;
+
+#[async_trait]
+impl HttpClient for NoHttp {
+    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
+        Err(anyhow::anyhow!("no HTTP in tests"))
+    }
+}
+
+/// Tokio, with shorter sleeps.
+struct Hasty(u32);
+
+#[async_trait]
+impl Runtime for Hasty {
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send + 'static>>) -> AbortHandle {
+        TokioRuntime.spawn(future)
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        TokioRuntime.sleep(duration / self.0)
+    }
+
+    fn spawn_blocking(
+        &self,
+        work: Box<dyn FnOnce() + Send + 'static>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        TokioRuntime.spawn_blocking(work)
+    }
+
+    fn yield_now(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        TokioRuntime.yield_now()
+    }
+}
+
+impl Client {
+    pub(crate) async fn start(simulator: &Simulator, store: &Store) -> Self {
+        Self::start_hasty(simulator, store, 1).await
+    }
+
+    /// A client whose clock runs `factor` times as fast.
+    pub(crate) async fn start_hasty(simulator: &Simulator, store: &Store, factor: u32) -> Self {
+        // Shown for a failed test, or with RUST_LOG and --nocapture.
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+        let _already = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let (sender, events) = mpsc::unbounded_channel();
+        let bot = Bot::builder()
+            .with_backend_arc(store.0.clone())
+            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(simulator.url()))
+            .with_http_client(NoHttp)
+            .with_runtime(Hasty(factor))
+            .with_version((2, 3000, 1_030_000_000))
+            .with_device_props(wacore::store::DevicePropsOverride::new().with_os("qrcast"))
+            .with_wanted_pre_key_count(20)
+            .skip_history_sync()
+            .with_event_handler(Forward(sender))
+            .build()
+            .await
+            .unwrap();
+        let inner = bot.client();
+        Self { inner, handle: bot.spawn(), events }
+    }
+
+    /// A new client that a phone has linked and that is connected; also its JID.
+    pub(crate) async fn linked(simulator: &Simulator, store: &Store) -> (Self, String) {
+        let mut client = Self::start(simulator, store).await;
+        let qr = client.shows_qr().await;
+        let jid = simulator.scan(Scan { qr, ..Scan::default() }).await.unwrap();
+        client.expects("Connected").await;
+        (client, jid)
+    }
+
+    pub(crate) async fn shows_qr(&mut self) -> String {
+        match &*self.expects("PairingQrCode").await {
+            Event::PairingQrCode(qr) => qr.code.clone(),
+            _ => unreachable!(),
+        }
+    }
+
+    /// Waits for an event of this name and skips others.
+    pub(crate) async fn expects(&mut self, name: &str) -> Arc<Event> {
+        let search = async {
+            loop {
+                let event = self.events.recv().await.expect("the client ended");
+                if self::name(&event) == name {
+                    return event;
+                }
+            }
+        };
+        timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("no event {name}"))
+    }
+
+    /// The client gives up by itself.
+    pub(crate) async fn ends(self) {
+        timeout(DEADLINE, self.handle).await.expect("the client goes on");
+    }
+
+    pub(crate) async fn stop(self) {
+        self.handle.shutdown().await;
+    }
+
+    /// Names of the events that have come and were not looked at.
+    pub(crate) fn leftover(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).map(|event| name(&event)).collect()
+    }
+}
+
+/// The name of an event's variant, which is all its `Debug` prints.
+pub(crate) fn name(event: &Event) -> String {
+    let text = format!("{event:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
