@@ -1,0 +1,87 @@
+//! Who may import whom: the layers of the house, read from its own `use` lines.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A module, and what of this crate it may use beside itself.
+const RULES: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("shutdown", &[]),
+    ("qr", &[]),
+    ("event", &["id", "qr"]),
+    ("config", &[]),
+    ("telemetry", &["config"]),
+    ("storage", &["id", "shutdown", "telemetry"]),
+    ("whatsapp", &["event", "id", "shutdown", "storage", "telemetry"]),
+    ("bus", &["event", "id", "shutdown", "storage", "telemetry"]),
+    ("ledger", &["event", "id", "shutdown", "storage", "telemetry"]),
+    ("session", &["bus", "event", "id", "ledger", "shutdown", "telemetry", "whatsapp"]),
+    ("close", &[]),
+    ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
+    ("http", &["close", "config", "event", "id", "qr", "session", "shutdown", "stream", "telemetry"]),
+];
+
+#[test]
+fn every_module_keeps_to_its_neighbours() {
+    let mut broken = Vec::new();
+    for (module, allowed) in RULES {
+        for file in files_of(module) {
+            for used in used_by(&file) {
+                if used != *module && !allowed.contains(&used.as_str()) {
+                    broken.push(format!("{} uses crate::{used}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_module_has_a_rule() {
+    let known: BTreeSet<_> = RULES.iter().map(|(module, _)| (*module).to_owned()).collect();
+    let map = std::fs::read_to_string("src/lib.rs").unwrap();
+    let modules = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    for module in modules.filter(|module| *module != "server") {
+        assert!(known.contains(module), "no rule for {module}");
+    }
+}
+
+#[test]
+fn only_one_file_starts_the_librarys_client() {
+    let naming: Vec<_> = files_of("whatsapp")
+        .into_iter()
+        .filter(|file| std::fs::read_to_string(file).unwrap().contains("Bot::builder"))
+        .collect();
+    assert_eq!(naming, [PathBuf::from("src/whatsapp/client.rs")]);
+}
+
+fn files_of(module: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let file = PathBuf::from(format!("src/{module}.rs"));
+    if file.exists() {
+        files.push(file);
+    }
+    walk(&PathBuf::from(format!("src/{module}")), &mut files);
+    files
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+/// The modules in `crate::module` anywhere outside comments.
+fn used_by(file: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split("crate::").skip(1))
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect())
+        .collect()
+}

@@ -1,0 +1,18 @@
+//! Behaviour, over the real protocols: the real binary, the real WhatsApp client, a simulated WhatsApp.
+//!
+//! One binary, one behaviour per file. Tests wait for conditions, never for a fixed time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by ending")]
+#![expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
+mod support;
+
+mod bad_requests;
+mod ends;
+mod house;
+mod link;
+mod outage;
+mod presence;
+mod resume;
+mod settings;
+mod transports;

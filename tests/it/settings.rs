@@ -1,0 +1,63 @@
+//! The variables: what the documents say is what the code reads, and a wrong one stops the start.
+
+use std::process::{Command, Output};
+
+use qrcast::config::SETTINGS;
+
+fn start(variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_qrcast")).env_clear().envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn the_readme_and_the_example_list_every_variable() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let example = std::fs::read_to_string(".env.example").unwrap();
+    for setting in SETTINGS {
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        let row = format!("| `{}` | {default} | {} |", setting.name, setting.meaning);
+        assert!(readme.contains(&row), "README.md lacks: {row}");
+        assert!(
+            example.contains(&format!("# {}\n#{}={}\n", setting.meaning, setting.name, setting.default)),
+            "{}",
+            setting.name
+        );
+    }
+    let rows = readme.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 4);
+    assert_eq!(
+        rows.filter(|row| row[3..].chars().next().unwrap().is_ascii_uppercase()).count(),
+        SETTINGS.len()
+    );
+    assert_eq!(
+        example.lines().filter(|line| line.starts_with('#') && !line.starts_with("# ")).count(),
+        SETTINGS.len()
+    );
+}
+
+#[test]
+fn wrong_variables_stop_the_start_and_are_all_named() {
+    let output = start(&[("PORT", "99999"), ("HOST", "0.0.0.0")]);
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("PORT: \"99999\"") && said.contains("HOST: \"0.0.0.0\""), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = start(&[("PORT", &port), ("RUST_LOG", "off")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_build_with_the_simulator_says_so_in_its_first_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = start(&[("PORT", &port)]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.lines().next().unwrap().contains("certificate is NOT checked"), "{said}");
+}

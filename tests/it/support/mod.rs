@@ -1,0 +1,50 @@
+//! What every behaviour needs: a server, a WhatsApp, viewers.
+
+pub(crate) mod server;
+pub(crate) mod viewer;
+
+use std::time::Duration;
+
+use simulator::{Config, Simulator};
+
+pub(crate) use self::server::{Server, Session};
+pub(crate) use self::viewer::{Seen, Viewer};
+
+/// Longest wait for anything that must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what must come.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+    }
+}
+
+/// Asks again and again until the answer is yes.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
+    soon(what, async {
+        while !ask().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// A WhatsApp on loopback, with the usual six references.
+pub(crate) async fn whatsapp() -> Simulator {
+    Simulator::start(Config::default()).await.unwrap()
+}
+
+/// A WhatsApp and a server that talks to it, in real time.
+pub(crate) async fn world() -> (Simulator, Server) {
+    world_at(1.0).await
+}
+
+/// The same, with the client's timers made faster.
+pub(crate) async fn world_at(factor: f64) -> (Simulator, Server) {
+    let whatsapp = whatsapp().await;
+    let server =
+        Server::builder(&whatsapp.url()).variable("WHATSAPP_TIME_FACTOR", &factor.to_string()).start().await;
+    (whatsapp, server)
+}

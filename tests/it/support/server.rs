@@ -1,0 +1,159 @@
+//! The real binary, as a process of its own.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{Viewer, soon};
+
+/// A server, told what to be.
+pub(crate) struct Builder {
+    variables: Vec<(String, String)>,
+}
+
+impl Builder {
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the process and waits until it listens.
+    pub(crate) async fn start(self) -> Server {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_qrcast"))
+            .env_clear()
+            .envs(self.variables)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let base = soon("the server to listen", async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("the server ended before it listened");
+                log.lock().unwrap().push(line.clone());
+                let entry: Value = serde_json::from_str(&line).unwrap();
+                if entry["message"] == "listening" {
+                    return format!("http://{}", entry["address"].as_str().unwrap());
+                }
+            }
+        })
+        .await;
+        let rest = log.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                rest.lock().unwrap().push(line);
+            }
+        });
+        Server { process, base, log, http: reqwest::Client::new() }
+    }
+}
+
+/// A running server. Dropping it kills it.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) base: String,
+    log: Arc<Mutex<Vec<String>>>,
+    http: reqwest::Client,
+}
+
+impl Server {
+    /// On a free port of loopback, against this WhatsApp.
+    pub(crate) fn builder(whatsapp: &str) -> Builder {
+        Builder { variables: Vec::new() }
+            .variable("PORT", "0")
+            .variable("LOG_FORMAT", "json")
+            .variable("RUST_LOG", "info,qrcast=debug")
+            .variable("WHATSAPP_URL", whatsapp)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        soon(path, self.request(Method::GET, path).send()).await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        soon(path, self.request(Method::POST, path).json(body).send()).await.unwrap()
+    }
+
+    /// Makes a session for a user.
+    pub(crate) async fn init(&self, user: &str) -> Session<'_> {
+        self.init_with(json!({ "userId": user })).await
+    }
+
+    pub(crate) async fn init_with(&self, body: Value) -> Session<'_> {
+        let response = self.post("/api/init-session", &body).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let answer: Value = response.json().await.unwrap();
+        Session { server: self, id: answer["sessionId"].as_str().unwrap().to_owned(), answer }
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Sends SIGTERM and waits for the end; the exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        let pid = self.process.id().unwrap();
+        let sent = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
+        assert!(sent.success());
+        soon("the server to stop", self.process.wait()).await.unwrap().code()
+    }
+}
+
+/// A session on a server.
+pub(crate) struct Session<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) id: String,
+    pub(crate) answer: Value,
+}
+
+impl Session<'_> {
+    pub(crate) async fn sse(&self) -> Viewer {
+        self.sse_after(None).await
+    }
+
+    pub(crate) async fn sse_after(&self, cursor: Option<&str>) -> Viewer {
+        Viewer::sse(&self.server.base, &self.id, cursor).await.unwrap()
+    }
+
+    pub(crate) async fn websocket(&self) -> Viewer {
+        self.websocket_after(None).await
+    }
+
+    pub(crate) async fn websocket_after(&self, cursor: Option<&str>) -> Viewer {
+        Viewer::websocket(&self.server.base, &self.id, cursor).await
+    }
+
+    pub(crate) async fn status(&self) -> Value {
+        let response = self.server.get(&format!("/api/session-status/{}", self.id)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    }
+
+    pub(crate) async fn qr_code(&self) -> (StatusCode, Value) {
+        let response = self.server.get(&format!("/api/qr-code/{}", self.id)).await;
+        (response.status(), response.json().await.unwrap())
+    }
+
+    /// Polls until the session stands there.
+    pub(crate) async fn reaches(&self, status: &str) -> Value {
+        soon(status, async {
+            loop {
+                let answer = self.status().await;
+                if answer["status"] == status {
+                    return answer;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,151 @@
+//! A browser's two ways to follow a session, and what it saw.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use futures::{SinkExt as _, Stream, StreamExt as _};
+use reqwest::StatusCode;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::soon;
+
+/// One frame with content.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) id: Option<String>,
+    pub(crate) event: String,
+    pub(crate) data: Value,
+}
+
+/// How a stream ended: the WebSocket close code, `None` over SSE.
+pub(crate) type End = Option<u16>;
+
+enum Wire {
+    Sse { chunks: Pin<Box<dyn Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>, rest: String },
+    WebSocket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+}
+
+/// One viewer on one stream.
+pub(crate) struct Viewer {
+    wire: Wire,
+    queue: VecDeque<Seen>,
+    /// What came before the first event, and comments: the raw SSE blocks that are no events.
+    pub(crate) asides: Vec<String>,
+}
+
+impl Viewer {
+    /// Over SSE; the status when it is not 200.
+    pub(crate) async fn sse(base: &str, session: &str, cursor: Option<&str>) -> Result<Self, StatusCode> {
+        let mut request = reqwest::Client::new().get(format!("{base}/api/sessions/{session}/events"));
+        if let Some(cursor) = cursor {
+            request = request.header("Last-Event-ID", cursor);
+        }
+        let response = soon("an SSE answer", request.send()).await.unwrap();
+        if response.status() != StatusCode::OK {
+            return Err(response.status());
+        }
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
+        let wire = Wire::Sse { chunks: Box::pin(response.bytes_stream()), rest: String::new() };
+        Ok(Self { wire, queue: VecDeque::new(), asides: Vec::new() })
+    }
+
+    /// Over WebSocket.
+    pub(crate) async fn websocket(base: &str, session: &str, cursor: Option<&str>) -> Self {
+        let base = base.replacen("http", "ws", 1);
+        let query = cursor.map(|cursor| format!("?lastEventId={cursor}")).unwrap_or_default();
+        let url = format!("{base}/api/sessions/{session}/ws{query}");
+        let (socket, _) = soon("an upgrade", tokio_tungstenite::connect_async(url)).await.unwrap();
+        Self { wire: Wire::WebSocket(Box::new(socket)), queue: VecDeque::new(), asides: Vec::new() }
+    }
+
+    /// The next frame with content, or how the stream ended.
+    pub(crate) async fn next(&mut self) -> Result<Seen, End> {
+        soon("a frame", self.read()).await
+    }
+
+    async fn read(&mut self) -> Result<Seen, End> {
+        loop {
+            if let Some(seen) = self.queue.pop_front() {
+                return Ok(seen);
+            }
+            match &mut self.wire {
+                Wire::Sse { chunks, rest } => {
+                    let Some(Ok(chunk)) = chunks.next().await else { return Err(None) };
+                    rest.push_str(std::str::from_utf8(&chunk).unwrap());
+                    while let Some(end) = rest.find("\n\n") {
+                        let block: String = rest.drain(..end + 2).collect();
+                        match parse(&block) {
+                            Some(seen) => self.queue.push_back(seen),
+                            None => self.asides.push(block),
+                        }
+                    }
+                }
+                Wire::WebSocket(socket) => match socket.next().await {
+                    Some(Ok(Message::Text(text))) => {
+                        let frame: Value = serde_json::from_str(&text).unwrap();
+                        let id = frame.get("id").map(|id| id.as_str().unwrap().to_owned());
+                        let event = frame["event"].as_str().unwrap().to_owned();
+                        self.queue.push_back(Seen { id, event, data: frame["data"].clone() });
+                    }
+                    Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Err(None),
+                },
+            }
+        }
+    }
+
+    /// The next frame, which must be this event.
+    pub(crate) async fn expects(&mut self, event: &str) -> Seen {
+        match self.next().await {
+            Ok(seen) if seen.event == event => seen,
+            other => panic!("expected {event}, got {other:?}"),
+        }
+    }
+
+    /// Everything up to this event and with it.
+    pub(crate) async fn until(&mut self, event: &str) -> Vec<Seen> {
+        let mut all = Vec::new();
+        loop {
+            match self.next().await {
+                Ok(seen) => all.push(seen),
+                Err(end) => panic!("ended with {end:?} before {event}: {all:?}"),
+            }
+            if all.last().is_some_and(|seen| seen.event == event) {
+                return all;
+            }
+        }
+    }
+
+    /// This event, whatever comes before it.
+    pub(crate) async fn awaits(&mut self, event: &str) -> Seen {
+        self.until(event).await.pop().unwrap()
+    }
+
+    /// The stream must end now.
+    pub(crate) async fn ends(&mut self) -> End {
+        match self.next().await {
+            Err(end) => end,
+            Ok(seen) => panic!("expected the end, got {seen:?}"),
+        }
+    }
+
+    /// Sends a text, over WebSocket.
+    pub(crate) async fn says(&mut self, text: String) {
+        match &mut self.wire {
+            Wire::WebSocket(socket) => socket.send(Message::text(text)).await.unwrap(),
+            Wire::Sse { .. } => panic!("nobody speaks over SSE"),
+        }
+    }
+}
+
+fn parse(block: &str) -> Option<Seen> {
+    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    let data = field("data: ")?;
+    Some(Seen { id: field("id: "), event: field("event: ")?, data: serde_json::from_str(&data).unwrap() })
+}
