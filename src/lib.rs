@@ -29,6 +29,9 @@ pub mod session;
 /// Port: WhatsApp.
 pub mod whatsapp;
 
+/// What the stores stand on.
+pub mod storage;
+
 /// Port: the log.
 pub mod bus;
 /// Port: records and ownership.

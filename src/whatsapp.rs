@@ -6,6 +6,7 @@
 pub mod client;
 mod connection;
 mod pace;
+pub mod store;
 mod translate;
 mod version;
 

@@ -1,0 +1,49 @@
+//! What the stores stand on: engines that keep bytes, and the errors they have in common.
+//!
+//! Not a store itself: no module here knows what a session, an event or a device is. `ledger`, `bus` and
+//! `whatsapp::store` bring their own tables and queries; `server` opens the engine and hands it to them.
+
+pub mod folder;
+pub mod sqlite;
+
+use std::error::Error;
+use std::sync::Arc;
+
+/// Why the storage did not do it. Named by what the caller does next; nothing was written in any case.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The disk (or the quota) is full: keep the old state, alert, try again when somebody made room.
+    #[error("the disk is full")]
+    Full,
+    /// The data is damaged: stop writing and have a person restore it; trying again does not help.
+    #[error("the stored data is damaged")]
+    Corrupt,
+    /// The storage was closed: the process is on its way out, give up without an alert.
+    #[error("the storage is closed")]
+    Closed,
+    /// Another process is in the way: try again in a moment.
+    #[error("the storage is busy")]
+    Busy,
+    /// Anything else, a bug among them: log it once and fail the request.
+    #[error("the storage failed")]
+    Failed(#[source] Arc<dyn Error + Send + Sync>),
+}
+
+impl StorageError {
+    /// A failure that has no variant of its own.
+    pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(Arc::from(cause.into()))
+    }
+}
+
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ => Self::failed(error),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One SQLite file: a thread that writes, a thread that reads, and nothing else that touches it.
+//!
+//! Not a store: the tables and the queries come from its callers (`ledger`, `bus`, `whatsapp::store`), the
+//! schema in one list from `server`, which opens and closes it.
+//!
+//! - **Writing** is group commit: the thread takes all jobs that wait, runs each in a savepoint of its own
+//!   inside one transaction, commits once (`synchronous=FULL`, so an fsync) and only then answers. Ok means:
+//!   it is on the disk.
+//! - **Reading** has its own connection and never waits for an fsync. A read that begins after an answer sees
+//!   what was answered; each read sees one moment.
+//! - **Memory** is bounded: [`WAITING`] jobs wait in each queue, further callers wait outside.
+//! - **Deleted means gone**: `secure_delete` overwrites freed bytes in the pages, but the log still holds
+//!   older pages until it is folded in and cut to nothing. That happens at most [`SCRUB_AFTER`] after a write
+//!   by itself, at [`Sqlite::scrub`] at once, and at [`Sqlite::close`]. (What a file system or an SSD keeps
+//!   below that, or a backup, is out of reach.)
+//! - **The file does not shrink** (`auto_vacuum` is off: it would move pages at every delete): free pages are
+//!   zeroed and used for what comes next. Its size is its peak; `VACUUM` by hand, with the server stopped,
+//!   returns the rest.
+
+mod open;
+mod reader;
+#[cfg(test)]
+pub(crate) mod tests;
+mod writer;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Transaction;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+pub use self::open::{Migration, OpenError};
+use super::StorageError;
+
+/// Jobs that may wait in a queue. As many, at most, are one group commit.
+pub const WAITING: usize = 256;
+
+/// The longest time after a write in which the log holds bytes that were deleted, as long as nobody else
+/// reads the file.
+pub const SCRUB_AFTER: Duration = Duration::from_secs(60);
+
+/// A handle on the file; clones share it. End it with [`close`](Self::close); when the last handle is dropped
+/// without, the threads finish what was accepted and end by themselves, but nobody waits for them.
+#[derive(Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+struct Inner {
+    writes: Queue<writer::Order>,
+    reads: Queue<reader::Order>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Sqlite {
+    /// Opens the database, or makes it if there is no such file, and brings its schema up to date. Blocks.
+    ///
+    /// `migrations` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
+    /// is refused.
+    pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+        Self::start(path, migrations, SCRUB_AFTER)
+    }
+
+    fn start(path: &Path, migrations: &[Migration], scrub_after: Duration) -> Result<Self, OpenError> {
+        let (writer, reader) = open::open(path, migrations)?;
+        let (writes, write_orders) = Queue::new();
+        let (reads, read_orders) = Queue::new();
+        let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(run)
+                .map_err(|error| OpenError::io(path, error))
+        };
+        let threads = vec![
+            thread("sqlite-write", Box::new(move || writer::run(writer, &write_orders, scrub_after)))?,
+            thread("sqlite-read", Box::new(move || reader::run(reader, &read_orders)))?,
+        ];
+        Ok(Self(Arc::new(Inner { writes, reads, threads: Mutex::new(threads) })))
+    }
+
+    /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
+    /// that alone.
+    ///
+    /// `work` must not begin or end transactions. Once the job has its place in the queue it is done whole,
+    /// also if this future is dropped; if it is dropped before, nothing is done.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.0.writes.put(writer::Order::Job(writer::job(work, answer))).await?;
+        answered.await.unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// Runs `work` on a connection that cannot write. It sees everything that [`write`](Self::write) has
+    /// answered.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.0.reads.put(reader::Order::Job(reader::job(work, answer))).await?;
+        answered.await.unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// After an Ok no byte of what was deleted before the call is left in the file or its log.
+    /// [`StorageError::Busy`] when another process reads the file just now; it is tried again within
+    /// [`SCRUB_AFTER`].
+    pub async fn scrub(&self) -> Result<(), StorageError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.writes.put(writer::Order::Scrub(answer)).await?;
+        answered.await.unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// Finishes what was accepted, folds the log into the file, closes it and ends both threads. Later calls
+    /// answer [`StorageError::Closed`]; a second `close` has nothing to do. After an Err everything that was
+    /// answered is on the disk nevertheless, but the log may still be there, for the next
+    /// [`open`](Self::open).
+    pub async fn close(&self) -> Result<(), StorageError> {
+        // The reader first: the last connection to leave removes the log.
+        let (answer, answered) = oneshot::channel();
+        self.0.reads.end(reader::Order::Close(answer));
+        let _ = answered.await;
+        let (answer, answered) = oneshot::channel();
+        self.0.writes.end(writer::Order::Close(answer));
+        let outcome = answered.await.unwrap_or(Ok(()));
+        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // Both have given their last answer: there is nothing left to wait for.
+            if thread.join().is_err() {
+                return Err(StorageError::failed("a thread of the storage had panicked"));
+            }
+        }
+        outcome
+    }
+}
+
+/// A bounded queue into a thread: waiting for a place is async, taking an order blocks the thread.
+struct Queue<Order> {
+    places: Arc<Semaphore>,
+    orders: mpsc::Sender<Placed<Order>>,
+}
+
+/// An order and its place in the queue, which is free again when the order is taken.
+struct Placed<Order>(Order, Option<OwnedSemaphorePermit>);
+
+impl<Order> Queue<Order> {
+    fn new() -> (Self, mpsc::Receiver<Placed<Order>>) {
+        let (orders, taken) = mpsc::channel();
+        (Self { places: Arc::new(Semaphore::new(WAITING)), orders }, taken)
+    }
+
+    async fn put(&self, order: Order) -> Result<(), StorageError> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StorageError::Closed)?;
+        self.orders.send(Placed(order, Some(place))).map_err(|_| StorageError::Closed)
+    }
+
+    /// The last order: who waits for a place, or comes later, is told that the queue is closed.
+    fn end(&self, order: Order) {
+        self.places.close();
+        // No receiver: the thread has ended, and the dropped order says so to whoever waits for its answer.
+        let _ = self.orders.send(Placed(order, None));
+    }
+}
+
+/// Runs a caller's closure; its panic is an error of its own job and of nothing else.
+fn guarded<T>(work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, StorageError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(StorageError::from),
+        Err(_) => {
+            tracing::error!("a job of the storage panicked; it was undone");
+            Err(StorageError::failed("the job panicked"))
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Opening the database file: what is looked at before anything is written, how a new file comes to be,
+//! migrations.
+//!
+//! Knows no table of its own. Called by `Sqlite::open` only.
+//!
+//! What is checked, in this order, and what a refusal leaves behind: the first 100 bytes (magic,
+//! `application_id`; SQLite is not even asked yet), then, through a connection that cannot write and does not
+//! checkpoint when it is closed, the page count against the file's length, `user_version`, and
+//! `PRAGMA quick_check`, which reads the whole file and is therefore left out above [`CHECKED_BYTES`].
+//! The database and its log stay byte for byte as they were.
+//!
+//! A new database is built under another name and renamed, so a file under the real name is always a whole
+//! one, and an empty file is a lost database and not a new one.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+/// Marks a file as ours (`file` shows it): "qrcs".
+pub(super) const APPLICATION_ID: i32 = 0x7172_6373;
+
+/// Up to this size the whole file is checked at the start, which takes well under a second.
+const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// As we make them, whatever SQLite's default will be.
+const PAGE_BYTES: u64 = 4096;
+
+/// The log is folded into the database after so many pages ...
+const CHECKPOINT_PAGES: u32 = 512;
+/// ... and cut to this many bytes when a burst made it longer.
+const LOG_BYTES: u32 = 4 * 1024 * 1024;
+
+/// How long SQLite waits for another process, a person's `sqlite3` for example, before it says busy.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One step of the schema. Steps are run once each, in order, all missing ones in one transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// The schema's version after this step: 1, 2, 3, ... over all modules together.
+    pub version: u32,
+    /// What to do; may be several statements, none of which begins or ends a transaction.
+    pub sql: &'static str,
+}
+
+/// Why the database cannot be used. Nothing was changed or overwritten. Each says what a person can do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Make the folder exist and writable for this user.
+    #[error("cannot write to {}: {source}", path.display())]
+    Unwritable {
+        /// The database.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Point to another file; this one holds something else.
+    #[error("{} is not a database of qrcast", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Start the newer program again, or restore the backup from before its upgrade.
+    #[error("{} has schema {found}, written by a newer version; this one knows schemas up to {known}", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: u32,
+        /// The last migration of this program.
+        known: u32,
+    },
+    /// Restore a backup, or move the file away to start with no data.
+    #[error("{} is damaged ({why}); restore a backup, or move it away to start empty", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// Make room on the disk.
+    #[error("no room left on the disk of {}", path.display())]
+    Full {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A bug in this program: its list of migrations does not count 1, 2, 3, ...
+    #[error("migration {0} is out of order")]
+    Order(u32),
+    /// Anything else.
+    #[error("cannot open {}: {source}", path.display())]
+    Failed {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite or the system says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl OpenError {
+    fn sql(path: &Path, error: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::Foreign { path },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, why: error.to_string() },
+            Some(ErrorCode::DiskFull) => Self::Full { path },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::Unwritable { path, source: error.into() }
+            }
+            _ => Self::Failed { path, source: error.into() },
+        }
+    }
+
+    pub(super) fn io(path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::StorageFull => Self::Full { path },
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem => Self::Unwritable { path, source: error.into() },
+            _ => Self::Failed { path, source: error.into() },
+        }
+    }
+}
+
+/// The writer's and the reader's connection to a checked, migrated database.
+pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection, Connection), OpenError> {
+    if let Some((_, wrong)) = (1..).zip(migrations).find(|(due, step)| step.version != *due) {
+        return Err(OpenError::Order(wrong.version));
+    }
+    if path.try_exists().map_err(|error| OpenError::io(path, error))? {
+        check(path, migrations.len() as u32)?;
+        make_private(path).map_err(|error| OpenError::io(path, error))?;
+    } else {
+        create(path, migrations)?;
+    }
+    connect(path, migrations).map_err(|error| OpenError::sql(path, error))
+}
+
+/// Looks, and touches nothing.
+fn check(path: &Path, known: u32) -> Result<(), OpenError> {
+    let damaged = |why: &str| OpenError::Damaged { path: path.to_owned(), why: why.to_owned() };
+    let mut header = Vec::with_capacity(100);
+    let file = File::open(path).map_err(|error| OpenError::io(path, error))?;
+    let length = file.metadata().map_err(|error| OpenError::io(path, error))?.len();
+    file.take(100).read_to_end(&mut header).map_err(|error| OpenError::io(path, error))?;
+    if header.is_empty() {
+        return Err(damaged("it is empty"));
+    }
+    if !header.starts_with(&b"SQLite format 3\0"[..header.len().min(16)]) {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    match header.get(68..72) {
+        None => return Err(damaged("it is cut off")),
+        Some(id) if id != APPLICATION_ID.to_be_bytes() => {
+            return Err(OpenError::Foreign { path: path.to_owned() });
+        }
+        Some(_) => {}
+    }
+    // SQLite counts a page that is cut off as a page. With a log, the page may be whole in there.
+    let logged = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    if !logged && length % PAGE_BYTES != 0 {
+        return Err(damaged("it is cut off"));
+    }
+    let sql = |error| OpenError::sql(path, error);
+    let look = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
+    look.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    look.busy_timeout(PATIENCE).map_err(sql)?;
+    let found: u32 = look.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    if length <= CHECKED_BYTES {
+        let verdict: String = look.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
+        if verdict != "ok" {
+            return Err(damaged(&verdict));
+        }
+    }
+    Ok(())
+}
+
+/// Builds the whole database beside its place and moves it there, so that no crash leaves half of one.
+fn create(path: &Path, migrations: &[Migration]) -> Result<(), OpenError> {
+    if beside(path, "-wal").exists() {
+        // SQLite would play this log into whatever file it finds beside it.
+        let why = "the file is gone, but its log is still there".to_owned();
+        return Err(OpenError::Damaged { path: path.to_owned(), why });
+    }
+    let draft = beside(path, ".new");
+    let io = |error| OpenError::io(path, error);
+    for leftover in [draft.clone(), beside(path, ".new-journal")] {
+        match fs::remove_file(leftover) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+    }
+    File::create_new(&draft).and_then(|_| make_private(&draft)).map_err(io)?;
+    build(&draft, migrations).map_err(|error| {
+        // Best effort: the next start removes it too.
+        let _ = fs::remove_file(&draft);
+        OpenError::sql(path, error)
+    })?;
+    fs::rename(&draft, path).map_err(io)?;
+    // The rename itself is on disk only when the folder is.
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) { File::open(folder).and_then(|folder| folder.sync_all()).map_err(io) } else { Ok(()) }
+}
+
+fn build(draft: &Path, migrations: &[Migration]) -> rusqlite::Result<()> {
+    let mut connection = Connection::open(draft)?;
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    migrate(&mut connection, migrations)?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+fn connect(path: &Path, migrations: &[Migration]) -> rusqlite::Result<(Connection, Connection)> {
+    let mut writer = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    settle(&writer)?;
+    writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    writer.pragma_update(None, "synchronous", "FULL")?;
+    writer.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
+    writer.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+    writer.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
+    writer.pragma_update(None, "foreign_keys", "ON")?;
+    migrate(&mut writer, migrations)?;
+    let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    settle(&reader)?;
+    // The first read opens the log: better here than in the first request.
+    reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok((writer, reader))
+}
+
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    // No temporary file may hold what the database deletes.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", "OFF")
+}
+
+fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::Result<()> {
+    let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let Some(last) = migrations.last().filter(|last| last.version > at) else { return Ok(()) };
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in migrations.iter().filter(|step| step.version > at) {
+        transaction.execute_batch(step.sql)?;
+    }
+    transaction.pragma_update(None, "user_version", last.version)?;
+    transaction.commit()
+}
+
+/// The file, and the log that takes over its mode, are for their owner alone.
+fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    for suffix in ["", "-wal", "-shm"] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        match fs::set_permissions(beside(path, suffix), mode) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound || suffix.is_empty() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

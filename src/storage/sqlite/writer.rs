@@ -1,0 +1,212 @@
+//! The thread that writes: group commit, the scrubbing of the log, the last checkpoint.
+//!
+//! Knows no table. Started by `Sqlite::open`; ends at [`Order::Close`] or when the last handle is gone.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::{Placed, WAITING, guarded};
+use crate::storage::StorageError;
+
+pub(super) type Answer = oneshot::Sender<Result<(), StorageError>>;
+
+pub(super) enum Order {
+    Job(Box<dyn Job>),
+    Scrub(Answer),
+    Close(Answer),
+}
+
+/// A caller's closure, first run, then, once the commit is decided, answered.
+pub(super) trait Job: Send {
+    /// An error: what the closure did must be undone.
+    fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StorageError>;
+    /// Its own error if it had one, else that of the commit.
+    fn answer(self: Box<Self>, commit: &Result<(), StorageError>);
+}
+
+struct Typed<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, StorageError>>,
+    answer: oneshot::Sender<Result<T, StorageError>>,
+}
+
+pub(super) fn job<T, F>(work: F, answer: oneshot::Sender<Result<T, StorageError>>) -> Box<dyn Job>
+where
+    T: Send + 'static,
+    F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+{
+    Box::new(Typed { work: Some(work), result: None, answer })
+}
+
+impl<T, F> Job for Typed<T, F>
+where
+    T: Send,
+    F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StorageError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let result = guarded(|| work(transaction));
+        let error = result.as_ref().err().cloned();
+        self.result = Some(result);
+        error.map_or(Ok(()), Err)
+    }
+
+    fn answer(self: Box<Self>, commit: &Result<(), StorageError>) {
+        let result = match (self.result, commit) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(shared)) => Err(shared.clone()),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            // A job that never ran is never part of a commit.
+            (None, Ok(())) => Err(StorageError::Closed),
+        };
+        // The caller went away: what it asked for is done nevertheless.
+        let _ = self.answer.send(result);
+    }
+}
+
+pub(super) fn run(mut connection: Connection, orders: &Receiver<Placed<Order>>, scrub_after: Duration) {
+    // Since when the log may hold bytes that a later write has deleted.
+    let mut unscrubbed: Option<Instant> = None;
+    loop {
+        let first = match unscrubbed.map(|since| scrub_after.saturating_sub(since.elapsed())) {
+            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(left) if left.is_zero() => Err(RecvTimeoutError::Timeout),
+            Some(left) => orders.recv_timeout(left),
+        };
+        let Round { jobs, scrubs, close, ended } = match first {
+            Ok(first) => Round::gather(first, orders),
+            Err(RecvTimeoutError::Timeout) => {
+                // Failed: the next attempt is a whole interval away, so that an obstacle does not become a
+                // loop.
+                unscrubbed = scrub(&connection).is_err().then(Instant::now);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => Round { ended: true, ..Round::default() },
+        };
+        if !jobs.is_empty() {
+            unscrubbed.get_or_insert_with(Instant::now);
+            commit_group(&mut connection, jobs);
+        }
+        if !scrubs.is_empty() {
+            let outcome = scrub(&connection);
+            if outcome.is_ok() {
+                unscrubbed = None;
+            }
+            for answer in scrubs {
+                let _ = answer.send(outcome.clone());
+            }
+        }
+        if ended {
+            let outcome = finish(connection);
+            if let Some(answer) = close {
+                let _ = answer.send(outcome);
+            }
+            return;
+        }
+    }
+}
+
+/// All that waits in the queue at one moment.
+#[derive(Default)]
+struct Round {
+    jobs: Vec<Box<dyn Job>>,
+    scrubs: Vec<Answer>,
+    close: Option<Answer>,
+    ended: bool,
+}
+
+impl Round {
+    fn gather(first: Placed<Order>, orders: &Receiver<Placed<Order>>) -> Self {
+        let mut round = Self::default();
+        let mut next = Some(first);
+        // A scrub ends the round: it is for what came before it.
+        while let Some(Placed(order, place)) = next {
+            drop(place);
+            match order {
+                Order::Job(job) => round.jobs.push(job),
+                Order::Scrub(answer) => round.scrubs.push(answer),
+                Order::Close(answer) => {
+                    round.close = Some(answer);
+                    round.ended = true;
+                }
+            }
+            let full = round.jobs.len() >= WAITING || round.ended || !round.scrubs.is_empty();
+            next = if full { None } else { orders.try_recv().ok() };
+        }
+        round
+    }
+}
+
+/// One transaction for all jobs. If SQLite gives the transaction up on the way (a full disk, an I/O error),
+/// the jobs that were in it are told so, and those that had not run yet get another.
+fn commit_group(connection: &mut Connection, jobs: Vec<Box<dyn Job>>) {
+    let mut waiting = jobs.into_iter();
+    while !waiting.as_slice().is_empty() {
+        let mut ran = Vec::with_capacity(waiting.as_slice().len());
+        let outcome = one_transaction(connection, &mut waiting, &mut ran);
+        if let Err(error) = &outcome {
+            tracing::error!(%error, jobs = ran.len(), "a commit failed");
+        }
+        for job in ran {
+            job.answer(&outcome);
+        }
+    }
+}
+
+fn one_transaction(
+    connection: &mut Connection,
+    waiting: &mut std::vec::IntoIter<Box<dyn Job>>,
+    ran: &mut Vec<Box<dyn Job>>,
+) -> Result<(), StorageError> {
+    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            // None of them runs, all of them are answered.
+            ran.extend(waiting);
+            return Err(error.into());
+        }
+    };
+    for mut job in waiting {
+        let outcome = in_savepoint(&transaction, &mut *job);
+        ran.push(job);
+        outcome?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// An error means that the whole transaction is lost; the job's own error is no such thing.
+fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StorageError> {
+    transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
+    let own = job.run(transaction);
+    if transaction.is_autocommit() {
+        return Err(own.err().unwrap_or_else(|| StorageError::failed("a job ended the transaction")));
+    }
+    if own.is_err() {
+        transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
+    }
+    transaction.prepare_cached("RELEASE job")?.execute([])?;
+    Ok(())
+}
+
+/// Folds the log into the file and cuts it to nothing.
+fn scrub(connection: &Connection) -> Result<(), StorageError> {
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    let outcome = match busy {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StorageError::Busy),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = &outcome {
+        tracing::warn!(%error, "the log could not be scrubbed yet");
+    }
+    outcome
+}
+
+fn finish(connection: Connection) -> Result<(), StorageError> {
+    let scrubbed = scrub(&connection);
+    connection.close().map_err(|(_, error)| StorageError::from(error))?;
+    scrubbed
+}

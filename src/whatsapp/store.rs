@@ -1,0 +1,174 @@
+//! The storage of one linked device: everything that the WhatsApp library wants kept, written once over a
+//! small port.
+//!
+//! Not a database, and no cache: [`DeviceStorage`] turns the library's five traits (together its `Backend`)
+//! into `get`, `scan` and `commit` on an [`Engine`]; `server` picks the engine, `session`'s runner opens one
+//! storage for each link it runs and hands it to `whatsapp::client`. How each method must behave is said by
+//! `wacore/src/store/traits.rs` and shown by `in_memory.rs` beside it; the contract tests run against that
+//! one too.
+//!
+//! # Rules
+//! - A storage is bound to one session and one epoch. [`DeviceStorage::open`] claims it; a newer claim
+//!   refuses all later commits of the older one, which [`DeviceStorage::fenced`] tells the link task, so that
+//!   it stops the client.
+//! - A session has one writer: every commit takes the storage's turn, so read-change-write is safe. The turn
+//!   travels with the commit into the engine, so it is not over before the commit is, even if the library
+//!   drops the call half-way.
+//! - One call of the library is one commit, however many rows it has.
+//! - A storage costs a few hundred bytes while nothing happens, whatever is stored.
+//!
+//! # What can grow, and what bounds it
+//! | table | a row per | bound |
+//! | --- | --- | --- |
+//! | `device`, `last` | account | one row each |
+//! | `prekey`, `signed` | key | the library makes a batch of 812 and removes a key when it is used; old signed keys are removed at rotation |
+//! | `identity`, `session`, `devices`, `lid`, `phone` | contact device or contact | the account's contacts and group members; replaced in place, never swept |
+//! | `sender`, `holder`, `group` | group, member device | the account's groups; `holder` is cleared at rotation |
+//! | `synckey`, `syncver`, `syncmac` | app-state item | the account's settings and chats; `syncmac` is cleared at each snapshot |
+//! | `basekey` | message being retried | deleted by the library when the retry ends |
+//! | `token` | contact | swept by `delete_expired_tc_tokens` |
+//! | `sent` | message sent | swept by age, and never more than about 5,000 rows (see `messages.rs`) |
+//! | `pending` | message being taken in | deleted at its commit; swept after seven days |
+//! | `secret` | message | its deadline, set by the client's `MsgSecretRetention`; rows with deadline 0 stay for ever |
+//!
+//! All of it goes with [`Engine::wipe`].
+
+mod app_sync;
+mod device;
+pub mod engine;
+mod key;
+mod lid;
+pub mod memory;
+mod messages;
+mod msg_secret;
+mod protocol;
+mod row;
+mod signal;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use wacore::store::error::{Result, StoreError};
+
+pub use self::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use self::messages::{Sent, Sweep};
+
+/// The linked device of one session, as its owner of one epoch may use it. The library's `Backend`.
+///
+/// One instance per claim at a time: two would not take turns with each other. [`retire`](Self::retire) the
+/// old one before opening another for the same epoch.
+pub struct DeviceStorage {
+    engine: Arc<dyn Engine>,
+    fence: Fence,
+    turn: Arc<Mutex<()>>,
+    fenced: CancellationToken,
+    sent: Sent,
+    sent_sweep: Sweep,
+    pending_sweep: Sweep,
+    secret_sweep: Sweep,
+}
+
+impl DeviceStorage {
+    /// Claims the device: from the Ok on, commits of older epochs are refused, so what is read now stays
+    /// true.
+    ///
+    /// [`EngineError::Fenced`] when a newer epoch has claimed it already.
+    pub async fn open(engine: Arc<dyn Engine>, fence: Fence) -> std::result::Result<Self, EngineError> {
+        engine.claim(&fence).await?;
+        Ok(Self {
+            engine,
+            fence,
+            turn: Arc::default(),
+            fenced: CancellationToken::new(),
+            sent: Sent::default(),
+            sent_sweep: Sweep::default(),
+            pending_sweep: Sweep::default(),
+            secret_sweep: Sweep::default(),
+        })
+    }
+
+    /// Returns once a commit was refused because the session has another owner, or none any more (it was
+    /// wiped), or once it was [retired](Self::retire). Whoever runs the client stops it then: the library
+    /// would retry for ever.
+    pub async fn fenced(&self) {
+        self.fenced.cancelled().await;
+    }
+
+    /// Whether [`fenced`](Self::fenced) has something to tell.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.is_cancelled()
+    }
+
+    /// Refuses every commit that begins after this, whoever owns the session: what a stopped client left
+    /// running cannot write beside its successor.
+    pub fn retire(&self) {
+        self.fenced.cancel();
+    }
+
+    async fn get(&self, table: Table, key: Key) -> Result<Option<Bytes>> {
+        Ok(self.get_many(table, vec![key]).await?.pop().flatten())
+    }
+
+    /// One answer per key, in their order.
+    async fn get_many(&self, table: Table, keys: Vec<Key>) -> Result<Vec<Option<Bytes>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.engine.get(&self.fence.session, table, keys).await.map_err(database)
+    }
+
+    /// All rows whose key begins with `prefix`, in no order.
+    async fn scan(&self, table: Table, prefix: Key) -> Result<Vec<(Key, Bytes)>> {
+        self.engine.scan(&self.fence.session, table, prefix).await.map_err(database)
+    }
+
+    /// Waits until no other commit of this session is under way. Read after this, not before, what a commit
+    /// depends on.
+    async fn turn(&self) -> Turn {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    async fn commit(&self, turn: Turn, changes: Vec<Change>) -> Result<()> {
+        if self.is_fenced() {
+            return Err(database(EngineError::Fenced));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.engine.commit(&self.fence, changes, turn).await;
+        if matches!(outcome, Err(EngineError::Fenced)) {
+            let Fence { session, epoch } = &self.fence;
+            tracing::warn!(%session, epoch, "a write was refused: the session is no longer ours");
+            self.fenced.cancel();
+        }
+        outcome.map_err(database)
+    }
+
+    /// Changes that depend on nothing read.
+    async fn apply(&self, changes: Vec<Change>) -> Result<()> {
+        let turn = self.turn().await;
+        self.commit(turn, changes).await
+    }
+}
+
+/// The library is told that the database failed; the cause can be found by downcast to [`EngineError`].
+fn database(error: EngineError) -> StoreError {
+    StoreError::Database(Box::new(error))
+}
+
+/// Names whose it is; what is in it are private keys.
+impl fmt::Debug for DeviceStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceStorage")
+            .field("fence", &self.fence)
+            .field("fenced", &self.is_fenced())
+            .finish_non_exhaustive()
+    }
+}

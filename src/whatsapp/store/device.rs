@@ -1,0 +1,52 @@
+//! `DeviceStore`: the device itself, one row of JSON with all its private keys.
+//!
+//! The library calls it: at the start, after a pairing, and whenever a counter of the device changes.
+
+use async_trait::async_trait;
+use wacore::stats::StorageResourceReport;
+use wacore::store::Device;
+use wacore::store::error::Result;
+use wacore::store::traits::DeviceStore;
+
+use super::engine::Change::Put;
+use super::engine::Table;
+use super::{DeviceStorage, key, row};
+
+/// The key of the one row.
+const DEVICE: &str = "device";
+
+#[async_trait]
+impl DeviceStore for DeviceStorage {
+    async fn save(&self, device: &Device) -> Result<()> {
+        self.apply(vec![Put(Table::Device, key::text(DEVICE), row::encode(device)?)]).await
+    }
+
+    async fn load(&self) -> Result<Option<Device>> {
+        let stored = self.get(Table::Device, key::text(DEVICE)).await?;
+        stored.map(|device| row::decode(Table::Device, &device)).transpose()
+    }
+
+    async fn exists(&self) -> Result<bool> {
+        Ok(self.get(Table::Device, key::text(DEVICE)).await?.is_some())
+    }
+
+    /// A storage holds one device, which is always number 1; one that is there already stays.
+    async fn create(&self) -> Result<i32> {
+        let turn = self.turn().await;
+        if !self.exists().await? {
+            self.commit(turn, vec![Put(Table::Device, key::text(DEVICE), row::encode(&Device::new())?)])
+                .await?;
+        }
+        Ok(1)
+    }
+
+    /// Does nothing: a second copy of the keys would outlive their deletion.
+    async fn snapshot_db(&self, _name: &str, _extra_content: Option<&[u8]>) -> Result<()> {
+        Ok(())
+    }
+
+    /// No memory of its own: the engine is shared by all sessions.
+    async fn resource_report(&self) -> StorageResourceReport {
+        StorageResourceReport { memory_bytes: Some(0), ..StorageResourceReport::default() }
+    }
+}

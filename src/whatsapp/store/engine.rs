@@ -1,0 +1,160 @@
+//! The port under [`DeviceStorage`](super::DeviceStorage): rows of bytes, by session, table and key.
+//!
+//! Knows nothing of WhatsApp. An engine keeps what it is given and checks the fence; `memory` and `sqlite`
+//! are two. Values are private keys and ratchets: an engine never logs them, and no type here shows them in
+//! `Debug`.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::id::SessionId;
+use crate::storage::StorageError;
+
+/// Who writes: the owner of `session` in its `epoch`. A greater epoch is a later owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Whose device it is.
+    pub session: SessionId,
+    /// The number of the ownership; at most `i64::MAX`.
+    pub epoch: u64,
+}
+
+/// A key within a table: any bytes. `key.rs` says how they are made.
+pub type Key = Vec<u8>;
+
+/// The right to commit, handed in with a commit. The engine drops it when the commit is decided, not before:
+/// also when the caller has dropped the call by then.
+pub type Turn = OwnedMutexGuard<()>;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident = $name:literal,)*) => {
+        /// What a row is. The names are in stored data: they stay as they are.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Table { $($(#[$doc])* $table,)* }
+
+        impl Table {
+            /// Every table.
+            pub const ALL: &'static [Self] = &[$(Self::$table,)*];
+
+            /// The name in stored data.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$table => $name,)* }
+            }
+        }
+    };
+}
+
+tables! {
+    /// The device itself, with its private keys: one row.
+    Device = "device",
+    /// Which row was written last, where the library asks for it: one row per question.
+    Last = "last",
+    /// Address → identity key of another device.
+    Identity = "identity",
+    /// Address → Signal session.
+    Session = "session",
+    /// Id → one-time pre-key.
+    PreKey = "prekey",
+    /// Id → signed pre-key.
+    SignedPreKey = "signed",
+    /// Address → sender key of a group.
+    SenderKey = "sender",
+    /// Key id → app-state key.
+    SyncKey = "synckey",
+    /// Collection → app-state version.
+    SyncVersion = "syncver",
+    /// (Collection, index MAC) → value MAC.
+    SyncMac = "syncmac",
+    /// (Group, device) → whether the device holds our sender key.
+    Holder = "holder",
+    /// LID → mapping.
+    Lid = "lid",
+    /// Phone number → LID.
+    Phone = "phone",
+    /// (Address, message id) → base key.
+    BaseKey = "basekey",
+    /// User → its devices.
+    Devices = "devices",
+    /// Group → what the library wants to remember of it.
+    Group = "group",
+    /// Contact → privacy token.
+    Token = "token",
+    /// (Chat, message id) → message, for a retry.
+    Sent = "sent",
+    /// (Chat, sender, message id) → message being taken in.
+    Pending = "pending",
+    /// (Chat, sender, message id) → secret of the message.
+    Secret = "secret",
+}
+
+/// One change of a commit. No `Debug`: a value is a secret.
+#[derive(Clone)]
+pub enum Change {
+    /// The key has this value afterwards.
+    Put(Table, Key, Bytes),
+    /// The key is gone afterwards; it need not have been there.
+    Delete(Table, Key),
+    /// All keys that begin with these bytes are gone afterwards; none given: the whole table.
+    Clear(Table, Key),
+}
+
+/// Why an engine did not do it. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The session has a later owner, or was wiped: stop the client, do not try again.
+    #[error("the session is no longer ours to write")]
+    Fenced,
+    /// See [`StorageError`].
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Where the rows are.
+///
+/// What `commit` answered with Ok is durable as far as the engine is, and seen by every later `get` and
+/// `scan`. The changes of a commit are made in their order, all or none.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Makes `fence` the only one that may commit. The same again is allowed; refused when a greater epoch
+    /// has claimed.
+    async fn claim(&self, fence: &Fence) -> Result<(), EngineError>;
+
+    /// One answer per key, in the order of the keys.
+    async fn get(
+        &self,
+        session: &SessionId,
+        table: Table,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Option<Bytes>>, EngineError>;
+
+    /// All rows of the table whose key begins with `prefix`, in no order.
+    async fn scan(
+        &self,
+        session: &SessionId,
+        table: Table,
+        prefix: Key,
+    ) -> Result<Vec<(Key, Bytes)>, EngineError>;
+
+    /// Makes all changes, if `fence` was the last to claim.
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError>;
+
+    /// Deletes every row of the session and its claim, whoever owns it: after a logout, or for a session that
+    /// is gone. A storage still open on it is refused from then on, until somebody claims again. After an
+    /// error, call it again.
+    async fn wipe(&self, session: &SessionId) -> Result<(), EngineError>;
+
+    /// Every session that was claimed and not wiped, in no order: who has no record any more is an orphan.
+    async fn sessions(&self) -> Result<Vec<SessionId>, EngineError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn no_two_tables_share_a_name() {
+        let names: std::collections::HashSet<_> = Table::ALL.iter().map(|table| table.name()).collect();
+        assert_eq!(names.len(), Table::ALL.len());
+    }
+}

@@ -1,0 +1,217 @@
+//! The contract of the store: each behaviour of `contract.rs` against the library's own store and against
+//! ours on every engine; then what only ours promises: fences, turns, wiping, bounds.
+
+mod contract;
+mod fence;
+
+use std::sync::Arc;
+
+use wacore::store::InMemoryBackend;
+
+use super::memory::MemoryEngine;
+use super::sqlite::{SCHEMA, SqliteEngine};
+use super::{DeviceStorage, Engine, Fence};
+use crate::id::SessionId;
+use crate::storage::sqlite::tests::Folder;
+use crate::storage::sqlite::{Migration, Sqlite};
+
+pub(super) fn session() -> SessionId {
+    SessionId::new(&"ada".parse().unwrap())
+}
+
+pub(super) fn fence(session: &SessionId, epoch: u64) -> Fence {
+    Fence { session: session.clone(), epoch }
+}
+
+/// An engine, and what must outlive it.
+pub(super) struct Rig {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) sqlite: Option<(Sqlite, Folder)>,
+}
+
+impl Rig {
+    pub(super) fn memory() -> Self {
+        Self { engine: Arc::new(MemoryEngine::new()), sqlite: None }
+    }
+
+    pub(super) fn sqlite() -> Self {
+        let folder = Folder::new();
+        let sqlite =
+            Sqlite::open(&folder.path().join("db"), &[Migration { version: 1, sql: SCHEMA }]).unwrap();
+        Self { engine: Arc::new(SqliteEngine::new(sqlite.clone())), sqlite: Some((sqlite, folder)) }
+    }
+
+    /// A storage beside another one, so that a missing "of this session" shows.
+    pub(super) async fn storage(&self) -> DeviceStorage {
+        use wacore::store::traits::SignalStore;
+        let other = DeviceStorage::open(Arc::clone(&self.engine), fence(&session(), 1)).await.unwrap();
+        other.put_session("a@s", b"of another session").await.unwrap();
+        other.store_prekey(4_000_000, b"of another session", true).await.unwrap();
+        DeviceStorage::open(Arc::clone(&self.engine), fence(&session(), 1)).await.unwrap()
+    }
+}
+
+macro_rules! contract {
+    ($($behaviour:ident,)*) => {
+        mod library {
+            $(#[tokio::test] async fn $behaviour() {
+                super::contract::$behaviour(&super::InMemoryBackend::new()).await;
+            })*
+        }
+        mod memory {
+            $(#[tokio::test] async fn $behaviour() {
+                super::contract::$behaviour(&super::Rig::memory().storage().await).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $behaviour() {
+                let rig = super::Rig::sqlite();
+                super::contract::$behaviour(&rig.storage().await).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    identities, sessions, signal_state_of_a_user, prekeys, prekeys_in_one_batch, marking_never_resurrects,
+    signed_prekeys, sender_keys, sync_keys, versions, mutation_macs, sender_key_devices, lid_mappings,
+    lids_in_one_batch, base_keys, device_lists, group_metadata, tokens, token_halves, tokens_expire,
+    sent_messages, pending_inbound, message_secrets, message_secrets_merge, message_secrets_expire,
+    the_device,
+}
+
+// Not on the disk: 6,000 commits one after the other are 20 seconds of fsync, and the bound is none of the
+// engine's.
+#[tokio::test]
+async fn sent_messages_are_bounded() {
+    contract::sent_messages_are_bounded(&InMemoryBackend::new()).await;
+    contract::sent_messages_are_bounded(&Rig::memory().storage().await).await;
+}
+
+macro_rules! on_each_engine {
+    ($($behaviour:ident,)*) => {
+        mod fence_memory {
+            $(#[tokio::test] async fn $behaviour() { super::fence::$behaviour(super::Rig::memory()).await; })*
+        }
+        mod fence_sqlite {
+            $(#[tokio::test] async fn $behaviour() { super::fence::$behaviour(super::Rig::sqlite()).await; })*
+        }
+    };
+}
+
+on_each_engine! {
+    a_later_owner_fences_the_earlier, an_earlier_owner_cannot_claim, a_retired_storage_writes_nothing,
+    a_wipe_takes_all_and_only_its_session, a_commit_is_made_in_order, prefixes_are_exact,
+    everything_is_there_for_the_next_owner, a_number_that_moved_on_stays, one_of_many_takers_gets_a_message,
+    concurrent_halves_of_a_token_both_stay, a_dropped_call_keeps_its_turn, keys_are_not_in_debug,
+}
+
+/// Every method of the five traits. `contract.rs` calls each.
+const METHODS: [&str; 82] = [
+    // SignalStore, 25
+    "put_identity",
+    "put_identities_batch",
+    "load_identity",
+    "delete_identity",
+    "get_session",
+    "put_session",
+    "put_sessions_batch",
+    "delete_session",
+    "has_session",
+    "has_signal_state_for_user",
+    "store_prekey",
+    "store_prekeys_batch",
+    "load_prekey",
+    "load_prekeys_batch",
+    "mark_prekeys_uploaded",
+    "remove_prekey",
+    "get_max_prekey_id",
+    "store_signed_prekey",
+    "load_signed_prekey",
+    "load_all_signed_prekeys",
+    "remove_signed_prekey",
+    "put_sender_key",
+    "put_sender_keys_batch",
+    "get_sender_key",
+    "delete_sender_key",
+    // AppSyncStore, 10
+    "get_sync_key",
+    "set_sync_key",
+    "get_version",
+    "set_version",
+    "put_mutation_macs",
+    "get_mutation_mac",
+    "get_mutation_macs",
+    "delete_mutation_macs",
+    "clear_mutation_macs",
+    "get_latest_sync_key_id",
+    // ProtocolStore, 36
+    "get_sender_key_devices",
+    "set_sender_key_status",
+    "clear_sender_key_devices",
+    "delete_sender_key_device_rows",
+    "clear_all_sender_key_devices",
+    "get_lid_mapping",
+    "get_pn_mapping",
+    "put_lid_mapping",
+    "put_lid_mappings",
+    "get_all_lid_mappings",
+    "save_base_key",
+    "has_same_base_key",
+    "delete_base_key",
+    "update_device_list",
+    "update_device_lists",
+    "get_devices",
+    "delete_devices",
+    "get_group_metadata",
+    "put_group_metadata",
+    "delete_group_metadata",
+    "get_tc_token",
+    "put_tc_token",
+    "delete_tc_token",
+    "get_all_tc_token_jids",
+    "delete_expired_tc_tokens",
+    "touch_tc_token_sender_timestamp",
+    "store_received_tc_token",
+    "store_sent_message",
+    "take_sent_message",
+    "delete_expired_sent_messages",
+    "store_pending_inbound",
+    "get_pending_inbound",
+    "delete_pending_inbound",
+    "delete_expired_pending_inbound",
+    "store_pending_inbound_batch",
+    "delete_pending_inbound_batch",
+    // MsgSecretStore, 5
+    "put_msg_secret",
+    "put_msg_secrets",
+    "get_msg_secret",
+    "get_msg_secret_with_ts",
+    "delete_expired_msg_secrets",
+    // DeviceStore, 6
+    "save",
+    "load",
+    "exists",
+    "create",
+    "snapshot_db",
+    "resource_report",
+];
+
+/// A new default method of a later library version would not fail to build: the numbers and this list are
+/// looked at when the version is raised.
+#[test]
+fn every_method_is_implemented_and_covered() {
+    let contract = include_str!("tests/contract.rs");
+    let ours = [
+        include_str!("signal.rs"),
+        include_str!("app_sync.rs"),
+        include_str!("protocol.rs"),
+        include_str!("msg_secret.rs"),
+        include_str!("device.rs"),
+    ];
+    for method in METHODS {
+        assert!(contract.contains(&format!(".{method}(")), "no contract test calls {method}");
+        let defined = format!("    async fn {method}(");
+        assert_eq!(ours.iter().map(|file| file.matches(&defined).count()).sum::<usize>(), 1, "{method}");
+    }
+}
