@@ -217,6 +217,7 @@ impl From<WriteError> for Refused {
             WriteError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_jid"),
             WriteError::Unlinked(_) => (StatusCode::CONFLICT, "not_linked"),
             WriteError::Count => (StatusCode::BAD_REQUEST, "bad_request"),
+            WriteError::Ended => (StatusCode::SERVICE_UNAVAILABLE, "ended"),
             WriteError::Silent(_) => (StatusCode::GATEWAY_TIMEOUT, "not_acknowledged"),
             WriteError::Phone(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };

@@ -143,15 +143,20 @@ impl Simulator {
         self.shared.shelf.world().handshakes()
     }
 
+    /// Ends every connection, without waiting.
+    pub fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+
     /// Ends every connection and waits until every task is gone.
     pub async fn shutdown(self) {
-        self.shared.stop.cancel();
+        self.stop();
         self.tasks.wait().await;
     }
 }
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        self.shared.stop.cancel();
+        self.stop();
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::link::{LinkError, Linker, claim, link, release};
+use super::link::{Claimed, LinkError, Linker, claim, link};
 use super::{ActionError, known_refusal};
 use crate::phone::{CodeEntry, Phone};
 use crate::server::Shared;
@@ -52,14 +52,10 @@ impl Shared {
         let client = claim(&mut self.shelf.world(), |waiting| {
             waiting.code.as_ref().is_some_and(|code| code.is_for(number.as_deref()))
         })?;
-        let adv_secret = self.exchange(client, &linker, enter.code).await;
-        let (identity, adv_secret) = match adv_secret {
-            Ok(keys) => keys,
-            Err(error) => {
-                release(&mut self.shelf.world(), client);
-                return Err(error);
-            }
-        };
+        // Whoever asked over HTTP may hang up in the middle.
+        let claimed = Claimed::new(self, client);
+        let (identity, adv_secret) = self.exchange(client, &linker, enter.code).await?;
+        claimed.keep();
         link(self, client, linker, identity, adv_secret).await
     }
 

@@ -83,12 +83,13 @@ fn fresh_number(world: &World) -> String {
     number
 }
 
-/// Reserves the waiting client for which `holds` is true: nobody else can link it until it has answered or [`release`].
+/// Reserves the waiting client for which `holds` is true: nobody else can link it until it has answered or was given back by [`Claimed`].
 pub(super) fn claim(world: &mut World, holds: impl Fn(&Waiting) -> bool) -> Result<ClientId, LinkError> {
     if world.paused {
         return Err(LinkError::Paused);
     }
-    for (id, client) in &mut world.clients {
+    // The newest first: it is the one whose code or QR somebody looks at.
+    for (id, client) in world.clients.iter_mut().rev() {
         match &mut client.role {
             Role::Waiting(waiting) if holds(waiting) => {
                 let taken = std::mem::replace(&mut waiting.offered, true);
@@ -100,10 +101,30 @@ pub(super) fn claim(world: &mut World, holds: impl Fn(&Waiting) -> bool) -> Resu
     Err(LinkError::NotWaiting)
 }
 
-/// Gives a client back that was claimed.
-pub(super) fn release(world: &mut World, client: ClientId) {
-    if let Some(Role::Waiting(waiting)) = world.clients.get_mut(&client).map(|client| &mut client.role) {
-        waiting.offered = false;
+/// A claimed client that is given back when this is dropped, unless it is [`Claimed::keep`]t.
+pub(super) struct Claimed<'a> {
+    shared: &'a Shared,
+    client: Option<ClientId>,
+}
+
+impl<'a> Claimed<'a> {
+    pub(super) fn new(shared: &'a Shared, client: ClientId) -> Self {
+        Self { shared, client: Some(client) }
+    }
+
+    /// From here on the client's answer to pair-success decides.
+    pub(super) fn keep(mut self) {
+        self.client = None;
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut world = self.shared.shelf.world();
+        if let Some(Role::Waiting(waiting)) = world.clients.get_mut(&client).map(|client| &mut client.role) {
+            waiting.offered = false;
+        }
     }
 }
 

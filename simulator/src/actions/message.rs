@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::select;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use waproto::whatsapp::Message;
 
 use crate::phone::{Friend, PhoneError};
@@ -55,6 +56,9 @@ pub enum WriteError {
     /// Queued, but not acknowledged in time: {0} are missing.
     #[error("{0} messages were not acknowledged within 60 s; they stay queued")]
     Silent(usize),
+    /// The simulator ended.
+    #[error("the simulator ended")]
+    Ended,
     /// The friend's phone failed.
     #[error("the friend's phone failed: {0}")]
     Phone(String),
@@ -85,11 +89,17 @@ impl Shared {
         let mut written = Written { sent: count, acknowledged: 0, retries: 0 };
         let patience = Instant::now() + PATIENCE;
         while written.acknowledged + written.retries < count {
-            match timeout_at(patience, reports.recv()).await {
-                Ok(Some(Outcome::Acknowledged)) => written.acknowledged += 1,
-                Ok(Some(Outcome::Retry)) => written.retries += 1,
-                Ok(None) => return Err(WriteError::Unlinked(write.jid)),
-                Err(_) => return Err(WriteError::Silent(count - written.acknowledged - written.retries)),
+            let outcome = select! {
+                outcome = reports.recv() => outcome,
+                () = self.stop.cancelled() => return Err(WriteError::Ended),
+                () = sleep_until(patience) => {
+                    return Err(WriteError::Silent(count - written.acknowledged - written.retries));
+                }
+            };
+            match outcome {
+                Some(Outcome::Acknowledged) => written.acknowledged += 1,
+                Some(Outcome::Retry) => written.retries += 1,
+                None => return Err(WriteError::Unlinked(write.jid)),
             }
         }
         if written.retries > 0 {

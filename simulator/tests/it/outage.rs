@@ -1,6 +1,6 @@
 //! A WhatsApp that does not answer.
 
-use simulator::{Config, LinkError, Scan, Simulator};
+use simulator::{Config, LinkError, Scan, Simulator, Write, WriteError};
 
 use crate::client::{Client, Store};
 use crate::eventually;
@@ -67,4 +67,16 @@ async fn the_end_of_the_simulator_waits_for_nobody() {
     simulator.shutdown().await;
     client.expects("Disconnected").await;
     client.stop().await;
+}
+
+#[tokio::test]
+async fn a_friend_does_not_hold_up_the_end() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let store = Store::new();
+    let (client, jid) = Client::linked(&simulator, &store).await;
+    client.stop().await;
+    let write = Write { jid, ..Write::default() };
+    let (written, ()) = tokio::join!(simulator.write(write), async { simulator.stop() });
+    assert_eq!(written, Err(WriteError::Ended));
+    simulator.shutdown().await;
 }
