@@ -22,8 +22,12 @@ async fn main() -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "an example reads its own environment")]
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());
     let url = whatsapp.url();
+    // Its accounts end with it.
+    let folder = tempfile::tempdir()?;
+    let data_dir = folder.path().display().to_string();
     let config = Config::read(|name| match name {
         "PORT" => Some(port.clone()),
+        "DATA_DIR" => Some(data_dir.clone()),
         "WHATSAPP_URL" => Some(url.clone()),
         _ => None,
     })?;

@@ -6,6 +6,7 @@ mod reader;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use self::reader::Reader;
@@ -17,6 +18,8 @@ pub struct Config {
     pub host: IpAddr,
     /// TCP port to listen on; 0 takes a free one. `PORT`
     pub port: u16,
+    /// Folder of the database; one process at a time. `DATA_DIR`
+    pub data_dir: PathBuf,
     /// Where browsers reach this server, without a slash at the end; answers hold paths without it. `PUBLIC_URL`
     pub public_url: Option<String>,
     /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`. `RUST_LOG`
@@ -24,9 +27,19 @@ pub struct Config {
     /// How log lines look. `LOG_FORMAT`, by default JSON where `APP_ENV` (or `NODE_ENV`) is `production`
     pub log_format: LogFormat,
     /// Events that a session keeps for returning viewers. `HISTORY_EVENTS`
-    pub history_events: usize,
+    pub history_events: u32,
     /// A viewer that accepts no bytes for so long is closed, in seconds. `SLOW_VIEWER_SECONDS`
     pub slow_viewer: Duration,
+    /// Sessions with a link task, in all and of one user. `MAX_SESSIONS`, `MAX_SESSIONS_PER_USER`
+    pub max_sessions: u32,
+    /// See `max_sessions`.
+    pub max_sessions_per_user: u32,
+    /// Pause between two rounds of the janitor, in seconds. `CLEANUP_INTERVAL_SECONDS`
+    pub cleanup_interval: Duration,
+    /// A session that no phone has linked is deleted after so many seconds. `SESSION_TTL_UNLINKED_SECONDS`
+    pub unlinked_ttl: Duration,
+    /// An ended or deleted session can be read for so many seconds. `SESSION_TTL_ENDED_SECONDS`
+    pub ended_ttl: Duration,
     /// What a phone lists the device as. `WA_DEVICE_NAME`
     pub device_name: String,
     /// The version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it. `WA_VERSION`
@@ -67,6 +80,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 pub const SETTINGS: &[Setting] = &[
     setting("HOST", "127.0.0.1", "address to listen on; loopback only, for there are no keys yet"),
     setting("PORT", "3000", "TCP port; 0 takes a free one"),
+    setting("DATA_DIR", "./data", "folder of the database, made if missing; one process at a time"),
     setting("PUBLIC_URL", "", "where browsers reach this server, `https://…`; without it answers hold paths"),
     setting(
         "RUST_LOG",
@@ -77,6 +91,24 @@ pub const SETTINGS: &[Setting] = &[
     setting("APP_ENV", "", "`production` makes `LOG_FORMAT` `json`; `NODE_ENV` is read where it is unset"),
     setting("HISTORY_EVENTS", "200", "events a session keeps for returning viewers, 10 to 10000"),
     setting("SLOW_VIEWER_SECONDS", "30", "a viewer that accepts no bytes for so long is closed, 1 to 3600"),
+    setting("MAX_SESSIONS", "1000", "sessions that are linked or being linked, in all, 1 to 100000"),
+    setting(
+        "MAX_SESSIONS_PER_USER",
+        "5",
+        "sessions that are linked or being linked, of one user, 1 to 100000",
+    ),
+    setting("CLEANUP_INTERVAL_SECONDS", "300", "pause between two rounds of the janitor, 1 to 86400"),
+    setting(
+        "SESSION_TTL_UNLINKED_SECONDS",
+        "3600",
+        "a session that no phone has linked is deleted after so long, 1 to 31536000",
+    ),
+    setting(
+        "SESSION_TTL_ENDED_SECONDS",
+        "86400",
+        "an ended or deleted session can be read for so long, 1 to 31536000",
+    ),
+    setting("API_KEYS", "", "not built yet: must be unset, so that nobody believes a door locked"),
     setting("WA_DEVICE_NAME", "qrcast", "what the phone lists the device as, 1 to 50 characters"),
     setting(
         "WA_VERSION",
@@ -112,6 +144,11 @@ impl Config {
     /// Every mistake there is, not only the first.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(&variable);
+        // Half a lock is worse than none that says so.
+        reader.optional("API_KEYS", "this version has no access control; unset it", |_| None::<()>);
+        let seconds = |reader: &mut Reader<'_>, name, default, most| {
+            Duration::from_secs(reader.number(name, default, 1..=most))
+        };
         let config = Self {
             host: reader.parsed(
                 "HOST",
@@ -120,6 +157,7 @@ impl Config {
                 host,
             ),
             port: reader.number("PORT", 3000, 0..=65535),
+            data_dir: reader.text("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
             public_url: reader.optional(
                 "PUBLIC_URL",
                 "an http:// or https:// URL without query and fragment",
@@ -133,7 +171,12 @@ impl Config {
             ),
             log_format: log_format(&mut reader),
             history_events: reader.number("HISTORY_EVENTS", 200, 10..=10_000),
-            slow_viewer: Duration::from_secs(reader.number("SLOW_VIEWER_SECONDS", 30, 1..=3600)),
+            slow_viewer: seconds(&mut reader, "SLOW_VIEWER_SECONDS", 30, 3600),
+            max_sessions: reader.number("MAX_SESSIONS", 1000, 1..=100_000),
+            max_sessions_per_user: reader.number("MAX_SESSIONS_PER_USER", 5, 1..=100_000),
+            cleanup_interval: seconds(&mut reader, "CLEANUP_INTERVAL_SECONDS", 300, 86_400),
+            unlinked_ttl: seconds(&mut reader, "SESSION_TTL_UNLINKED_SECONDS", 3600, 31_536_000),
+            ended_ttl: seconds(&mut reader, "SESSION_TTL_ENDED_SECONDS", 86_400, 31_536_000),
             device_name: reader.parsed("WA_DEVICE_NAME", "qrcast".into(), "1 to 50 characters", device_name),
             whatsapp_version: reader.optional("WA_VERSION", "2.3000.N", version),
             #[cfg(feature = "simulator")]
@@ -231,7 +274,13 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_at_once() {
-        let variables = [("HOST", "0.0.0.0"), ("PORT", "http"), ("WA_VERSION", "3.1"), ("LOG_FORMAT", "xml")];
+        let variables = [
+            ("API_KEYS", "a:b"),
+            ("HOST", "0.0.0.0"),
+            ("PORT", "http"),
+            ("WA_VERSION", "3.1"),
+            ("LOG_FORMAT", "xml"),
+        ];
         let said = read(&variables).unwrap_err().to_string();
         for (name, value) in variables {
             assert!(said.contains(&format!("{name}: {value:?} is not allowed")), "{said}");

@@ -146,6 +146,11 @@ impl State {
             ended: false,
         }
     }
+
+    /// Whether a link task runs in this state: neither ended nor used up.
+    pub fn runs(&self) -> bool {
+        !self.ended && self.status != Status::Disconnected
+    }
 }
 
 /// A fact about a session, and the state right after it.
@@ -175,6 +180,23 @@ impl Event {
         self.encoded.get_or_init(|| Encoded::of(self))
     }
 
+    /// The event as a log keeps it: JSON without what follows from the rest (the id is the log's own, the picture is
+    /// drawn from the string).
+    pub fn to_log(&self) -> String {
+        let logged = LoggedRef { time: self.time, kind: &self.kind, state: &self.state };
+        serde_json::to_string(&logged)
+            .unwrap_or_else(|error| unreachable!("strings and numbers always encode: {error}"))
+    }
+
+    /// Reads what [`Event::to_log`] wrote.
+    ///
+    /// # Errors
+    /// When the text is something else.
+    pub fn from_log(session: SessionId, at: Cursor, text: &str) -> serde_json::Result<Self> {
+        let Logged { time, kind, state } = serde_json::from_str(text)?;
+        Ok(Self::new(session, at, time, kind, state))
+    }
+
     /// Whether what it shows is of no use any more: an expired QR or code.
     pub fn expired(&self, now: Time) -> bool {
         self.kind.expires_at().is_some_and(|at| at <= now)
@@ -187,6 +209,20 @@ impl Event {
     }
 }
 
+#[derive(Serialize)]
+struct LoggedRef<'a> {
+    time: Time,
+    kind: &'a Kind,
+    state: &'a State,
+}
+
+#[derive(Deserialize)]
+struct Logged {
+    time: Time,
+    kind: Kind,
+    state: State,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +233,24 @@ mod tests {
         assert_eq!(cursor.to_string(), "1763985600000-3");
         assert!("9-1".parse::<Cursor>().unwrap() < "10-1".parse().unwrap());
         assert!("9-9".parse::<Cursor>().unwrap() < "9-10".parse().unwrap());
+    }
+
+    #[test]
+    fn an_event_reads_back_from_a_log() {
+        let now = Time::from_millis(1_763_985_600_000);
+        let me = Me { id: "905:1@s.whatsapp.net".into(), push_name: None, platform: Some("ios".into()) };
+        let qr = Qr { qr_string: "2@x".into(), expires_at: now, attempt: 1, max_attempts: 6 };
+        for kind in [
+            Kind::Qr(qr),
+            Kind::Ready { me: me.clone(), connected_at: now },
+            Kind::Disconnected(Disconnected { until: Some(now), ..Disconnected::new(Reason::Banned, None) }),
+        ] {
+            let id: SessionId = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap();
+            let at = Cursor { epoch: 7, seq: 3 };
+            let event = Event::new(id.clone(), at, now, kind, State::initializing(now, Some(me.clone())));
+            let read = Event::from_log(id, at, &event.to_log()).unwrap();
+            assert_eq!((read.time, &read.kind, &read.state), (event.time, &event.kind, &event.state));
+        }
     }
 
     #[test]

@@ -6,8 +6,10 @@
 mod body;
 mod error;
 mod health;
+mod init;
 pub mod listener;
 mod pages;
+mod pairing;
 mod polling;
 mod sessions;
 mod sse;
@@ -21,10 +23,11 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path};
 use axum::http::Method;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::error::ApiError;
+use self::health::StorageProbe;
 use crate::config::Config;
 use crate::id::SessionId;
 use crate::session::Session;
@@ -53,6 +56,7 @@ struct Inner {
     streams: Shutdown,
     sse_pulses: Pulses,
     websocket_pulses: Pulses,
+    storage_probe: StorageProbe,
 }
 
 impl App {
@@ -62,8 +66,17 @@ impl App {
         let websocket_pulses = Pulses::start(Duration::from_secs(25), &streams);
         let replica = uuid::Uuid::new_v4().to_string();
         let started = Instant::now();
-        let inner =
-            Inner { registry, config, replica, started, links, streams, sse_pulses, websocket_pulses };
+        let inner = Inner {
+            registry,
+            config,
+            replica,
+            started,
+            links,
+            streams,
+            sse_pulses,
+            websocket_pulses,
+            storage_probe: StorageProbe::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 }
@@ -89,11 +102,16 @@ struct Route {
 fn routes() -> Vec<Route> {
     let get = |path, handler| Route { method: Method::GET, path, handler };
     let post = |path, handler| Route { method: Method::POST, path, handler };
+    let delete = |path, handler| Route { method: Method::DELETE, path, handler };
     vec![
         get("/", self::get(pages::live)),
         get("/live.js", self::get(pages::live_script)),
         get("/style.css", self::get(pages::style)),
-        post("/api/init-session", self::post(sessions::init)),
+        post("/api/init-session", self::post(init::init)),
+        get("/api/sessions", self::get(sessions::list)),
+        delete("/api/sessions/{id}", self::delete(sessions::delete)),
+        post("/api/sessions/{id}/restart", self::post(sessions::restart)),
+        post("/api/sessions/{id}/pairing-code", self::post(pairing::code)),
         get("/api/qr-code/{id}", self::get(polling::qr_code)),
         get("/api/session-status/{id}", self::get(polling::status)),
         get("/api/sessions/{id}/events", self::get(sse::events)),

@@ -3,12 +3,31 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use qrcast::config::Config;
+use clap::{Parser, Subcommand};
+use qrcast::config::{Config, SETTINGS};
 use qrcast::shutdown::{self, Shutdown};
 use qrcast::{server, telemetry};
 use tokio::net::TcpListener;
 
+/// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
+#[derive(Parser)]
+#[command(version, after_help = variables())]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says whether the environment is right, and exits.
+    CheckConfig,
+}
+
+/// `sysexits.h`: the command or the configuration was used wrongly.
+const EX_USAGE: u8 = 64;
+
 fn main() -> ExitCode {
+    let arguments = Arguments::parse();
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that hands the environment to the configuration"
@@ -17,9 +36,13 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(mistakes) => {
             eprintln!("{mistakes}");
-            return ExitCode::from(64);
+            return ExitCode::from(EX_USAGE);
         }
     };
+    if let Some(Command::CheckConfig) = arguments.command {
+        eprintln!("the configuration is right");
+        return ExitCode::SUCCESS;
+    }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,4 +72,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     });
     server::run(config, listener, stop).await?;
     Ok(())
+}
+
+/// The table of variables, for `--help`.
+fn variables() -> String {
+    let line = |setting: &qrcast::config::Setting| {
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
+        format!("  {}{default}\n      {}\n", setting.name, setting.meaning.replace('`', ""))
+    };
+    format!("Variables [and their defaults]:\n{}", SETTINGS.iter().map(line).collect::<String>())
 }

@@ -3,7 +3,11 @@
 //! [`Session::record`] and [`Session::watch`] are the only doors. The owner's runner records what it has stored; streams
 //! watch. It knows no store and no socket.
 
+mod eraser;
 mod history;
+pub mod janitor;
+mod journal;
+mod link;
 pub mod registry;
 mod runner;
 pub mod status;
@@ -13,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
 use self::history::History;
-use crate::event::{Cursor, Event, State, Time};
+use crate::bus::Log;
+use crate::event::{Cursor, Event, Me, Reason, State, Time};
 use crate::id::SessionId;
 use crate::ledger::Record;
 
@@ -32,6 +37,7 @@ pub struct Session {
 struct Inner {
     state: State,
     history: History,
+    deleted: Option<Time>,
 }
 
 /// What a session is at one moment.
@@ -43,6 +49,8 @@ pub struct Snapshot {
     pub last: Option<Cursor>,
     /// The QR that can be scanned now.
     pub qr: Option<Arc<Event>>,
+    /// When somebody deleted it.
+    pub deleted: Option<Time>,
 }
 
 /// What a viewer is told first, and how it hears the rest. Both were taken at one moment: no gap, nothing twice.
@@ -73,10 +81,37 @@ pub struct CatchUp {
 
 impl Session {
     /// A session without events. `history` is how many events it keeps for returning viewers.
-    pub fn new(record: Record, history: usize) -> Self {
-        let state = State::initializing(record.created, None);
-        let inner = Mutex::new(Inner { state, history: History::new(history) });
-        Self { record, inner, live: broadcast::Sender::new(LIVE_EVENTS) }
+    pub fn new(record: Record, history: u32) -> Self {
+        Self::restored(record, Log::default(), history)
+    }
+
+    /// A session with the events that its log still holds. Where a link task was started after the last of them, that
+    /// start revived it.
+    pub fn restored(record: Record, log: Log, history: u32) -> Self {
+        let last = log.events.last().cloned();
+        let state = match last {
+            Some(last) if last.at.epoch >= record.epoch || last.state.runs() => last.state.clone(),
+            // New keys after a logout, the same device otherwise.
+            Some(last) if last.state.reason == Some(Reason::LoggedOut) => {
+                State::initializing(last.time, None)
+            }
+            Some(last) => State::initializing(last.time, last.state.me.clone()),
+            None => State::initializing(record.created, None),
+        };
+        let inner = Inner { state, history: History::restored(log, history), deleted: record.deleted };
+        Self { record, inner: Mutex::new(inner), live: broadcast::Sender::new(LIVE_EVENTS) }
+    }
+
+    /// A start of the link task: what was on screen and what had ended is over.
+    pub fn restart(&self, me: Option<Me>) {
+        let mut inner = self.inner();
+        inner.history.clear_screen();
+        inner.state = State::initializing(Time::now(), me);
+    }
+
+    /// Somebody deleted it. False when somebody had before.
+    pub fn mark_deleted(&self, at: Time) -> bool {
+        self.inner().deleted.replace(at).is_none()
     }
 
     /// Its id.
@@ -132,7 +167,13 @@ impl Session {
             state: inner.state.clone(),
             last: inner.history.last().map(|event| event.at),
             qr: inner.history.qr(Time::now()).cloned(),
+            deleted: inner.deleted,
         }
+    }
+
+    /// How many streams watch it here.
+    pub fn viewers(&self) -> usize {
+        self.live.receiver_count()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -33,7 +33,7 @@ pub struct Account {
 /// signals its life only, a few a minute, never messages.
 pub type Signals = mpsc::UnboundedSender<Signal>;
 
-/// WhatsApp, as the runner sees it.
+/// WhatsApp, as the sessions see it.
 #[async_trait]
 pub trait WhatsApp: Send + Sync {
     /// Starts the client of an account. Returns before WhatsApp answers.
@@ -41,12 +41,30 @@ pub trait WhatsApp: Send + Sync {
 
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
+
+    /// Every session of which there are keys.
+    async fn sessions(&self) -> Result<Vec<SessionId>, StartError>;
 }
 
-/// The client could not be started; nothing runs.
+/// It was not done; nothing runs.
 #[derive(Debug, thiserror::Error)]
-#[error("the WhatsApp client did not start: {0}")]
-pub struct StartError(pub String);
+pub enum StartError {
+    /// Another owner has the keys: give up.
+    #[error("another owner has the keys of this account")]
+    Fenced,
+    /// Try again later.
+    #[error("the WhatsApp client did not start: {0}")]
+    Failed(String),
+}
+
+/// Why a client runs no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It ended by itself.
+    Ended,
+    /// Its keys have another owner: whatever it does now is lost.
+    Fenced,
+}
 
 /// One running client.
 #[async_trait]
@@ -57,8 +75,17 @@ pub trait Link: Send + Sync {
     /// Tries to connect now, where the client's own back-off would wait longer.
     async fn retry(&mut self) -> Result<(), StartError>;
 
-    /// Ends when the client has stopped by itself.
-    async fn stopped(&mut self);
+    /// Ends when the client has stopped, or must be.
+    async fn stopped(&mut self) -> Stopped;
+
+    /// Asks for a pairing code, which comes as a signal, as does a refusal. One that was asked for before is void.
+    fn request_code(&self, phone_number: String);
+
+    /// Makes the pairing code void.
+    fn cancel_code(&self);
+
+    /// Removes the device at WhatsApp, as far as WhatsApp can be reached, and stops.
+    async fn log_out(self: Box<Self>);
 
     /// Stops the client and waits until its state is stored, at most as long as a link may take to stop.
     async fn stop(self: Box<Self>);
@@ -78,8 +105,20 @@ pub enum Signal {
         /// How long it can be scanned.
         expires_in: Duration,
     },
-    /// WhatsApp gives no more QRs; the client stops.
-    QrExhausted,
+    /// WhatsApp gives no more QRs; the client stops, unless a pairing code is still waiting for a phone.
+    QrExhausted {
+        /// Whether it stops.
+        stops: bool,
+    },
+    /// A pairing code that somebody can type on a phone now.
+    Code {
+        /// As a person types it, `ABCD-1234`.
+        code: String,
+        /// For which number.
+        phone_number: String,
+        /// How long it can be typed.
+        expires_in: Duration,
+    },
     /// A phone or WhatsApp refused a pairing; the client goes on.
     PairingRefused {
         /// By which way.

@@ -10,7 +10,11 @@ use super::MAX_BODY;
 use super::error::ApiError;
 
 /// The body of a request, as JSON.
-pub(super) struct JsonBody<T>(pub(super) T);
+pub(super) struct JsonBody<T> {
+    pub(super) value: T,
+    /// As it came.
+    pub(super) bytes: Bytes,
+}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
@@ -26,7 +30,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
                 ApiError::invalid_body("", "the body ended early")
             }
         })?;
-        parse(&bytes).map(Self)
+        Ok(Self { value: parse(&bytes)?, bytes })
     }
 }
 

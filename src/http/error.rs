@@ -10,8 +10,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::event::Time;
+use crate::event::{PairingError, PairingRefusal, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
+use crate::session::registry::LedgerError;
 
 /// A refusal.
 #[derive(Debug)]
@@ -115,6 +116,67 @@ impl ApiError {
             .with_details(json!({ "reason": reason }))
     }
 
+    pub(super) fn no_room(error: &LedgerError) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "SESSION_LIMIT", format!("{error}; delete one first"))
+            .with_retry_after(Duration::from_secs(60))
+    }
+
+    pub(super) fn key_reused() -> Self {
+        let message = "this Idempotency-Key was used with another body";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", message)
+            .with_details(json!({ "field": "Idempotency-Key" }))
+    }
+
+    pub(super) fn invalid_idempotency_key() -> Self {
+        let allowed = "1 to 255 visible ASCII characters";
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_IDEMPOTENCY_KEY", format!("Idempotency-Key: {allowed}"))
+            .with_details(json!({ "field": "Idempotency-Key", "allowed": allowed }))
+    }
+
+    pub(super) fn invalid_query(field: &str, allowed: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", format!("{field}: {allowed}"))
+            .with_details(json!({ "field": field, "allowed": allowed }))
+    }
+
+    pub(super) fn invalid_list_cursor() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_CURSOR", "cursor: take nextCursor as it came")
+            .with_details(json!({ "field": "cursor" }))
+    }
+
+    /// Nothing can be stored or read just now; the cause is in the log.
+    pub(super) fn store_away() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "STORE_AWAY", "the store cannot be used now; try again")
+            .with_retry_after(Duration::from_secs(5))
+    }
+
+    pub(super) fn owner_silent() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "OWNER_SILENT", "no answer within 20 s; try again")
+    }
+
+    /// WhatsApp gives no pairing code, in its own word.
+    pub(super) fn no_code(refusal: &PairingError) -> Self {
+        let (status, code) = match refusal.code {
+            PairingRefusal::BadRequest => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+            PairingRefusal::InvalidNumber => (StatusCode::BAD_REQUEST, "INVALID_NUMBER"),
+            PairingRefusal::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            PairingRefusal::RateOverlimit => (StatusCode::TOO_MANY_REQUESTS, "RATE_OVERLIMIT"),
+            PairingRefusal::FeatureNotAvailable => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "FEATURE_NOT_AVAILABLE")
+            }
+            PairingRefusal::CodeExpired => (StatusCode::CONFLICT, "CODE_EXPIRED"),
+            PairingRefusal::HmacMismatch
+            | PairingRefusal::SignatureMismatch
+            | PairingRefusal::InternalError => (StatusCode::BAD_GATEWAY, "INTERNAL_ERROR"),
+        };
+        let error = Self::new(status, code, "WhatsApp gives no pairing code for this number").with_details(
+            json!({ "method": refusal.method, "code": refusal.code, "retryAfterMs": refusal.retry_after_ms }),
+        );
+        match refusal.retry_after_ms {
+            Some(pause) => error.with_retry_after(Duration::from_millis(pause)),
+            None => error,
+        }
+    }
+
     pub(super) fn not_an_upgrade() -> Self {
         Self::new(StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", "this route speaks WebSocket only")
     }
@@ -140,6 +202,20 @@ impl From<InvalidSessionId> for ApiError {
     fn from(error: InvalidSessionId) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_SESSION_ID", error.to_string())
             .with_details(json!({ "field": "sessionId" }))
+    }
+}
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::UserLimit(_) | LedgerError::Limit(_) => Self::no_room(&error),
+            LedgerError::KeyReused => Self::key_reused(),
+            LedgerError::Unknown => Self::session_not_found(),
+            LedgerError::Storage(error) => {
+                tracing::error!(%error, "session error");
+                Self::store_away()
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, State as Extracted};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::{App, NamedPath};
-use crate::event::{Event, Kind, Me, Qr, Reason, Status, Time};
+use crate::event::{Event, Kind, Me, Qr, Reason, State, Status, Time};
 use crate::id::{InvalidSessionId, SessionId};
 use crate::qr;
-use crate::session::Snapshot;
+use crate::session::{Session, Snapshot};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,9 +27,10 @@ struct QrAnswer<'a> {
     is_valid: bool,
 }
 
+/// Where a session stands, for one that polls and in the list of all.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct StatusAnswer<'a> {
+pub(super) struct StatusAnswer<'a> {
     session_id: &'a SessionId,
     status: Status,
     user_id: &'a str,
@@ -45,8 +46,28 @@ struct StatusAnswer<'a> {
     metadata: Option<&'a Map<String, Value>>,
 }
 
+impl<'a> StatusAnswer<'a> {
+    pub(super) fn of(session: &'a Session, app: &'a App) -> Self {
+        let Snapshot { state, last, qr, .. } = session.snapshot();
+        Self {
+            session_id: session.id(),
+            status: state.status,
+            user_id: session.id().user_id(),
+            connected_at: state.connected_at,
+            has_qr_code: qr.is_some(),
+            client_active: state.runs(),
+            uptime: state.connected_at.map(|since| millis(since.elapsed(Time::now()))),
+            last_event_id: last.map(|cursor| cursor.to_string()),
+            me: state.me,
+            reason: state.reason,
+            owner: &app.inner.replica,
+            metadata: session.about().metadata.as_ref(),
+        }
+    }
+}
+
 /// `GET /api/qr-code/{id}`, also with `.png` or `.svg` behind the id.
-pub(super) async fn qr_code(State(app): State<App>, path: NamedPath) -> Result<Response, ApiError> {
+pub(super) async fn qr_code(Extracted(app): Extracted<App>, path: NamedPath) -> Result<Response, ApiError> {
     let Path(name) = path.map_err(|_| InvalidSessionId)?;
     let (id, format) = match name.rsplit_once('.') {
         Some((id, "png")) => (id, Format::Png),
@@ -75,25 +96,10 @@ enum Format {
 }
 
 /// `GET /api/session-status/{id}`
-pub(super) async fn status(State(app): State<App>, path: NamedPath) -> Result<Response, ApiError> {
+pub(super) async fn status(Extracted(app): Extracted<App>, path: NamedPath) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id)?;
-    let Snapshot { state, last, qr } = session.snapshot();
-    let answer = StatusAnswer {
-        session_id: session.id(),
-        status: state.status,
-        user_id: session.id().user_id(),
-        connected_at: state.connected_at,
-        has_qr_code: qr.is_some(),
-        client_active: !matches!(state.status, Status::Disconnected | Status::Failed),
-        uptime: state.connected_at.map(|since| millis(since.elapsed(Time::now()))),
-        last_event_id: last.map(|cursor| cursor.to_string()),
-        me: state.me,
-        reason: state.reason,
-        owner: &app.inner.replica,
-        metadata: session.about().metadata.as_ref(),
-    };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(StatusAnswer::of(&session, &app))).into_response())
 }
 
 fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
@@ -110,16 +116,20 @@ fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
 
 /// The QR that can be scanned now, or why there is none.
 fn live_qr(snapshot: &Snapshot) -> Result<Arc<Event>, ApiError> {
-    let state = &snapshot.state;
-    match (&snapshot.qr, state.status) {
-        (Some(event), _) => Ok(event.clone()),
-        (None, _) if state.ended => {
-            Err(ApiError::session_ended(state.reason.map_or("unknown", Reason::as_str)))
-        }
-        (None, Status::Authenticated | Status::Connected) => Err(ApiError::already_connected()),
-        (None, Status::Reconnecting) if state.me.is_some() => Err(ApiError::already_connected()),
-        (None, Status::Disconnected | Status::Failed) => Err(ApiError::qr_expired()),
-        (None, Status::Initializing | Status::Reconnecting | Status::ScanQr) => Err(ApiError::qr_not_ready()),
+    match &snapshot.qr {
+        Some(event) => Ok(event.clone()),
+        None => Err(why_not_to_link(&snapshot.state).unwrap_or_else(ApiError::qr_not_ready)),
+    }
+}
+
+/// Why nobody can link this session now; `None` when somebody can, or soon.
+pub(super) fn why_not_to_link(state: &State) -> Option<ApiError> {
+    match state.status {
+        _ if state.ended => Some(ApiError::session_ended(state.reason.map_or("unknown", Reason::as_str))),
+        _ if state.me.is_some() => Some(ApiError::already_connected()),
+        Status::Authenticated | Status::Connected => Some(ApiError::already_connected()),
+        Status::Disconnected | Status::Failed => Some(ApiError::qr_expired()),
+        Status::Initializing | Status::Reconnecting | Status::ScanQr => None,
     }
 }
 

@@ -1,91 +1,135 @@
-//! Makes sessions.
+//! The sessions as a whole: list them, restart one, delete one.
 
 use std::str::FromStr as _;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::json;
 
-use super::App;
-use super::body::JsonBody;
 use super::error::ApiError;
-use crate::event::Status;
-use crate::id::{InvalidUserId, SessionId, UserId};
-use crate::session::registry::NewSession;
+use super::polling::StatusAnswer;
+use super::{App, NamedPath};
+use crate::event::{Reason, Status};
+use crate::id::{InvalidSessionId, SessionId, UserId};
+use crate::session::registry::RestartError;
 
-/// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
-const MAX_DEVICE_NAME: usize = 50;
+/// Sessions on a page of the list, where the caller says nothing else.
+const PAGE: usize = 50;
 
-/// What an embedder asks for. Fields that this server does not know are ignored, as the old service did.
+/// Most sessions on a page.
+const MAX_PAGE: usize = 200;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct InitRequest {
-    user_id: Option<Value>,
-    device_name: Option<String>,
-    metadata: Option<Map<String, Value>>,
+pub(super) struct ListQuery {
+    cursor: Option<String>,
+    limit: Option<String>,
+    user_id: Option<String>,
+    status: Option<String>,
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InitAnswer {
-    session_id: SessionId,
-    status: Status,
-    message: &'static str,
-    estimated_time: &'static str,
-    stream_url: String,
-    web_socket_url: String,
-    link_url: String,
+struct ListedSession<'a> {
+    #[serde(flatten)]
+    status: StatusAnswer<'a>,
+    viewers: usize,
 }
 
-/// `POST /api/init-session`
-pub(super) async fn init(
+/// `GET /api/sessions`, in the order of their ids.
+pub(super) async fn list(
     State(app): State<App>,
-    JsonBody(request): JsonBody<InitRequest>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    if app.inner.links.has_begun() {
-        return Err(ApiError::draining());
-    }
-    let new = request.check()?;
-    let session = app.inner.registry.create(new).await.map_err(|error| {
-        tracing::error!(%error, "session error");
-        ApiError::init_failed()
-    })?;
-    tracing::info!(session = %session.id(), "session created");
-    let answer = answer(&app, session.id());
+    let Query(query) =
+        query.map_err(|_| ApiError::invalid_query("query", "key=value pairs, each key once"))?;
+    let filter = query.check()?;
+    let mut sessions = app.inner.registry.all();
+    sessions.retain(|session| {
+        filter.takes(session.id()) && filter.status.is_none_or(|s| s == session.snapshot().state.status)
+    });
+    sessions.sort_unstable_by(|one, other| one.id().cmp(other.id()));
+    let more = sessions.len() > filter.limit;
+    sessions.truncate(filter.limit);
+    let listed: Vec<_> = sessions
+        .iter()
+        .map(|session| ListedSession { status: StatusAnswer::of(session, &app), viewers: session.viewers() })
+        .collect();
+    let next = if more { sessions.last().map(|session| session.id()) } else { None };
+    let answer = json!({ "sessions": listed, "nextCursor": next });
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
-impl InitRequest {
-    fn check(self) -> Result<NewSession, ApiError> {
-        let user_id = self.user_id.as_ref().and_then(Value::as_str).ok_or(InvalidUserId)?;
-        let device_name = self.device_name.map(|name| name.trim().to_owned());
-        if let Some(name) = &device_name
-            && (name.is_empty()
-                || name.chars().count() > MAX_DEVICE_NAME
-                || name.chars().any(char::is_control))
-        {
-            let allowed = format!("1 to {MAX_DEVICE_NAME} characters, none of them a control character");
-            return Err(ApiError::invalid_body("deviceName", allowed));
-        }
-        Ok(NewSession { user: UserId::from_str(user_id)?, device_name, metadata: self.metadata })
+/// What of the list is asked for.
+struct Filter {
+    after: Option<SessionId>,
+    limit: usize,
+    user: Option<UserId>,
+    status: Option<Status>,
+}
+
+impl ListQuery {
+    fn check(self) -> Result<Filter, ApiError> {
+        let after =
+            self.cursor.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_list_cursor())?;
+        let limit = match self.limit {
+            None => PAGE,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=MAX_PAGE).contains(limit))
+                .ok_or_else(|| ApiError::invalid_query("limit", "a whole number from 1 to 200"))?,
+        };
+        let user = self.user_id.map(|text| UserId::from_str(&text)).transpose()?;
+        let status = match self.status {
+            None => None,
+            Some(text) => {
+                Some(Status::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+                    ApiError::invalid_query("status", &Status::ALL.map(Status::as_str).join(", "))
+                })?)
+            }
+        };
+        Ok(Filter { after, limit, user, status })
     }
 }
 
-/// The old service's words, and where the new streams are.
-fn answer(app: &App, id: &SessionId) -> InitAnswer {
-    let base = app.inner.config.public_url.as_deref().unwrap_or_default();
-    // `https://…` becomes `wss://…`, `http://…` becomes `ws://…`, nothing stays a path.
-    let websocket_base = base.replacen("http", "ws", 1);
-    InitAnswer {
-        session_id: id.clone(),
-        status: Status::Initializing,
-        message: "WhatsApp session başlatılıyor...",
-        estimated_time: "30-60 saniye",
-        stream_url: format!("{base}/api/sessions/{id}/events"),
-        web_socket_url: format!("{websocket_base}/api/sessions/{id}/ws"),
-        link_url: format!("{base}/?session={}", id.as_str().replace('+', "%2B")),
+impl Filter {
+    fn takes(&self, id: &SessionId) -> bool {
+        self.after.as_ref().is_none_or(|after| id > after)
+            && self.user.as_ref().is_none_or(|user| user.as_str() == id.user_id())
     }
+}
+
+/// `POST /api/sessions/{id}/restart`
+pub(super) async fn restart(State(app): State<App>, path: NamedPath) -> Result<Response, ApiError> {
+    if app.inner.links.has_begun() {
+        return Err(ApiError::draining());
+    }
+    let id = session_id(path)?;
+    match app.inner.registry.restart(&id).await {
+        None => return Err(ApiError::session_not_found()),
+        Some(Ok(())) => {}
+        Some(Err(RestartError::Deleted)) => return Err(ApiError::session_ended(Reason::Deleted.as_str())),
+        Some(Err(RestartError::Ledger(error))) => return Err(error.into()),
+        Some(Err(RestartError::Keys(error))) => {
+            tracing::error!(%error, "session error");
+            return Err(ApiError::store_away());
+        }
+    }
+    Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": id, "status": Status::Initializing })))
+        .into_response())
+}
+
+/// `DELETE /api/sessions/{id}`
+pub(super) async fn delete(State(app): State<App>, path: NamedPath) -> Result<StatusCode, ApiError> {
+    app.inner.registry.delete(&session_id(path)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn session_id(path: NamedPath) -> Result<SessionId, ApiError> {
+    let Path(id) = path.map_err(|_| InvalidSessionId)?;
+    Ok(id.parse()?)
 }

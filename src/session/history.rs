@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::bus::Log;
 use crate::event::{Cursor, Event, Kind, Status, Time};
 
 /// The last events of one session, oldest first.
@@ -13,7 +14,7 @@ pub(super) struct History {
     events: VecDeque<Arc<Event>>,
     /// The newest event that is no longer here.
     trimmed: Option<Cursor>,
-    limit: usize,
+    limit: u32,
     /// What a phone can act on now.
     live: Live,
     /// The last event that made a state of its own: `authenticated`, `ready` or `disconnected`.
@@ -28,7 +29,7 @@ struct Live {
 }
 
 impl History {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: u32) -> Self {
         Self {
             events: VecDeque::new(),
             trimmed: None,
@@ -36,6 +37,21 @@ impl History {
             live: Live::default(),
             made: None,
         }
+    }
+
+    /// What a log still holds.
+    pub(super) fn restored(log: Log, limit: u32) -> Self {
+        let mut history = Self::new(limit);
+        history.trimmed = log.trimmed;
+        for event in log.events {
+            history.push(event);
+        }
+        history
+    }
+
+    /// The link task starts again: what was on screen cannot be scanned or typed any more.
+    pub(super) fn clear_screen(&mut self) {
+        self.live = Live::default();
     }
 
     pub(super) fn last(&self) -> Option<&Arc<Event>> {
@@ -59,7 +75,7 @@ impl History {
             }
         }
         self.events.push_back(event);
-        while self.events.len() > self.limit {
+        while self.events.len() > self.limit as usize {
             self.trimmed = self.events.pop_front().map(|event| event.at);
         }
     }

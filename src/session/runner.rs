@@ -1,21 +1,25 @@
 //! The link task: runs one session's WhatsApp client and writes what happens into the session's log.
 //!
-//! One task, one session, one epoch. It is the only writer of its session: signal → facts → stored → shown.
+//! One task, one session, one epoch. It is the only writer of its session: signal → facts → stored → shown. The registry
+//! starts it and gives it [`Command`]s.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
-use tracing::{debug, error, info, warn};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
 
-use super::{Session, status};
-use crate::bus::{AppendError, Bus};
-use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
-use crate::shutdown::Shutdown;
-use crate::whatsapp::{Account, Link, Signal, WhatsApp};
+use super::Session;
+use super::eraser::{self, Running};
+use super::journal::Journal;
+use super::link::LinkTask;
+use super::registry::Parts;
+use crate::event::{Disconnected, Kind, Reason, Status, Time};
+use crate::whatsapp::{Account, Link, Signals, StartError};
 
-/// The runner's own clocks.
+/// The link tasks' own clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Timers {
     /// From the first failed try until viewers hear that WhatsApp is unreachable.
@@ -24,6 +28,8 @@ pub struct Timers {
     pub retry: Duration,
     /// Pause before a client that stopped for no reason is started again.
     pub again: Duration,
+    /// How long a deleted session tries to log its device out.
+    pub log_out: Duration,
 }
 
 impl Timers {
@@ -31,181 +37,188 @@ impl Timers {
     pub fn faster(factor: f64) -> Self {
         let scaled = |seconds: u64| Duration::from_secs(seconds).div_f64(factor);
         // 50 s and not 60, so that a try that takes a few seconds still begins within the minute.
-        Self { unreachable: scaled(20), retry: scaled(50), again: scaled(1) }
+        Self { unreachable: scaled(20), retry: scaled(50), again: scaled(1), log_out: scaled(60) }
+    }
+}
+
+/// What the registry asks of a link task. `done` is told when nothing more will be written.
+pub(super) enum Command {
+    /// Another start of the same session takes over.
+    Restart { done: oneshot::Sender<()> },
+    /// The session is deleted.
+    Erase { done: oneshot::Sender<()> },
+    /// Somebody wants to type a code.
+    Code { phone_number: String },
+}
+
+/// How a link task begins.
+pub(super) struct Start {
+    pub(super) epoch: u64,
+    /// The last owner died without a word.
+    pub(super) owner_lost: bool,
+    /// Ends when the session's last client has stopped: never two of one account.
+    pub(super) after: Option<CancellationToken>,
+    /// At the start of a server the clients come a few at a time.
+    pub(super) pace: Option<Arc<Semaphore>>,
+}
+
+impl Start {
+    async fn last_client_stopped(&self) {
+        if let Some(last_client) = &self.after {
+            last_client.cancelled().await;
+        }
     }
 }
 
 /// Everything a link task needs.
 pub(super) struct Runner {
     pub(super) session: Arc<Session>,
-    pub(super) epoch: u64,
-    pub(super) bus: Arc<dyn Bus>,
-    pub(super) whatsapp: Arc<dyn WhatsApp>,
-    pub(super) timers: Timers,
-    pub(super) shutdown: Shutdown,
+    pub(super) parts: Arc<Parts>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) start: Start,
+}
+
+/// Why a link task ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The session needs no client any more.
+    Over,
+    /// The session is no longer this task's: another start has it, or another owner.
+    Leave,
+    /// The server stops: its next start runs this session.
+    HandOver,
+    /// The session is deleted.
+    Erase {
+        /// Whether its client was logged in.
+        connected: bool,
+    },
 }
 
 impl Runner {
-    /// Runs until the session has ended, its QRs are used up, another owner has it, or the server stops.
+    /// Runs until the session has ended or is deleted, its QRs are used up, somebody else has it, or the server stops.
     pub(super) async fn run(self) {
-        let account = Account {
-            session: self.session.id().clone(),
-            epoch: self.epoch,
-            device_name: self.session.about().device_name.clone(),
+        let Self { session, parts, mut commands, start } = self;
+        let (bus, shutdown) = (parts.bus.clone(), parts.shutdown.clone());
+        let mut journal = Journal::new(session.clone(), start.epoch, bus, shutdown);
+        let (running, end) = Self::live(&session, &parts, &mut commands, &start, &mut journal).await;
+        match end {
+            End::Erase { connected } => {
+                start.last_client_stopped().await;
+                eraser::erase(&session, &parts, start.epoch, running, connected).await;
+            }
+            // The client first: nothing may follow the last word of this epoch.
+            End::Over | End::Leave | End::HandOver => {
+                if let Some((link, _)) = running {
+                    link.stop().await;
+                }
+            }
+        }
+        if end == End::HandOver {
+            // Not written: the next start then says `owner_lost`.
+            let _ = journal
+                .write(Kind::Disconnected(Disconnected::new(Reason::Shutdown, None)), Time::now())
+                .await;
+        }
+        if end == End::Over
+            && let Err(error) = parts.ledger.release(session.id()).await
+        {
+            error!(session = %session.id(), %error, "session error");
+        }
+        debug!(session = %session.id(), epoch = start.epoch, ?end, "link task ended");
+    }
+
+    async fn live(
+        session: &Arc<Session>,
+        parts: &Arc<Parts>,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+        start: &Start,
+        journal: &mut Journal,
+    ) -> (Option<Running>, End) {
+        if start.owner_lost {
+            let lost = Kind::Disconnected(Disconnected::new(Reason::OwnerLost, None));
+            if journal.write(lost, Time::now()).await.is_err() {
+                return (None, End::Leave);
+            }
+        }
+        let (sender, mut signals) = mpsc::unbounded_channel();
+        let mut code_for = None;
+        let started = tokio::select! {
+            biased;
+            end = told_before_the_start(session, parts, commands, &mut code_for, journal) => return (None, end),
+            started = start_client(parts, session, start, sender) => started,
         };
-        let (sender, signals) = mpsc::unbounded_channel();
-        match self.whatsapp.start(&account, sender).await {
-            Ok(link) => LinkTask::new(self).run(link, signals).await,
-            Err(error) => error!(session = %self.session.id(), %error, "session error"),
+        let Some((mut link, place)) = started else { return (None, End::Leave) };
+        if let Some(phone_number) = code_for {
+            link.request_code(phone_number);
         }
+        let task = LinkTask::new(session.clone(), parts.clone(), journal, place);
+        let end = task.run(link.as_mut(), &mut signals, commands).await;
+        (Some((link, signals)), end)
     }
 }
 
-/// Whether the link task goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    GoOn,
-    /// The session needs no client any more, or is no longer ours.
-    Stop,
-    /// The server stops: another will run this session.
-    HandOver,
-}
-
-/// WhatsApp out of reach: since a failed try, until any answer.
-struct Outage {
-    /// When viewers hear of it; `None` once they have.
-    tell_at: Option<Instant>,
-    detail: String,
-}
-
-/// A runner whose client runs.
-struct LinkTask {
-    runner: Runner,
-    cursor: Cursor,
-    outage: Option<Outage>,
-    retry_at: Option<Instant>,
-}
-
-impl LinkTask {
-    fn new(runner: Runner) -> Self {
-        Self { cursor: Cursor::start_of(runner.epoch), outage: None, retry_at: None, runner }
-    }
-
-    async fn run(mut self, mut link: Box<dyn Link>, mut signals: mpsc::UnboundedReceiver<Signal>) {
-        let end = loop {
-            let tell_at = self.outage.as_ref().and_then(|outage| outage.tell_at);
-            // In this order: what the client said before it stopped is heard before its stop.
-            let next = tokio::select! {
-                biased;
-                () = self.runner.shutdown.begun() => Next::HandOver,
-                Some(signal) = signals.recv() => self.hear(signal).await,
-                () = link.stopped() => self.client_stopped().await,
-                () = at(tell_at) => self.tell_unreachable(link.as_ref()).await,
-                () = at(self.retry_at) => self.retry(link.as_mut()).await,
-            };
-            if next != Next::GoOn {
-                break next;
-            }
+/// A command or a stop that comes before there is a client.
+async fn told_before_the_start(
+    session: &Session,
+    parts: &Parts,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    code_for: &mut Option<String>,
+    journal: &mut Journal,
+) -> End {
+    loop {
+        let command = tokio::select! {
+            () = parts.shutdown.begun() => return End::HandOver,
+            Some(command) = commands.recv() => command,
         };
-        // The client first, then the word to viewers: nothing follows it in this epoch.
-        link.stop().await;
-        if end == Next::HandOver {
-            self.append(Kind::Disconnected(Disconnected::new(Reason::Shutdown, None)), Time::now()).await;
-        }
-        debug!(session = %self.runner.session.id(), epoch = self.runner.epoch, "link task ended");
-    }
-
-    async fn hear(&mut self, signal: Signal) -> Next {
-        match &signal {
-            Signal::Connecting => self.retry_at = None,
-            Signal::ConnectFailed { detail } => {
-                warn!(session = %self.runner.session.id(), error = %detail, "client connection failed");
-                self.connect_failed(detail.clone());
+        match command {
+            Command::Restart { done } => {
+                let _ = done.send(());
+                return End::Leave;
             }
-            Signal::Lost { .. } => self.retry_after(self.runner.timers.retry),
-            Signal::TurnedAway { .. } => {
-                self.outage = None;
-                self.retry_after(self.runner.timers.retry);
-            }
-            // Everything else is an answer of WhatsApp.
-            _ => self.outage = None,
+            Command::Erase { done } => return deleted(session, journal, done).await,
+            Command::Code { phone_number } => *code_for = Some(phone_number),
         }
-        self.write(signal).await
-    }
-
-    /// Turns a signal into facts, stores each, then shows it.
-    async fn write(&mut self, signal: Signal) -> Next {
-        let now = Time::now();
-        for kind in status::facts(&self.runner.session.snapshot().state, signal, now) {
-            if self.append(kind, now).await == Next::Stop {
-                return Next::Stop;
-            }
-        }
-        let state = self.runner.session.snapshot().state;
-        if state.ended || state.status == Status::Disconnected { Next::Stop } else { Next::GoOn }
-    }
-
-    async fn append(&mut self, kind: Kind, now: Time) -> Next {
-        let session = &self.runner.session;
-        let state = status::apply(&session.snapshot().state, &kind, now);
-        let event = Arc::new(Event::new(session.id().clone(), self.cursor.next(), now, kind, state));
-        match self.runner.bus.append(event.clone()).await {
-            Ok(()) => {
-                let (kind, status) = (event.kind.name(), event.state.status.as_str());
-                info!(session = %session.id(), id = %event.at, kind, status, "session event");
-                self.cursor = event.at;
-                session.record(event);
-                Next::GoOn
-            }
-            Err(error @ AppendError::Fenced { .. }) => {
-                warn!(session = %session.id(), epoch = self.runner.epoch, %error, "another owner has this session");
-                Next::Stop
-            }
-        }
-    }
-
-    fn retry_after(&mut self, pause: Duration) {
-        self.retry_at = Some(Instant::now() + pause);
-    }
-
-    fn connect_failed(&mut self, detail: String) {
-        self.retry_after(self.runner.timers.retry);
-        let tell_at = Instant::now() + self.runner.timers.unreachable;
-        match &mut self.outage {
-            Some(outage) => outage.detail = detail,
-            None => self.outage = Some(Outage { tell_at: Some(tell_at), detail }),
-        }
-    }
-
-    async fn tell_unreachable(&mut self, link: &dyn Link) -> Next {
-        let Some(outage) = self.outage.as_mut().filter(|_| !link.is_reached()) else {
-            self.outage = None;
-            return Next::GoOn;
-        };
-        outage.tell_at = None;
-        let detail = outage.detail.clone();
-        self.write(Signal::Unreachable { detail }).await
-    }
-
-    /// The client ended without a word that ends the session, as when its QRs ran out while nobody could scan them.
-    async fn client_stopped(&mut self) -> Next {
-        self.retry_after(self.runner.timers.again);
-        self.write(Signal::Lost { detail: "the client stopped".into() }).await
-    }
-
-    async fn retry(&mut self, link: &mut dyn Link) -> Next {
-        self.retry_at = None;
-        if let Err(error) = link.retry().await {
-            error!(session = %self.runner.session.id(), %error, "session error");
-            self.connect_failed(error.to_string());
-        }
-        Next::GoOn
     }
 }
 
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
+/// Writes the last word of a deleted session. Whoever asked waits for that, not for what follows.
+pub(super) async fn deleted(session: &Session, journal: &mut Journal, done: oneshot::Sender<()>) -> End {
+    let before = session.snapshot().state;
+    // A deletion that goes on after a restart of the server has said so already.
+    if before.reason != Some(Reason::Deleted) {
+        let deleted = Kind::Disconnected(Disconnected::new(Reason::Deleted, None));
+        if journal.write(deleted, Time::now()).await.is_err() {
+            return End::Leave;
+        }
+    }
+    let _ = done.send(());
+    End::Erase { connected: before.status == Status::Connected }
+}
+
+/// Waits for its turn and starts the client; `None` when another owner has the keys.
+async fn start_client(
+    parts: &Parts,
+    session: &Arc<Session>,
+    start: &Start,
+    signals: Signals,
+) -> Option<(Box<dyn Link>, Option<OwnedSemaphorePermit>)> {
+    start.last_client_stopped().await;
+    let place = match start.pace.clone() {
+        // The semaphore is never closed.
+        Some(pace) => pace.acquire_owned().await.ok(),
+        None => None,
+    };
+    let device_name = session.about().device_name.clone();
+    let account = Account { session: session.id().clone(), epoch: start.epoch, device_name };
+    loop {
+        match parts.whatsapp.start(&account, signals.clone()).await {
+            Ok(link) => return Some((link, place)),
+            Err(error @ StartError::Fenced) => {
+                warn!(session = %session.id(), %error, "link task ends");
+                return None;
+            }
+            Err(error) => error!(session = %session.id(), %error, "session error"),
+        }
+        sleep(parts.timers.again).await;
     }
 }

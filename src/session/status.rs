@@ -2,7 +2,7 @@
 //!
 //! [`facts`] says what happened, [`apply`] what that makes of the state. The runner stamps and stores the facts.
 
-use crate::event::{Disconnected, Kind, Me, PairingError, Qr, Reason, State, Status, Time};
+use crate::event::{Code, Disconnected, Kind, Me, PairingError, Qr, Reason, State, Status, Time};
 use crate::whatsapp::Signal;
 
 /// The facts that a signal adds to a session in this state, in order; often none.
@@ -16,6 +16,9 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
         Signal::Qr { qr_string, attempt, max_attempts, expires_in } => {
             let qr = Qr { qr_string, expires_at: now.after(expires_in), attempt, max_attempts };
             unless_paired(state, Kind::Qr(qr))
+        }
+        Signal::Code { code, phone_number, expires_in } => {
+            unless_paired(state, Kind::Code(Code { code, phone_number, expires_at: now.after(expires_in) }))
         }
         Signal::PairingRefused { method, code, detail, retry_after } => {
             let retry_after_ms = retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
@@ -37,7 +40,9 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
             Some(Reason::WhatsappUnreachable) if state.status == Status::Reconnecting => Vec::new(),
             _ => vec![cut_off(Reason::WhatsappUnreachable, Some(detail))],
         },
-        Signal::QrExhausted => vec![cut_off(Reason::QrExhausted, None)],
+        // While a pairing code still waits for a phone, this is no end yet.
+        Signal::QrExhausted { stops } if stops => vec![cut_off(Reason::QrExhausted, None)],
+        Signal::QrExhausted { .. } => Vec::new(),
         Signal::LoggedOut { detail } => vec![cut_off(Reason::LoggedOut, detail)],
         Signal::Replaced => vec![cut_off(Reason::Replaced, None)],
         Signal::Banned { until, detail } => {
@@ -125,6 +130,9 @@ mod tests {
             4 => (1..=6u32).prop_map(|attempt| Signal::Qr {
                 qr_string: format!("2@{attempt}"), attempt, max_attempts: 6, expires_in: Duration::from_secs(20),
             }),
+            1 => Just(Signal::Code {
+                code: "ABCD-1234".into(), phone_number: "905551234567".into(), expires_in: Duration::from_secs(180),
+            }),
             2 => Just(Signal::Paired { me: me() }),
             4 => proptest::option::of("[a-z]{1,5}")
                 .prop_map(move |push_name| Signal::Connected { id: me().id, push_name }),
@@ -137,7 +145,7 @@ mod tests {
             2 => prop_oneof![Just(500), Just(503)].prop_map(|code| Signal::TurnedAway { code }),
             2 => detail().prop_map(|detail| Signal::Unreachable { detail }),
             1 => prop_oneof![
-                Just(Signal::QrExhausted),
+                any::<bool>().prop_map(|stops| Signal::QrExhausted { stops }),
                 Just(Signal::LoggedOut { detail: None }),
                 Just(Signal::Replaced),
                 Just(Signal::Banned { until: None, detail: None }),

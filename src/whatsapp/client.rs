@@ -4,25 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dashmap::DashMap;
-use tracing::warn;
+use tracing::{debug, warn};
 use whatsapp_rust::anyhow;
 use whatsapp_rust::bot::BotHandle;
+use whatsapp_rust::cache_config::{CacheConfig, MsgSecretPolicy};
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
+use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::prelude::{Bot, Client};
 use whatsapp_rust::transport::{TokioWebSocketTransportFactory, default_tls_connector};
-use whatsapp_rust::wacore::store::{DevicePropsOverride, InMemoryBackend};
+use whatsapp_rust::wacore::store::DevicePropsOverride;
 
 use super::connection::WatchedDialler;
 use super::pace::Paced;
+use super::store::{DeviceStorage, Engine, EngineError, Fence};
 use super::translate::Translator;
 use super::version::Versions;
-use super::{Account, Link, Signals, StartError, WhatsApp};
+use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
+use crate::event::{PairingMethod, PairingRefusal};
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
 
 /// Longest stop: beside a WhatsApp that accepts and says nothing the library takes 20 s.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a request for a pairing code waits for the connection.
+const CODE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What all clients of this process have in common.
 #[derive(Clone, Debug)]
@@ -47,14 +53,14 @@ struct Shared {
     /// One for all: its TLS roots are most of what a dialler costs.
     dialler: Arc<TokioWebSocketTransportFactory>,
     versions: Versions,
-    /// The devices' keys. An entry goes with [`WhatsApp::forget`].
-    devices: DashMap<SessionId, Arc<InMemoryBackend>>,
+    /// The devices' keys.
+    engine: Arc<dyn Engine>,
     tasks: Shutdown,
 }
 
 impl WhatsAppWeb {
     /// Nothing is opened yet. `tasks` counts the small tasks of running links.
-    pub fn new(options: Options, tasks: Shutdown) -> Self {
+    pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
         let dialler = TokioWebSocketTransportFactory::new().with_connector(default_tls_connector());
         let versions = match options.version {
             None => Versions::looked_up(),
@@ -66,13 +72,7 @@ impl WhatsAppWeb {
             Some(url) => (TokioWebSocketTransportFactory::new().with_url(url), Versions::any()),
             None => (dialler, versions),
         };
-        Self(Arc::new(Shared {
-            options,
-            dialler: Arc::new(dialler),
-            versions,
-            devices: DashMap::new(),
-            tasks,
-        }))
+        Self(Arc::new(Shared { options, dialler: Arc::new(dialler), versions, engine, tasks }))
     }
 }
 
@@ -85,8 +85,11 @@ impl WhatsApp for WhatsAppWeb {
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StartError> {
-        self.0.devices.remove(session);
-        Ok(())
+        Ok(self.0.engine.wipe(session).await?)
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionId>, StartError> {
+        Ok(self.0.engine.sessions().await?)
     }
 }
 
@@ -94,10 +97,11 @@ impl Shared {
     async fn run(&self, account: &Account, signals: &Signals) -> Result<Running, StartError> {
         let factor = self.options.time_factor;
         let translator = Arc::new(Translator::new(signals.clone(), factor, self.tasks.clone()));
-        let backend = self.devices.entry(account.session.clone()).or_default().clone();
+        let fence = Fence { session: account.session.clone(), epoch: account.epoch };
+        let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
         let bot = Bot::builder()
-            .with_backend_arc(backend)
+            .with_backend_arc(storage.clone())
             .with_transport_factory(WatchedDialler {
                 dialler: self.dialler.clone(),
                 translator: translator.clone(),
@@ -107,12 +111,31 @@ impl Shared {
             .with_version(self.versions.current().await)
             .with_device_props(DevicePropsOverride::new().with_os(name))
             .skip_history_sync()
+            .with_cache_config(keeping_no_message())
             .build()
             .await
-            .map_err(|error| StartError(error.to_string()))?;
+            .map_err(|error| StartError::Failed(error.to_string()))?;
         let client = bot.client();
         translator.attach(&client);
-        Ok(Running { handle: bot.spawn(), client, translator })
+        Ok(Running { handle: bot.spawn(), client, translator, storage })
+    }
+}
+
+/// We hand no message on, so nothing will ever refer to one: their secrets are not kept.
+fn keeping_no_message() -> CacheConfig {
+    CacheConfig {
+        msg_secret_policy: MsgSecretPolicy::Disabled,
+        seed_msg_secrets_from_history: false,
+        ..CacheConfig::default()
+    }
+}
+
+impl From<EngineError> for StartError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Fenced => Self::Fenced,
+            EngineError::Storage(error) => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -121,15 +144,20 @@ struct Running {
     handle: BotHandle,
     client: Arc<Client>,
     translator: Arc<Translator>,
+    storage: Arc<DeviceStorage>,
 }
 
 impl Running {
-    /// Stops the client by its own `shutdown`, which stores its state.
+    /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
+    /// still does is neither heard nor stored.
     async fn stop(self) {
-        if tokio::time::timeout(STOP_LIMIT, self.handle.shutdown()).await.is_err() {
+        let Self { handle, translator, storage, .. } = self;
+        translator.retire();
+        if tokio::time::timeout(STOP_LIMIT, handle.shutdown()).await.is_err() {
             // Dropped while it waits for a WhatsApp that says nothing: there is no connection that could live on.
             warn!("a client did not stop in time");
         }
+        storage.retire();
     }
 }
 
@@ -150,19 +178,55 @@ impl Link for WebLink {
 
     async fn retry(&mut self) -> Result<(), StartError> {
         if let Some(running) = self.running.take() {
-            running.translator.retire();
             running.stop().await;
         }
         self.running = Some(self.shared.run(&self.account, &self.signals).await?);
         Ok(())
     }
 
-    async fn stopped(&mut self) {
-        match &mut self.running {
-            Some(running) => (&mut running.handle).await,
-            None => std::future::pending().await,
+    async fn stopped(&mut self) -> Stopped {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        tokio::select! {
+            () = running.storage.fenced() => return Stopped::Fenced,
+            () = &mut running.handle => {}
         }
         self.running = None;
+        Stopped::Ended
+    }
+
+    fn request_code(&self, phone_number: String) {
+        let Some(running) = &self.running else { return };
+        let (client, translator) = (running.client.clone(), running.translator.clone());
+        self.shared.tasks.spawn(async move {
+            if let Err(error) = client.wait_for_socket(CODE_PATIENCE).await {
+                let (method, code) = (PairingMethod::Code, PairingRefusal::InternalError);
+                let detail = error.to_string();
+                return translator.signal(Signal::PairingRefused { method, code, detail, retry_after: None });
+            }
+            // The one before is void; two at a time would be refused.
+            client.cancel_pair_code().await;
+            translator.expect_code_for(&phone_number);
+            let options = PairCodeOptions { phone_number, ..PairCodeOptions::default() };
+            if let Err(error) = client.pair_with_code(options).await {
+                // Told by an event, or overtaken by a later request.
+                debug!(%error, "no pairing code");
+            }
+        });
+    }
+
+    fn cancel_code(&self) {
+        let Some(running) = &self.running else { return };
+        let client = running.client.clone();
+        self.shared.tasks.spawn(async move { client.cancel_pair_code().await });
+    }
+
+    async fn log_out(self: Box<Self>) {
+        let Some(running) = self.running else { return };
+        running.translator.retire();
+        if tokio::time::timeout(STOP_LIMIT, running.client.logout()).await.is_err() {
+            warn!("a logout was not answered in time");
+        }
+        running.stop().await;
     }
 
     async fn stop(self: Box<Self>) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 use whatsapp_rust::OwnedNodeRef;
+use whatsapp_rust::pair_code::PairCodeRejection;
 use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKind, RawNodeLease};
 use whatsapp_rust::types::events::{self, ConnectFailureReason};
 
@@ -23,6 +24,9 @@ const KINDS: &[EventKind] = &[
     EventKind::RawNode,
     EventKind::PairingQrCode,
     EventKind::PairingQrCodesExhausted,
+    EventKind::PairingCode,
+    EventKind::PairingCodeRefresh,
+    EventKind::PairingCodeError,
     EventKind::PairSuccess,
     EventKind::PairError,
     EventKind::Connected,
@@ -46,6 +50,8 @@ struct Memory {
     shown: Option<(String, Instant)>,
     /// The last `<stream:error>` of this connection, for the words of the break that follows.
     stream_error: Option<String>,
+    /// For whom a pairing code was asked.
+    code_for: String,
     /// Keeps the raw stanzas coming, while the device is not paired.
     raw_nodes: Option<RawNodeLease>,
     me: Option<String>,
@@ -85,6 +91,11 @@ impl Translator {
     /// Says nothing from now on.
     pub(super) fn retire(&self) {
         self.memory().retired = true;
+    }
+
+    /// A pairing code for this number comes next, or a refusal.
+    pub(super) fn expect_code_for(&self, phone_number: &str) {
+        phone_number.clone_into(&mut self.memory().code_for);
     }
 
     /// A new connection: what the last one gave is gone.
@@ -133,7 +144,16 @@ impl Translator {
     /// word of WhatsApp's: the runner hears of the stop and starts the client again.
     fn exhausted(&self, exhausted: &events::PairingQrCodesExhausted) -> Option<Signal> {
         let ours = !self.memory().refs.is_empty();
-        (exhausted.disconnected && ours).then_some(Signal::QrExhausted)
+        ours.then_some(Signal::QrExhausted { stops: exhausted.disconnected })
+    }
+
+    fn code(&self, code: &events::PairingCode) -> Signal {
+        let (first, second) = code.code.split_at_checked(4).unwrap_or((&code.code, ""));
+        Signal::Code {
+            code: format!("{first}-{second}"),
+            phone_number: self.memory().code_for.clone(),
+            expires_in: code.timeout.div_f64(self.factor),
+        }
     }
 
     fn raw(&self, node: &OwnedNodeRef) {
@@ -205,6 +225,9 @@ impl EventHandler for Translator {
             }
             Event::PairingQrCode(qr) => self.qr(qr),
             Event::PairingQrCodesExhausted(exhausted) => self.exhausted(exhausted),
+            Event::PairingCode(code) => Some(self.code(code)),
+            Event::PairingCodeError(error) => Some(code_refused(error)),
+            Event::PairingCodeRefresh(_) => Some(code_void()),
             Event::PairSuccess(success) => Some(self.paired(success)),
             Event::PairError(error) => Some(pairing_refused(&error.error)),
             Event::Connected(_) => Some(self.connected()),
@@ -236,6 +259,25 @@ fn pairing_refused(error: &str) -> Signal {
         PairingRefusal::InternalError
     };
     Signal::PairingRefused { method: PairingMethod::Qr, code, detail: error.to_owned(), retry_after: None }
+}
+
+fn code_refused(error: &events::PairingCodeError) -> Signal {
+    let code = match error.rejection {
+        Some(PairCodeRejection::BadRequest) => PairingRefusal::BadRequest,
+        Some(PairCodeRejection::Forbidden) => PairingRefusal::Forbidden,
+        Some(PairCodeRejection::RateOverlimit) => PairingRefusal::RateOverlimit,
+        Some(PairCodeRejection::FeatureNotAvailable) => PairingRefusal::FeatureNotAvailable,
+        _ => PairingRefusal::InternalError,
+    };
+    let (method, detail) = (PairingMethod::Code, error.error.clone());
+    Signal::PairingRefused { method, code, detail, retry_after: error.backoff }
+}
+
+/// The phone opened the link and did not finish: a wrong code was typed, or WhatsApp wants a new one.
+fn code_void() -> Signal {
+    let (method, code) = (PairingMethod::Code, PairingRefusal::CodeExpired);
+    let detail = "the phone did not finish, as after a wrong code; ask for a new one".to_owned();
+    Signal::PairingRefused { method, code, detail, retry_after: None }
 }
 
 fn banned(ban: &events::TemporaryBan) -> Signal {

@@ -7,12 +7,18 @@
 
 mod support;
 
+mod bad_days;
 mod bad_requests;
+mod commands;
+mod creation;
 mod ends;
 mod house;
 mod link;
+mod messages;
 mod outage;
+mod pairing_code;
 mod presence;
 mod resume;
 mod settings;
+mod survival;
 mod transports;

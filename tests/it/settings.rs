@@ -5,7 +5,10 @@ use std::process::{Command, Output};
 use qrcast::config::SETTINGS;
 
 fn start(variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_qrcast")).env_clear().envs(variables.iter().copied()).output().unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = ("DATA_DIR", folder.path().to_str().unwrap());
+    let variables = [data_dir].into_iter().chain(variables.iter().copied());
+    Command::new(env!("CARGO_BIN_EXE_qrcast")).env_clear().envs(variables).output().unwrap()
 }
 
 #[test]

@@ -1,21 +1,43 @@
 //! The real binary, as a process of its own.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use simulator::{Scan, Simulator};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::{Viewer, soon};
 
 /// A server, told what to be.
+#[derive(Clone)]
 pub(crate) struct Builder {
     variables: Vec<(String, String)>,
+    folder: Arc<TempDir>,
+    /// What starts the binary, where it does not start by itself.
+    wrapper: Vec<String>,
 }
 
 impl Builder {
+    /// Where it keeps its data. Builders that are clones of one another share it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// With a data folder on a disk of 3 MB. `None` where this machine lets nobody mount one.
+    pub(crate) fn small_disk(mut self) -> Option<Self> {
+        let script =
+            format!("mount -t tmpfs -o size=3m tmpfs {} && exec \"$0\" \"$@\"", self.folder.path().display());
+        let wrapper = ["unshare", "--map-root-user", "--mount", "sh", "-c", &script].map(str::to_owned);
+        let works = std::process::Command::new(&wrapper[0]).args(&wrapper[1..]).arg("true").status();
+        self.wrapper = wrapper.to_vec();
+        works.is_ok_and(|status| status.success()).then_some(self)
+    }
+
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
@@ -23,9 +45,14 @@ impl Builder {
 
     /// Starts the process and waits until it listens.
     pub(crate) async fn start(self) -> Server {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_qrcast"))
+        let mut command = self.wrapper.clone();
+        command.push(env!("CARGO_BIN_EXE_qrcast").to_owned());
+        let mut process = Command::new(&command[0])
+            .args(&command[1..])
             .env_clear()
-            .envs(self.variables)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("DATA_DIR", self.folder.path())
+            .envs(self.variables.clone())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -49,7 +76,7 @@ impl Builder {
                 rest.lock().unwrap().push(line);
             }
         });
-        Server { process, base, log, http: reqwest::Client::new() }
+        Server { process, base, log, http: reqwest::Client::new(), builder: self }
     }
 }
 
@@ -59,12 +86,13 @@ pub(crate) struct Server {
     pub(crate) base: String,
     log: Arc<Mutex<Vec<String>>>,
     http: reqwest::Client,
+    builder: Builder,
 }
 
 impl Server {
     /// On a free port of loopback, against this WhatsApp.
     pub(crate) fn builder(whatsapp: &str) -> Builder {
-        Builder { variables: Vec::new() }
+        Builder { variables: Vec::new(), folder: Arc::new(tempfile::tempdir().unwrap()), wrapper: Vec::new() }
             .variable("PORT", "0")
             .variable("LOG_FORMAT", "json")
             .variable("RUST_LOG", "info,qrcast=debug")
@@ -83,6 +111,10 @@ impl Server {
         soon(path, self.request(Method::POST, path).json(body).send()).await.unwrap()
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Response {
+        soon(path, self.request(Method::DELETE, path).send()).await.unwrap()
+    }
+
     /// Makes a session for a user.
     pub(crate) async fn init(&self, user: &str) -> Session<'_> {
         self.init_with(json!({ "userId": user })).await
@@ -93,6 +125,21 @@ impl Server {
         assert_eq!(response.status(), StatusCode::OK);
         let answer: Value = response.json().await.unwrap();
         Session { server: self, id: answer["sessionId"].as_str().unwrap().to_owned(), answer }
+    }
+
+    /// A session that was made before, perhaps by another process.
+    pub(crate) fn session(&self, id: &str) -> Session<'_> {
+        Session { server: self, id: id.to_owned(), answer: Value::Null }
+    }
+
+    pub(crate) fn builder_again(&self) -> Builder {
+        self.builder.clone()
+    }
+
+    /// `kill -9`, and the same server again on the same data.
+    pub(crate) async fn crash_and_restart(mut self) -> Server {
+        self.process.kill().await.unwrap();
+        self.builder.clone().start().await
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
@@ -130,6 +177,30 @@ impl Session<'_> {
 
     pub(crate) async fn websocket_after(&self, cursor: Option<&str>) -> Viewer {
         Viewer::websocket(&self.server.base, &self.id, cursor).await
+    }
+
+    pub(crate) async fn restart(&self) -> Response {
+        let path = format!("/api/sessions/{}/restart", self.id);
+        soon(&path, self.server.request(Method::POST, &path).send()).await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self) -> StatusCode {
+        self.server.delete(&format!("/api/sessions/{}", self.id)).await.status()
+    }
+
+    pub(crate) async fn pairing_code(&self, phone_number: &str) -> (StatusCode, Value) {
+        let path = format!("/api/sessions/{}/pairing-code", self.id);
+        let response = self.server.post(&path, &json!({ "phoneNumber": phone_number })).await;
+        (response.status(), response.json().await.unwrap())
+    }
+
+    /// A phone scans the QR of this moment; the device's JID, once it is logged in.
+    pub(crate) async fn link(&self, whatsapp: &Simulator) -> String {
+        let qr = self.sse().await.awaits("qr").await;
+        let qr = qr.data["qrString"].as_str().unwrap().to_owned();
+        let jid = soon("a scan", whatsapp.scan(Scan { qr, ..Scan::default() })).await.unwrap();
+        self.reaches("connected").await;
+        jid
     }
 
     pub(crate) async fn status(&self) -> Value {

@@ -1,0 +1,116 @@
+//! Makes sessions: `POST /api/init-session`, as the old service had it.
+
+use std::str::FromStr as _;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::App;
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::pairing::phone_number;
+use crate::event::Status;
+use crate::id::{InvalidUserId, SessionId, UserId};
+use crate::session::registry::{LedgerError, NewSession, Once};
+
+/// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
+const MAX_DEVICE_NAME: usize = 50;
+
+/// What an embedder asks for. Fields that this server does not know are ignored, as the old service did.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InitRequest {
+    user_id: Option<Value>,
+    device_name: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    phone_number: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitAnswer {
+    session_id: SessionId,
+    status: Status,
+    message: &'static str,
+    estimated_time: &'static str,
+    stream_url: String,
+    web_socket_url: String,
+    link_url: String,
+}
+
+/// `POST /api/init-session`
+pub(super) async fn init(
+    State(app): State<App>,
+    headers: HeaderMap,
+    JsonBody { value: request, bytes }: JsonBody<InitRequest>,
+) -> Result<Response, ApiError> {
+    if app.inner.links.has_begun() {
+        return Err(ApiError::draining());
+    }
+    let new = request.check()?;
+    let once = once(&headers, &bytes)?;
+    let id = app.inner.registry.create(new, once).await.map_err(|error| match error {
+        LedgerError::Storage(error) => {
+            tracing::error!(%error, "session error");
+            ApiError::init_failed()
+        }
+        error => error.into(),
+    })?;
+    tracing::info!(session = %id, "session created");
+    let answer = answer(&app, &id);
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+impl InitRequest {
+    fn check(self) -> Result<NewSession, ApiError> {
+        let user_id = self.user_id.as_ref().and_then(Value::as_str).ok_or(InvalidUserId)?;
+        let device_name = self.device_name.map(|name| name.trim().to_owned());
+        if let Some(name) = &device_name
+            && (name.is_empty()
+                || name.chars().count() > MAX_DEVICE_NAME
+                || name.chars().any(char::is_control))
+        {
+            let allowed = format!("1 to {MAX_DEVICE_NAME} characters, none of them a control character");
+            return Err(ApiError::invalid_body("deviceName", allowed));
+        }
+        let phone_number = self.phone_number.as_deref().map(phone_number).transpose()?;
+        Ok(NewSession {
+            user: UserId::from_str(user_id)?,
+            device_name,
+            metadata: self.metadata,
+            phone_number,
+        })
+    }
+}
+
+/// A request with an `Idempotency-Key` is done once, however often it comes.
+fn once(headers: &HeaderMap, body: &[u8]) -> Result<Option<Once>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let key = key.ok_or_else(ApiError::invalid_idempotency_key)?.to_owned();
+    Ok(Some(Once { key, body: Sha256::digest(body).into() }))
+}
+
+/// The old service's words, and where the new streams are.
+fn answer(app: &App, id: &SessionId) -> InitAnswer {
+    let base = app.inner.config.public_url.as_deref().unwrap_or_default();
+    // `https://…` becomes `wss://…`, `http://…` becomes `ws://…`, nothing stays a path.
+    let websocket_base = base.replacen("http", "ws", 1);
+    InitAnswer {
+        session_id: id.clone(),
+        status: Status::Initializing,
+        message: "WhatsApp session başlatılıyor...",
+        estimated_time: "30-60 saniye",
+        stream_url: format!("{base}/api/sessions/{id}/events"),
+        web_socket_url: format!("{websocket_base}/api/sessions/{id}/ws"),
+        link_url: format!("{base}/?session={}", id.as_str().replace('+', "%2B")),
+    }
+}

@@ -1,0 +1,215 @@
+//! The ledger of one replica: rows of the server's one SQLite file, and every session is always ours.
+//!
+//! `server` puts [`SCHEMA`] into the list of migrations.
+
+use async_trait::async_trait;
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use super::{Created, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record};
+use crate::event::Time;
+use crate::id::SessionId;
+use crate::storage::StorageError;
+use crate::storage::sqlite::Sqlite;
+
+/// The first schema of this module. Times are Unix milliseconds.
+pub const SCHEMA: &str = "
+    CREATE TABLE session (
+        id TEXT PRIMARY KEY,
+        user TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        device_name TEXT,
+        metadata TEXT,            -- a JSON object
+        epoch INTEGER NOT NULL,
+        claimed INTEGER NOT NULL,
+        deleted INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX session_user ON session (user) WHERE claimed;
+    CREATE TABLE idempotency (
+        key TEXT PRIMARY KEY,
+        body BLOB NOT NULL,       -- SHA-256
+        session TEXT NOT NULL,
+        created INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE beat (id INTEGER PRIMARY KEY CHECK (id = 0), at INTEGER NOT NULL) STRICT;
+";
+
+const INSERT: &str = "INSERT INTO session (id, user, created, device_name, metadata, epoch, claimed)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)";
+const ALL: &str = "SELECT id, created, device_name, metadata, epoch, claimed, deleted FROM session";
+const OWNERSHIP: &str = "SELECT epoch, claimed FROM session WHERE id = ?1";
+const CLAIM: &str = "UPDATE session SET epoch = ?2, claimed = 1 WHERE id = ?1";
+const RELEASE: &str = "UPDATE session SET claimed = 0 WHERE id = ?1 AND claimed";
+const DELETE: &str = "UPDATE session SET deleted = ?2 WHERE id = ?1 AND deleted IS NULL";
+const REMOVE: &str = "DELETE FROM session WHERE id = ?1";
+const COUNT_ALL: &str = "SELECT count(*) FROM session WHERE claimed";
+const COUNT_USER: &str = "SELECT count(*) FROM session WHERE claimed AND user = ?1";
+const KNOWN_KEY: &str = "SELECT body, session FROM idempotency WHERE key = ?1 AND created > ?2";
+const KEEP_KEY: &str =
+    "INSERT OR REPLACE INTO idempotency (key, body, session, created) VALUES (?1, ?2, ?3, ?4)";
+const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE created <= ?1";
+const BEAT: &str = "INSERT OR REPLACE INTO beat (id, at) VALUES (0, ?1)";
+
+/// Records in the file.
+pub struct SqliteLedger(Sqlite);
+
+/// What a transaction decided; an error of SQLite undoes it, these do not.
+type Decided<T> = rusqlite::Result<Result<T, LedgerError>>;
+
+impl SqliteLedger {
+    /// On a file whose migrations include [`SCHEMA`].
+    pub fn new(sqlite: Sqlite) -> Self {
+        Self(sqlite)
+    }
+
+    async fn execute(&self, sql: &'static str, session: &SessionId) -> Result<(), LedgerError> {
+        let session = session.clone();
+        self.0.write(move |tx| tx.prepare_cached(sql)?.execute([session.as_str()])).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn create(
+        &self,
+        record: Record,
+        limits: Limits,
+        once: Option<Once>,
+    ) -> Result<Created, LedgerError> {
+        let create = move |tx: &Transaction<'_>| create(tx, &record, limits, once.as_ref());
+        self.0.write(create).await?
+    }
+
+    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, LedgerError> {
+        let session = session.clone();
+        let claim = move |tx: &Transaction<'_>| -> Decided<u64> {
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?));
+            let ownership = tx.prepare_cached(OWNERSHIP)?.query_row([session.as_str()], row).optional()?;
+            let Some((last, claimed)) = ownership else { return Ok(Err(LedgerError::Unknown)) };
+            if !claimed && let Some(refusal) = over(tx, session.user_id(), limits)? {
+                return Ok(Err(refusal));
+            }
+            let epoch = Time::now().as_millis().max(last + 1);
+            tx.prepare_cached(CLAIM)?.execute(params![session.as_str(), epoch])?;
+            Ok(Ok(epoch.cast_unsigned()))
+        };
+        self.0.write(claim).await?
+    }
+
+    async fn release(&self, session: &SessionId) -> Result<(), LedgerError> {
+        self.execute(RELEASE, session).await
+    }
+
+    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
+        let session = session.clone();
+        let delete = move |tx: &Transaction<'_>| {
+            tx.prepare_cached(DELETE)?.execute(params![session.as_str(), at.as_millis()])
+        };
+        self.0.write(delete).await?;
+        Ok(())
+    }
+
+    async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {
+        self.execute(REMOVE, session).await
+    }
+
+    async fn all(&self) -> Result<Vec<Record>, LedgerError> {
+        let rows = self
+            .0
+            .read(|tx| tx.prepare_cached(ALL)?.query_map([], Row::read)?.collect::<Result<Vec<_>, _>>());
+        rows.await?.into_iter().map(Row::parse).collect()
+    }
+
+    async fn forget_keys(&self) -> Result<(), LedgerError> {
+        let before = key_horizon();
+        self.0.write(move |tx| tx.prepare_cached(FORGET_KEYS)?.execute([before])).await?;
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        let now = Time::now().as_millis();
+        self.0.write(move |tx| tx.prepare_cached(BEAT)?.execute([now])).await?;
+        Ok(())
+    }
+}
+
+fn create(tx: &Transaction<'_>, record: &Record, limits: Limits, once: Option<&Once>) -> Decided<Created> {
+    if let Some(once) = once {
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?));
+        let known =
+            tx.prepare_cached(KNOWN_KEY)?.query_row(params![once.key, key_horizon()], row).optional()?;
+        if let Some((body, session)) = known {
+            let same = body == once.body;
+            let before = || session.parse().map(Created::Before).map_err(|_| StorageError::Corrupt.into());
+            return Ok(if same { before() } else { Err(LedgerError::KeyReused) });
+        }
+    }
+    let user = record.session.user_id();
+    if let Some(refusal) = over(tx, user, limits)? {
+        return Ok(Err(refusal));
+    }
+    let (id, created) = (record.session.as_str(), record.created.as_millis());
+    let metadata = record.metadata.as_ref().map(|map| serde_json::json!(map).to_string());
+    // The first epoch is the time of creation: what a claim would give.
+    let values = params![id, user, created, record.device_name, metadata, created];
+    tx.prepare_cached(INSERT)?.execute(values)?;
+    if let Some(once) = once {
+        tx.prepare_cached(KEEP_KEY)?.execute(params![once.key, once.body, id, created])?;
+    }
+    Ok(Ok(Created::New(created.cast_unsigned())))
+}
+
+/// Why there is no room for one more session of this user.
+fn over(tx: &Transaction<'_>, user: &str, limits: Limits) -> rusqlite::Result<Option<LedgerError>> {
+    let count = |sql, params: &[&dyn rusqlite::ToSql]| {
+        tx.prepare_cached(sql)?.query_row(params, |row| row.get::<_, u32>(0))
+    };
+    if count(COUNT_USER, &[&user])? >= limits.user {
+        return Ok(Some(LedgerError::UserLimit(limits.user)));
+    }
+    Ok((count(COUNT_ALL, &[])? >= limits.all).then_some(LedgerError::Limit(limits.all)))
+}
+
+/// Keys from before this moment are forgotten.
+fn key_horizon() -> i64 {
+    let life = i64::try_from(KEY_LIFE.as_millis()).unwrap_or(i64::MAX);
+    Time::now().as_millis() - life
+}
+
+/// A record as it stands in the file.
+struct Row {
+    session: String,
+    created: i64,
+    device_name: Option<String>,
+    metadata: Option<String>,
+    epoch: i64,
+    claimed: bool,
+    deleted: Option<i64>,
+}
+
+impl Row {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            session: row.get(0)?,
+            created: row.get(1)?,
+            device_name: row.get(2)?,
+            metadata: row.get(3)?,
+            epoch: row.get(4)?,
+            claimed: row.get(5)?,
+            deleted: row.get(6)?,
+        })
+    }
+
+    fn parse(self) -> Result<Record, LedgerError> {
+        let metadata = self.metadata.map(|text| serde_json::from_str(&text)).transpose();
+        Ok(Record {
+            session: self.session.parse().map_err(|_| StorageError::Corrupt)?,
+            created: Time::from_millis(self.created),
+            device_name: self.device_name,
+            metadata: metadata.map_err(|_| StorageError::Corrupt)?,
+            epoch: self.epoch.cast_unsigned(),
+            claimed: self.claimed,
+            deleted: self.deleted.map(Time::from_millis),
+        })
+    }
+}

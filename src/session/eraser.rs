@@ -1,0 +1,122 @@
+//! The end of a deleted session: logs the device out at WhatsApp, then forgets its keys.
+//!
+//! The word `deleted` is in the log already and the streams are closed; nobody waits for this.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use super::Session;
+use super::registry::Parts;
+use crate::whatsapp::{Account, Link, Signal};
+
+/// A running client, and what it signals.
+pub(super) type Running = (Box<dyn Link>, mpsc::UnboundedReceiver<Signal>);
+
+/// Whether a phone still lists the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phone {
+    Forgot,
+    StillLists,
+}
+
+/// Logs a device out and wipes it. `running`: its client, where one runs; `connected`: whether that is logged in.
+pub(super) async fn erase(
+    session: &Arc<Session>,
+    parts: &Parts,
+    epoch: u64,
+    running: Option<Running>,
+    connected: bool,
+) {
+    let linked = session.snapshot().state.me.is_some();
+    match running {
+        Some((link, _)) if !linked => link.stop().await,
+        None if !linked => {}
+        running => {
+            if log_out(session, parts, epoch, running, connected).await == Phone::StillLists {
+                warn!(session = %session.id(), "session deleted, but its phone still lists the device");
+            }
+        }
+    }
+    forget(session, parts).await;
+}
+
+async fn log_out(
+    session: &Arc<Session>,
+    parts: &Parts,
+    epoch: u64,
+    running: Option<Running>,
+    connected: bool,
+) -> Phone {
+    let (link, mut signals) = match running {
+        Some(running) => running,
+        None => {
+            let account = Account { session: session.id().clone(), epoch, device_name: None };
+            let (sender, signals) = mpsc::unbounded_channel();
+            match parts.whatsapp.start(&account, sender).await {
+                Ok(link) => (link, signals),
+                Err(error) => {
+                    error!(session = %session.id(), %error, "session error");
+                    return Phone::StillLists;
+                }
+            }
+        }
+    };
+    let ready = async { if connected { Answer::Connected } else { answer(&mut signals).await } };
+    let answer = tokio::select! {
+        answer = timeout(parts.timers.log_out, ready) => answer.unwrap_or(Answer::None),
+        // Goes on at the next start.
+        () = parts.shutdown.begun() => Answer::None,
+    };
+    match answer {
+        Answer::Connected => {
+            link.log_out().await;
+            Phone::Forgot
+        }
+        Answer::LoggedOut => {
+            link.stop().await;
+            Phone::Forgot
+        }
+        Answer::None => {
+            link.stop().await;
+            Phone::StillLists
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Answer {
+    Connected,
+    LoggedOut,
+    None,
+}
+
+/// WhatsApp's word on whether the device is linked.
+async fn answer(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
+    while let Some(signal) = signals.recv().await {
+        match signal {
+            Signal::Connected { .. } => return Answer::Connected,
+            Signal::LoggedOut { .. } => return Answer::LoggedOut,
+            Signal::Replaced | Signal::Banned { .. } | Signal::Outdated | Signal::Rejected { .. } => {
+                return Answer::None;
+            }
+            _ => {}
+        }
+    }
+    Answer::None
+}
+
+/// Wipes the keys. While the server stops the rest is left to its next start.
+async fn forget(session: &Arc<Session>, parts: &Parts) {
+    if parts.shutdown.has_begun() {
+        return;
+    }
+    let wiped = parts.whatsapp.forget(session.id()).await.map_err(|error| error.to_string());
+    let released = parts.ledger.release(session.id()).await.map_err(|error| error.to_string());
+    match wiped.and(released) {
+        Ok(()) => info!(session = %session.id(), "session erased"),
+        Err(error) => error!(session = %session.id(), %error, "session error"),
+    }
+}

@@ -1,0 +1,151 @@
+//! Clears away what nobody needs any more, each with its time; never a linked session.
+//!
+//! Expired QRs lose their strings, sessions that were never linked and such as have ended go, and with them what a crash
+//! may have left of sessions whose record is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info};
+
+use super::Snapshot;
+use super::registry::Registry;
+use crate::event::Time;
+use crate::ledger::LedgerError;
+use crate::shutdown::Shutdown;
+
+/// How long what is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Ages {
+    /// Pause between two rounds.
+    pub every: Duration,
+    /// A session that no phone has linked, since its last start.
+    pub unlinked: Duration,
+    /// A session that has ended or was deleted, since then.
+    pub ended: Duration,
+}
+
+/// What becomes of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    /// It may still run: its viewers are told, its client is stopped.
+    Delete,
+    /// There is nothing left but rows.
+    Remove,
+}
+
+/// Makes its rounds until the server stops.
+pub async fn run(registry: Arc<Registry>, ages: Ages, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => return,
+            () = tokio::time::sleep(ages.every) => {}
+        }
+        if let Err(error) = round(&registry, ages).await {
+            error!(%error, "clean-up failed");
+        }
+    }
+}
+
+async fn round(registry: &Registry, ages: Ages) -> Result<(), LedgerError> {
+    let now = Time::now();
+    for session in registry.all() {
+        let verdict = judge(&session.snapshot(), session.about().created, now, ages);
+        if verdict == Verdict::Keep {
+            continue;
+        }
+        if verdict == Verdict::Delete {
+            registry.delete(session.id()).await?;
+        }
+        registry.remove(session.id()).await?;
+        info!(session = %session.id(), ?verdict, "session cleared away");
+    }
+    registry.parts().bus.blank_expired().await?;
+    registry.parts().ledger.forget_keys().await?;
+    let orphans = registry.remove_orphans().await?;
+    if orphans > 0 {
+        info!(orphans, "rows without a session cleared away");
+    }
+    Ok(())
+}
+
+fn judge(snapshot: &Snapshot, created: Time, now: Time, ages: Ages) -> Verdict {
+    let Snapshot { state, last, deleted, .. } = snapshot;
+    if let Some(at) = deleted {
+        return if at.elapsed(now) > ages.ended { Verdict::Remove } else { Verdict::Keep };
+    }
+    if state.ended {
+        return if state.since.elapsed(now) > ages.ended { Verdict::Remove } else { Verdict::Keep };
+    }
+    // An epoch is the time of its start in milliseconds.
+    let started = last.and_then(|last| i64::try_from(last.epoch).ok()).map_or(created, Time::from_millis);
+    let unlinked = state.me.is_none() && started.max(state.since).elapsed(now) > ages.unlinked;
+    if unlinked { Verdict::Delete } else { Verdict::Keep }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Cursor, Me, Reason, State, Status};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const AGES: Ages = Ages { every: HOUR, unlinked: HOUR, ended: Duration::from_secs(24 * 3600) };
+
+    fn hours(hours: i64) -> Time {
+        Time::from_millis(1_763_985_600_000 + hours * 3_600_000)
+    }
+
+    fn verdict(change: impl FnOnce(&mut Snapshot), now: Time) -> Verdict {
+        let epoch = u64::try_from(hours(0).as_millis()).unwrap();
+        let mut snapshot = Snapshot {
+            state: State::initializing(hours(0), None),
+            last: Some(Cursor { epoch, seq: 3 }),
+            qr: None,
+            deleted: None,
+        };
+        change(&mut snapshot);
+        judge(&snapshot, hours(0), now, AGES)
+    }
+
+    fn me() -> Option<Me> {
+        Some(Me { id: "905:1@s.whatsapp.net".into(), push_name: None, platform: None })
+    }
+
+    #[test]
+    fn a_linked_session_stays_whatever_its_age() {
+        for status in [Status::Connected, Status::Reconnecting, Status::Authenticated] {
+            let linked = |snapshot: &mut Snapshot| {
+                snapshot.state.me = me();
+                snapshot.state.status = status;
+            };
+            assert_eq!(verdict(linked, hours(100_000)), Verdict::Keep);
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_never_linked_goes_after_its_time() {
+        let exhausted = |snapshot: &mut Snapshot| {
+            snapshot.state.status = Status::Disconnected;
+            snapshot.state.reason = Some(Reason::QrExhausted);
+        };
+        assert_eq!(verdict(exhausted, hours(1)), Verdict::Keep);
+        assert_eq!(verdict(exhausted, hours(2)), Verdict::Delete);
+        assert_eq!(verdict(|_| {}, hours(2)), Verdict::Delete);
+    }
+
+    #[test]
+    fn an_ended_or_deleted_session_goes_after_its_time() {
+        let ended = |snapshot: &mut Snapshot| {
+            snapshot.state.me = me();
+            snapshot.state.ended = true;
+        };
+        let deleted = |snapshot: &mut Snapshot| snapshot.deleted = Some(hours(0));
+        for now in [hours(2), hours(24)] {
+            assert_eq!(verdict(ended, now), Verdict::Keep);
+            assert_eq!(verdict(deleted, now), Verdict::Keep);
+        }
+        assert_eq!(verdict(ended, hours(25)), Verdict::Remove);
+        assert_eq!(verdict(deleted, hours(25)), Verdict::Remove);
+    }
+}

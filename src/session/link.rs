@@ -1,0 +1,221 @@
+//! One running client: its signals become facts, its silences are noticed, commands reach it.
+//!
+//! The runner starts the client before and stops it after; this is the loop between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, warn};
+
+use super::journal::Journal;
+use super::registry::Parts;
+use super::runner::{Command, End, deleted};
+use super::{Session, status};
+use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
+use crate::whatsapp::{Link, Signal, StartError, Stopped};
+
+/// How long a client that says nothing keeps its place in the queue of a starting server.
+const PACE: Duration = Duration::from_secs(5);
+
+/// What the loop remembers.
+pub(super) struct LinkTask<'a> {
+    session: Arc<Session>,
+    parts: Arc<Parts>,
+    journal: &'a mut Journal,
+    outage: Option<Outage>,
+    /// When the client is started anew, should it not try by itself before.
+    retry_at: Option<Instant>,
+    /// Until when a pairing code can be typed.
+    code_until: Option<Instant>,
+    /// WhatsApp gives no more QRs, but a code is still waiting for a phone.
+    out_of_qrs: bool,
+    /// A place in the queue of a starting server, and when it is given up in any case.
+    place: Option<(OwnedSemaphorePermit, Instant)>,
+}
+
+/// WhatsApp out of reach: since a failed try, until any answer.
+struct Outage {
+    /// When viewers hear of it; `None` once they have.
+    tell_at: Option<Instant>,
+    detail: String,
+}
+
+/// `Err` ends the loop.
+type Next = Result<(), End>;
+
+impl<'a> LinkTask<'a> {
+    pub(super) fn new(
+        session: Arc<Session>,
+        parts: Arc<Parts>,
+        journal: &'a mut Journal,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let place = place.map(|permit| (permit, Instant::now() + PACE));
+        Self {
+            session,
+            parts,
+            journal,
+            outage: None,
+            retry_at: None,
+            code_until: None,
+            out_of_qrs: false,
+            place,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        link: &mut dyn Link,
+        signals: &mut mpsc::UnboundedReceiver<Signal>,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> End {
+        loop {
+            let tell_at = self.outage.as_ref().and_then(|outage| outage.tell_at);
+            let give_up_place = self.place.as_ref().map(|(_, until)| *until);
+            // In this order: what the client said before it stopped is heard before its stop.
+            let next = tokio::select! {
+                biased;
+                () = self.parts.shutdown.begun() => Err(End::HandOver),
+                Some(signal) = signals.recv() => self.hear(signal).await,
+                Some(command) = commands.recv() => self.obey(command, link).await,
+                stopped = link.stopped() => self.client_stopped(stopped).await,
+                () = at(tell_at) => self.tell_unreachable(link).await,
+                () = at(self.retry_at) => self.retry(link).await,
+                () = at(self.code_until) => self.code_expired(link).await,
+                () = at(give_up_place) => { self.place = None; Ok(()) }
+            };
+            if let Err(end) = next {
+                return end;
+            }
+        }
+    }
+
+    async fn hear(&mut self, signal: Signal) -> Next {
+        match &signal {
+            Signal::Connecting => self.retry_at = None,
+            Signal::ConnectFailed { detail } => {
+                warn!(session = %self.session.id(), error = %detail, "client connection failed");
+                self.connect_failed(detail.clone());
+            }
+            Signal::Lost { .. } => self.retry_after(self.parts.timers.retry),
+            Signal::TurnedAway { .. } => {
+                self.answered();
+                self.retry_after(self.parts.timers.retry);
+            }
+            Signal::Code { expires_in, .. } => {
+                self.answered();
+                self.code_until = Some(Instant::now() + *expires_in);
+            }
+            Signal::QrExhausted { stops: false } => self.out_of_qrs = true,
+            Signal::PairingRefused { method: PairingMethod::Code, .. } | Signal::Paired { .. } => {
+                self.answered();
+                self.code_until = None;
+            }
+            _ => self.answered(),
+        }
+        self.write(signal).await
+    }
+
+    /// WhatsApp is there: it said something.
+    fn answered(&mut self) {
+        self.outage = None;
+        self.place = None;
+    }
+
+    /// Turns a signal into facts and writes each.
+    async fn write(&mut self, signal: Signal) -> Next {
+        let now = Time::now();
+        for kind in status::facts(&self.session.snapshot().state, signal, now) {
+            self.journal.write(kind, now).await.map_err(|_| End::Leave)?;
+        }
+        let state = self.session.snapshot().state;
+        // Used up or ended; either way there is nothing to run.
+        if state.runs() { Ok(()) } else { Err(End::Over) }
+    }
+
+    async fn obey(&mut self, command: Command, link: &dyn Link) -> Next {
+        match command {
+            Command::Code { phone_number } => {
+                link.request_code(phone_number);
+                Ok(())
+            }
+            Command::Erase { done } => Err(deleted(&self.session, self.journal, done).await),
+            Command::Restart { done } => {
+                if self.session.snapshot().state.status == Status::Connected {
+                    let lost = Disconnected::new(Reason::ConnectionLost, Some("restart".into()));
+                    self.journal
+                        .write(Kind::Disconnected(lost), Time::now())
+                        .await
+                        .map_err(|_| End::Leave)?;
+                }
+                let _ = done.send(());
+                Err(End::Leave)
+            }
+        }
+    }
+
+    fn retry_after(&mut self, pause: Duration) {
+        self.retry_at = Some(Instant::now() + pause);
+    }
+
+    fn connect_failed(&mut self, detail: String) {
+        self.retry_after(self.parts.timers.retry);
+        let tell_at = Instant::now() + self.parts.timers.unreachable;
+        match &mut self.outage {
+            Some(outage) => outage.detail = detail,
+            None => self.outage = Some(Outage { tell_at: Some(tell_at), detail }),
+        }
+    }
+
+    async fn tell_unreachable(&mut self, link: &dyn Link) -> Next {
+        let Some(outage) = self.outage.as_mut().filter(|_| !link.is_reached()) else {
+            self.outage = None;
+            return Ok(());
+        };
+        outage.tell_at = None;
+        let detail = outage.detail.clone();
+        self.write(Signal::Unreachable { detail }).await
+    }
+
+    /// The client ended without a word that ends the session, as when its QRs ran out while nobody could scan them.
+    async fn client_stopped(&mut self, stopped: Stopped) -> Next {
+        if stopped == Stopped::Fenced {
+            warn!(session = %self.session.id(), "another owner has the keys of this account");
+            return Err(End::Leave);
+        }
+        self.retry_after(self.parts.timers.again);
+        self.write(Signal::Lost { detail: "the client stopped".into() }).await
+    }
+
+    async fn retry(&mut self, link: &mut dyn Link) -> Next {
+        self.retry_at = None;
+        match link.retry().await {
+            Ok(()) => Ok(()),
+            Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,
+            Err(error @ StartError::Failed(_)) => {
+                error!(session = %self.session.id(), %error, "session error");
+                self.connect_failed(error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Nobody typed the code in time: it is void, and when the QRs are used up as well there is nothing left to link by.
+    async fn code_expired(&mut self, link: &dyn Link) -> Next {
+        self.code_until = None;
+        link.cancel_code();
+        let detail = "nobody entered the code in time".to_owned();
+        let (method, code) = (PairingMethod::Code, PairingRefusal::CodeExpired);
+        self.write(Signal::PairingRefused { method, code, detail, retry_after: None }).await?;
+        if self.out_of_qrs { self.write(Signal::QrExhausted { stops: true }).await } else { Ok(()) }
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,113 @@
+//! A folder, a file or a disk that is not as it should be: one clear line, nothing overwritten, no yes that is not stored.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Server, eventually, whatsapp};
+
+/// Starts a server that must not come up; what it said.
+fn refused(data_dir: &Path) -> String {
+    let variables = [("DATA_DIR", data_dir.to_str().unwrap()), ("PORT", "0"), ("RUST_LOG", "off")];
+    let Output { status, stderr, .. } =
+        Command::new(env!("CARGO_BIN_EXE_qrcast")).env_clear().envs(variables).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+#[tokio::test]
+async fn one_folder_has_one_process() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).start().await;
+    // It serves, so it holds the folder.
+    assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
+    let said = refused(server.builder_again().folder());
+    assert!(said.contains("is in use by another process"), "{said}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "not a folder").unwrap();
+    let said = refused(&file.join("data"));
+    assert!(said.contains("cannot write to") && said.contains("file/data"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_database_of_ours_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("qrcast.sqlite");
+    std::fs::write(&file, "a shopping list, by accident under this name").unwrap();
+    assert!(refused(folder.path()).contains("is not a database of qrcast"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a shopping list, by accident under this name");
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_and_left_alone() {
+    let whatsapp = whatsapp().await;
+    let mut server = Server::builder(&whatsapp.url()).start().await;
+    server.init("ada").await.link(&whatsapp).await;
+    let folder = server.builder_again();
+    assert_eq!(server.terminate().await, Some(0));
+    let file = folder.folder().join("qrcast.sqlite");
+    let whole = std::fs::read(&file).unwrap();
+    let mut garbled = whole.clone();
+    let middle = garbled.len() / 2;
+    garbled[middle..middle + 4096].fill(0x5a);
+    for damaged in [whole[..whole.len() - 5000].to_vec(), Vec::new(), garbled] {
+        std::fs::write(&file, &damaged).unwrap();
+        let said = refused(folder.folder());
+        assert!(said.contains("is damaged"), "{said}");
+        assert!(std::fs::read(&file).unwrap() == damaged, "it was changed");
+    }
+    // A newer program's.
+    std::fs::write(&file, &whole).unwrap();
+    let database = rusqlite::Connection::open(&file).unwrap();
+    database.pragma_update(None, "user_version", 999).unwrap();
+    drop(database);
+    assert!(refused(folder.folder()).contains("schema 999, written by a newer version"));
+}
+
+/// A disk of 3 MB, full: the file system is one of memory, mounted in a name space of the server's own.
+#[tokio::test]
+async fn a_full_disk_is_unhealthy_and_nothing_is_promised() {
+    let whatsapp = whatsapp().await;
+    let builder = Server::builder(&whatsapp.url());
+    let Some(disk) = builder.small_disk() else {
+        // Neither root nor user name spaces: there is no small disk to be had, and nothing was shown.
+        eprintln!("not run: no name space for a small disk");
+        return;
+    };
+    let server = disk.start().await;
+    let session = server.init("ada").await;
+    session.link(&whatsapp).await;
+    let filler = json!({ "note": "x".repeat(15_000) });
+    let mut made = Vec::new();
+    let refusal: Value = loop {
+        let body = json!({ "userId": format!("u{}", made.len()), "metadata": filler });
+        let response = server.post("/api/init-session", &body).await;
+        if response.status() != StatusCode::OK {
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            break response.json().await.unwrap();
+        }
+        made.push(response.json::<Value>().await.unwrap()["sessionId"].as_str().unwrap().to_owned());
+        assert!(made.len() < 1000, "the disk never filled");
+    };
+    assert_eq!(refusal["code"], "INIT_ERROR");
+    eventually("health to say so", || async {
+        let response = server.get("/health").await;
+        let status = response.status();
+        status == StatusCode::SERVICE_UNAVAILABLE
+            && response.json::<Value>().await.unwrap()["status"] == "unhealthy"
+    })
+    .await;
+    // Whoever got a yes is there.
+    for id in &made {
+        assert_eq!(server.session(id).status().await["sessionId"], *id);
+    }
+}

@@ -1,0 +1,90 @@
+//! How many sessions there may be, and a request that comes twice.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Server, whatsapp, world};
+
+#[tokio::test]
+async fn a_user_and_a_server_have_their_limits() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url())
+        .variable("MAX_SESSIONS", "3")
+        .variable("MAX_SESSIONS_PER_USER", "2")
+        .start()
+        .await;
+    let init = async |user: &str| {
+        let response = server.post("/api/init-session", &json!({ "userId": user })).await;
+        let status = response.status();
+        (status, response.json::<Value>().await.unwrap())
+    };
+    let (_, first) = init("ada").await;
+    init("ada").await;
+    let (status, error) = init("ada").await;
+    assert_eq!((status, &error["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("SESSION_LIMIT")));
+    assert_eq!(init("bob").await.0, StatusCode::OK);
+    assert_eq!(init("cyd").await.0, StatusCode::TOO_MANY_REQUESTS);
+    // A deleted session makes room.
+    let first = server.session(first["sessionId"].as_str().unwrap());
+    assert_eq!(first.delete().await, StatusCode::NO_CONTENT);
+    crate::support::eventually("room for one more", || async { init("ada").await.0 == StatusCode::OK }).await;
+}
+
+#[tokio::test]
+async fn the_same_request_twice_makes_one_session() {
+    let (_whatsapp, server) = world().await;
+    let init = async |server: &Server, key: &str, body: Value| {
+        let request =
+            server.request(Method::POST, "/api/init-session").header("Idempotency-Key", key).json(&body);
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        (status, response.json::<Value>().await.unwrap())
+    };
+    let ada = json!({ "userId": "ada" });
+    let (status, first) = init(&server, "k1", ada.clone()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(init(&server, "k1", ada.clone()).await, (StatusCode::OK, first.clone()));
+    assert_ne!(init(&server, "k2", ada.clone()).await.1, first);
+    let (status, error) = init(&server, "k1", json!({ "userId": "bob" })).await;
+    assert_eq!(
+        (status, &error["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("IDEMPOTENCY_KEY_REUSED"))
+    );
+    let (status, error) = init(&server, &"k".repeat(256), ada.clone()).await;
+    assert_eq!((status, &error["code"]), (StatusCode::BAD_REQUEST, &json!("INVALID_IDEMPOTENCY_KEY")));
+    // Also after a crash.
+    let server = server.crash_and_restart().await;
+    assert_eq!(init(&server, "k1", ada).await, (StatusCode::OK, first));
+}
+
+#[tokio::test]
+async fn what_the_embedder_noted_comes_back() {
+    let (_whatsapp, server) = world().await;
+    let metadata = json!({ "order": 7, "tags": ["a", "b"], "nested": { "ü": null } });
+    let id = server.init_with(json!({ "userId": "ada", "metadata": metadata })).await.id;
+    assert_eq!(server.session(&id).status().await["metadata"], metadata);
+    let server = server.crash_and_restart().await;
+    assert_eq!(server.session(&id).status().await["metadata"], metadata);
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_links_is_cleared_away_and_a_linked_one_is_not() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url())
+        .variable("SESSION_TTL_UNLINKED_SECONDS", "3")
+        .variable("CLEANUP_INTERVAL_SECONDS", "1")
+        .start()
+        .await;
+    let linked = server.init("linked").await;
+    linked.link(&whatsapp).await;
+    let unlinked = server.init("unlinked").await;
+    let mut viewer = unlinked.sse().await;
+    assert_eq!(viewer.awaits("disconnected").await.data["reason"], "deleted");
+    viewer.ends().await;
+    let path = format!("/api/session-status/{}", unlinked.id);
+    crate::support::eventually("it to be forgotten", || async {
+        server.get(&path).await.status() == StatusCode::NOT_FOUND
+    })
+    .await;
+    assert_eq!(linked.status().await["status"], "connected");
+}
