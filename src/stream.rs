@@ -3,6 +3,8 @@
 //! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
 
 pub mod pulse;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -121,3 +121,86 @@ impl Bus for LocalBus {
 fn cursor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cursor> {
     Ok(Cursor { epoch: row.get::<_, i64>(0)?.cast_unsigned(), seq: row.get::<_, i64>(1)?.cast_unsigned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Disconnected, Qr, Reason, State};
+    use crate::storage::sqlite::Migration;
+
+    const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: SCHEMA }];
+
+    fn id() -> SessionId {
+        "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap()
+    }
+
+    fn event(epoch: u64, seq: u64, kind: Kind) -> Arc<Event> {
+        let now = Time::now();
+        Arc::new(Event::new(id(), Cursor { epoch, seq }, now, kind, State::initializing(now, None)))
+    }
+
+    fn lost(epoch: u64, seq: u64) -> Arc<Event> {
+        event(epoch, seq, Kind::Disconnected(Disconnected::new(Reason::ConnectionLost, None)))
+    }
+
+    async fn ids(bus: &LocalBus) -> (Vec<String>, Option<String>) {
+        let log = bus.read(&id()).await.unwrap();
+        (log.events.iter().map(|event| event.at.to_string()).collect(), log.trimmed.map(|at| at.to_string()))
+    }
+
+    #[tokio::test]
+    async fn ids_rise_or_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = LocalBus::new(Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap(), 10);
+        for (epoch, seq, taken) in [
+            (7, 1, true),
+            (7, 1, false),
+            (7, 2, true),
+            (9, 1, true),
+            (7, 3, false),
+            (8, 9, false),
+            (9, 2, true),
+        ] {
+            let answer = bus.append(lost(epoch, seq)).await;
+            assert_eq!(answer.is_ok(), taken, "{epoch}-{seq}");
+            assert!(taken || matches!(answer, Err(AppendError::Fenced)));
+        }
+        assert_eq!(ids(&bus).await, (["7-1", "7-2", "9-1", "9-2"].map(String::from).to_vec(), None));
+        assert_eq!(bus.sessions().await.unwrap(), [id()]);
+        bus.forget(&id()).await.unwrap();
+        assert!(bus.sessions().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_log_keeps_its_end_and_says_where_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap();
+        let bus = LocalBus::new(sqlite.clone(), 10);
+        for seq in 1..=100 {
+            bus.append(lost(7, seq)).await.unwrap();
+        }
+        let (events, trimmed) = ids(&bus).await;
+        assert_eq!((events.len(), events[0].as_str(), trimmed.as_deref()), (10, "7-91", Some("7-90")));
+        let rows =
+            sqlite.read(|tx| tx.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, u32>(0)));
+        assert!(rows.await.unwrap() < 11 + u32::try_from(TRIM_EVERY).unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_expired_qr_keeps_its_id_and_loses_its_string() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = LocalBus::new(Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap(), 10);
+        for (seq, expires_in) in [(1, -1), (2, 60_000)] {
+            let expires_at = Time::from_millis(Time::now().as_millis() + expires_in);
+            let qr = Qr { qr_string: "2@secret".into(), expires_at, attempt: 1, max_attempts: 6 };
+            bus.append(event(7, seq, Kind::Qr(qr))).await.unwrap();
+        }
+        bus.blank_expired().await.unwrap();
+        let log = bus.read(&id()).await.unwrap();
+        let strings = log.events.iter().map(|event| match &event.kind {
+            Kind::Qr(qr) => qr.qr_string.as_str(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(strings.collect::<Vec<_>>(), ["", "2@secret"]);
+    }
+}

@@ -179,7 +179,8 @@ fn check(path: &Path, known: u32) -> Result<(), OpenError> {
     if length <= CHECKED_BYTES {
         let verdict: String = look.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
         if verdict != "ok" {
-            return Err(damaged(&verdict));
+            // SQLite says it in several lines.
+            return Err(damaged(&verdict.lines().collect::<Vec<_>>().join(" ")));
         }
     }
     Ok(())

@@ -1,0 +1,172 @@
+//! A viewer without a socket: what it is told, and in which order.
+
+use std::time::Duration;
+
+use super::*;
+use crate::event::{Disconnected, Kind, Qr, Reason};
+use crate::id::SessionId;
+use crate::ledger::Record;
+use crate::session::status;
+
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// A session, its one writer, and the server's stop.
+struct Stage {
+    session: Arc<Session>,
+    next: Cursor,
+    pulses: pulse::Pulses,
+    shutdown: Shutdown,
+}
+
+impl Stage {
+    fn new(history: u32) -> Self {
+        let session: SessionId = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap();
+        let (created, metadata) = (Time::now(), None);
+        let record =
+            Record { session, created, device_name: None, metadata, epoch: 7, claimed: true, deleted: None };
+        let shutdown = Shutdown::new();
+        let pulses = pulse::Pulses::start(PERIOD, &shutdown);
+        let session = Arc::new(Session::new(record, history));
+        Self { session, next: Cursor { epoch: 7, seq: 1 }, pulses, shutdown }
+    }
+
+    fn viewer(&self, after: Option<&str>) -> Viewer {
+        let after = after.map(|cursor| cursor.parse().unwrap());
+        Viewer::new(self.session.clone(), after, self.pulses.join(), self.shutdown.clone())
+    }
+
+    fn records(&mut self, kind: Kind) {
+        let now = Time::now();
+        let state = status::apply(&self.session.snapshot().state, &kind, now);
+        let event = Event::new(self.session.id().clone(), self.next, now, kind, state);
+        assert!(self.session.record(Arc::new(event)));
+        self.next = self.next.next();
+    }
+
+    fn shows_qr(&mut self, expires_in: i64) {
+        let expires_at = Time::from_millis(Time::now().as_millis() + expires_in);
+        let qr_string = format!("2@{}", self.next);
+        self.records(Kind::Qr(Qr { qr_string, expires_at, attempt: 1, max_attempts: 6 }));
+    }
+
+    fn is_ready(&mut self) {
+        let me = Me { id: "905:1@s.whatsapp.net".into(), push_name: None, platform: None };
+        self.records(Kind::Ready { me, connected_at: Time::now() });
+    }
+
+    fn is_lost(&mut self, reason: Reason) {
+        self.records(Kind::Disconnected(Disconnected::new(reason, None)));
+    }
+}
+
+/// The next frames that are there, in short: `7-1` an event, `status gap`, `end`.
+async fn told(viewer: &mut Viewer, count: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        all.push(match viewer.next().await {
+            Some(Frame::Opening(Opening { gap: true, .. })) => "status gap".into(),
+            Some(Frame::Opening(Opening { resumed: true, .. })) => "status resumed".into(),
+            Some(Frame::Opening(_)) => "status".into(),
+            Some(Frame::Event(event)) => event.at.to_string(),
+            Some(Frame::Heartbeat) => "heartbeat".into(),
+            Some(Frame::Goodbye(close)) => format!("{close:?}"),
+            None => "end".into(),
+        });
+    }
+    all
+}
+
+#[tokio::test]
+async fn without_a_cursor_the_screen_or_else_what_made_the_state() {
+    let mut stage = Stage::new(200);
+    assert_eq!(told(&mut stage.viewer(None), 1).await, ["status"]);
+    stage.shows_qr(60_000);
+    stage.shows_qr(60_000);
+    assert_eq!(told(&mut stage.viewer(None), 2).await, ["status", "7-2"]);
+    stage.is_ready();
+    assert_eq!(told(&mut stage.viewer(None), 2).await, ["status", "7-3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_qr_is_shown_to_nobody() {
+    let mut stage = Stage::new(200);
+    stage.shows_qr(-1);
+    assert_eq!(told(&mut stage.viewer(None), 2).await, ["status", "heartbeat"]);
+    stage.shows_qr(60_000);
+    assert_eq!(told(&mut stage.viewer(Some("7-1")), 2).await, ["status resumed", "7-2"]);
+}
+
+#[tokio::test]
+async fn a_cursor_resumes_and_an_unknown_one_is_a_gap() {
+    let mut stage = Stage::new(3);
+    stage.is_ready();
+    stage.is_lost(Reason::ConnectionLost);
+    assert_eq!(told(&mut stage.viewer(Some("7-1")), 2).await, ["status resumed", "7-2"]);
+    for unknown in ["6-9", "7-3", "8-1", "0-0"] {
+        assert_eq!(told(&mut stage.viewer(Some(unknown)), 2).await, ["status gap", "7-2"], "{unknown}");
+    }
+    for _ in 0..3 {
+        stage.is_ready();
+        stage.is_lost(Reason::ConnectionLost);
+    }
+    // 7-6 to 7-8 are kept, and 7-5 is where the history was cut.
+    assert_eq!(told(&mut stage.viewer(Some("7-5")), 4).await, ["status resumed", "7-6", "7-7", "7-8"]);
+    assert_eq!(told(&mut stage.viewer(Some("7-4")), 2).await, ["status gap", "7-8"]);
+}
+
+#[tokio::test]
+async fn a_viewer_that_falls_behind_misses_nothing_but_replaced_qrs() {
+    let mut stage = Stage::new(200);
+    let mut viewer = stage.viewer(None);
+    assert_eq!(told(&mut viewer, 1).await, ["status"]);
+    for _ in 0..40 {
+        stage.shows_qr(60_000);
+    }
+    stage.is_ready();
+    stage.is_lost(Reason::LoggedOut);
+    assert_eq!(told(&mut viewer, 4).await, ["7-41", "7-42", "Ended", "end"]);
+}
+
+#[tokio::test]
+async fn a_viewer_behind_the_history_is_sent_away() {
+    let mut stage = Stage::new(10);
+    let mut viewer = stage.viewer(None);
+    assert_eq!(told(&mut viewer, 1).await, ["status"]);
+    for _ in 0..30 {
+        stage.is_ready();
+        stage.is_lost(Reason::ConnectionLost);
+    }
+    assert_eq!(told(&mut viewer, 2).await, ["TooSlow", "end"]);
+}
+
+#[tokio::test]
+async fn an_end_closes_and_a_session_revived_does_not() {
+    let mut stage = Stage::new(200);
+    stage.is_lost(Reason::LoggedOut);
+    assert_eq!(told(&mut stage.viewer(None), 4).await, ["status", "7-1", "Ended", "end"]);
+    stage.session.restart(None);
+    let mut viewer = stage.viewer(Some("7-1"));
+    assert_eq!(told(&mut viewer, 1).await, ["status resumed"]);
+    stage.shows_qr(60_000);
+    assert_eq!(told(&mut viewer, 1).await, ["7-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_has_a_heartbeat_each_period() {
+    let stage = Stage::new(200);
+    let mut viewer = stage.viewer(None);
+    assert_eq!(told(&mut viewer, 2).await, ["status", "heartbeat"]);
+    let before = tokio::time::Instant::now();
+    assert_eq!(told(&mut viewer, 2).await, ["heartbeat", "heartbeat"]);
+    assert_eq!(before.elapsed(), 2 * PERIOD);
+}
+
+#[tokio::test]
+async fn a_stop_of_the_server_comes_after_the_sessions_last_word() {
+    let mut stage = Stage::new(200);
+    let mut viewer = stage.viewer(None);
+    assert_eq!(told(&mut viewer, 1).await, ["status"]);
+    stage.is_lost(Reason::Shutdown);
+    stage.shutdown.begin();
+    assert_eq!(told(&mut viewer, 3).await, ["7-1", "Draining", "end"]);
+}
