@@ -20,6 +20,13 @@ impl<'a> Reader<'a> {
         (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// A secret that must not be set: what it is stays out of the words.
+    pub(super) fn refused_secret(&mut self, name: &'static str, allowed: &str) {
+        if self.text(name).is_some() {
+            self.mistakes.push(Mistake { name, found: "***".into(), allowed: allowed.to_owned() });
+        }
+    }
+
     pub(super) fn optional<T>(
         &mut self,
         name: &'static str,

@@ -41,7 +41,7 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
             _ => vec![cut_off(Reason::WhatsappUnreachable, Some(detail))],
         },
         // While a pairing code still waits for a phone, this is no end yet.
-        Signal::QrExhausted { stops } if stops => vec![cut_off(Reason::QrExhausted, None)],
+        Signal::QrExhausted { stops } if stops && state.runs() => vec![cut_off(Reason::QrExhausted, None)],
         Signal::QrExhausted { .. } => Vec::new(),
         Signal::LoggedOut { detail } => vec![cut_off(Reason::LoggedOut, detail)],
         Signal::Replaced => vec![cut_off(Reason::Replaced, None)],

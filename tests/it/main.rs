@@ -12,6 +12,7 @@ mod bad_requests;
 mod commands;
 mod creation;
 mod ends;
+mod help;
 mod house;
 mod link;
 mod messages;
