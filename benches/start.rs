@@ -8,7 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "its tasks end with it")]
 #![expect(clippy::print_stdout, reason = "its result")]
 
-#[expect(dead_code, reason = "the tests' support; a benchmark needs some of it")]
+#[expect(dead_code, unused_imports, reason = "the tests' support; a benchmark needs some of it")]
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 

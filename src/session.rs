@@ -11,6 +11,7 @@ mod link;
 pub mod registry;
 mod runner;
 pub mod status;
+mod task;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -111,7 +112,10 @@ impl Session {
 
     /// Somebody deleted it. False when somebody had before.
     pub fn mark_deleted(&self, at: Time) -> bool {
-        self.inner().deleted.replace(at).is_none()
+        let mut inner = self.inner();
+        let first = inner.deleted.is_none();
+        inner.deleted.get_or_insert(at);
+        first
     }
 
     /// Its id.

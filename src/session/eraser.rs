@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Session;
-use super::registry::Parts;
+use super::task::Parts;
 use crate::whatsapp::{Account, Link, Signal};
 
 /// A running client, and what it signals.

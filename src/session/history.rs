@@ -46,6 +46,8 @@ impl History {
         for event in log.events {
             history.push(event);
         }
+        // Its client is gone: nobody can scan or type what it showed.
+        history.clear_screen();
         history
     }
 

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{Session, status};
 use crate::bus::{AppendError, Bus};
-use crate::event::{Cursor, Event, Kind, Time};
+use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
 use crate::shutdown::Shutdown;
 
 /// Pause between two tries while nothing can be stored.
@@ -60,5 +60,14 @@ impl Journal {
         self.cursor = event.at;
         session.record(event);
         Ok(())
+    }
+
+    /// Writes the last word of a deleted session, unless an earlier process has; whether its client was logged in.
+    pub(super) async fn write_deleted(&mut self) -> Result<bool, PenLost> {
+        let before = self.session.snapshot().state;
+        if before.reason != Some(Reason::Deleted) {
+            self.write(Kind::Disconnected(Disconnected::new(Reason::Deleted, None)), Time::now()).await?;
+        }
+        Ok(before.status == Status::Connected)
     }
 }

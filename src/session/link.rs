@@ -10,8 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
 use super::journal::Journal;
-use super::registry::Parts;
-use super::runner::{Command, End, deleted};
+use super::task::{Command, End, Parts};
 use super::{Session, status};
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
 use crate::whatsapp::{Link, Signal, StartError, Stopped};
@@ -141,7 +140,7 @@ impl<'a> LinkTask<'a> {
                 link.request_code(phone_number);
                 Ok(())
             }
-            Command::Erase { done } => Err(deleted(&self.session, self.journal, done).await),
+            Command::Erase { done } => Err(End::erase(self.journal.write_deleted().await, done)),
             Command::Restart { done } => {
                 if self.session.snapshot().state.status == Status::Connected {
                     let lost = Disconnected::new(Reason::ConnectionLost, Some("restart".into()));

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use futures::StreamExt as _;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::Session;
-pub use super::runner::Timers;
-use super::runner::{Command, Runner, Start};
-use crate::bus::Bus;
+use super::runner::Runner;
+use super::task::{Command, Start};
+pub use super::task::{Parts, Timers};
 use crate::event::{Me, Reason, Status, Time};
 use crate::id::{SessionId, UserId};
-use crate::ledger::{Created, Ledger, Record};
-pub use crate::ledger::{LedgerError, Limits, Once};
-use crate::shutdown::Shutdown;
-use crate::whatsapp::{StartError, WhatsApp};
+use crate::ledger::{Created, Limits, Record};
+pub use crate::ledger::{LedgerError, Once};
+use crate::whatsapp::StartError;
 
 /// How many clients of a starting server may be on their way to WhatsApp at a time.
 const PACE: usize = 16;
@@ -30,24 +30,6 @@ pub struct Registry {
     /// An entry goes with [`Registry::remove`].
     sessions: DashMap<SessionId, Arc<Entry>>,
     parts: Arc<Parts>,
-}
-
-/// What a registry is made of; the server chooses the concrete ones.
-pub struct Parts {
-    /// Stores events.
-    pub bus: Arc<dyn Bus>,
-    /// Stores records and epochs.
-    pub ledger: Arc<dyn Ledger>,
-    /// Runs clients.
-    pub whatsapp: Arc<dyn WhatsApp>,
-    /// The link tasks' clocks.
-    pub timers: Timers,
-    /// How many sessions may run.
-    pub limits: Limits,
-    /// How many events a session keeps for returning viewers.
-    pub history: u32,
-    /// Stops the link tasks.
-    pub shutdown: Shutdown,
 }
 
 struct Entry {
@@ -117,11 +99,13 @@ impl Registry {
     pub async fn start_all(&self) {
         let pace = Arc::new(Semaphore::new(PACE));
         let entries: Vec<_> = self.sessions.iter().map(|entry| entry.value().clone()).collect();
-        for entry in entries {
+        // Together, so that their claims share commits.
+        let resume = async |entry: Arc<Entry>| {
             if let Err(error) = self.resume(&entry, &pace).await {
                 error!(session = %entry.session.id(), %error, "session error");
             }
-        }
+        };
+        futures::stream::iter(entries).for_each_concurrent(None, resume).await;
     }
 
     /// Makes a session and starts its link task; the id of an earlier one where the same was asked for before. Answers

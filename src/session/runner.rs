@@ -4,71 +4,18 @@
 //! starts it and gives it [`Command`]s.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::Session;
 use super::eraser::{self, Running};
 use super::journal::Journal;
 use super::link::LinkTask;
-use super::registry::Parts;
-use crate::event::{Disconnected, Kind, Reason, Status, Time};
+use super::task::{Command, End, Parts, Start};
+use crate::event::{Disconnected, Kind, Reason, Time};
 use crate::whatsapp::{Account, Link, Signals, StartError};
-
-/// The link tasks' own clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Timers {
-    /// From the first failed try until viewers hear that WhatsApp is unreachable.
-    pub unreachable: Duration,
-    /// Longest pause between two tries. The client's own grows to 15 minutes.
-    pub retry: Duration,
-    /// Pause before a client that stopped for no reason is started again.
-    pub again: Duration,
-    /// How long a deleted session tries to log its device out.
-    pub log_out: Duration,
-}
-
-impl Timers {
-    /// The contract's clocks, made faster by a factor.
-    pub fn faster(factor: f64) -> Self {
-        let scaled = |seconds: u64| Duration::from_secs(seconds).div_f64(factor);
-        // 50 s and not 60, so that a try that takes a few seconds still begins within the minute.
-        Self { unreachable: scaled(20), retry: scaled(50), again: scaled(1), log_out: scaled(60) }
-    }
-}
-
-/// What the registry asks of a link task. `done` is told when nothing more will be written.
-pub(super) enum Command {
-    /// Another start of the same session takes over.
-    Restart { done: oneshot::Sender<()> },
-    /// The session is deleted.
-    Erase { done: oneshot::Sender<()> },
-    /// Somebody wants to type a code.
-    Code { phone_number: String },
-}
-
-/// How a link task begins.
-pub(super) struct Start {
-    pub(super) epoch: u64,
-    /// The last owner died without a word.
-    pub(super) owner_lost: bool,
-    /// Ends when the session's last client has stopped: never two of one account.
-    pub(super) after: Option<CancellationToken>,
-    /// At the start of a server the clients come a few at a time.
-    pub(super) pace: Option<Arc<Semaphore>>,
-}
-
-impl Start {
-    async fn last_client_stopped(&self) {
-        if let Some(last_client) = &self.after {
-            last_client.cancelled().await;
-        }
-    }
-}
 
 /// Everything a link task needs.
 pub(super) struct Runner {
@@ -76,22 +23,6 @@ pub(super) struct Runner {
     pub(super) parts: Arc<Parts>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) start: Start,
-}
-
-/// Why a link task ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The session needs no client any more.
-    Over,
-    /// The session is no longer this task's: another start has it, or another owner.
-    Leave,
-    /// The server stops: its next start runs this session.
-    HandOver,
-    /// The session is deleted.
-    Erase {
-        /// Whether its client was logged in.
-        connected: bool,
-    },
 }
 
 impl Runner {
@@ -144,7 +75,7 @@ impl Runner {
         let mut code_for = None;
         let started = tokio::select! {
             biased;
-            end = told_before_the_start(session, parts, commands, &mut code_for, journal) => return (None, end),
+            end = told_before_the_start(parts, commands, &mut code_for, journal) => return (None, end),
             started = start_client(parts, session, start, sender) => started,
         };
         let Some((mut link, place)) = started else { return (None, End::Leave) };
@@ -159,7 +90,6 @@ impl Runner {
 
 /// A command or a stop that comes before there is a client.
 async fn told_before_the_start(
-    session: &Session,
     parts: &Parts,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     code_for: &mut Option<String>,
@@ -175,24 +105,10 @@ async fn told_before_the_start(
                 let _ = done.send(());
                 return End::Leave;
             }
-            Command::Erase { done } => return deleted(session, journal, done).await,
+            Command::Erase { done } => return End::erase(journal.write_deleted().await, done),
             Command::Code { phone_number } => *code_for = Some(phone_number),
         }
     }
-}
-
-/// Writes the last word of a deleted session. Whoever asked waits for that, not for what follows.
-pub(super) async fn deleted(session: &Session, journal: &mut Journal, done: oneshot::Sender<()>) -> End {
-    let before = session.snapshot().state;
-    // A deletion that goes on after a restart of the server has said so already.
-    if before.reason != Some(Reason::Deleted) {
-        let deleted = Kind::Disconnected(Disconnected::new(Reason::Deleted, None));
-        if journal.write(deleted, Time::now()).await.is_err() {
-            return End::Leave;
-        }
-    }
-    let _ = done.send(());
-    End::Erase { connected: before.status == Status::Connected }
 }
 
 /// Waits for its turn and starts the client; `None` when another owner has the keys.

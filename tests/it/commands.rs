@@ -2,6 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use simulator::Fail;
 
 use crate::support::{Server, Session, eventually, whatsapp, world, world_at};
 
@@ -65,6 +66,18 @@ async fn a_restart_after_a_replacement_is_one_more_try() {
     let jid = session.link(&whatsapp).await;
     whatsapp.replace(&jid).unwrap();
     session.reaches("disconnected").await;
+    restarted(&session).await;
+    assert_eq!(session.reaches("connected").await["me"]["id"], jid);
+}
+
+#[tokio::test]
+async fn a_restart_after_a_refusal_is_one_more_try() {
+    let (whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let jid = session.link(&whatsapp).await;
+    whatsapp.fail(Fail { jid: Some(jid.clone()), reason: 405, code: None, expire: None }).unwrap();
+    whatsapp.drop_connections(Some(&jid)).unwrap();
+    session.reaches("failed").await;
     restarted(&session).await;
     assert_eq!(session.reaches("connected").await["me"]["id"], jid);
 }

@@ -88,3 +88,29 @@ async fn a_session_that_nobody_links_is_cleared_away_and_a_linked_one_is_not() {
     .await;
     assert_eq!(linked.status().await["status"], "connected");
 }
+
+#[tokio::test]
+async fn rows_whose_session_is_gone_are_cleared_away() {
+    let whatsapp = whatsapp().await;
+    let mut server = Server::builder(&whatsapp.url()).variable("CLEANUP_INTERVAL_SECONDS", "1").start().await;
+    let kept = server.init("kept").await;
+    kept.link(&whatsapp).await;
+    let (kept, lost) = (kept.id.clone(), server.init("lost").await);
+    lost.reaches("scan_qr").await;
+    let lost = lost.id.clone();
+    let again = server.builder_again();
+    assert_eq!(server.terminate().await, Some(0));
+    let file = again.folder().join("qrcast.sqlite");
+    let database = rusqlite::Connection::open(&file).unwrap();
+    assert_eq!(database.execute("DELETE FROM session WHERE id = ?1", [&lost]).unwrap(), 1);
+    let server = again.start().await;
+    let rows = |sql: &str, id: &str| database.query_row(sql, [id], |row| row.get::<_, i64>(0)).unwrap();
+    let events = "SELECT count(*) FROM event WHERE session = ?1";
+    let devices = "SELECT count(*) FROM device WHERE session = ?1";
+    crate::support::eventually("the orphans to be gone", || async {
+        rows(events, &lost) == 0 && rows(devices, &lost) == 0
+    })
+    .await;
+    assert_eq!(server.session(&kept).reaches("connected").await["status"], "connected");
+    assert!(rows(events, &kept) > 0 && rows(devices, &kept) == 1);
+}

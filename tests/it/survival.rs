@@ -171,3 +171,22 @@ async fn what_had_ended_stays_as_it_is() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_session_costs_one_descriptor_and_no_thread() {
+    let whatsapp = whatsapp().await;
+    let server = server(&whatsapp).await;
+    server.init("first").await.link(&whatsapp).await;
+    let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", server.pid())).unwrap().count();
+    let sockets_of_clients = || whatsapp.state().clients;
+    // The requests of this test come over connections of their own: they are subtracted.
+    let of_the_test = |descriptors: usize| descriptors - sockets_of_clients();
+    let (threads, before) = (count("task"), of_the_test(count("fd")));
+    for n in 0..10 {
+        server.init(&format!("user{n}")).await.link(&whatsapp).await;
+    }
+    let after = of_the_test(count("fd"));
+    // Viewers of `link` come and go meanwhile, one at a time.
+    assert!(after <= before + 2, "{before} descriptors beside the clients' own became {after}");
+    assert!(count("task") <= threads + 2, "{threads} threads became {}", count("task"));
+}

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::support::{Server, soon, whatsapp, world};
+use crate::support::{Server, eventually, soon, whatsapp, world};
 
 #[tokio::test]
 async fn sse_says_first_when_to_come_back() {
@@ -51,6 +51,27 @@ async fn a_plain_request_to_the_websocket_is_told_to_upgrade() {
     let response =
         server.request(Method::GET, &format!("/api/sessions/{}/ws", session.id)).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
+}
+
+/// Two pings of 25 s: the one that stays unanswered, and the one that would have been the next.
+#[tokio::test]
+async fn a_peer_whose_pong_stays_out_is_dropped() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let _silent = session.websocket().await;
+    let mut awake = session.websocket().await;
+    let viewers = async || {
+        let list: serde_json::Value = server.get("/api/sessions").await.json().await.unwrap();
+        list["sessions"][0]["viewers"].as_u64().unwrap()
+    };
+    assert_eq!(viewers().await, 2);
+    let dropped = eventually("the silent one to be dropped", || async { viewers().await == 1 });
+    // Reading is what answers pings.
+    tokio::select! {
+        () = dropped => {}
+        _ = async { loop { awake.awaits("never").await; } } => {}
+    }
+    assert_eq!(viewers().await, 1);
 }
 
 /// Asks for page after page and then for the stream, and reads nothing: the buffers fill, the stream waits behind them.

@@ -132,6 +132,10 @@ impl Server {
         Session { server: self, id: id.to_owned(), answer: Value::Null }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
     pub(crate) fn builder_again(&self) -> Builder {
         self.builder.clone()
     }
@@ -148,7 +152,7 @@ impl Server {
 
     /// Sends SIGTERM and waits for the end; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.process.id().unwrap();
+        let pid = self.pid();
         let sent = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
         assert!(sent.success());
         soon("the server to stop", self.process.wait()).await.unwrap().code()

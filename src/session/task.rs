@@ -1,0 +1,108 @@
+//! What link tasks are made of: the parts they stand on, how one begins, what it is told, how it ends.
+//!
+//! No logic. The registry starts tasks, the runner lives them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::journal::PenLost;
+use crate::bus::Bus;
+use crate::ledger::{Ledger, Limits};
+use crate::shutdown::Shutdown;
+use crate::whatsapp::WhatsApp;
+
+/// What sessions stand on; the server chooses the concrete ones.
+pub struct Parts {
+    /// Stores events.
+    pub bus: Arc<dyn Bus>,
+    /// Stores records and epochs.
+    pub ledger: Arc<dyn Ledger>,
+    /// Runs clients.
+    pub whatsapp: Arc<dyn WhatsApp>,
+    /// The link tasks' clocks.
+    pub timers: Timers,
+    /// How many sessions may run.
+    pub limits: Limits,
+    /// How many events a session keeps for returning viewers.
+    pub history: u32,
+    /// Stops the link tasks.
+    pub shutdown: Shutdown,
+}
+
+/// The link tasks' own clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Timers {
+    /// From the first failed try until viewers hear that WhatsApp is unreachable.
+    pub unreachable: Duration,
+    /// Longest pause between two tries. The client's own grows to 15 minutes.
+    pub retry: Duration,
+    /// Pause before a client that stopped for no reason is started again.
+    pub again: Duration,
+    /// How long a deleted session tries to log its device out.
+    pub log_out: Duration,
+}
+
+impl Timers {
+    /// The contract's clocks, made faster by a factor.
+    pub fn faster(factor: f64) -> Self {
+        let scaled = |seconds: u64| Duration::from_secs(seconds).div_f64(factor);
+        // 50 s and not 60, so that a try that takes a few seconds still begins within the minute.
+        Self { unreachable: scaled(20), retry: scaled(50), again: scaled(1), log_out: scaled(60) }
+    }
+}
+
+/// What the registry asks of a link task. `done` is told when nothing more will be written.
+pub(super) enum Command {
+    /// Another start of the same session takes over.
+    Restart { done: oneshot::Sender<()> },
+    /// The session is deleted.
+    Erase { done: oneshot::Sender<()> },
+    /// Somebody wants to type a code.
+    Code { phone_number: String },
+}
+
+/// How a link task begins.
+pub(super) struct Start {
+    pub(super) epoch: u64,
+    /// The last owner died without a word.
+    pub(super) owner_lost: bool,
+    /// Ends when the session's last client has stopped: never two of one account.
+    pub(super) after: Option<CancellationToken>,
+    /// At the start of a server the clients come a few at a time.
+    pub(super) pace: Option<Arc<Semaphore>>,
+}
+
+impl Start {
+    pub(super) async fn last_client_stopped(&self) {
+        if let Some(last_client) = &self.after {
+            last_client.cancelled().await;
+        }
+    }
+}
+
+/// Why a link task ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The session needs no client any more.
+    Over,
+    /// The session is no longer this task's: another start has it, or another owner.
+    Leave,
+    /// The server stops: its next start runs this session.
+    HandOver,
+    /// The session is deleted.
+    Erase {
+        /// Whether its client was logged in.
+        connected: bool,
+    },
+}
+
+impl End {
+    /// Of a session whose last word is written (or cannot be). Whoever asked waits for that, not for what follows.
+    pub(super) fn erase(written: Result<bool, PenLost>, done: oneshot::Sender<()>) -> Self {
+        let _ = done.send(());
+        written.map_or(Self::Leave, |connected| Self::Erase { connected })
+    }
+}
