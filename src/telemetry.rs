@@ -1,5 +1,7 @@
 //! Logging: `tracing` to standard error, and the library's `log` lines with it.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -13,7 +15,10 @@ use crate::config::LogFormat;
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     // Checked by the configuration before.
     let filter = EnvFilter::try_new(filter)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for a terminal, not for a file.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Pretty => registry.with(lines).try_init()?,
