@@ -75,7 +75,7 @@ impl Runner {
         let mut code_for = None;
         let started = tokio::select! {
             biased;
-            end = told_before_the_start(parts, commands, &mut code_for, journal) => return (None, end),
+            command = told_to_stop(parts, commands, &mut code_for) => return (None, obey(command, journal).await),
             started = start_client(parts, session, start, sender) => started,
         };
         let Some((mut link, place)) = started else { return (None, End::Leave) };
@@ -88,26 +88,34 @@ impl Runner {
     }
 }
 
-/// A command or a stop that comes before there is a client.
-async fn told_before_the_start(
+/// A command that comes before there is a client and makes an end; `None` when the server stops. May be dropped while it
+/// waits: it takes no command that it does not give back or keep.
+async fn told_to_stop(
     parts: &Parts,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     code_for: &mut Option<String>,
-    journal: &mut Journal,
-) -> End {
+) -> Option<Command> {
     loop {
-        let command = tokio::select! {
-            () = parts.shutdown.begun() => return End::HandOver,
-            Some(command) = commands.recv() => command,
-        };
-        match command {
-            Command::Restart { done } => {
-                let _ = done.send(());
-                return End::Leave;
+        tokio::select! {
+            () = parts.shutdown.begun() => return None,
+            Some(command) = commands.recv() => match command {
+                Command::Code { phone_number } => *code_for = Some(phone_number),
+                command @ (Command::Restart { .. } | Command::Erase { .. }) => return Some(command),
             }
-            Command::Erase { done } => return End::erase(journal.write_deleted().await, done),
-            Command::Code { phone_number } => *code_for = Some(phone_number),
         }
+    }
+}
+
+async fn obey(command: Option<Command>, journal: &mut Journal) -> End {
+    match command {
+        None => End::HandOver,
+        Some(Command::Erase { done }) => End::erase(journal.write_deleted().await, done),
+        Some(Command::Restart { done }) => {
+            let _ = done.send(());
+            End::Leave
+        }
+        // `told_to_stop` keeps these.
+        Some(Command::Code { .. }) => End::Leave,
     }
 }
 
