@@ -103,10 +103,9 @@ fn routes() -> Vec<Route> {
     let get = |path, handler| Route { method: Method::GET, path, handler };
     let post = |path, handler| Route { method: Method::POST, path, handler };
     let delete = |path, handler| Route { method: Method::DELETE, path, handler };
-    vec![
-        get("/", self::get(pages::live)),
-        get("/live.js", self::get(pages::live_script)),
-        get("/style.css", self::get(pages::style)),
+    let mut routes: Vec<Route> =
+        pages::PAGES.iter().map(|page| get(page.path, self::get(async || page.answer()))).collect();
+    routes.extend([
         post("/api/init-session", self::post(init::init)),
         get("/api/sessions", self::get(sessions::list)),
         delete("/api/sessions/{id}", self::delete(sessions::delete)),
@@ -119,7 +118,8 @@ fn routes() -> Vec<Route> {
         get("/health", self::get(health::health)),
         get("/livez", self::get(health::livez)),
         get("/readyz", self::get(health::readyz)),
-    ]
+    ]);
+    routes
 }
 
 /// The whole HTTP service.

@@ -1,24 +1,43 @@
 //! The static files, embedded in the binary.
 
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 
-/// `GET /`
-pub(super) async fn live() -> impl IntoResponse {
-    file("text/html; charset=utf-8", include_str!("../../static/index.html"))
+/// One static file: where it is served, what it is, what it says.
+pub(super) struct Page {
+    pub(super) path: &'static str,
+    content_type: &'static str,
+    body: &'static str,
 }
 
-/// `GET /live.js`
-pub(super) async fn live_script() -> impl IntoResponse {
-    file("text/javascript; charset=utf-8", include_str!("../../static/live.js"))
+/// A page at a path, from a file under `static/`.
+macro_rules! page {
+    ($path:literal, $content_type:literal, $file:literal) => {
+        Page { path: $path, content_type: $content_type, body: include_str!(concat!("../../static/", $file)) }
+    };
 }
 
-/// `GET /style.css`
-pub(super) async fn style() -> impl IntoResponse {
-    file("text/css; charset=utf-8", include_str!("../../static/style.css"))
-}
+/// Every static file.
+pub(super) const PAGES: &[Page] = &[
+    page!("/", "text/html; charset=utf-8", "index.html"),
+    page!("/live.js", "text/javascript; charset=utf-8", "live.js"),
+    page!("/style.css", "text/css; charset=utf-8", "style.css"),
+    page!("/icon.svg", "image/svg+xml", "icon.svg"),
+    page!("/qrcast.js", "text/javascript; charset=utf-8", "qrcast.js"),
+    page!("/qrcast/api.js", "text/javascript; charset=utf-8", "qrcast/api.js"),
+    page!("/qrcast/link.js", "text/javascript; charset=utf-8", "qrcast/link.js"),
+    page!("/qrcast/parts.js", "text/javascript; charset=utf-8", "qrcast/parts.js"),
+    page!("/qrcast/style.js", "text/javascript; charset=utf-8", "qrcast/style.js"),
+    page!("/qrcast/subscribe.js", "text/javascript; charset=utf-8", "qrcast/subscribe.js"),
+    page!("/qrcast/transports.js", "text/javascript; charset=utf-8", "qrcast/transports.js"),
+    page!("/qrcast/views.js", "text/javascript; charset=utf-8", "qrcast/views.js"),
+    page!("/qrcast/words.js", "text/javascript; charset=utf-8", "qrcast/words.js"),
+];
 
-/// A file that changes with the binary only, but under the same name: browsers ask each time.
-fn file(content_type: &'static str, body: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")], body)
+impl Page {
+    /// A file that changes with the binary only, but under the same name: browsers ask each time.
+    pub(super) fn answer(&self) -> Response {
+        ([(header::CONTENT_TYPE, self.content_type), (header::CACHE_CONTROL, "no-cache")], self.body)
+            .into_response()
+    }
 }

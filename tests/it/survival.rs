@@ -8,7 +8,7 @@ use serde_json::json;
 use simulator::{Scan, Simulator};
 
 use crate::link::assert_ids_rise;
-use crate::support::{Server, soon, whatsapp};
+use crate::support::{PATIENCE, Server, soon, whatsapp};
 
 const LINKED: usize = 20;
 const UNLINKED: usize = 5;
@@ -63,7 +63,7 @@ async fn ten_crashes_lose_nobody() {
 /// After a pairing was cut short: linked on both sides, or a new QR and no device on the phone.
 async fn agrees_with_its_phone(server: &Server, whatsapp: &Simulator, id: &str, jid: Option<&str>) {
     let session = server.session(id);
-    let status = soon("an outcome", async {
+    let outcome = async {
         loop {
             let status = session.status().await;
             if status["status"] == "connected" || status["hasQrCode"] == true {
@@ -71,8 +71,10 @@ async fn agrees_with_its_phone(server: &Server, whatsapp: &Simulator, id: &str, 
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    })
-    .await;
+    };
+    let Ok(status) = tokio::time::timeout(PATIENCE, outcome).await else {
+        panic!("neither linked nor a QR: {}\n{:#?}", session.status().await, server.log());
+    };
     let devices = whatsapp.state().devices;
     let listed = |jid: &str| devices.iter().any(|device| device.jid == jid && device.linked);
     match status["me"]["id"].as_str() {

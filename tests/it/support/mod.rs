@@ -1,5 +1,7 @@
 //! What every behaviour needs: a server, a WhatsApp, viewers.
 
+pub(crate) mod browser;
+pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod viewer;
 

@@ -1,0 +1,150 @@
+// REST calls and their token. Not a stream: that is transports.js. Called by subscribe.js, link.js and the live page.
+
+/** A refusal of the server, or no answer at all (`status` 0, `code` `UNREACHABLE`). */
+export class ApiError extends Error {
+  constructor({ status, code, message, details, retryAfterMs }) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+    this.code = code;
+    this.details = details;
+    /** How long to stay away, in milliseconds, when the server said so. */
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  /** Whether asking again can never help. */
+  get isFinal() {
+    return [400, 401, 403, 404, 410].includes(this.status);
+  }
+}
+
+/** A call waits no longer than this for its answer. A pairing code may take 20 s. */
+const PATIENCE_MS = 30_000;
+
+/** One server, as one bearer of a token sees it. */
+export class Api {
+  constructor({ baseUrl, token, fetch: fetcher } = {}) {
+    this.baseUrl = baseUrl === undefined ? whereThisFileIsFrom() : String(baseUrl).replace(/\/+$/, "");
+    this.token = token instanceof Token ? token : new Token(token);
+    // Not stored bare: a browser's fetch wants `window` as its `this`.
+    this.fetch = (...args) => (fetcher ?? globalThis.fetch)(...args);
+  }
+
+  url(path) {
+    return this.baseUrl + path;
+  }
+
+  /** `base` as `ws:` or `wss:`. */
+  webSocketUrl(path) {
+    const url = new URL(this.url(path), globalThis.location?.href);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    return url.href;
+  }
+
+  async headers() {
+    const token = await this.token.get();
+    return token ? { Authorization: `Bearer ${token}` } : {};
+  }
+
+  /** The JSON of an answer, `null` for one without a body; throws ApiError. Renews an expired token once. */
+  async call(method, path, body, { signal } = {}) {
+    try {
+      return await this.#callOnce(method, path, body, signal);
+    } catch (error) {
+      if (error.code !== "TOKEN_EXPIRED" || !(await this.token.expired())) throw error;
+      return this.#callOnce(method, path, body, signal);
+    }
+  }
+
+  async #callOnce(method, path, body, signal) {
+    const headers = await this.headers();
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const limit = AbortSignal.timeout(PATIENCE_MS);
+    let response;
+    try {
+      response = await this.fetch(this.url(path), {
+        method,
+        headers,
+        body: body === undefined ? undefined : JSON.stringify(body),
+        signal: signal ? either(signal, limit) : limit,
+        cache: "no-store",
+      });
+      if (response.ok) {
+        const text = await response.text();
+        return text ? JSON.parse(text) : null;
+      }
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new ApiError({ status: 0, code: "UNREACHABLE", message: String(error?.message ?? error) });
+    }
+    throw await refusal(response);
+  }
+}
+
+/** What a response that is no success says. */
+export async function refusal(response) {
+  const body = await response.json().catch(() => ({}));
+  const seconds = Number(response.headers.get("Retry-After"));
+  return new ApiError({
+    status: response.status,
+    code: body.code ?? "UNKNOWN",
+    message: body.error ?? `HTTP ${response.status}`,
+    details: body.details,
+    retryAfterMs: seconds > 0 ? seconds * 1000 : undefined,
+  });
+}
+
+/** A stream token: a string, a function that fetches one, or nothing on an open server. */
+export class Token {
+  #source;
+  #current;
+  #fetching;
+
+  constructor(source) {
+    this.#source = source || undefined;
+    this.#current = typeof source === "string" ? source : undefined;
+  }
+
+  /** The token to use now; asks the page's function when there is none. */
+  async get() {
+    if (this.#current === undefined && typeof this.#source === "function") {
+      // Two calls at once ask once.
+      this.#fetching ??= Promise.resolve(this.#source()).finally(() => (this.#fetching = undefined));
+      this.#current = (await this.#fetching) || undefined;
+    }
+    return this.#current;
+  }
+
+  /** The server no longer takes it; whether there is a way to another. */
+  async expired() {
+    if (typeof this.#source !== "function") return false;
+    this.#current = undefined;
+    return (await this.get()) !== undefined;
+  }
+
+  /** A newer one, from the server. */
+  replace(token) {
+    this.#current = token;
+  }
+
+  get isGiven() {
+    return this.#source !== undefined;
+  }
+}
+
+/** Aborted as soon as one of them is. (`AbortSignal.any` is younger than the browsers we serve.) */
+function either(...signals) {
+  const joint = new AbortController();
+  for (const signal of signals) {
+    if (signal.aborted) joint.abort(signal.reason);
+    signal.addEventListener("abort", () => joint.abort(signal.reason), { once: true, signal: joint.signal });
+  }
+  return joint.signal;
+}
+
+/** An embedded element talks to the server that its script came from. In Node that is a file: say `baseUrl` there. */
+function whereThisFileIsFrom() {
+  const { protocol, href } = new URL("..", import.meta.url);
+  if (protocol === "file:") throw new TypeError("baseUrl is needed: this module was not loaded from a server");
+  return href.replace(/\/+$/, "");
+}

@@ -1,0 +1,316 @@
+// `<qrcast-link session="…" token="…">`: the whole experience of linking, in one element. It holds what is known of the
+// session and what the person chose; qrcast/views.js draws it, qrcast/subscribe.js brings the news.
+//
+// Attributes: `session`; `token` (or the property `token`, which may be a function); `base-url` (the server, by default
+// where this script came from); `start-over` (an address for the button that ends a dead end); `theme` (`light` or
+// `dark`, by default the reader's). Properties: `words` (another language), `view` (read only: what is shown).
+// Events, which bubble: `qrcast-event` and `qrcast-state` with what subscribe() says, `qrcast-view` with what is shown.
+// Style it with `::part()` and the custom properties at the top of qrcast/style.js.
+
+import { Api } from "./api.js";
+import { style } from "./style.js";
+import { subscribe } from "./subscribe.js";
+import { draw } from "./views.js";
+import { english, whyRefused } from "./words.js";
+
+/** A break is mentioned only when it lasts this long. */
+const QUIET_MS = 1_000;
+/** How often countdowns are looked at. */
+const TICK_MS = 250;
+
+const nothingKnown = () => ({
+  status: undefined,
+  me: undefined,
+  qr: undefined,
+  code: undefined,
+  /** The last `disconnected`. */
+  cut: undefined,
+  /** Why the last try to link failed: `{ method, code, until }`. */
+  problem: undefined,
+  /** Set when the stream was refused for good. */
+  refusal: undefined,
+});
+
+/** In Node there is no HTMLElement, and the module is still imported there for `subscribe`. */
+export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
+  static observedAttributes = ["session", "token", "base-url"];
+
+  #known = nothingKnown();
+  #method = "qr";
+  #chosen = false;
+  #busy = false;
+  #number = "";
+  #lostSince;
+  #words = english;
+  #token;
+  #api;
+  #subscription;
+  #drawing;
+  #ticking;
+  #starting = false;
+
+  connectedCallback() {
+    if (!this.shadowRoot) {
+      this.attachShadow({ mode: "open" }).adoptedStyleSheets = [style()];
+    }
+    if (isPhone()) this.#method = "phone";
+    this.#ticking = setInterval(() => this.#render(), TICK_MS);
+    this.#start();
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.#ticking);
+    this.#subscription?.close();
+    this.#subscription = undefined;
+  }
+
+  attributeChangedCallback() {
+    if (this.isConnected && this.shadowRoot) this.#start();
+  }
+
+  get token() {
+    return this.#token ?? this.getAttribute("token") ?? undefined;
+  }
+
+  set token(token) {
+    this.#token = token;
+    if (this.isConnected) this.#start();
+  }
+
+  get words() {
+    return this.#words;
+  }
+
+  set words(words) {
+    this.#words = { ...english, ...words };
+    this.#drawing = undefined;
+    this.#render();
+  }
+
+  get view() {
+    return this.#drawing?.key;
+  }
+
+  // ---- the session -------------------------------------------------------------------------------------------
+
+  /** Once for any number of changed attributes. */
+  #start() {
+    if (this.#starting) return;
+    this.#starting = true;
+    queueMicrotask(() => {
+      this.#starting = false;
+      this.#subscription?.close();
+      this.#subscription = undefined;
+      this.#known = nothingKnown();
+      this.#chosen = false;
+      this.#lostSince = undefined;
+      if (!this.isConnected) return;
+      this.#api = new Api({ baseUrl: this.getAttribute("base-url") ?? undefined, token: this.token });
+      if (this.getAttribute("session")) this.#follow();
+      this.#render();
+    });
+  }
+
+  #follow(lastEventId) {
+    this.#subscription = subscribe(this.getAttribute("session"), {
+      api: this.#api,
+      lastEventId,
+      onEvent: (event) => this.#hear(event),
+      onState: (state) => this.#hearState(state),
+    });
+  }
+
+  #hear({ id, event, data }) {
+    const known = this.#known;
+    switch (event) {
+      case "qr":
+        Object.assign(known, { status: "scan_qr", qr: data, me: undefined, cut: undefined });
+        break;
+      case "code":
+        Object.assign(known, { status: "scan_qr", code: data, me: undefined, cut: undefined, problem: undefined });
+        // Somebody asked for it, on this page or with `init-session`.
+        if (!this.#chosen) this.#method = "phone";
+        this.#number ||= data.phoneNumber;
+        break;
+      case "pairing_error":
+        known.status = "scan_qr";
+        this.#refused(data.method, data.code, data.retryAfterMs);
+        break;
+      case "passkey":
+        Object.assign(known, { status: "passkey_required", qr: undefined, code: undefined });
+        break;
+      case "authenticated":
+        Object.assign(known, nothingKnown(), { status: "authenticated", me: data.me });
+        break;
+      case "ready":
+        Object.assign(known, nothingKnown(), { status: "connected", me: data.me });
+        break;
+      case "disconnected":
+        Object.assign(known, { status: statusAfter(data), cut: data, qr: undefined, code: undefined });
+        break;
+    }
+    this.dispatchEvent(new CustomEvent("qrcast-event", { detail: { id, event, data }, bubbles: true, composed: true }));
+    this.#render();
+  }
+
+  #hearState(state) {
+    if (state.phase === "open") {
+      this.#lostSince = undefined;
+      const { status, me, resumed, gap } = state.status;
+      // Without a cursor, what is still live is told anew.
+      if (!resumed || gap) Object.assign(this.#known, { qr: undefined, code: undefined });
+      if (status === "initializing") Object.assign(this.#known, nothingKnown());
+      Object.assign(this.#known, { status, me: me ?? undefined });
+    } else if (state.phase === "waiting") {
+      this.#lostSince ??= Date.now();
+    } else if (state.phase === "failed") {
+      this.#known.refusal = state.error;
+    } else if (state.phase === "ended") {
+      this.#lostSince = undefined;
+    }
+    this.dispatchEvent(new CustomEvent("qrcast-state", { detail: state, bubbles: true, composed: true }));
+    this.#render();
+  }
+
+  #refused(method, code, retryAfterMs) {
+    const word = String(code).toLowerCase();
+    if (word === "code_expired" && this.#known.code) {
+      // Not a mistake of anyone's: it has a view of its own, by whichever clock it came first.
+      const { expiresAt } = this.#known.code;
+      const over = new Date(Math.min(Date.parse(expiresAt), this.#now())).toISOString();
+      this.#known.code = { ...this.#known.code, expiresAt: over };
+      return;
+    }
+    const until = retryAfterMs > 0 ? this.#now() + retryAfterMs : undefined;
+    this.#known.problem = { method, code: word, until };
+    if (method === "code") this.#known.code = undefined;
+  }
+
+  #now() {
+    return this.#subscription?.now() ?? Date.now();
+  }
+
+  // ---- what the person does ----------------------------------------------------------------------------------
+
+  #path(rest) {
+    return `/api/sessions/${encodeURIComponent(this.getAttribute("session"))}/${rest}`;
+  }
+
+  /** Right after a start WhatsApp is not ready for anyone: the person need not know. */
+  async #codeFor(phoneNumber) {
+    for (let patience = 10; ; patience -= 1) {
+      try {
+        return await this.#api.call("POST", this.#path("pairing-code"), { phoneNumber });
+      } catch (error) {
+        if (error.code !== "QR_NOT_READY" || patience === 0) throw error;
+        await new Promise((resolve) => setTimeout(resolve, error.retryAfterMs ?? 1_000));
+      }
+    }
+  }
+
+  /** One thing at a time; what comes back for another session than the one that asked is dropped. */
+  async #call(ask, then, otherwise) {
+    const session = this.getAttribute("session");
+    this.#busy = true;
+    this.#render();
+    try {
+      const answer = await ask();
+      if (session === this.getAttribute("session")) then(answer);
+    } catch (error) {
+      if (session === this.getAttribute("session")) otherwise(error);
+    } finally {
+      this.#busy = false;
+      this.#render();
+    }
+  }
+
+  #actions = {
+    choose: (method) => {
+      this.#method = method;
+      this.#chosen = true;
+      this.#known.problem = undefined;
+      this.#render();
+      this.#focus();
+    },
+    askForCode: (number) => {
+      this.#number = number;
+      const digits = number.replace(/\D/g, "").replace(/^00/, "");
+      this.#known.problem = undefined;
+      // No country's number is shorter than 7 digits or longer than 15, and none begins with 0.
+      if (!/^[1-9]\d{6,14}$/.test(digits)) {
+        this.#refused("code", "invalid_number");
+        this.#render();
+        return this.#focus();
+      }
+      this.#chosen = true;
+      this.#call(
+        () => this.#codeFor(digits),
+        // The stream brings it as well; polling does not.
+        (answer) => Object.assign(this.#known, { code: { phoneNumber: digits, ...answer }, problem: undefined }),
+        (error) => this.#refused("code", refusalWord(error), error.details?.retryAfterMs ?? error.retryAfterMs),
+      ).then(() => this.#focus());
+    },
+    otherNumber: () => {
+      this.#known.code = undefined;
+      this.#render();
+      this.#focus();
+    },
+    restart: () => {
+      const cursor = this.#subscription?.lastEventId;
+      this.#call(
+        () => this.#api.call("POST", this.#path("restart")),
+        () => {
+          const over = this.#known.cut?.reason !== "qr_exhausted" || this.#known.refusal;
+          this.#known = { ...nothingKnown(), status: "initializing" };
+          if (over) {
+            this.#subscription?.close();
+            this.#follow(cursor);
+          }
+        },
+        (error) => (this.#known.problem = { method: "restart", code: String(error.code).toLowerCase() }),
+      ).then(() => this.#focus());
+    },
+  };
+
+  /** After something the person did, the reading place is where its result is. */
+  #focus() {
+    this.shadowRoot.querySelector("[data-focus]")?.focus();
+  }
+
+  // ---- what is shown -----------------------------------------------------------------------------------------
+
+  #render() {
+    if (!this.shadowRoot || !this.#api) return;
+    const offline = this.#lostSince !== undefined && Date.now() - this.#lostSince > QUIET_MS && !this.#known.refusal;
+    const scene = {
+      ...this.#known,
+      method: this.#method,
+      busy: this.#busy,
+      number: this.#number,
+      offline,
+      now: this.#now(),
+      words: this.#words,
+      startOver: this.getAttribute("start-over"),
+      why: (code) => whyRefused(this.#words, code),
+    };
+    const before = this.view;
+    this.#drawing = draw(this.shadowRoot, this.#drawing, scene, this.#actions);
+    if (this.view === before) return;
+    this.dispatchEvent(new CustomEvent("qrcast-view", { detail: { view: this.view }, bubbles: true, composed: true }));
+  }
+}
+
+function statusAfter({ reason, willReconnect }) {
+  if (willReconnect) return "reconnecting";
+  return ["banned", "client_outdated", "rejected"].includes(reason) ? "failed" : "disconnected";
+}
+
+/** WhatsApp's own word, when the server passes one on, says more than the code of the answer. */
+function refusalWord({ code, details }) {
+  return details?.field === "phoneNumber" ? "invalid_number" : (details?.code ?? code);
+}
+
+/** A phone cannot scan its own screen, so it is offered the code first. A tablet can be scanned by the phone. */
+function isPhone() {
+  return matchMedia("(pointer: coarse) and (max-width: 600px)").matches;
+}

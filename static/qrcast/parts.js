@@ -1,0 +1,135 @@
+// What the views are put together from: titles, buttons, steps, the account, pictures. No view, no state.
+
+import { phoneNumber } from "./words.js";
+
+/** A view that is a picture, a title, a sentence and at most a button or two. */
+export function message(heading, text, sign, buttons = [], mood = "calm") {
+  const node = h(
+    "section",
+    { class: "message" },
+    h("div", { part: "icon", class: `sign ${mood}` }, icon(sign)),
+    title(heading),
+    h("p", { part: "text", class: "muted" }, text),
+    ...(buttons.length ? [h("div", { class: "buttons" }, ...buttons)] : []),
+  );
+  return { node, says: `${heading}. ${text}` };
+}
+
+export function title(text, focus = true) {
+  return h("h2", { part: "title", tabindex: "-1", "data-focus": focus || undefined }, text);
+}
+
+export function account(words) {
+  const initial = h("span", { class: "initial", "aria-hidden": "true" });
+  const name = h("strong", { part: "name" });
+  const number = h("span", { part: "number", class: "muted" });
+  const node = h("div", { part: "account", class: "account" }, initial, h("span", { class: "who" }, name, number));
+  const update = (me) => {
+    const called = me?.pushName || words.accountUnnamed;
+    write(initial, [...called][0].toUpperCase());
+    write(name, called);
+    write(number, phoneNumber(me?.id));
+  };
+  return { node, update };
+}
+
+export function startAgain(address, words, prominent) {
+  if (!address) return undefined;
+  return h("a", { part: prominent ? "button" : "switch", class: prominent ? "main" : "link", href: address }, words.startOver);
+}
+
+export function switchTo(method, text, actions) {
+  return button("link", text, () => actions.choose(method));
+}
+
+/** `main` is the next step, `link` another way, `plain` a small help. */
+export function button(look, text, onClick) {
+  const part = { main: "button", link: "switch", plain: "copy" }[look];
+  const node = h("button", { part, class: look, type: "button" }, text);
+  node.addEventListener("click", () => node.getAttribute("aria-disabled") !== "true" && onClick());
+  return node;
+}
+
+/** Stays focusable while it is off, so that whoever pressed it keeps their place. */
+export function busyButton(node, text, busy) {
+  write(node, text);
+  node.setAttribute("aria-disabled", String(busy));
+}
+
+/** On the phone that is to be linked, the code is pasted. A page without TLS may not copy. */
+export function copyButton(text, words) {
+  const node = button("plain", words.copy, async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      write(node, words.copied);
+    } catch {
+      node.hidden = true;
+    }
+  });
+  node.hidden = !navigator.clipboard;
+  return node;
+}
+
+export function steps(...sentences) {
+  return h("ol", { part: "steps", class: "steps" }, ...sentences.map((sentence) => h("li", {}, h("span", {}, ...bold(sentence)))));
+}
+
+/** `**words**` in bold. */
+function bold(sentence) {
+  return sentence.split("**").map((piece, index) => (index % 2 ? h("strong", {}, piece) : piece));
+}
+
+export function problemLine() {
+  const node = h("p", { part: "problem", class: "problem", role: "alert" });
+  const update = (text) => {
+    write(node, text);
+    node.hidden = !text;
+  };
+  update("");
+  return { node, update };
+}
+
+/** A time as the reader writes it. */
+export function moment(time) {
+  return new Date(time).toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
+}
+
+/** A screen reader hears of a text that is written, even the same one. */
+export function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function h(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+// ---- pictures: lines on a grid of 24. They say nothing that the words do not -------------------------------------
+
+const PATHS = {
+  check: "M5 12.5l4.5 4.5L19 7.5",
+  clock: "M12 7v5l3 2 M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18",
+  exit: "M14 4h4a2 2 0 0 1 2 2v12a2 2 0 0 1-2 2h-4 M4 12h11 M11 8l4 4l-4 4",
+  stop: "M12 8v5 M12 16.2v.1 M12 3a9 9 0 1 0 0 18a9 9 0 1 0 0-18",
+  away: "M4 4l16 16 M8.5 8.2A5.5 5.5 0 0 0 7 19h9.5 M10.6 6.3A5.5 5.5 0 0 1 17 11a4 4 0 0 1 3.4 6",
+  key: "M8 4a4 4 0 1 0 0 8a4 4 0 1 0 0-8 M11 11l8 8 M16 16l2-2",
+  spinner: "M12 3a9 9 0 1 0 9 9",
+};
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A picture, hidden from screen readers. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("class", `icon ${name}`);
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}

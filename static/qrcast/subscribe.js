@@ -1,0 +1,267 @@
+// Follows one session for as long as it lives: which transport, when to come back, when to stop. Knows no page and no
+// element; the element, the live page and other people's code call it.
+
+import { Api, ApiError } from "./api.js";
+import { polling, sleep, sse, webSocket } from "./transports.js";
+
+const TRANSPORTS = { websocket: webSocket, sse, polling };
+
+/** Pauses between tries: 0.5 s, 1 s, 2 s … 30 s, each shortened by up to half so that viewers don't return in a wave. */
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
+/** A connection that lived this long was a good one: the pauses begin anew. */
+const GOOD_CONNECTION_MS = 5_000;
+/** A page that was out of sight for so long is connected anew. */
+const LONG_AWAY_MS = 30_000;
+/** A token is renewed when this part of its life is over. */
+const RENEW_AT = 0.6;
+
+/**
+ * Follows a session. Events come once each, in order, whatever happens to the connection.
+ *
+ * Options, all of them optional:
+ * - `baseUrl`: where the server is; by default where this script came from. Needed in Node.
+ * - `token`: a stream token, or a function (it may be async) that fetches one.
+ * - `onEvent({ id, event, data })`: something happened to the session.
+ * - `onState({ phase, transport, status?, error?, retryInMs? })`: how the connection is. `phase` is `connecting`,
+ *   `open` (with the stream's opening frame as `status`), `waiting` (comes back in `retryInMs`), and in the end one of
+ *   `ended` (the session has ended), `failed` (refused for good: `error` has `status` and `code`) or `closed` (by you).
+ * - `lastEventId`: the cursor to resume from.
+ * - `transports`: which, in which order; `["websocket", "sse", "polling"]`.
+ * - `WebSocket`, `fetch`: to use instead of the global ones.
+ * - `pollMs` (2000), `openMs` (10000), `silenceMs` (45000), `pollForMs` (300000).
+ *
+ * Returns `close()`, `now()` (the server's time in milliseconds) and `lastEventId`.
+ */
+export function subscribe(sessionId, options = {}) {
+  const follower = new Follower(sessionId, options);
+  follower.run();
+  return {
+    close: () => follower.close(),
+    now: () => Date.now() + follower.clockOffset,
+    get lastEventId() {
+      return follower.cursor;
+    },
+  };
+}
+
+class Follower {
+  cursor;
+  clockOffset = 0;
+  #options;
+  #sessionId;
+  #api;
+  #transports;
+  #stop = new AbortController();
+  /** Cuts the pause or the connection of this moment short. */
+  #attempt = new AbortController();
+  #failures = 0;
+  #unopened = 0;
+  #everOpened = new Set();
+  #renewal;
+  #ended = false;
+
+  constructor(sessionId, options) {
+    this.#sessionId = sessionId;
+    this.#options = options;
+    this.#api = options.api ?? new Api(options);
+    this.#transports = options.transports ?? Object.keys(TRANSPORTS);
+    this.cursor = options.lastEventId || undefined;
+  }
+
+  close() {
+    this.#finish("closed");
+  }
+
+  async run() {
+    this.#watchTheDevice();
+    // The caller has his handle before he hears anything.
+    await Promise.resolve();
+    let index = 0;
+    while (!this.#stop.signal.aborted) {
+      const transport = this.#transports[index];
+      const outcome = await this.#connect(transport);
+      if (this.#stop.signal.aborted) return;
+      const next = await this.#afterwards(outcome, transport);
+      if (this.#stop.signal.aborted) return;
+      // Polling is a stop-gap: when its time is up, the streams get another chance.
+      if (next === "fall" && index + 1 < this.#transports.length) index += 1;
+      else if (transport === "polling" && outcome.retryAfterMs === 0) index = 0;
+      else await this.#pause(outcome, transport);
+    }
+  }
+
+  /** A network that comes back and a phone that wakes up leave connections behind that are dead without knowing. */
+  #watchTheDevice() {
+    const { signal } = this.#stop;
+    globalThis.addEventListener?.("online", () => this.#hurry(), { signal });
+    let hiddenSince;
+    const turn = () => {
+      if (document.hidden) hiddenSince = Date.now();
+      else if (hiddenSince !== undefined && Date.now() - hiddenSince > LONG_AWAY_MS) this.#hurry();
+    };
+    globalThis.document?.addEventListener("visibilitychange", turn, { signal });
+  }
+
+  async #connect(transport) {
+    this.#attempt = new AbortController();
+    this.#tell({ phase: "connecting", transport });
+    const began = Date.now();
+    const connection = TRANSPORTS[transport]({
+      api: this.#api,
+      sessionId: this.#sessionId,
+      path: `/api/sessions/${encodeURIComponent(this.#sessionId)}`,
+      cursor: () => this.cursor,
+      onFrame: (frame) => this.#hear(frame, transport),
+      signal: this.#attempt.signal,
+      WebSocket: "WebSocket" in this.#options ? this.#options.WebSocket : globalThis.WebSocket,
+      openMs: this.#options.openMs ?? 10_000,
+      silenceMs: this.#options.silenceMs ?? 45_000,
+      pollMs: this.#options.pollMs ?? 2_000,
+      pollForMs: this.#options.pollForMs ?? 300_000,
+    });
+    // What is thrown comes from the page's own `token` function, which may have better luck the next time.
+    const outcome = await connection.catch(() => ({ how: "again", opened: false }));
+    if (outcome.opened) {
+      this.#everOpened.add(transport);
+      this.#unopened = 0;
+      if (Date.now() - began > GOOD_CONNECTION_MS) this.#failures = 0;
+    }
+    return outcome;
+  }
+
+  /** What to do after a connection: `again` with the same transport, or `fall` to the next. Or it was the last. */
+  async #afterwards(outcome, transport) {
+    // Over SSE the end is just an end: the last event says that it was one for good.
+    const how = this.#ended ? "ended" : outcome.how;
+    switch (how) {
+      case "ended":
+        return this.#finish("ended");
+      case "stop":
+        return this.#finish("failed", outcome.error);
+      case "expired":
+        if (await this.#freshToken()) return "again";
+        return this.#finish("failed", { status: 401, code: "TOKEN_EXPIRED", message: "the token has expired" });
+      case "unopened":
+        return this.#whyUnopened(outcome, transport);
+      default:
+        return "again";
+    }
+  }
+
+  /** A browser hides why a connection did not open. The same server, asked in plain HTTP, knows. */
+  async #whyUnopened(outcome, transport) {
+    const path = `/api/session-status/${encodeURIComponent(this.#sessionId)}`;
+    try {
+      await this.#api.call("GET", path, undefined, { signal: this.#attempt.signal });
+    } catch (error) {
+      if (error instanceof ApiError && error.isFinal) this.#finish("failed", error);
+      outcome.retryAfterMs = error.retryAfterMs;
+      return "again";
+    }
+    // The server is there and only this transport is not. One that has worked before gets the benefit of a doubt: the
+    // server may have come back between the two questions.
+    this.#unopened += 1;
+    return this.#everOpened.has(transport) && this.#unopened < 2 ? "again" : "fall";
+  }
+
+  async #freshToken() {
+    try {
+      return await this.#api.token.expired();
+    } catch {
+      // The page could not reach whoever gives it tokens: asked again at the next try.
+      return true;
+    }
+  }
+
+  async #pause({ retryAfterMs }, transport) {
+    const backOff = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
+    this.#failures += 1;
+    // What the server asks for is the least; the jitter comes on top of it.
+    const pause =
+      retryAfterMs === undefined
+        ? backOff * (0.5 + Math.random() / 2)
+        : retryAfterMs + Math.random() * Math.min(retryAfterMs, backOff);
+    this.#tell({ phase: "waiting", transport, retryInMs: Math.round(pause) });
+    this.#attempt = new AbortController();
+    await sleep(pause, this.#attempt.signal);
+  }
+
+  /** Connects now, whatever was going on. With the cursor that costs next to nothing. */
+  #hurry() {
+    this.#failures = 0;
+    this.#attempt.abort();
+  }
+
+  #hear(frame, transport) {
+    if (this.#stop.signal.aborted) return;
+    const { id, event, data } = frame;
+    if (id === undefined) {
+      if (event === "status") this.#open(data, transport);
+      return;
+    }
+    if (this.cursor !== undefined && !isAfter(id, this.cursor)) return;
+    this.cursor = id;
+    this.#ended = event === "disconnected" && !data.willReconnect && data.reason !== "qr_exhausted";
+    this.#hand(this.#options.onEvent, { id, event, data });
+  }
+
+  #open(status, transport) {
+    const now = Date.parse(status.now);
+    if (!Number.isNaN(now)) this.clockOffset = now - Date.now();
+    // A restart may have revived what had ended.
+    if (status.status === "initializing") this.#ended = false;
+    this.#tell({ phase: "open", transport, status });
+    this.#renewInTime();
+  }
+
+  /** Once a stream is open its token was good, which is when the server gives the next one. */
+  async #renewInTime() {
+    const { token } = this.#api;
+    if (!token.isGiven || this.#renewal !== undefined) return;
+    this.#renewal = null;
+    try {
+      const path = `/api/sessions/${encodeURIComponent(this.#sessionId)}/stream-token`;
+      const answer = await this.#api.call("POST", path, {}, { signal: this.#stop.signal });
+      token.replace(answer.streamToken);
+      const life = Math.max(10_000, Date.parse(answer.streamTokenExpiresAt) - (Date.now() + this.clockOffset));
+      this.#renewal = setTimeout(() => {
+        this.#renewal = undefined;
+        this.#renewInTime();
+      }, life * RENEW_AT);
+      this.#renewal.unref?.();
+    } catch {
+      // Not allowed, or not now: tried again when the next stream opens.
+      this.#renewal = undefined;
+    }
+  }
+
+  #finish(phase, error) {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
+    this.#attempt.abort();
+    clearTimeout(this.#renewal ?? undefined);
+    this.#tell({ phase, ...(error && { error }) });
+  }
+
+  #tell(state) {
+    this.#hand(this.#options.onState, state);
+  }
+
+  /** A mistake in the page's own function is the page's to see, and no reason to lose the stream. */
+  #hand(listener, value) {
+    try {
+      listener?.(value);
+    } catch (error) {
+      if (globalThis.reportError) reportError(error);
+      else console.error(error);
+    }
+  }
+}
+
+/** Whether one event id, `<epoch>-<seq>`, is later than another. The numbers are small enough for a Number. */
+export function isAfter(id, other) {
+  const [epoch, seq] = id.split("-").map(Number);
+  const [otherEpoch, otherSeq] = other.split("-").map(Number);
+  return epoch === otherEpoch ? seq > otherSeq : epoch > otherEpoch;
+}

@@ -1,0 +1,243 @@
+// The three ways to follow a session. Each runs one connection to its end and says how it ended; none decides what
+// that means, which is subscribe.js. Each takes a `line`:
+//   { api, path, cursor(), onFrame(frame), signal, WebSocket, openMs, silenceMs, pollMs, pollForMs }
+// and resolves with { how, opened, retryAfterMs?, error? }, `how` being one of
+//   "ended"     the session has ended: nothing more will come
+//   "stop"      refused for good, `error` says why
+//   "expired"   the token is no longer taken
+//   "again"     come back, after `retryAfterMs` when it is given
+//   "unopened"  it never opened, and a browser will not say why
+
+import { refusal } from "./api.js";
+
+const PROTOCOL = "qrcast.v1";
+
+/** The close codes of the protocol; any other is a broken connection. */
+const AFTER_CLOSE = { 1000: "ended", 1009: "stop", 4401: "expired" };
+
+/** WebSocket: one text frame an event. */
+export async function webSocket(line) {
+  const { api, signal } = line;
+  const Socket = line.WebSocket;
+  if (!Socket) return { how: "unopened", opened: false };
+  const token = await api.token.get();
+  if (signal.aborted) return { how: "again", opened: false };
+  return new Promise((resolve) => {
+    let opened = false;
+    let drain = {};
+    let socket;
+    try {
+      const protocols = token ? [PROTOCOL, `bearer.${token}`] : [PROTOCOL];
+      socket = new Socket(api.webSocketUrl(withCursor(`${line.path}/ws`, line.cursor())), protocols);
+    } catch {
+      // A page's policy may forbid it.
+      return resolve({ how: "unopened", opened });
+    }
+    const done = (outcome) => {
+      clearTimeout(tooLong);
+      signal.removeEventListener("abort", hangUp);
+      resolve({ opened, ...outcome });
+    };
+    const hangUp = () => {
+      done({ how: "again" });
+      socket.close();
+    };
+    // Some proxies swallow an upgrade without a word.
+    const tooLong = setTimeout(() => {
+      done({ how: opened ? "again" : "unopened" });
+      socket.close();
+    }, line.openMs);
+    signal.addEventListener("abort", hangUp);
+    socket.onopen = () => (opened = true);
+    socket.onmessage = ({ data }) => {
+      clearTimeout(tooLong);
+      if (signal.aborted) return;
+      const frame = JSON.parse(data);
+      if (frame.event === "drain") drain = frame.data;
+      else line.onFrame(frame);
+    };
+    socket.onclose = ({ code, reason }) => {
+      if (!opened && code === 1006) return done({ how: "unopened" });
+      const error = { status: 0, code: `CLOSED_${code}`, message: reason };
+      done({ how: AFTER_CLOSE[code] ?? "again", retryAfterMs: drain.retryAfterMs, error });
+    };
+    // A close that says what happened follows, except in Node 20 after a refused upgrade.
+    socket.onerror = () => {
+      if (!opened) done({ how: "unopened" });
+    };
+  });
+}
+
+/** Server-Sent Events, read with fetch: unlike an EventSource it can send a header and read a status. */
+export async function sse(line) {
+  const { api, signal } = line;
+  const connection = new AbortController();
+  const hangUp = () => connection.abort();
+  signal.addEventListener("abort", hangUp);
+  // A proxy that keeps the answer back, and later a connection that is dead without knowing.
+  let watchdog = setTimeout(hangUp, line.openMs);
+  let opened = false;
+  try {
+    const response = await api.fetch(api.url(withCursor(`${line.path}/events`, line.cursor())), {
+      headers: { ...(await api.headers()), Accept: "text/event-stream" },
+      signal: connection.signal,
+      cache: "no-store",
+    });
+    if (response.status === 204) return { how: "ended", opened };
+    if (response.status !== 200) return refused(await refusal(response));
+    // Somebody between us answered with a page of his own.
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return { how: "unopened", opened };
+    let drain;
+    for await (const block of blocks(response.body, () => rearm())) {
+      const frame = parse(block);
+      if (!frame) continue;
+      opened = true;
+      if (frame.event === "drain") drain = frame.data;
+      else if (!signal.aborted) line.onFrame(frame);
+    }
+    if (drain?.code === "TOKEN_EXPIRED") return { how: "expired", opened };
+    return { how: "again", opened, retryAfterMs: drain?.retryAfterMs };
+  } catch {
+    return { how: opened || signal.aborted ? "again" : "unopened", opened };
+  } finally {
+    clearTimeout(watchdog);
+    signal.removeEventListener("abort", hangUp);
+    connection.abort();
+  }
+
+  function rearm() {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(hangUp, opened ? line.silenceMs : line.openMs);
+  }
+}
+
+/** Polling: only the newest state, as the event that made it. Ends after a while, so that a stream is tried again. */
+export async function polling(line) {
+  const { api, signal, sessionId } = line;
+  const until = Date.now() + line.pollForMs;
+  let before = {};
+  while (!signal.aborted) {
+    try {
+      const state = await api.call("GET", `/api/session-status/${encodeURIComponent(sessionId)}`, undefined, { signal });
+      const qr = state.status === "scan_qr" && state.hasQrCode ? await liveQr(line) : undefined;
+      if (signal.aborted) break;
+      if (before.status !== state.status) line.onFrame(opening(line, state, before, qr));
+      const data = newest(state, qr);
+      if (state.lastEventId && data && state.lastEventId !== before.lastEventId && !isSameQr(qr, before.qr)) {
+        line.onFrame({ id: state.lastEventId, ...data });
+      }
+      before = { status: state.status, lastEventId: state.lastEventId, qr: qr ?? before.qr };
+      if (hasEnded(state)) return { how: "ended", opened: true };
+    } catch (error) {
+      if (signal.aborted) break;
+      if (error.code === "TOKEN_EXPIRED") return { how: "expired", opened: false };
+      if (error.isFinal) return { how: "stop", opened: false, error };
+      return { how: "again", opened: before.status !== undefined, retryAfterMs: error.retryAfterMs };
+    }
+    if (Date.now() > until) return { how: "again", opened: true, retryAfterMs: 0 };
+    await sleep(line.pollMs, signal);
+  }
+  return { how: "again", opened: true };
+}
+
+async function liveQr({ api, sessionId, signal }) {
+  try {
+    const qr = await api.call("GET", `/api/qr-code/${encodeURIComponent(sessionId)}`, undefined, { signal });
+    return { ...qr, now: Date.parse(qr.expiresAt) - qr.timeRemaining };
+  } catch (error) {
+    // Between the two questions it expired, or somebody scanned it.
+    if (error.status === 409 || error.status === 410) return undefined;
+    throw error;
+  }
+}
+
+/** The `status` frame of a stream, as far as polling knows it. The server's time is in the answer about the QR. */
+function opening({ cursor }, state, before, qr) {
+  const resumed = before.status !== undefined || cursor() !== undefined;
+  const now = qr && new Date(qr.now).toISOString();
+  return { event: "status", data: { status: state.status, resumed, gap: false, me: state.me ?? null, now } };
+}
+
+function newest(state, qr) {
+  const { sessionId, status, me, connectedAt, reason } = state;
+  switch (status) {
+    case "scan_qr": {
+      if (!qr) return undefined;
+      const { qrString, qrDataUrl, expiresAt } = qr;
+      return { event: "qr", data: { sessionId, qrString, qrDataUrl, expiresAt } };
+    }
+    case "authenticated":
+      return { event: "authenticated", data: { sessionId, me } };
+    case "connected":
+      return { event: "ready", data: { sessionId, me, connectedAt } };
+    case "reconnecting":
+    case "disconnected":
+    case "failed":
+      return { event: "disconnected", data: { sessionId, reason, willReconnect: status === "reconnecting", detail: null } };
+    default:
+      return undefined;
+  }
+}
+
+function isSameQr(qr, other) {
+  return qr !== undefined && qr.qrString === other?.qrString;
+}
+
+/** Whether a stream would be closed now. */
+function hasEnded({ status, reason }) {
+  return status === "failed" || (status === "disconnected" && reason !== "qr_exhausted");
+}
+
+function refused(error) {
+  // Not our server's words: somebody between us lets this kind of answer not through.
+  if (error.code === "UNKNOWN") return { how: "unopened", opened: false };
+  if (error.code === "TOKEN_EXPIRED") return { how: "expired", opened: false };
+  if (error.isFinal) return { how: "stop", opened: false, error };
+  return { how: "again", opened: false, retryAfterMs: error.retryAfterMs };
+}
+
+function withCursor(path, cursor) {
+  return cursor === undefined ? path : `${path}?lastEventId=${encodeURIComponent(cursor)}`;
+}
+
+/** The blocks of an event stream, without the empty line that ends each; `onBytes` hears of every sign of life. */
+async function* blocks(body, onBytes) {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    onBytes();
+    rest += decoder.decode(value, { stream: true });
+    const parts = rest.split(/\r?\n\r?\n/);
+    rest = parts.pop();
+    yield* parts;
+  }
+}
+
+/** A block as a frame; `undefined` for one without data, such as `retry:` or a comment. */
+function parse(block) {
+  const fields = {};
+  for (const line of block.split(/\r?\n/)) {
+    const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line);
+    if (name) fields[name] = value;
+  }
+  if (fields.data === undefined) return undefined;
+  const frame = { event: fields.event, data: JSON.parse(fields.data) };
+  return fields.id === undefined ? frame : { id: fields.id, ...frame };
+}
+
+/** Resolves after a while, or when it is aborted. */
+export function sleep(ms, signal) {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+}

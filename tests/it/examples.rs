@@ -1,0 +1,159 @@
+//! Each example does what it says, against the real server: from Rust, from a page, from curl, from Python.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use simulator::{Scan, Simulator};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::support::browser::{Browser, Screen, reads_qr};
+use crate::support::proxy::{Proxy, free_port};
+use crate::support::{Seen, Server, Session, soon, whatsapp, world};
+
+/// Its `main` takes the arguments of a program; the rest of it is what runs here.
+#[path = "../../examples/watch.rs"]
+#[expect(dead_code, reason = "`main` is called by people")]
+mod watch;
+
+/// A program that prints lines.
+struct Program {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    fn start(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, lines }
+    }
+
+    async fn line(&mut self) -> String {
+        soon("a line", self.lines.next_line()).await.unwrap().expect("the program ended")
+    }
+
+    async fn until(&mut self, beginning: &str) -> String {
+        loop {
+            let line = self.line().await;
+            if line.starts_with(beginning) {
+                return line;
+            }
+        }
+    }
+
+    async fn ends(mut self) -> Option<i32> {
+        soon("the program to end", self.process.wait()).await.unwrap().code()
+    }
+}
+
+async fn scan(whatsapp: &Simulator, session: &Session<'_>) -> String {
+    let qr = session.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
+    soon("a scan", whatsapp.scan(Scan { qr, ..Scan::default() })).await.unwrap()
+}
+
+#[tokio::test]
+async fn watch_rs_follows_a_session_to_its_end() {
+    let (whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let mut viewer = session.sse().await;
+    viewer.expects("status").await;
+    let (base, id) = (server.base.clone(), session.id.clone());
+    let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let following = tokio::spawn(async move {
+        watch::follow(&base, &id, None, |frame| sender.send(frame.clone()).unwrap()).await
+    });
+    let mut told = viewer.until("qr").await;
+    assert_eq!(soon("a frame", heard.recv()).await.unwrap(), frame(&told[0]));
+    let jid = scan(&whatsapp, &session).await;
+    told.extend(viewer.until("ready").await);
+    whatsapp.logout(&jid).unwrap();
+    told.extend(viewer.until("disconnected").await);
+    soon("watch.rs to end", following).await.unwrap().unwrap();
+    for expected in &told[1..] {
+        assert_eq!(heard.recv().await.unwrap(), frame(expected));
+    }
+    assert!(heard.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn watch_rs_says_when_there_is_no_such_session() {
+    let (_whatsapp, server) = world().await;
+    let unknown = "session_x_00000000-0000-4000-8000-000000000000";
+    let refused = soon("a refusal", watch::follow(&server.base, unknown, None, |_| {})).await.unwrap_err();
+    assert!(refused.to_string().contains("404"), "{refused}");
+}
+
+#[tokio::test]
+async fn follow_py_follows_a_session_through_a_restart_to_its_end() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).variable("PORT", &free_port()).start().await;
+    let session = server.init("ada").await;
+    let id = session.id.clone();
+    let mut python =
+        Program::start(Command::new("python3").args(["examples/follow.py", &server.base, &session.id]));
+    let first: Value = serde_json::from_str(&python.line().await).unwrap();
+    assert_eq!(first, frame(&session.sse().await.awaits("qr").await));
+    let jid = scan(&whatsapp, &session).await;
+    session.reaches("connected").await;
+    let server = server.crash_and_restart().await;
+    server.session(&id).reaches("connected").await;
+    whatsapp.logout(&jid).unwrap();
+    let mut last = first;
+    while last["data"]["reason"] != "logged_out" {
+        let next: Value = serde_json::from_str(&python.line().await).unwrap();
+        assert!(cursor(&next) > cursor(&last), "{last} then {next}");
+        last = next;
+    }
+    assert_eq!(python.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn poll_sh_links_an_account() {
+    let (whatsapp, server) = world().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("qr.png");
+    let mut shell = Program::start(
+        Command::new("sh")
+            .arg("examples/poll.sh")
+            .args([&server.base, "ada+lovelace"])
+            .arg(&file)
+            .env("POLL_SECONDS", "0.1"),
+    );
+    let id = shell.until("session ").await["session ".len()..].to_owned();
+    shell.until("scan ").await;
+    let qr = reads_qr(&std::fs::read(&file).unwrap()).unwrap();
+    soon("a scan", whatsapp.scan(Scan { qr, ..Scan::default() })).await.unwrap();
+    let answer: Value = serde_json::from_str(&shell.until("{").await).unwrap();
+    assert_eq!((&answer["status"], &answer["sessionId"]), (&json!("connected"), &json!(id)));
+    assert_eq!(shell.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn watch_html_links_an_account_inside_somebody_elses_page() {
+    let (whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let page = std::fs::read_to_string("examples/watch.html").unwrap();
+    let proxy = Proxy::serving(&server.base, "/watch.html", page).await;
+    let browser =
+        Browser::open(Screen::WIDE, &format!("{}/watch.html?session={}", proxy.base, session.id)).await;
+    browser.reads("Scan to link WhatsApp").await;
+    // In another language, and back in the middle of it all.
+    browser
+        .js::<Value>("document.querySelector('qrcast-link').words = { scanTitle: 'WhatsApp bağla' }")
+        .await;
+    browser.reads("WhatsApp bağla").await;
+    browser.js::<Value>("document.querySelector('qrcast-link').words = {}").await;
+    scan(&whatsapp, &session).await;
+    browser.reads("This account is linked").await;
+    browser.reads("Thank you. We will take it from here.").await;
+    browser.closes().await;
+}
+
+fn frame(seen: &Seen) -> Value {
+    json!({ "id": seen.id, "event": seen.event, "data": seen.data })
+}
+
+fn cursor(frame: &Value) -> qrcast::event::Cursor {
+    frame["id"].as_str().unwrap().parse().unwrap()
+}

@@ -1,0 +1,84 @@
+//! What stands between a browser and a server in some companies: a proxy that lets ordinary requests through, and
+//! neither an upgrade nor a stream where it is told so. It can also put a page of somebody else beside the server, or a
+//! policy on its pages.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse as _, Response};
+use tokio::net::TcpListener;
+
+/// A running proxy; it ends with the test's runtime.
+pub(crate) struct Proxy {
+    pub(crate) base: String,
+}
+
+#[derive(Clone)]
+struct Rules {
+    upstream: String,
+    blocks: &'static [&'static str],
+    page: Option<(&'static str, String)>,
+    policy: Option<&'static str>,
+}
+
+impl Rules {
+    /// WebSocket would need more than this proxy does.
+    fn of(upstream: &str) -> Self {
+        Self { upstream: upstream.to_owned(), blocks: &["/ws"], page: None, policy: None }
+    }
+}
+
+impl Proxy {
+    /// In front of a server; requests for paths that end so are answered with the proxy's own page.
+    pub(crate) async fn blocking(upstream: &str, blocks: &'static [&'static str]) -> Self {
+        Self::start(Rules { blocks, ..Rules::of(upstream) }).await
+    }
+
+    /// In front of a server, with somebody's page at a path.
+    pub(crate) async fn serving(upstream: &str, path: &'static str, page: String) -> Self {
+        Self::start(Rules { page: Some((path, page)), ..Rules::of(upstream) }).await
+    }
+
+    /// In front of a server, with a Content-Security-Policy on everything.
+    pub(crate) async fn strict(upstream: &str, policy: &'static str) -> Self {
+        Self::start(Rules { policy: Some(policy), ..Rules::of(upstream) }).await
+    }
+
+    async fn start(rules: Rules) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(pass).with_state(rules);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { base }
+    }
+}
+
+async fn pass(State(rules): State<Rules>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    if let Some((at, page)) = &rules.page
+        && *at == path
+    {
+        return Html(page.clone()).into_response();
+    }
+    if rules.blocks.iter().any(|block| path.ends_with(block)) {
+        return (StatusCode::FORBIDDEN, Html("<h1>Blocked by policy</h1>")).into_response();
+    }
+    let body: Bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let mut headers = parts.headers;
+    headers.remove(header::HOST);
+    let url = format!("{}{}", rules.upstream, parts.uri);
+    let sent = reqwest::Client::new().request(parts.method, url).headers(headers).body(body).send().await;
+    let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
+    let (status, mut headers): (_, HeaderMap) = (answer.status(), answer.headers().clone());
+    if let Some(policy) = rules.policy {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    }
+    (status, headers, Body::from_stream(answer.bytes_stream())).into_response()
+}
+
+/// A port that was free a moment ago, for a server that is to come back on it.
+pub(crate) fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}

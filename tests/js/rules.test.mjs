@@ -1,0 +1,230 @@
+// What qrcast.js makes of each close code, frame and refusal, against a server that is two fake functions. The real
+// server is met in tests/it/qrcast_js.rs. Run with `node --test tests/js/rules.test.mjs`.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { subscribe } from "../../static/qrcast.js";
+import { isAfter } from "../../static/qrcast/subscribe.js";
+
+const ID = "session_ada_00000000-0000-4000-8000-000000000000";
+const opening = { event: "status", data: { status: "scan_qr", resumed: false, gap: false, now: "2026-01-01T00:00:00.000Z" } };
+const event = (id, name = "ready", data = {}) => ({ id, event: name, data });
+
+/** A server whose sockets do what the script says, one entry a connection: frames, then a close code. */
+function world({ sockets = [], fetches = {}, options = {} }) {
+  const seen = { events: [], states: [], urls: [], protocols: [], calls: [] };
+  let done;
+  const over = new Promise((resolve) => (done = resolve));
+  class FakeSocket {
+    constructor(url, protocols) {
+      seen.urls.push(url);
+      seen.protocols.push(protocols);
+      const plan = sockets.shift();
+      if (!plan) return done();
+      queueMicrotask(() => {
+        if (plan.opens !== false) this.onopen?.();
+        for (const frame of plan.frames ?? []) this.onmessage?.({ data: JSON.stringify(frame) });
+        this.onclose?.({ code: plan.code, reason: "" });
+      });
+    }
+    close() {}
+  }
+  const fetch = async (url, init) => {
+    const path = new URL(url).pathname.replace(ID, "ID");
+    seen.calls.push({ path, headers: init.headers });
+    const answer = fetches[path];
+    if (!answer) throw new TypeError("fetch failed");
+    const { status = 200, body, type = "application/json", headers } = typeof answer === "function" ? answer() : answer;
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    return new Response(status === 204 ? null : text, { status, headers: { "Content-Type": type, ...headers } });
+  };
+  const following = subscribe(ID, {
+    baseUrl: "http://server.test",
+    WebSocket: FakeSocket,
+    fetch,
+    transports: ["websocket"],
+    onEvent: (heard) => seen.events.push(heard.id),
+    onState: (state) => {
+      seen.states.push(state);
+      if (["ended", "failed"].includes(state.phase)) done();
+    },
+    ...options,
+  });
+  return over.then(() => {
+    following.close();
+    return { ...seen, last: seen.states.filter((state) => state.phase !== "closed").at(-1), following };
+  });
+}
+
+test("1000 means: the session has ended, don't return", async () => {
+  const { last, urls } = await world({ sockets: [{ frames: [opening, event("7-1")], code: 1000 }] });
+  assert.equal(last.phase, "ended");
+  assert.equal(urls.length, 1);
+});
+
+test("1009 means: don't return", async () => {
+  const { last, urls } = await world({ sockets: [{ frames: [opening], code: 1009 }] });
+  assert.equal(last.phase, "failed");
+  assert.equal(urls.length, 1);
+});
+
+test("1006, 1011 and 1013 mean: return with the cursor, later each time", async () => {
+  const sockets = [1006, 1011, 1013].map((code, n) => ({ frames: [opening, event(`7-${n + 1}`)], code }));
+  const { urls, states, events } = await world({ sockets });
+  assert.deepEqual(events, ["7-1", "7-2", "7-3"]);
+  assert.deepEqual(urls.map((url) => new URL(url).searchParams.get("lastEventId")), [null, "7-1", "7-2", "7-3"]);
+  const pauses = states.filter((state) => state.phase === "waiting").map((state) => state.retryInMs);
+  pauses.forEach((pause, n) => assert.ok(pause >= 250 * 2 ** n && pause <= 500 * 2 ** n, `pause ${n}: ${pause}`));
+});
+
+test("1012 means: return after what drain said, and no earlier", async () => {
+  const drain = { event: "drain", data: { retryAfterMs: 700, code: "DRAINING" } };
+  const { states, urls } = await world({ sockets: [{ frames: [opening, drain], code: 1012 }] });
+  const { retryInMs } = states.find((state) => state.phase === "waiting");
+  assert.ok(retryInMs >= 700 && retryInMs <= 1400, String(retryInMs));
+  assert.equal(urls.length, 2);
+});
+
+test("4401 means: return with another token, or not at all", async () => {
+  const tokens = ["old", "new"];
+  const fetches = { "/api/sessions/ID/stream-token": { status: 404, body: { code: "NOT_FOUND" } } };
+  const renewed = await world({
+    sockets: [{ code: 4401 }, { frames: [opening], code: 1000 }],
+    fetches,
+    options: { token: async () => tokens.shift() },
+  });
+  assert.deepEqual(renewed.protocols, [["qrcast.v1", "bearer.old"], ["qrcast.v1", "bearer.new"]]);
+  assert.equal(renewed.last.phase, "ended");
+
+  const given = await world({ sockets: [{ code: 4401 }], options: { token: "only" } });
+  assert.equal(given.last.phase, "failed");
+  assert.equal(given.last.error.code, "TOKEN_EXPIRED");
+});
+
+test("a token that could not be fetched is fetched again", async () => {
+  let tries = 0;
+  const { protocols, last } = await world({
+    sockets: [{ frames: [opening], code: 1000 }],
+    fetches: { "/api/sessions/ID/stream-token": { status: 404, body: { code: "NOT_FOUND" } } },
+    options: {
+      token: async () => {
+        if (tries++ === 0) throw new Error("the page's server is away");
+        return "late";
+      },
+    },
+  });
+  assert.deepEqual(protocols, [["qrcast.v1", "bearer.late"]]);
+  assert.equal(last.phase, "ended");
+});
+
+test("an open stream renews its token, for the next connection", async () => {
+  const { protocols } = await world({
+    sockets: [{ frames: [opening], code: 1011 }],
+    fetches: {
+      "/api/sessions/ID/stream-token": { body: { streamToken: "fresh", streamTokenExpiresAt: "2026-01-01T00:10:00.000Z" } },
+    },
+    options: { token: "first" },
+  });
+  assert.deepEqual(protocols, [["qrcast.v1", "bearer.first"], ["qrcast.v1", "bearer.fresh"]]);
+});
+
+test("a socket that never opened asks session-status why: a final answer ends it", async () => {
+  for (const [status, code] of [[400, "INVALID_SESSION_ID"], [401, "UNAUTHORIZED"], [403, "FORBIDDEN"], [404, "SESSION_NOT_FOUND"]]) {
+    const { last, urls } = await world({
+      sockets: [{ opens: false, code: 1006 }],
+      fetches: { "/api/session-status/ID": { status, body: { code, error: "no" } } },
+    });
+    assert.equal(last.phase, "failed");
+    assert.deepEqual([last.error.status, last.error.code], [status, code]);
+    assert.equal(urls.length, 1);
+  }
+});
+
+test("a socket that never opened on a server that answers falls to SSE", async () => {
+  const { states, last } = await world({
+    sockets: [{ opens: false, code: 1006 }],
+    fetches: { "/api/session-status/ID": { body: {} }, "/api/sessions/ID/events": { status: 204 } },
+    options: { transports: ["websocket", "sse", "polling"] },
+  });
+  assert.deepEqual(states.filter((state) => state.phase === "connecting").map((state) => state.transport), ["websocket", "sse"]);
+  assert.equal(last.phase, "ended");
+});
+
+test("SSE is read whatever the line ends and however the bytes are cut", async () => {
+  const body =
+    'retry: 2000\r\n\r\nevent: status\r\ndata: {"status":"connected"}\r\n\r\n: keep-alive\r\n\r\n' +
+    'id: 7-1\nevent: ready\ndata: {"me":{"pushName":"Ağa 😀"}}\n\nid: 7-2\nevent: disconnected\ndata: {"reason":"logged_out","willReconnect":false}\n\n';
+  const bytes = new TextEncoder().encode(body);
+  const heard = [];
+  await new Promise((resolve) => {
+    subscribe(ID, {
+      baseUrl: "http://server.test",
+      transports: ["sse"],
+      fetch: async () => {
+        const pieces = new ReadableStream({
+          start(controller) {
+            for (const byte of bytes) controller.enqueue(Uint8Array.of(byte));
+            controller.close();
+          },
+        });
+        return new Response(pieces, { headers: { "Content-Type": "text/event-stream" } });
+      },
+      onEvent: (event) => heard.push(event),
+      onState: ({ phase }) => phase === "ended" && resolve(),
+    });
+  });
+  assert.deepEqual(heard.map(({ id }) => id), ["7-1", "7-2"]);
+  assert.equal(heard[0].data.me.pushName, "Ağa 😀");
+});
+
+test("no id twice and none backwards", async () => {
+  const frames = [opening, ...["7-2", "7-2", "7-1", "7-10", "7-9", "10-1", "9-99"].map((id) => event(id))];
+  const { events } = await world({ sockets: [{ frames, code: 1000 }] });
+  assert.deepEqual(events, ["7-2", "7-10", "10-1"]);
+  assert.ok(isAfter("1763985600001-1", "1763985600000-999"));
+});
+
+test("after the last word of a session an end is the end, over SSE too", async () => {
+  const body = 'event: status\ndata: {"status":"disconnected"}\n\nid: 7-9\nevent: disconnected\ndata: {"reason":"replaced","willReconnect":false}\n\n';
+  const { last, calls } = await world({
+    fetches: { "/api/sessions/ID/events": { body, type: "text/event-stream" } },
+    options: { transports: ["sse"] },
+  });
+  assert.equal(last.phase, "ended");
+  assert.equal(calls.length, 1);
+});
+
+test("a drain over SSE because of the token fetches another", async () => {
+  const tokens = ["old", "new"];
+  const drain = 'event: drain\ndata: {"retryAfterMs":0,"code":"TOKEN_EXPIRED"}\n\n';
+  let connections = 0;
+  const { calls, last } = await world({
+    fetches: {
+      "/api/sessions/ID/events": () => (connections++ ? { status: 204 } : { body: drain, type: "text/event-stream" }),
+    },
+    options: { transports: ["sse"], token: () => tokens.shift() },
+  });
+  assert.deepEqual(calls.map(({ headers }) => headers.Authorization), ["Bearer old", "Bearer new"]);
+  assert.equal(last.phase, "ended");
+});
+
+test("the server's clock is the one that counts", async () => {
+  const { following } = await world({ sockets: [{ frames: [opening], code: 1000 }] });
+  assert.ok(Math.abs(following.now() - Date.parse("2026-01-01T00:00:00.000Z")) < 5_000);
+});
+
+test("a mistake in the page's own function loses no event", async () => {
+  const mistakes = [];
+  globalThis.reportError = ({ message }) => mistakes.push(message);
+  const events = [];
+  const { last } = await world({
+    sockets: [{ frames: [opening, event("7-1"), event("7-2")], code: 1000 }],
+    options: {
+      onEvent: ({ id }) => {
+        events.push(id);
+        if (id === "7-1") throw new Error("mine");
+      },
+    },
+  });
+  assert.deepEqual([events, mistakes, last.phase], [["7-1", "7-2"], ["mine"], "ended"]);
+});
