@@ -123,6 +123,9 @@ pub struct State {
     pub since: Time,
     /// Who is linked.
     pub me: Option<Me>,
+    /// Whether this device has ever been logged in.
+    #[serde(default)]
+    pub linked: bool,
     /// Since when it is connected, while it is.
     pub connected_at: Option<Time>,
     /// Of the last `disconnected`.
@@ -140,6 +143,7 @@ impl State {
             status: Status::Initializing,
             since,
             me,
+            linked: false,
             connected_at: None,
             reason: None,
             detail: None,

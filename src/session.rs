@@ -96,7 +96,9 @@ impl Session {
             Some(last) if last.state.reason == Some(Reason::LoggedOut) => {
                 State::initializing(last.time, None)
             }
-            Some(last) => State::initializing(last.time, last.state.me.clone()),
+            Some(last) => {
+                State { linked: last.state.linked, ..State::initializing(last.time, last.state.me.clone()) }
+            }
             None => State::initializing(record.created, None),
         };
         let inner = Inner { state, history: History::restored(log, history), deleted: record.deleted };
@@ -107,7 +109,8 @@ impl Session {
     pub fn restart(&self, me: Option<Me>) {
         let mut inner = self.inner();
         inner.history.clear_screen();
-        inner.state = State::initializing(Time::now(), me);
+        let linked = inner.state.linked && me.is_some();
+        inner.state = State { linked, ..State::initializing(Time::now(), me) };
     }
 
     /// Somebody deleted it. False when somebody had before.

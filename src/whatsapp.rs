@@ -75,6 +75,9 @@ pub trait Link: Send + Sync {
     /// Tries to connect now, where the client's own back-off would wait longer.
     async fn retry(&mut self) -> Result<(), StartError>;
 
+    /// Forgets the keys and starts with new ones.
+    async fn start_over(&mut self) -> Result<(), StartError>;
+
     /// Ends when the client has stopped, or must be.
     async fn stopped(&mut self) -> Stopped;
 

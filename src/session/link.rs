@@ -77,7 +77,7 @@ impl<'a> LinkTask<'a> {
             let next = tokio::select! {
                 biased;
                 () = self.parts.shutdown.begun() => Err(End::HandOver),
-                Some(signal) = signals.recv() => self.hear(signal).await,
+                Some(signal) = signals.recv() => self.hear(signal, link).await,
                 Some(command) = commands.recv() => self.obey(command, link).await,
                 stopped = link.stopped() => self.client_stopped(stopped).await,
                 () = at(tell_at) => self.tell_unreachable(link).await,
@@ -91,7 +91,13 @@ impl<'a> LinkTask<'a> {
         }
     }
 
-    async fn hear(&mut self, signal: Signal) -> Next {
+    async fn hear(&mut self, signal: Signal, link: &mut dyn Link) -> Next {
+        if status::is_unfinished_pairing(&self.session.snapshot().state, &signal) {
+            warn!(session = %self.session.id(), "a pairing was cut short; starting over with new keys");
+            self.session.restart(None);
+            let started = link.start_over().await;
+            return self.started(started).await;
+        }
         match &signal {
             Signal::Connecting => self.retry_at = None,
             Signal::ConnectFailed { detail } => {
@@ -190,7 +196,12 @@ impl<'a> LinkTask<'a> {
 
     async fn retry(&mut self, link: &mut dyn Link) -> Next {
         self.retry_at = None;
-        match link.retry().await {
+        let started = link.retry().await;
+        self.started(started).await
+    }
+
+    async fn started(&mut self, started: Result<(), StartError>) -> Next {
+        match started {
             Ok(()) => Ok(()),
             Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,
             Err(error @ StartError::Failed(_)) => {

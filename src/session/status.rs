@@ -53,6 +53,12 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
     }
 }
 
+/// Whether this is the end of a pairing that was cut short, and not of a link: WhatsApp knows nothing of a device that
+/// was never logged in, because a crash came between the phone's signature and ours.
+pub fn is_unfinished_pairing(state: &State, signal: &Signal) -> bool {
+    matches!(signal, Signal::LoggedOut { detail: Some(_) }) && !state.linked && !state.ended
+}
+
 /// The state right after a fact.
 pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
     let (status, me) = match kind {
@@ -60,6 +66,11 @@ pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
         Kind::Authenticated { me } => (Status::Authenticated, Some(me.clone())),
         Kind::Ready { me, .. } => (Status::Connected, Some(me.clone())),
         Kind::Disconnected(disconnected) => (disconnected.reason.status(), state.me.clone()),
+    };
+    let linked = match kind {
+        Kind::Ready { .. } => true,
+        Kind::Disconnected(_) => state.linked,
+        _ => false,
     };
     let connected_at = match kind {
         Kind::Ready { connected_at, .. } => Some(*connected_at),
@@ -70,7 +81,7 @@ pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
         _ => (state.reason, state.detail.clone(), false),
     };
     let since = if status == state.status { state.since } else { now };
-    State { status, since, me, connected_at, reason, detail, ended }
+    State { status, since, me, linked, connected_at, reason, detail, ended }
 }
 
 fn cut_off(reason: Reason, detail: Option<String>) -> Kind {

@@ -184,6 +184,14 @@ impl Link for WebLink {
         Ok(())
     }
 
+    async fn start_over(&mut self) -> Result<(), StartError> {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        self.shared.engine.wipe(&self.account.session).await?;
+        self.retry().await
+    }
+
     async fn stopped(&mut self) -> Stopped {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         tokio::select! {

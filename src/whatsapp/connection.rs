@@ -68,6 +68,7 @@ struct WatchedTransport {
 #[async_trait]
 impl Transport for WatchedTransport {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
+        self.translator.store_pairing().await?;
         self.sent.fetch_add(1, Ordering::Relaxed);
         self.transport.send(data).await
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 use whatsapp_rust::OwnedNodeRef;
+use whatsapp_rust::anyhow;
 use whatsapp_rust::pair_code::PairCodeRejection;
 use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKind, RawNodeLease};
 use whatsapp_rust::types::events::{self, ConnectFailureReason};
@@ -52,6 +53,8 @@ struct Memory {
     stream_error: Option<String>,
     /// For whom a pairing code was asked.
     code_for: String,
+    /// A phone has linked the device on this connection: what is sent next tells it that we know.
+    pairing: bool,
     /// Keeps the raw stanzas coming, while the device is not paired.
     raw_nodes: Option<RawNodeLease>,
     me: Option<String>,
@@ -104,8 +107,19 @@ impl Translator {
         memory.refs.clear();
         memory.shown = None;
         memory.stream_error = None;
+        memory.pairing = false;
         drop(memory);
         self.signal(Signal::Connecting);
+    }
+
+    /// Before anything is sent: a pairing is on the disk before the phone hears that we signed it. The library alone
+    /// stores it a moment later, and a crash in between would leave a device on the phone that nobody has the keys of.
+    pub(super) async fn store_pairing(&self) -> anyhow::Result<()> {
+        let pairing = self.memory().pairing;
+        match self.client.get().and_then(Weak::upgrade) {
+            Some(client) if pairing => Ok(client.persistence_manager().flush().await?),
+            _ => Ok(()),
+        }
     }
 
     /// Tells the runner.
@@ -158,6 +172,9 @@ impl Translator {
 
     fn raw(&self, node: &OwnedNodeRef) {
         let node = node.get();
+        if node.get_optional_child("pair-success").is_some() {
+            self.memory().pairing = true;
+        }
         let Some(pair_device) = node.get_optional_child("pair-device") else { return };
         let refs = pair_device
             .get_children_by_tag("ref")

@@ -169,3 +169,21 @@ async fn used_up_qrs_leave_the_stream_open() {
     let opening = late.expects("status").await;
     assert_eq!((&opening.data["status"], &opening.data["resumed"]), (&json!("disconnected"), &json!(true)));
 }
+
+#[tokio::test]
+async fn a_pairing_that_whatsapp_does_not_know_starts_over_with_a_new_qr() {
+    let (whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let mut viewer = session.sse().await;
+    let first = viewer.awaits("qr").await;
+    // As after a crash between the phone's signature and ours: the first login is that of a device nobody knows.
+    whatsapp.fail(Fail { jid: None, reason: 401, code: None, expire: None }).unwrap();
+    let qr = first.data["qrString"].as_str().unwrap().to_owned();
+    whatsapp.scan(Scan { qr, ..Scan::default() }).await.unwrap();
+    viewer.expects("authenticated").await;
+    let second = viewer.expects("qr").await;
+    // New keys, not only a new reference.
+    let keys = |seen: &Seen| seen.data["qrString"].as_str().unwrap().split_once(',').unwrap().1.to_owned();
+    assert_ne!(keys(&first), keys(&second));
+    session.link(&whatsapp).await;
+}
