@@ -1,0 +1,22 @@
+-- Appends an event to its session's log, stores it as the session's last, and publishes it.
+-- KEYS: the session, its log, its QR.
+-- ARGV: owner, epoch of the ownership, id, event without a QR's string, how many to keep, channel, message,
+--       string of the QR ('' for none), when that may go (Unix ms).
+-- 1: it is in the log (again). 0: somebody else writes this log now. -1: the session is not there.
+local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'last')
+if not held[2] then return -1 end
+if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return 0 end
+local id = ARGV[3]
+-- The same was done before, and the answer was lost on its way.
+if held[3] == id then return 1 end
+local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '=', ARGV[5], id, 'e', ARGV[4])
+if type(added) == 'table' and added.err then
+    if string.find(added.err, 'equal or smaller', 1, true) then return 0 end
+    return added
+end
+redis.call('HSET', KEYS[1], 'last', id, 'event', ARGV[4])
+if ARGV[8] ~= '' then
+    redis.call('SET', KEYS[3], id .. ' ' .. ARGV[8], 'PXAT', ARGV[9])
+end
+redis.call('PUBLISH', ARGV[6], ARGV[7])
+return 1

@@ -1,0 +1,160 @@
+//! Following one session: what its log has after a cursor, then what is published, without a hole.
+//!
+//! Pub/Sub says that something is new; the log is what is true. An event is taken from the channel only where it is the
+//! very next of the known epoch. After anything else (a jump, a new epoch, a connection that broke, a listener that was
+//! too slow) the log is read from the last id on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream::unfold;
+use tokio::time::{sleep, timeout};
+
+use super::{Part, RedisBus};
+use crate::event::{Cursor, Event};
+use crate::id::SessionId;
+use crate::storage::StorageError;
+use crate::storage::redis::{Heard, Subscription};
+
+/// Between two tries to read a log.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// On a cluster a message can be lost between two nodes without a sign: so often the log is read unasked.
+const LOOK_ANYWAY: Duration = Duration::from_secs(10);
+
+/// What a follower is told.
+#[derive(Clone, Debug)]
+pub enum Followed {
+    /// The next event.
+    Event(Arc<Event>),
+    /// Events up to this one were missed and are not kept any more; what follows is later.
+    Cut(Cursor),
+    /// The log was removed; nothing follows.
+    Gone,
+}
+
+struct Follower {
+    bus: RedisBus,
+    session: SessionId,
+    subscription: Subscription,
+    /// The last event told.
+    last: Option<Cursor>,
+    /// From the log, not told yet: at most what a log keeps.
+    ready: VecDeque<Followed>,
+    /// Whether the log may have more than was told.
+    behind: bool,
+    gone: bool,
+}
+
+impl RedisBus {
+    /// Every event of the session after `after` (all that are kept, for `None`) in its order, each once, then those to
+    /// come. Goes on through any loss of the connection; ends after [`Followed::Gone`] or when the storage is closed.
+    /// Dropping it leaves the channel, when nobody else here follows the session.
+    pub fn follow(
+        &self,
+        session: SessionId,
+        after: Option<Cursor>,
+    ) -> impl Stream<Item = Followed> + Send + use<> {
+        let follower = Follower {
+            subscription: self.redis.listen(self.channel(&session)),
+            bus: self.clone(),
+            session,
+            last: after,
+            ready: VecDeque::new(),
+            // The log is read when the channel is subscribed, so that nothing falls between the two.
+            behind: false,
+            gone: false,
+        };
+        unfold(follower, async |mut follower| follower.next().await.map(|next| (next, follower)))
+    }
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<Followed> {
+        loop {
+            if let Some(next) = self.ready.pop_front() {
+                return Some(next);
+            }
+            if self.gone {
+                return None;
+            }
+            if self.behind {
+                self.catch_up().await?;
+                continue;
+            }
+            match self.hear().await? {
+                Heard::Missed => self.behind = true,
+                Heard::Message(message) => self.take(&message),
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Option<Heard> {
+        if !self.bus.redis.is_cluster() {
+            return self.subscription.next().await;
+        }
+        timeout(LOOK_ANYWAY, self.subscription.next()).await.unwrap_or(Some(Heard::Missed))
+    }
+
+    fn take(&mut self, message: &[u8]) {
+        if message.is_empty() {
+            self.gone = true;
+            self.ready.push_back(Followed::Gone);
+            return;
+        }
+        let Some(event) = self.parse(message) else {
+            // Not ours to read; the log tells.
+            self.behind = true;
+            return;
+        };
+        match self.last {
+            Some(last) if event.at <= last => {}
+            Some(last) if event.at == last.next() => self.tell(event),
+            _ => self.behind = true,
+        }
+    }
+
+    fn parse(&self, message: &[u8]) -> Option<Event> {
+        let (id, body) = std::str::from_utf8(message).ok()?.split_once(' ')?;
+        Event::from_log(self.session.clone(), id.parse().ok()?, body).ok()
+    }
+
+    fn tell(&mut self, event: impl Into<Arc<Event>>) {
+        let event = event.into();
+        self.last = Some(event.at);
+        self.ready.push_back(Followed::Event(event));
+    }
+
+    /// Reads the log, as often as it takes; `None` when the storage is closed.
+    async fn catch_up(&mut self) -> Option<()> {
+        match self.bus.part(&self.session, self.last).await {
+            Ok(part) => {
+                self.behind = false;
+                self.take_part(part);
+            }
+            Err(StorageError::Closed) => return None,
+            Err(error) => {
+                if matches!(error, StorageError::Corrupt | StorageError::Failed(_)) {
+                    tracing::error!(session = %self.session, %error, "a log cannot be read");
+                }
+                sleep(AGAIN).await;
+            }
+        }
+        Some(())
+    }
+
+    fn take_part(&mut self, part: Part) {
+        let missed = part.cut.filter(|cut| self.last.is_none_or(|last| *cut > last));
+        if let Some(cut) = missed {
+            self.last = Some(cut);
+            self.ready.push_back(Followed::Cut(cut));
+        }
+        for event in part.events {
+            if self.last.is_none_or(|last| event.at > last) {
+                self.tell(event);
+            }
+        }
+    }
+}

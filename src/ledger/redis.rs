@@ -1,0 +1,254 @@
+//! The ledger of many replicas: a hash for each session, which is the only authority on who owns it.
+//!
+//! `<prefix>{<id>}` has `record` (JSON), `owner`, `epoch`, `expires` (Unix ms by Redis's clock), `runs` (whether it has a
+//! link task, or gets one), `deleted`; `bus` and the device store compare `owner` and `epoch` in their own scripts and
+//! keep fields of theirs in it. Whatever changes a session is one script on this one key.
+//!
+//! Beside it, each under a hash tag of its own: `<prefix>{<0-f>}:sessions`, the sessions by the end of their lease, an
+//! index that may lag; `<prefix>{all}:places` and `<prefix>{user:<id>}:places`, what the limits count;
+//! `<prefix>{idem:<hash>}`, requests with an `Idempotency-Key`; `<prefix>{replicas}:...`, who lives; `<prefix>{beat}`.
+//! What several tags must agree on is written in an order after which a crash leaves too much, never too little, and
+//! [`RedisLedger::sweep`] takes the rest away.
+
+mod leases;
+mod places;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
+
+pub use self::leases::{Renewal, Replica};
+use super::{Created, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record};
+use crate::event::Time;
+use crate::id::SessionId;
+use crate::storage::StorageError;
+use crate::storage::redis::index::{shard_of, shards};
+use crate::storage::redis::{Redis, Script};
+
+/// How long a request with an `Idempotency-Key` may run before another may take its place: its replica has died.
+pub const KEY_RUNS: Duration = Duration::from_secs(30);
+
+static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/create.lua")));
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/claim.lua")));
+static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/release.lua")));
+static DELETE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/delete.lua")));
+static ONCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/once.lua")));
+static DONE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/done.lua")));
+
+/// Where in the index a session is that is not to run: behind every lease.
+const NEVER: &str = "+inf";
+
+/// Records and leases in Redis, as one replica uses them.
+#[derive(Clone, Debug)]
+pub struct RedisLedger {
+    redis: Redis,
+    /// This replica: the `replica` of `/health`. No two live ones share a name.
+    owner: Arc<str>,
+    lease: Duration,
+}
+
+impl RedisLedger {
+    /// For the replica of this name; what it claims is its own for `lease`, until renewed.
+    pub fn new(redis: Redis, owner: impl Into<Arc<str>>, lease: Duration) -> Self {
+        Self { redis, owner: owner.into(), lease }
+    }
+
+    /// One session's record and its owner, if somebody owns it.
+    ///
+    /// # Errors
+    /// See [`LedgerError`].
+    pub async fn find(&self, session: &SessionId) -> Result<Option<(Record, Option<String>)>, LedgerError> {
+        let mut read = redis::cmd("HMGET");
+        read.arg(self.session(session)).arg(&record::FIELDS);
+        Ok(record::parse(session, self.redis.query(&read).await?)?)
+    }
+
+    async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, LedgerError> {
+        let session = &record.session;
+        self.take_place(session, limits).await?;
+        // Behind what it may take to create it, so that nobody looks for it yet.
+        let soon = Time::now().after(self.lease).as_millis();
+        self.put_in_index(session, soon).await?;
+        let create = self
+            .redis
+            .script(&CREATE)
+            .key(self.session(session))
+            .arg(record::encode(record))
+            .arg(&*self.owner)
+            .arg(millis(self.lease));
+        match create.run::<u64>().await? {
+            0 => Err(LedgerError::failed("a new session's id is taken")),
+            epoch => Ok(epoch),
+        }
+    }
+
+    async fn begin(&self, once: &Once, session: &SessionId) -> Result<Option<SessionId>, LedgerError> {
+        let begin = self.redis.script(&ONCE).key(self.request(once)).arg(hex(&once.body));
+        let said: String = begin.arg(session.as_str()).arg(millis(KEY_RUNS)).run().await?;
+        match said.as_str() {
+            "new" => Ok(None),
+            "running" => Err(LedgerError::KeyRunning),
+            "reused" => Err(LedgerError::KeyReused),
+            made => Ok(Some(made.parse().map_err(|_| StorageError::Corrupt)?)),
+        }
+    }
+
+    async fn end(&self, once: &Once, session: &SessionId, keep: Duration) -> Result<(), StorageError> {
+        let done = self.redis.script(&DONE).key(self.request(once));
+        done.arg(session.as_str()).arg(millis(keep)).run().await
+    }
+
+    /// Gives a session up; false where it is another's.
+    async fn give_up(&self, session: &SessionId, runs_on: bool) -> Result<bool, LedgerError> {
+        let release = self.redis.script(&RELEASE).key(self.session(session)).arg(&*self.owner);
+        let ours = release.arg(u8::from(runs_on)).run::<i64>().await? == 1;
+        if ours {
+            self.note(session, if runs_on { "0" } else { NEVER }).await?;
+        }
+        Ok(ours)
+    }
+
+    fn session(&self, session: &SessionId) -> String {
+        self.redis.key(session.as_str(), "")
+    }
+
+    /// A client's text can be anything: its hash is a good tag.
+    fn request(&self, once: &Once) -> String {
+        self.redis.key(&format!("idem:{}", hex(&Sha256::digest(&once.key))), "")
+    }
+
+    fn index(&self, shard: &str) -> String {
+        self.redis.key(shard, ":sessions")
+    }
+
+    async fn put_in_index(&self, session: &SessionId, at: i64) -> Result<(), StorageError> {
+        let mut add = redis::cmd("ZADD");
+        add.arg(self.index(shard_of(session))).arg(at).arg(session.as_str());
+        self.redis.query(&add).await
+    }
+
+    /// Changes the session's place in the index; does not put it there.
+    async fn note(&self, session: &SessionId, at: &str) -> Result<(), StorageError> {
+        let mut add = redis::cmd("ZADD");
+        add.arg(self.index(shard_of(session))).arg("XX").arg(at).arg(session.as_str());
+        self.redis.query(&add).await
+    }
+
+    async fn take_out_of_index(&self, session: &SessionId) -> Result<(), StorageError> {
+        let mut remove = redis::cmd("ZREM");
+        remove.arg(self.index(shard_of(session))).arg(session.as_str());
+        self.redis.query(&remove).await
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn create(
+        &self,
+        record: Record,
+        limits: Limits,
+        once: Option<Once>,
+    ) -> Result<Created, LedgerError> {
+        if let Some(once) = &once
+            && let Some(made) = self.begin(once, &record.session).await?
+        {
+            return Ok(Created::Before(made));
+        }
+        let created = self.create_within(&record, limits).await;
+        if let Some(once) = &once {
+            let keep = if created.is_ok() { KEY_LIFE } else { Duration::ZERO };
+            if let Err(error) = self.end(once, &record.session, keep).await {
+                // It then counts as running for a while, and as never made after that.
+                tracing::warn!(session = %record.session, %error, "an Idempotency-Key could not be stored");
+            }
+        }
+        created.map(Created::New)
+    }
+
+    /// [`LedgerError::Held`] while another replica's lease lasts.
+    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, LedgerError> {
+        let mut runs = redis::cmd("HGET");
+        runs.arg(self.session(session)).arg("runs");
+        let runs: Option<String> = self.redis.query(&runs).await?;
+        let new_place = match runs.as_deref() {
+            None => return Err(LedgerError::Unknown),
+            Some("1") => false,
+            Some(_) => self.take_place(session, limits).await?,
+        };
+        let claim = self.redis.script(&CLAIM).key(self.session(session)).arg(&*self.owner);
+        let refused = match claim.arg(millis(self.lease)).run::<i64>().await? {
+            -1 => LedgerError::Unknown,
+            -2 => LedgerError::Held,
+            epoch => {
+                self.put_in_index(session, Time::now().after(self.lease).as_millis()).await?;
+                return Ok(epoch.cast_unsigned());
+            }
+        };
+        if new_place {
+            self.give_place_back(session).await?;
+        }
+        Err(refused)
+    }
+
+    /// Of another replica's session: nothing.
+    async fn release(&self, session: &SessionId) -> Result<(), LedgerError> {
+        if self.give_up(session, false).await? {
+            self.give_place_back(session).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
+        let delete = self.redis.script(&DELETE).key(self.session(session)).arg(at.as_millis());
+        Ok(delete.run().await?)
+    }
+
+    async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {
+        self.redis.query::<()>(redis::cmd("UNLINK").arg(self.session(session))).await?;
+        self.give_place_back(session).await?;
+        Ok(self.take_out_of_index(session).await?)
+    }
+
+    async fn all(&self) -> Result<Vec<Record>, LedgerError> {
+        let mut records = Vec::new();
+        for shard in shards() {
+            let mut range = redis::cmd("ZRANGE");
+            range.arg(self.index(shard)).arg(0).arg(-1);
+            let sessions = self.sessions_of(&range).await?;
+            let found = leases::each(&sessions, |session| async move { self.find(&session).await }).await;
+            for found in found {
+                records.extend(found?.map(|(record, _)| record));
+            }
+        }
+        Ok(records)
+    }
+
+    /// Nothing to do: Redis forgets them by itself.
+    async fn forget_keys(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.redis.key("beat", "")).arg(Time::now().as_millis());
+        Ok(self.redis.query(&set).await?)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A String takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

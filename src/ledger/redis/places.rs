@@ -1,0 +1,76 @@
+//! What the limits count, over all replicas: a place for each claimed session, among all and among its user's.
+//!
+//! A place among all is taken first and given back last, so whoever looks through those finds what a crash left of both.
+
+use std::sync::LazyLock;
+
+use super::RedisLedger;
+use crate::id::SessionId;
+use crate::ledger::{LedgerError, Limits};
+use crate::storage::StorageError;
+use crate::storage::redis::Script;
+
+static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
+
+impl RedisLedger {
+    /// Takes both places of a session, or none; false when it had them.
+    pub(super) async fn take_place(&self, session: &SessionId, limits: Limits) -> Result<bool, LedgerError> {
+        let of_user = self.places_of(session.user_id());
+        let among_all = self.reserve(self.places(), session, limits.all).await?;
+        if among_all == 0 {
+            // Both are full: the user can do something about the one.
+            let full = self.reserve(of_user.clone(), session, limits.user).await?;
+            if full == 1 {
+                self.free(of_user, session).await?;
+            }
+            return Err(if full == 0 {
+                LedgerError::UserLimit(limits.user)
+            } else {
+                LedgerError::Limit(limits.all)
+            });
+        }
+        if self.reserve(of_user, session, limits.user).await? == 0 {
+            if among_all == 1 {
+                self.free(self.places(), session).await?;
+            }
+            return Err(LedgerError::UserLimit(limits.user));
+        }
+        Ok(among_all == 1)
+    }
+
+    pub(super) async fn give_place_back(&self, session: &SessionId) -> Result<(), StorageError> {
+        self.free(self.places_of(session.user_id()), session).await?;
+        self.free(self.places(), session).await
+    }
+
+    /// For the sweep: the session is claimed, so it has its places, whatever the limits are.
+    pub(super) async fn restore_place(&self, session: &SessionId) -> Result<(), StorageError> {
+        for places in [self.places(), self.places_of(session.user_id())] {
+            self.redis.script(&RESERVE).key(places).arg(session.as_str()).arg(u32::MAX).run::<()>().await?;
+        }
+        Ok(())
+    }
+
+    /// The sessions that had a place among all before a moment (Redis time, seconds).
+    pub(super) async fn places_before(&self, seconds: i64) -> Result<Vec<SessionId>, StorageError> {
+        let mut range = redis::cmd("ZRANGEBYSCORE");
+        range.arg(self.places()).arg("-inf").arg(seconds);
+        self.sessions_of(&range).await
+    }
+
+    async fn reserve(&self, places: String, session: &SessionId, limit: u32) -> Result<i64, StorageError> {
+        self.redis.script(&RESERVE).key(places).arg(session.as_str()).arg(limit).run().await
+    }
+
+    async fn free(&self, places: String, session: &SessionId) -> Result<(), StorageError> {
+        self.redis.query(redis::cmd("ZREM").arg(places).arg(session.as_str())).await
+    }
+
+    fn places(&self) -> String {
+        self.redis.key("all", ":places")
+    }
+
+    fn places_of(&self, user: &str) -> String {
+        self.redis.key(&format!("user:{user}"), ":places")
+    }
+}

@@ -1,0 +1,286 @@
+//! The ledger against a real server: limits, leases, who wins, what comes back.
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::*;
+use crate::storage::redis::Heard;
+use crate::storage::redis::tests::{Cluster, Server, is_up, until};
+
+const LEASE: Duration = Duration::from_millis(600);
+const ROOM: Limits = Limits { all: 100, user: 100 };
+const MOST: usize = 1000;
+
+async fn ledger(server: &Server, name: &str) -> RedisLedger {
+    RedisLedger::new(server.connect().await, name, LEASE)
+}
+
+fn record(user: &str) -> Record {
+    let metadata = json!({ "a": [1, "ü"] });
+    Record {
+        session: SessionId::new(&user.parse().unwrap()),
+        created: Time::now(),
+        device_name: Some("Büro".into()),
+        metadata: metadata.as_object().cloned(),
+        epoch: 0,
+        claimed: true,
+        deleted: None,
+    }
+}
+
+async fn create(ledger: &RedisLedger, record: &Record) -> u64 {
+    match ledger.create(record.clone(), ROOM, None).await.unwrap() {
+        Created::New(epoch) => epoch,
+        Created::Before(other) => panic!("{other}"),
+    }
+}
+
+fn of_data(keys: Vec<String>) -> Vec<String> {
+    keys.into_iter().filter(|key| !key.contains("{data}")).collect()
+}
+
+#[tokio::test]
+async fn a_record_reads_back_and_leaves_nothing() {
+    let server = Server::start();
+    let ledger = ledger(&server, "a").await;
+    let record = record("ada");
+    let epoch = create(&ledger, &record).await;
+    let now = u64::try_from(Time::now().as_millis()).unwrap();
+    assert!(epoch.abs_diff(now) < 5_000);
+    let stored = Record { epoch, ..record.clone() };
+    assert_eq!(ledger.all().await.unwrap(), std::slice::from_ref(&stored));
+    assert_eq!(ledger.find(&record.session).await.unwrap(), Some((stored, Some("a".into()))));
+    ledger.delete(&record.session, Time::from_millis(5)).await.unwrap();
+    ledger.delete(&record.session, Time::from_millis(6)).await.unwrap();
+    assert_eq!(ledger.all().await.unwrap()[0].deleted, Some(Time::from_millis(5)));
+    let again = ledger.claim(&record.session, ROOM).await.unwrap();
+    assert!(again > epoch, "to log it out");
+    ledger.release(&record.session).await.unwrap();
+    assert!(!ledger.all().await.unwrap()[0].claimed);
+    ledger.remove(&record.session).await.unwrap();
+    assert!(ledger.all().await.unwrap().is_empty());
+    assert!(matches!(ledger.claim(&record.session, ROOM).await, Err(LedgerError::Unknown)));
+    ledger.delete(&record.session, Time::now()).await.unwrap();
+    assert_eq!(of_data(server.keys()), [""; 0]);
+    ledger.check().await.unwrap();
+    ledger.forget_keys().await.unwrap();
+}
+
+#[tokio::test]
+async fn limits_hold_over_replicas_and_places_come_back() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let limits = Limits { all: 3, user: 2 };
+    let (one, two, other) = (record("ada"), record("ada"), record("bob"));
+    a.create(one.clone(), limits, None).await.unwrap();
+    b.create(two.clone(), limits, None).await.unwrap();
+    assert!(matches!(a.create(record("ada"), limits, None).await, Err(LedgerError::UserLimit(2))));
+    a.create(other.clone(), limits, None).await.unwrap();
+    assert!(matches!(b.create(record("bob"), limits, None).await, Err(LedgerError::Limit(3))));
+    assert!(matches!(b.create(record("ada"), limits, None).await, Err(LedgerError::UserLimit(2))));
+    a.release(&other.session).await.unwrap();
+    b.create(record("cat"), limits, None).await.unwrap();
+    assert!(matches!(a.claim(&other.session, limits).await, Err(LedgerError::Limit(3))));
+    a.claim(&one.session, limits).await.unwrap();
+    b.remove(&two.session).await.unwrap();
+    a.claim(&other.session, limits).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_creations_at_once_no_more_than_allowed_are_made() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let limits = Limits { all: 7, user: 5 };
+    let create = |at: usize| {
+        let ledger = if at.is_multiple_of(2) { &a } else { &b };
+        ledger.create(record(if at.is_multiple_of(3) { "ada" } else { "bob" }), limits, None)
+    };
+    let made = futures::future::join_all((0..60).map(create)).await;
+    let made = made.into_iter().filter(Result::is_ok).count();
+    // A user's refusal may hold a place among all for a moment, so fewer is possible.
+    assert!((5..=7).contains(&made), "{made}");
+    assert_eq!(a.all().await.unwrap().len(), made);
+    assert_eq!(a.sweep().await.unwrap(), 0);
+    let bob = a.all().await.unwrap().iter().filter(|r| r.session.user_id() == "bob").count();
+    assert!(bob <= 5);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_twice_is_done_once() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let once = |body: u8| Some(Once { key: "{k} ü".into(), body: [body; 32] });
+    let none = Limits { all: 0, user: 0 };
+    assert!(matches!(a.create(record("ada"), none, once(1)).await, Err(LedgerError::UserLimit(0))));
+    let first = record("ada");
+    assert!(matches!(a.create(first.clone(), ROOM, once(1)).await, Ok(Created::New(_))));
+    let second = b.create(record("ada"), ROOM, once(1)).await.unwrap();
+    assert_eq!(second, Created::Before(first.session));
+    assert!(matches!(b.create(record("ada"), ROOM, once(2)).await, Err(LedgerError::KeyReused)));
+    // Begun by a replica that died.
+    let begun = Once { key: "other".into(), body: [1; 32] };
+    assert_eq!(a.begin(&begun, &record("x").session).await.unwrap(), None);
+    let running = b.create(record("ada"), ROOM, Some(begun)).await;
+    assert!(matches!(running, Err(LedgerError::KeyRunning)));
+    assert_eq!(a.all().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
+    let server = Server::start();
+    let (a, b, c) = (ledger(&server, "a").await, ledger(&server, "b").await, ledger(&server, "c").await);
+    let record = record("ada");
+    let id = &record.session;
+    let mut epoch = create(&a, &record).await;
+    for _ in 0..4 {
+        sleep(LEASE / 2).await;
+        assert_eq!(a.renew(&[(id.clone(), epoch)]).await, [Renewal::Held]);
+        assert!(b.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty());
+        assert!(matches!(b.claim(id, ROOM).await, Err(LedgerError::Held)));
+    }
+    for _ in 0..10 {
+        sleep(LEASE + Duration::from_millis(50)).await;
+        assert_eq!(b.lapsed(Duration::ZERO, MOST).await.unwrap(), std::slice::from_ref(id));
+        let (one, other) = tokio::join!(b.claim(id, ROOM), c.claim(id, ROOM));
+        let won = match (one, other) {
+            (Ok(won), Err(LedgerError::Held)) | (Err(LedgerError::Held), Ok(won)) => won,
+            both => panic!("{both:?}"),
+        };
+        assert!(won > epoch);
+        assert_eq!(a.renew(&[(id.clone(), epoch)]).await, [Renewal::Lost]);
+        a.release(id).await.unwrap();
+        assert!(a.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty(), "not a's to release");
+        epoch = won;
+    }
+}
+
+#[tokio::test]
+async fn the_owner_may_renew_a_lapsed_lease_that_nobody_claimed() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let record = record("ada");
+    let epoch = create(&a, &record).await;
+    sleep(LEASE * 2).await;
+    assert!(b.lapsed(LEASE * 3, MOST).await.unwrap().is_empty(), "in the time of grace");
+    assert_eq!(a.renew(&[(record.session.clone(), epoch)]).await, [Renewal::Held]);
+    assert!(matches!(b.claim(&record.session, ROOM).await, Err(LedgerError::Held)));
+    assert_eq!(a.renew(&[(record.session.clone(), epoch - 1)]).await, [Renewal::Lost]);
+    let unknown = super::tests::record("bob").session;
+    assert_eq!(a.renew(&[(unknown, 1)]).await, [Renewal::Missing]);
+}
+
+#[tokio::test]
+async fn a_session_that_is_handed_over_is_free_at_once() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let record = record("ada");
+    let epoch = create(&a, &record).await;
+    let mut released = b.released();
+    assert_eq!(released.next().await, Some(Heard::Missed));
+    a.hand_over(&record.session).await.unwrap();
+    assert_eq!(released.next().await, Some(Heard::Message(record.session.to_string().into())));
+    assert_eq!(
+        b.lapsed(LEASE, MOST).await.unwrap(),
+        std::slice::from_ref(&record.session),
+        "no grace for it"
+    );
+    assert!(b.claim(&record.session, ROOM).await.unwrap() > epoch);
+    a.hand_over(&record.session).await.unwrap();
+    assert!(a.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty());
+    b.release(&record.session).await.unwrap();
+    assert!(b.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty(), "it is not to run");
+}
+
+#[tokio::test]
+async fn an_owner_writes_again_what_redis_lost() {
+    let mut server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let record = record("ada");
+    let epoch = create(&a, &record).await;
+    let mine = Record { epoch, ..record };
+    assert!(a.reassert(&mine).await.unwrap(), "nothing lost");
+    server.forget();
+    assert_eq!(a.renew(&[(mine.session.clone(), epoch)]).await, [Renewal::Unknown]);
+    until(&a.redis, |state| !is_up(state)).await;
+    server.launch();
+    let back = until(&a.redis, is_up).await;
+    until(&b.redis, |state| *state == back).await;
+    assert_eq!(a.renew(&[(mine.session.clone(), epoch)]).await, [Renewal::Missing]);
+    assert!(a.reassert(&mine).await.unwrap());
+    assert_eq!(b.all().await.unwrap(), std::slice::from_ref(&mine));
+    assert!(matches!(b.claim(&mine.session, ROOM).await, Err(LedgerError::Held)));
+    assert!(matches!(
+        b.create(super::tests::record("ada"), Limits { all: 9, user: 1 }, None).await,
+        Err(LedgerError::UserLimit(1))
+    ));
+    sleep(LEASE + Duration::from_millis(50)).await;
+    let later = b.claim(&mine.session, ROOM).await.unwrap();
+    assert!(later > epoch && !a.reassert(&mine).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_sweep_gives_back_what_a_crash_left() {
+    let server = Server::start();
+    let a = ledger(&server, "a").await;
+    let (lives, crashed) = (record("ada"), record("ada"));
+    create(&a, &lives).await;
+    a.take_place(&crashed.session, ROOM).await.unwrap();
+    assert_eq!(a.sweep().await.unwrap(), 0, "it may be under way");
+    for places in ["test:{all}:places", "test:{user:ada}:places"] {
+        server.tell(&["ZADD", places, "5", crashed.session.as_str()]);
+        server.tell(&["ZREM", places, lives.session.as_str()]);
+    }
+    assert_eq!(a.sweep().await.unwrap(), 1);
+    let left = server.tell(&["ZRANGE", "test:{user:ada}:places", "0", "-1"]);
+    assert_eq!(redis::from_redis_value::<Vec<String>>(left).unwrap(), [lives.session.to_string()]);
+}
+
+#[tokio::test]
+async fn replicas_that_beat_live() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let names = |living: Vec<Replica>| living.into_iter().map(|replica| replica.name).collect::<Vec<_>>();
+    assert_eq!(names(a.beat(LEASE * 4).await.unwrap()), ["a"]);
+    assert_eq!(names(b.beat(LEASE).await.unwrap()), ["b", "a"]);
+    sleep(LEASE + Duration::from_millis(50)).await;
+    let living = a.live_replicas().await.unwrap();
+    assert!(living[0].age >= LEASE);
+    assert_eq!(names(living), ["a"]);
+    b.beat(LEASE).await.unwrap();
+    b.leave().await.unwrap();
+    assert_eq!(names(b.live_replicas().await.unwrap()), ["a"]);
+}
+
+#[tokio::test]
+async fn on_a_cluster_it_is_the_same() {
+    let cluster = Cluster::start();
+    let ledger_of = async |name: &'static str| RedisLedger::new(cluster.connect().await, name, LEASE);
+    let (a, b) = (ledger_of("a").await, ledger_of("b").await);
+    let records: Vec<_> = (0..12).map(|at| record(["ada", "bob", "cat"][at % 3])).collect();
+    let mut held = Vec::new();
+    for record in &records {
+        let once = Once { key: record.session.to_string(), body: [0; 32] };
+        let made = a.create(record.clone(), ROOM, Some(once)).await.unwrap();
+        let Created::New(epoch) = made else { panic!("{made:?}") };
+        held.push((record.session.clone(), epoch));
+    }
+    assert_eq!(b.all().await.unwrap().len(), 12);
+    assert_eq!(a.renew(&held).await, [Renewal::Held; 12]);
+    a.hand_over(&held[0].0).await.unwrap();
+    assert_eq!(b.lapsed(Duration::ZERO, MOST).await.unwrap(), [held[0].0.clone()]);
+    sleep(LEASE * 2).await;
+    assert_eq!(b.lapsed(Duration::ZERO, MOST).await.unwrap().len(), 12);
+    for (session, _) in &held {
+        b.claim(session, ROOM).await.unwrap();
+    }
+    assert_eq!(a.renew(&held).await, [Renewal::Lost; 12]);
+    a.beat(LEASE).await.unwrap();
+    assert_eq!(b.beat(LEASE).await.unwrap().len(), 2);
+    assert_eq!(b.sweep().await.unwrap(), 0);
+    for (session, _) in &held {
+        b.remove(session).await.unwrap();
+    }
+    assert!(a.all().await.unwrap().is_empty());
+    let left: Vec<_> = cluster.nodes.iter().flat_map(|node| of_data(node.keys())).collect();
+    assert!(left.iter().all(|key| key.contains("{idem:") || key.contains("{replicas}")), "{left:?}");
+}

@@ -1,0 +1,252 @@
+//! Redis (or Valkey), alone or as a cluster: one command connection, one Pub/Sub connection, scripts.
+//!
+//! Not a store: the keys' meaning and the scripts come from its callers (`ledger`, `bus`, `whatsapp::store`). `server`
+//! connects and closes it.
+//!
+//! - **A time limit of [`LIMIT`] on every command**, and none waits for a connection: while Redis is away each call
+//!   fails at once with [`StorageError::Away`], nothing is kept to be sent later.
+//! - **Away leaves it open whether it was done**: a command whose answer did not come may still be carried out. So every
+//!   script of this crate may be run twice, and one that must not come late carries a number that says so.
+//! - **Memory while Redis is away**: what callers had sent within the about two seconds until that was noticed, and
+//!   nothing after.
+//! - **Keys** begin with the deployment's prefix, then a hash tag in braces: all keys of one tag are on one node of a
+//!   cluster, and a script touches keys of one tag only.
+
+mod channels;
+mod failure;
+pub mod index;
+mod keeper;
+mod script;
+mod target;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::{Cmd, FromRedisValue};
+use tokio::sync::{Notify, watch};
+
+use self::channels::Channels;
+pub use self::channels::{Heard, Subscription};
+pub use self::script::{Call, Script};
+use self::target::{Link, Target};
+use super::StorageError;
+use crate::shutdown::Shutdown;
+
+/// How long a command may take.
+pub const LIMIT: Duration = Duration::from_secs(1);
+
+/// How long [`Redis::close`] waits for its two tasks.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A handle; clones share the connections. End it with [`close`](Self::close).
+#[derive(Clone)]
+pub struct Redis(Arc<Inner>);
+
+struct Inner {
+    prefix: String,
+    target: Target,
+    /// The command connection; what a caller takes is a clone.
+    link: RwLock<Link>,
+    state: watch::Sender<State>,
+    /// A command met a broken or silent connection: look at once.
+    trouble: Notify,
+    channels: Channels,
+    tasks: Shutdown,
+}
+
+/// Whether Redis answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Up(Server),
+    /// It does not; it is tried again without end.
+    Away,
+    /// [`Redis::close`] was called.
+    Closed,
+}
+
+/// Which Redis answers. On a cluster: the node that holds the mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Changes with every restart of the server, and at a fail-over. Empty where our user may not ask for it.
+    pub run_id: String,
+    /// A random word in the data, stored at the first connect ever: another word means that the data is gone.
+    pub data: String,
+}
+
+/// What an operator should know of a Redis that works nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// A restart loses what was written since the last snapshot, ratchets of linked devices among it.
+    #[error("Redis does not keep an append-only file: set `appendonly yes`, or a restart may unlink devices")]
+    NotDurable,
+    /// When memory is short, Redis throws keys of devices away.
+    #[error("Redis may evict keys: set `maxmemory-policy noeviction`, or devices may be unlinked")]
+    Evicts,
+}
+
+/// Why there is no connection. Never holds the URL, which has the password in it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Mend the setting: the URL cannot be read.
+    #[error("the URL is not redis://[user:password@]host[:port][/db] or rediss://...")]
+    Url,
+    /// Mend the setting: a hash tag must be ours.
+    #[error("the prefix must not hold a brace")]
+    Prefix,
+    /// Mend the password in the URL, or the rights of its user.
+    #[error("Redis refuses this user or password")]
+    Refused,
+    /// Wait and try again.
+    #[error("Redis does not answer")]
+    Away(#[source] StorageError),
+}
+
+impl Redis {
+    /// Connects, finds out whether it is a cluster, and from then on keeps the connection. Tries once, for at most a few
+    /// seconds: a caller that can wait calls again.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(url: &str, prefix: &str) -> Result<(Self, Vec<Warning>), ConnectError> {
+        if prefix.contains(['{', '}']) {
+            return Err(ConnectError::Prefix);
+        }
+        let (target, mut link) = Target::find(url).await?;
+        let server = keeper::examine(&mut link, prefix).await.map_err(ConnectError::Away)?;
+        let warnings = keeper::warnings(&mut link).await;
+        let inner = Arc::new(Inner {
+            prefix: prefix.to_owned(),
+            target,
+            link: RwLock::new(link),
+            state: watch::Sender::new(State::Up(server)),
+            trouble: Notify::new(),
+            channels: Channels::default(),
+            tasks: Shutdown::new(),
+        });
+        inner.tasks.spawn(keeper::keep(inner.clone()));
+        inner.tasks.spawn(channels::run(inner.clone()));
+        Ok((Self(inner), warnings))
+    }
+
+    /// `<prefix>{<tag>}<rest>`. The tag decides the node; it holds no brace.
+    pub fn key(&self, tag: &str, rest: &str) -> String {
+        format!("{}{{{tag}}}{rest}", self.0.prefix)
+    }
+
+    /// Sends one command and waits for its answer, [`LIMIT`] at most.
+    ///
+    /// # Errors
+    /// [`StorageError::Away`] when there is no answer: it is not known whether the command was carried out.
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StorageError> {
+        let answer = self.ask(command).await?;
+        answer.map_err(|error| failure::explain(&error))
+    }
+
+    /// An answer or a refusal by Redis; Err when neither came.
+    async fn ask<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+    ) -> Result<Result<T, redis::RedisError>, StorageError> {
+        let mut link = self.0.link()?;
+        match tokio::time::timeout(LIMIT, link.query(command)).await {
+            Ok(Err(error)) if failure::is_unanswered(&error) => {
+                self.0.trouble.notify_one();
+                Err(StorageError::Away)
+            }
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                self.0.trouble.notify_one();
+                Err(StorageError::Away)
+            }
+        }
+    }
+
+    /// A script, to be given keys and arguments and run.
+    pub fn script(&self, script: &'static Script) -> Call {
+        Call::new(self, script)
+    }
+
+    /// Goes on with `work` to its end, also when this call is dropped: for what must not be left half-way.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`] when the process is on its way out.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.0.tasks.spawn(async move {
+            // Nobody listens: the call was dropped.
+            let _ = answer.send(work.await);
+        });
+        answered.await.map_err(|_| StorageError::Closed)
+    }
+
+    /// Redis's own clock, Unix time in milliseconds.
+    ///
+    /// # Errors
+    /// See [`query`](Self::query).
+    pub async fn now(&self) -> Result<i64, StorageError> {
+        let (seconds, micros): (i64, i64) = self.query(&redis::cmd("TIME")).await?;
+        Ok(seconds * 1000 + micros / 1000)
+    }
+
+    /// Whether it is a cluster: there a published message can be lost between two nodes.
+    pub fn is_cluster(&self) -> bool {
+        self.0.last_link().is_cluster()
+    }
+
+    /// Whether Redis answers, now and from now on.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.0.state.subscribe()
+    }
+
+    /// Listens to a channel on the one Pub/Sub connection, until the subscription is dropped.
+    pub fn listen(&self, channel: String) -> Subscription {
+        channels::listen(&self.0, channel)
+    }
+
+    /// Ends both connections. Later calls answer [`StorageError::Closed`], subscriptions end.
+    pub async fn close(&self) {
+        self.0.state.send_replace(State::Closed);
+        self.0.tasks.begin();
+        let left = self.0.tasks.finished(GRACE).await;
+        if left > 0 {
+            tracing::warn!(left, "connections to Redis were not closed in time");
+        }
+    }
+}
+
+impl Inner {
+    fn link(&self) -> Result<Link, StorageError> {
+        match *self.state.borrow() {
+            State::Up(_) => {}
+            State::Away => return Err(StorageError::Away),
+            State::Closed => return Err(StorageError::Closed),
+        }
+        Ok(self.last_link())
+    }
+
+    /// The connection, whether it works or not.
+    fn last_link(&self) -> Link {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace_link(&self, link: Link) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+}
+
+/// Says neither where it is nor with which password.
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("prefix", &self.0.prefix)
+            .field("state", &*self.0.state.borrow())
+            .finish_non_exhaustive()
+    }
+}

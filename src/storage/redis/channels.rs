@@ -1,0 +1,219 @@
+//! The one Pub/Sub connection of this process, subscribed only to what somebody here listens to.
+//!
+//! Pub/Sub forgets: whatever was published while there was no connection is lost. So each listener is told when its
+//! channel is (again) subscribed, and reads then, from a log, what it may have missed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use redis::aio::{PubSubSink, PubSubStream};
+use tokio::sync::{Notify, broadcast};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::{Inner, LIMIT};
+
+/// Messages that may wait for one listener; one that is further behind is told [`Heard::Missed`].
+const WAITING: usize = 64;
+
+/// How often the connection is pinged: it is the only way to notice that it is dead.
+const PING_EVERY: Duration = Duration::from_secs(2);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Channels in one command.
+const AT_ONCE: usize = 500;
+
+/// Who listens to what. An entry goes with its last [`Subscription`].
+#[derive(Default)]
+pub(super) struct Channels {
+    wanted: Mutex<HashMap<String, Channel>>,
+    changed: Notify,
+}
+
+struct Channel {
+    sender: broadcast::Sender<Heard>,
+    listeners: usize,
+    subscribed: bool,
+}
+
+/// What a listener is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The channel is subscribed from here on: what was published before may have been missed.
+    Missed,
+    /// A message.
+    Message(Bytes),
+}
+
+/// A listener's end of a channel. Dropped, it stops listening.
+pub struct Subscription {
+    channel: String,
+    receiver: broadcast::Receiver<Heard>,
+    /// The channel was subscribed already when this listener came.
+    missed: bool,
+    inner: Arc<Inner>,
+}
+
+impl Subscription {
+    /// The next message. `None` when the storage is closed.
+    ///
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<Heard> {
+        if std::mem::take(&mut self.missed) {
+            return Some(Heard::Missed);
+        }
+        tokio::select! {
+            biased;
+            heard = self.receiver.recv() => match heard {
+                Ok(heard) => Some(heard),
+                Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Missed),
+                Err(broadcast::error::RecvError::Closed) => None,
+            },
+            () = self.inner.tasks.begun() => None,
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut wanted = self.inner.channels.wanted();
+        if let Some(channel) = wanted.get_mut(&self.channel) {
+            channel.listeners -= 1;
+            if channel.listeners == 0 {
+                wanted.remove(&self.channel);
+                self.inner.channels.changed.notify_one();
+            }
+        }
+    }
+}
+
+pub(super) fn listen(inner: &Arc<Inner>, channel: String) -> Subscription {
+    let mut wanted = inner.channels.wanted();
+    let entry = wanted.entry(channel.clone()).or_insert_with(|| {
+        inner.channels.changed.notify_one();
+        Channel { sender: broadcast::Sender::new(WAITING), listeners: 0, subscribed: false }
+    });
+    entry.listeners += 1;
+    let (receiver, missed) = (entry.sender.subscribe(), entry.subscribed);
+    drop(wanted);
+    Subscription { channel, receiver, missed, inner: inner.clone() }
+}
+
+impl Channels {
+    fn wanted(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
+        // Nothing below can panic between two changes.
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, name: &str, message: &[u8]) {
+        if let Some(channel) = self.wanted().get(name) {
+            // No receiver: its subscription is being dropped.
+            let _ = channel.sender.send(Heard::Message(Bytes::copy_from_slice(message)));
+        }
+    }
+
+    fn now_subscribed(&self, names: &[String]) {
+        let mut wanted = self.wanted();
+        for name in names {
+            if let Some(channel) = wanted.get_mut(name) {
+                channel.subscribed = true;
+                let _ = channel.sender.send(Heard::Missed);
+            }
+        }
+    }
+
+    fn connection_lost(&self) {
+        self.wanted().values_mut().for_each(|channel| channel.subscribed = false);
+    }
+
+    /// What to subscribe and what to leave. A channel that was left and wanted again meanwhile is subscribed again: that
+    /// is harmless, and its new listener must be told.
+    fn difference(&self, subscribed: &HashSet<String>) -> (Vec<String>, Vec<String>) {
+        let wanted = self.wanted();
+        let come = wanted.iter().filter(|(_, channel)| !channel.subscribed).map(|(name, _)| name.clone());
+        let leave = subscribed.iter().filter(|name| !wanted.contains_key(*name)).cloned();
+        (come.collect(), leave.collect())
+    }
+}
+
+/// Until the storage is closed. Connects when the first channel is wanted, and again whenever the connection breaks.
+pub(super) async fn run(inner: Arc<Inner>) {
+    let mut pause = FIRST_PAUSE;
+    let mut turn = 0;
+    loop {
+        let serve = async {
+            if inner.channels.wanted().is_empty() {
+                inner.channels.changed.notified().await;
+            }
+            let connected = inner.target.pubsub(turn).await;
+            let Ok(connection) = connected else { return false };
+            let (sink, stream) = connection.split();
+            serve(&inner.channels, sink, stream).await
+        };
+        let served = tokio::select! {
+            () = inner.tasks.begun() => return,
+            served = serve => served,
+        };
+        inner.channels.connection_lost();
+        inner.trouble.notify_one();
+        turn += 1;
+        if served {
+            warn!("the Pub/Sub connection to Redis broke");
+            pause = FIRST_PAUSE;
+        } else {
+            debug!("no Pub/Sub connection to Redis");
+        }
+        tokio::select! {
+            () = inner.tasks.begun() => return,
+            () = sleep(pause) => {}
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Returns when the connection is of no use any more; true if it ever was.
+async fn serve(channels: &Channels, mut sink: PubSubSink, mut stream: PubSubStream) -> bool {
+    let mut subscribed = HashSet::new();
+    let mut worked = false;
+    let mut ping_at = Instant::now() + PING_EVERY;
+    loop {
+        if agree(channels, &mut sink, &mut subscribed).await.is_none() {
+            return worked;
+        }
+        worked = true;
+        tokio::select! {
+            biased;
+            message = stream.next() => match message {
+                Some(message) => channels.deliver(message.get_channel_name(), message.get_payload_bytes()),
+                None => return true,
+            },
+            () = channels.changed.notified() => {}
+            () = sleep_until(ping_at) => {
+                if !matches!(timeout(LIMIT, sink.ping::<redis::Value>()).await, Ok(Ok(_))) {
+                    return true;
+                }
+                ping_at = Instant::now() + PING_EVERY;
+            }
+        }
+    }
+}
+
+/// Subscribes what is newly wanted and leaves what is not wanted any more; `None` when Redis does not do it.
+async fn agree(channels: &Channels, sink: &mut PubSubSink, subscribed: &mut HashSet<String>) -> Option<()> {
+    let (come, leave) = channels.difference(subscribed);
+    for names in come.chunks(AT_ONCE) {
+        timeout(LIMIT, sink.subscribe(names)).await.ok()?.ok()?;
+        subscribed.extend(names.iter().cloned());
+        channels.now_subscribed(names);
+    }
+    for names in leave.chunks(AT_ONCE) {
+        timeout(LIMIT, sink.unsubscribe(names)).await.ok()?.ok()?;
+        subscribed.retain(|name| !names.contains(name));
+    }
+    Some(())
+}

@@ -1,0 +1,77 @@
+//! A Lua script: sent by its hash, and whole where the server does not know it yet (again).
+
+use redis::{ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
+
+use super::{Redis, failure};
+use crate::storage::StorageError;
+
+/// One script; make each once.
+pub struct Script {
+    source: &'static str,
+    hash: String,
+}
+
+impl Script {
+    /// From its source.
+    pub fn new(source: &'static str) -> Self {
+        Self { source, hash: redis::Script::new(source).get_hash().to_owned() }
+    }
+
+    /// For a connection that is not yet a [`Redis`].
+    pub(super) fn whole(&self) -> redis::Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.source);
+        command
+    }
+}
+
+/// A script with what it is called with. All keys must have one hash tag.
+pub struct Call {
+    redis: Redis,
+    script: &'static Script,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+}
+
+impl Call {
+    pub(super) fn new(redis: &Redis, script: &'static Script) -> Self {
+        Self { redis: redis.clone(), script, keys: Vec::new(), args: Vec::new() }
+    }
+
+    /// The next of `KEYS`.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.keys.push(key.into());
+        self
+    }
+
+    /// The next of `ARGV`, or several.
+    #[must_use]
+    pub fn arg(mut self, arg: impl ToRedisArgs) -> Self {
+        self.args.extend(arg.to_redis_args());
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Redis::query`].
+    pub async fn run<T: FromRedisValue>(&self) -> Result<T, StorageError> {
+        let answer = self.redis.ask(&self.command("EVALSHA", &self.script.hash)).await?;
+        let unknown = |error: &redis::RedisError| {
+            error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) || error.code() == Some("NOSCRIPT")
+        };
+        match answer {
+            Err(error) if unknown(&error) => {
+                self.redis.query(&self.command("EVAL", self.script.source)).await
+            }
+            answer => answer.map_err(|error| failure::explain(&error)),
+        }
+    }
+
+    fn command(&self, name: &str, script: &str) -> redis::Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.args);
+        command
+    }
+}

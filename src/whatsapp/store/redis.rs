@@ -1,0 +1,160 @@
+//! The engine of many replicas: a Redis hash for each session and table, and one Lua call for each commit.
+//!
+//! The fence is the session's own lease, which `ledger` writes: its hash `<prefix>{<id>}` holds `owner` and `epoch`. The
+//! engine is made with this replica's name; [`claim`](Engine::claim) checks both against the hash and notes there, in
+//! `device`, for which epoch the device is open. A commit checks the three in the call that changes the rows. So a claim
+//! of the session by somebody else fences this engine at once, before the other has opened the device.
+//!
+//! A commit that was sent, was not answered and is carried out when a later one is already done would put old keys over
+//! new ones: so commits are numbered (`commit`), and one that comes late does nothing.
+//!
+//! Keys of a session: `<prefix>{<id>}` (fields `device`, `commit`; the rest is `ledger`'s and `bus`'s) and
+//! `<prefix>{<id>}:dev:<table>`. The index of all devices: `<prefix>{<0-f>}:devices`.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use crate::id::SessionId;
+use crate::storage::StorageError;
+use crate::storage::redis::index::Index;
+use crate::storage::redis::{Redis, Script};
+
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/claim.lua")));
+static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/commit.lua")));
+static SCAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/scan.lua")));
+static WIPE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/wipe.lua")));
+
+/// The engine; a handle on Redis.
+pub struct RedisEngine {
+    redis: Redis,
+    /// This replica, as `ledger` writes it into a lease.
+    owner: String,
+    devices: Index,
+    /// The number of the last commit, of all sessions together.
+    last: AtomicU64,
+}
+
+impl RedisEngine {
+    /// For the replica that `ledger` calls `owner`.
+    pub fn new(redis: Redis, owner: impl Into<String>) -> Self {
+        let devices = Index::new(redis.clone(), ":devices");
+        // Greater than any number of an engine before it.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last = AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or_default());
+        Self { redis, owner: owner.into(), devices, last }
+    }
+
+    fn session(&self, session: &SessionId) -> String {
+        self.redis.key(session.as_str(), "")
+    }
+
+    fn table(&self, session: &SessionId, table: Table) -> String {
+        self.redis.key(session.as_str(), &format!(":dev:{}", table.name()))
+    }
+}
+
+#[async_trait]
+impl Engine for RedisEngine {
+    async fn claim(&self, fence: &Fence) -> Result<(), EngineError> {
+        self.devices.add(&fence.session).await?;
+        let claim = self.redis.script(&CLAIM).key(self.session(&fence.session));
+        decided(claim.arg(&self.owner).arg(fence.epoch).run().await?)
+    }
+
+    async fn get(
+        &self,
+        session: &SessionId,
+        table: Table,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Option<Bytes>>, EngineError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut get = redis::cmd("HMGET");
+        get.arg(self.table(session, table));
+        for key in &keys {
+            get.arg(&key[..]);
+        }
+        let values: Vec<Option<Vec<u8>>> = self.redis.query(&get).await?;
+        Ok(values.into_iter().map(|value| value.map(Bytes::from)).collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        table: Table,
+        prefix: Key,
+    ) -> Result<Vec<(Key, Bytes)>, EngineError> {
+        let table = self.table(session, table);
+        let rows: Vec<Vec<u8>> = if prefix.is_empty() {
+            self.redis.query(redis::cmd("HGETALL").arg(table)).await?
+        } else {
+            self.redis.script(&SCAN).key(table).arg(&prefix[..]).run().await?
+        };
+        let (pairs, rest) = rows.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(StorageError::Corrupt.into());
+        }
+        Ok(pairs.iter().map(|[key, value]| (key.clone(), Bytes::copy_from_slice(value))).collect())
+    }
+
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut tables: Vec<Table> = Vec::new();
+        let mut commit = self.redis.script(&COMMIT).key(self.session(&fence.session));
+        commit = commit.arg(&self.owner).arg(fence.epoch).arg(number);
+        for change in &changes {
+            let (Change::Put(table, ..) | Change::Delete(table, _) | Change::Clear(table, _)) = change;
+            let known = tables.iter().position(|other| other == table);
+            let at = known.unwrap_or_else(|| {
+                tables.push(*table);
+                tables.len() - 1
+            });
+            // Counted from 1, after the session's own key.
+            let at = at + 2;
+            commit = match change {
+                Change::Put(_, key, value) => commit.arg("p").arg(at).arg(&key[..]).arg(&value[..]),
+                Change::Delete(_, key) => commit.arg("d").arg(at).arg(&key[..]),
+                Change::Clear(_, prefix) => commit.arg("c").arg(at).arg(&prefix[..]),
+            };
+        }
+        for table in tables {
+            commit = commit.key(self.table(&fence.session, table));
+        }
+        // The turn is over when the commit is decided, whether or not this call is still waited for.
+        let run = async move {
+            let outcome = commit.run().await;
+            drop(turn);
+            outcome
+        };
+        decided(self.redis.finish(run).await??)
+    }
+
+    async fn wipe(&self, session: &SessionId) -> Result<(), EngineError> {
+        let mut wipe = self.redis.script(&WIPE).key(self.session(session));
+        for table in Table::ALL {
+            wipe = wipe.key(self.table(session, *table));
+        }
+        wipe.run::<()>().await?;
+        Ok(self.devices.remove(session).await?)
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
+        Ok(self.devices.all().await?)
+    }
+}
+
+/// What the scripts of a claim and of a commit answer.
+fn decided(answer: i64) -> Result<(), EngineError> {
+    match answer {
+        1 => Ok(()),
+        0 => Err(EngineError::Fenced),
+        // Redis lost its data: the owner writes the lease again, then this is done again. Or it came too late.
+        _ => Err(StorageError::Away.into()),
+    }
+}
