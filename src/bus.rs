@@ -3,6 +3,7 @@
 //! The owner of a session appends; whoever opens the session reads. An event is shown to viewers after `append` said yes.
 
 pub mod local;
+pub mod redis;
 
 use std::sync::Arc;
 

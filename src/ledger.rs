@@ -2,6 +2,7 @@
 //!
 //! A session that is *claimed* has a link task, or gets one at the next start; claimed sessions are what the limits count.
 
+pub mod redis;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -111,6 +112,12 @@ pub enum LedgerError {
     /// The key was used for another request.
     #[error("this Idempotency-Key was used with another body")]
     KeyReused,
+    /// The same request is under way: ask again in a moment.
+    #[error("the first request with this Idempotency-Key is still running")]
+    KeyRunning,
+    /// Another replica owns the session: leave it to that one.
+    #[error("another replica owns the session")]
+    Held,
     /// See [`StorageError`].
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 
 use self::history::History;
 use crate::bus::Log;
-use crate::event::{Cursor, Event, Me, Reason, State, Time};
+use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
 use crate::id::SessionId;
 use crate::ledger::Record;
 
@@ -91,15 +91,19 @@ impl Session {
     pub fn restored(record: Record, log: Log, history: u32) -> Self {
         let last = log.events.last().cloned();
         let state = match last {
-            Some(last) if last.at.epoch >= record.epoch || last.state.runs() => last.state.clone(),
-            // New keys after a logout, the same device otherwise.
+            None => State::initializing(record.created, None),
+            // Its client died with the last process, whatever the log says: nobody is told `connected` meanwhile.
+            Some(last) if last.state.runs() => {
+                State { status: Status::Reconnecting, connected_at: None, ..last.state.clone() }
+            }
+            Some(last) if last.at.epoch >= record.epoch => last.state.clone(),
+            // A restart came after its end: new keys after a logout, the same device otherwise.
             Some(last) if last.state.reason == Some(Reason::LoggedOut) => {
                 State::initializing(last.time, None)
             }
             Some(last) => {
                 State { linked: last.state.linked, ..State::initializing(last.time, last.state.me.clone()) }
             }
-            None => State::initializing(record.created, None),
         };
         let inner = Inner { state, history: History::restored(log, history), deleted: record.deleted };
         Self { record, inner: Mutex::new(inner), live: broadcast::Sender::new(LIVE_EVENTS) }
@@ -176,6 +180,12 @@ impl Session {
             qr: inner.history.qr(Time::now()).cloned(),
             deleted: inner.deleted,
         }
+    }
+
+    /// Whether its log ends with the word of a clean stop.
+    pub fn was_shut_down(&self) -> bool {
+        let last = self.inner().history.last().cloned();
+        matches!(last.map(|event| event.kind.clone()), Some(Kind::Disconnected(d)) if d.reason == Reason::Shutdown)
     }
 
     /// How many streams watch it here.

@@ -4,12 +4,13 @@
 //! `whatsapp::store` bring their own tables and queries; `server` opens the engine and hands it to them.
 
 pub mod folder;
+pub mod redis;
 pub mod sqlite;
 
 use std::error::Error;
 use std::sync::Arc;
 
-/// Why the storage did not do it. Named by what the caller does next; nothing was written in any case.
+/// Why the storage did not do it. Named by what the caller does next; nothing was written, but for [`Away`](Self::Away).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
     /// The disk (or the quota) is full: keep the old state, alert, try again when somebody made room.
@@ -21,6 +22,9 @@ pub enum StorageError {
     /// The storage was closed: the process is on its way out, give up without an alert.
     #[error("the storage is closed")]
     Closed,
+    /// A storage elsewhere does not answer: do the same again later. It is not known whether it was done.
+    #[error("the storage is away")]
+    Away,
     /// Another process is in the way: try again in a moment.
     #[error("the storage is busy")]
     Busy,

@@ -8,8 +8,8 @@
 //! in a key of its own that Redis lets go by itself, [`QR_MARGIN`] after the QR has expired. A newer QR replaces it.
 //!
 //! Keys of a session: `<prefix>{<id>}` (fields `last`, `event`; the rest is `ledger`'s and the device's),
-//! `<prefix>{<id>}:log`, `<prefix>{<id>}:qr`; its channel is `<prefix>{<id>}:live`. The index of all logs:
-//! `<prefix>{<0-f>}:logs`.
+//! `<prefix>{<id>}:log`, `<prefix>{<id>}:qr`; its channel is `<prefix>{<id>}:live`. The channel of all, without
+//! QRs: `<prefix>{all}:live`. The index of all logs: `<prefix>{<0-f>}:logs`.
 
 mod follow;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::follow::Followed;
+pub use self::follow::{Followed, News};
 use super::{AppendError, Bus, Log};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
@@ -101,7 +101,9 @@ impl RedisBus {
             .arg(self.channel(&event.session))
             .arg(format!("{} {whole}", event.at))
             .arg(qr.map_or("", |qr| &qr.qr_string))
-            .arg(qr.map_or(0, |qr| qr.expires_at.after(QR_MARGIN).as_millis()));
+            .arg(qr.map_or(0, |qr| qr.expires_at.after(QR_MARGIN).as_millis()))
+            .arg(self.everything())
+            .arg(id);
         match append.run::<i64>().await? {
             1 => Ok(()),
             0 => Err(AppendError::Fenced),
@@ -132,6 +134,11 @@ impl RedisBus {
 
     fn log(&self, session: &SessionId) -> String {
         self.redis.key(session.as_str(), ":log")
+    }
+
+    /// The channel of the deployment.
+    fn everything(&self) -> String {
+        self.redis.key("all", ":live")
     }
 
     fn channel(&self, session: &SessionId) -> String {

@@ -127,6 +127,12 @@ impl ApiError {
             .with_details(json!({ "field": "Idempotency-Key" }))
     }
 
+    pub(super) fn key_running() -> Self {
+        let message = "the first request with this Idempotency-Key is still running";
+        Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_RUNNING", message)
+            .with_details(json!({ "field": "Idempotency-Key" }))
+    }
+
     pub(super) fn invalid_idempotency_key() -> Self {
         let allowed = "1 to 255 visible ASCII characters";
         Self::new(StatusCode::BAD_REQUEST, "INVALID_IDEMPOTENCY_KEY", format!("Idempotency-Key: {allowed}"))
@@ -210,7 +216,10 @@ impl From<LedgerError> for ApiError {
         match error {
             LedgerError::UserLimit(_) | LedgerError::Limit(_) => Self::no_room(&error),
             LedgerError::KeyReused => Self::key_reused(),
+            LedgerError::KeyRunning => Self::key_running(),
             LedgerError::Unknown => Self::session_not_found(),
+            // Whoever may meet it asks the owner instead.
+            LedgerError::Held => Self::store_away(),
             LedgerError::Storage(error) => {
                 tracing::error!(%error, "session error");
                 Self::store_away()

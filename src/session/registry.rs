@@ -20,7 +20,7 @@ pub use crate::ledger::{LedgerError, Once};
 use crate::whatsapp::StartError;
 
 /// How many clients of a starting server may be on their way to WhatsApp at a time.
-const PACE: usize = 16;
+const PACE: usize = 50;
 
 /// How long a call waits for a link task to write its last word.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -263,8 +263,7 @@ impl Registry {
         }
         let epoch = self.parts.ledger.claim(session.id(), self.parts.limits).await?;
         // After a clean stop the log says so already.
-        let owner_lost =
-            snapshot.state.reason != Some(Reason::Shutdown) || snapshot.state.status != Status::Reconnecting;
+        let owner_lost = !session.was_shut_down();
         let start = Start { epoch, owner_lost, after: None, pace: Some(pace.clone()) };
         *entry.task.lock().await = Some(self.start(session, start, None));
         Ok(())

@@ -42,6 +42,7 @@ pub mod memory;
 mod messages;
 mod msg_secret;
 mod protocol;
+pub mod redis;
 mod row;
 mod signal;
 pub mod sqlite;

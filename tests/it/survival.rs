@@ -133,6 +133,25 @@ async fn a_cursor_from_before_a_crash_resumes_without_a_gap() {
     assert_ids_rise(&seen);
 }
 
+/// The first answers of a starting server: nobody is told of a connection that died with the last process.
+#[tokio::test]
+async fn a_session_that_comes_back_is_reconnecting_until_it_is_connected() {
+    let whatsapp = whatsapp().await;
+    let server = server(&whatsapp).await;
+    let session = server.init("ada").await;
+    session.link(&whatsapp).await;
+    let id = session.id.clone();
+    whatsapp.pause();
+    let server = server.crash_and_restart().await;
+    let session = server.session(&id);
+    assert_eq!(session.status().await["status"], "reconnecting");
+    let mut viewer = session.sse().await;
+    assert_eq!(viewer.expects("status").await.data["status"], "reconnecting");
+    assert_eq!(viewer.expects("disconnected").await.data["reason"], "owner_lost");
+    whatsapp.resume();
+    viewer.awaits("ready").await;
+}
+
 #[tokio::test]
 async fn a_clean_stop_says_shutdown_and_nothing_more() {
     let whatsapp = whatsapp().await;

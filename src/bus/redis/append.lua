@@ -1,7 +1,7 @@
 -- Appends an event to its session's log, stores it as the session's last, and publishes it.
 -- KEYS: the session, its log, its QR.
 -- ARGV: owner, epoch of the ownership, id, event without a QR's string, how many to keep, channel, message,
---       string of the QR ('' for none), when that may go (Unix ms).
+--       string of the QR ('' for none), when that may go (Unix ms), channel of the deployment, session.
 -- 1: it is in the log (again). 0: somebody else writes this log now. -1: the session is not there.
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'last')
 if not held[2] then return -1 end
@@ -19,4 +19,5 @@ if ARGV[8] ~= '' then
     redis.call('SET', KEYS[3], id .. ' ' .. ARGV[8], 'PXAT', ARGV[9])
 end
 redis.call('PUBLISH', ARGV[6], ARGV[7])
+redis.call('PUBLISH', ARGV[10], ARGV[11] .. ' ' .. id .. ' ' .. ARGV[4])
 return 1

@@ -314,3 +314,47 @@ async fn on_a_cluster_a_follower_gets_it_all_as_well() {
     }
     assert!(writer.sessions().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn who_follows_everything_sees_no_qr() {
+    let server = Server::start();
+    let bus = bus(&server, 10).await;
+    lease(&server, "me", 7);
+    let mut all = Box::pin(bus.follow_all());
+    assert!(matches!(all.next().await, Some(News::Missed)));
+    bus.append(qr(at(7, 1), "2@secret", 60_000)).await.unwrap();
+    bus.append(lost(7, 2)).await.unwrap();
+    match all.next().await {
+        Some(News::Event(event)) => {
+            assert_eq!((&event.session, event.at), (&id(), at(7, 1)));
+            assert!(matches!(&event.kind, Kind::Qr(qr) if qr.qr_string.is_empty()));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(all.next().await, Some(News::Event(event)) if event.at == at(7, 2)));
+    server.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert!(matches!(all.next().await, Some(News::Missed)));
+}
+
+/// As between two nodes of a cluster, where nothing else tells of the loss.
+#[tokio::test]
+async fn a_message_that_was_lost_without_a_sign_is_read_from_the_log() {
+    let server = Server::start();
+    let bus = bus(&server, 10).await;
+    lease(&server, "me", 7);
+    let mut follower = Box::pin(bus.follow(id(), None));
+    bus.append(lost(7, 1)).await.unwrap();
+    assert_eq!(next_id(&mut follower).await, at(7, 1));
+    let unpublished = |event: Arc<Event>| {
+        let log = format!("test:{{{}}}:log", id());
+        server.tell(&["XADD", &log, &event.at.to_string(), "e", &event.to_log()]);
+    };
+    unpublished(lost(7, 2));
+    bus.append(lost(7, 3)).await.unwrap();
+    unpublished(lost(7, 4));
+    lease(&server, "me", 9);
+    bus.append(lost(9, 1)).await.unwrap();
+    for wanted in [at(7, 2), at(7, 3), at(7, 4), at(9, 1)] {
+        assert_eq!(next_id(&mut follower).await, wanted);
+    }
+}

@@ -1,7 +1,7 @@
 //! The port under [`DeviceStorage`](super::DeviceStorage): rows of bytes, by session, table and key.
 //!
-//! Knows nothing of WhatsApp. An engine keeps what it is given and checks the fence; `memory` and `sqlite`
-//! are two. Values are private keys and ratchets: an engine never logs them, and no type here shows them in
+//! Knows nothing of WhatsApp. An engine keeps what it is given and checks the fence; `memory`, `sqlite` and
+//! `redis` are three. Values are private keys and ratchets: an engine never logs them, and no type here shows them in
 //! `Debug`.
 
 use async_trait::async_trait;

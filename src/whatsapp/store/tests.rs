@@ -9,9 +9,12 @@ use std::sync::Arc;
 use wacore::store::InMemoryBackend;
 
 use super::memory::MemoryEngine;
+use super::redis::RedisEngine;
 use super::sqlite::{SCHEMA, SqliteEngine};
-use super::{DeviceStorage, Engine, Fence};
+use super::{Change, DeviceStorage, Engine, EngineError, Fence, Key, Table, Turn};
 use crate::id::SessionId;
+use crate::storage::redis::Redis;
+use crate::storage::redis::tests::{Cluster, Server};
 use crate::storage::sqlite::tests::Folder;
 use crate::storage::sqlite::{Migration, Sqlite};
 
@@ -27,18 +30,38 @@ pub(super) fn fence(session: &SessionId, epoch: u64) -> Fence {
 pub(super) struct Rig {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) sqlite: Option<(Sqlite, Folder)>,
+    /// The server's process, which ends with it.
+    redis_server: Option<Server>,
 }
 
 impl Rig {
     pub(super) fn memory() -> Self {
-        Self { engine: Arc::new(MemoryEngine::new()), sqlite: None }
+        Self { engine: Arc::new(MemoryEngine::new()), sqlite: None, redis_server: None }
     }
 
     pub(super) fn sqlite() -> Self {
         let folder = Folder::new();
         let sqlite =
             Sqlite::open(&folder.path().join("db"), &[Migration { version: 1, sql: SCHEMA }]).unwrap();
-        Self { engine: Arc::new(SqliteEngine::new(sqlite.clone())), sqlite: Some((sqlite, folder)) }
+        let engine = Arc::new(SqliteEngine::new(sqlite.clone()));
+        Self { engine, sqlite: Some((sqlite, folder)), redis_server: None }
+    }
+
+    pub(super) async fn redis() -> Self {
+        let server = Server::start();
+        let engine = Arc::new(Leased::new(server.connect().await));
+        Self { engine, sqlite: None, redis_server: Some(server) }
+    }
+
+    /// Whether a commit takes longer than a call: another thread or another process makes it.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.sqlite.is_some() || self.redis_server.is_some()
+    }
+
+    pub(super) fn pause_redis(&self, pauses: bool) {
+        if let Some(server) = &self.redis_server {
+            server.signal(if pauses { "-STOP" } else { "-CONT" });
+        }
     }
 
     /// A storage beside another one, so that a missing "of this session" shows.
@@ -48,6 +71,63 @@ impl Rig {
         other.put_session("a@s", b"of another session").await.unwrap();
         other.store_prekey(4_000_000, b"of another session", true).await.unwrap();
         DeviceStorage::open(Arc::clone(&self.engine), fence(&session(), 1)).await.unwrap()
+    }
+}
+
+/// The Redis engine checks a lease that the ledger has written: here a claim of the device writes it first, where the
+/// ledger would give it.
+pub(super) struct Leased {
+    redis: Redis,
+    engine: RedisEngine,
+}
+
+impl Leased {
+    pub(super) fn new(redis: Redis) -> Self {
+        Self { engine: RedisEngine::new(redis.clone(), "me"), redis }
+    }
+}
+
+#[async_trait::async_trait]
+impl Engine for Leased {
+    async fn claim(&self, fence: &Fence) -> Result<(), EngineError> {
+        let key = self.redis.key(fence.session.as_str(), "");
+        let held: Option<u64> = self.redis.query(::redis::cmd("HGET").arg(&key).arg("epoch")).await?;
+        if held.is_none_or(|held| held < fence.epoch) {
+            let mut lease = ::redis::cmd("HSET");
+            lease.arg(&key).arg("owner").arg("me").arg("epoch").arg(fence.epoch);
+            self.redis.query::<()>(&lease).await?;
+        }
+        self.engine.claim(fence).await
+    }
+
+    async fn get(
+        &self,
+        session: &SessionId,
+        table: Table,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Option<bytes::Bytes>>, EngineError> {
+        self.engine.get(session, table, keys).await
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        table: Table,
+        prefix: Key,
+    ) -> Result<Vec<(Key, bytes::Bytes)>, EngineError> {
+        self.engine.scan(session, table, prefix).await
+    }
+
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
+        self.engine.commit(fence, changes, turn).await
+    }
+
+    async fn wipe(&self, session: &SessionId) -> Result<(), EngineError> {
+        self.engine.wipe(session).await
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
+        self.engine.sessions().await
     }
 }
 
@@ -66,6 +146,12 @@ macro_rules! contract {
         mod sqlite {
             $(#[tokio::test] async fn $behaviour() {
                 let rig = super::Rig::sqlite();
+                super::contract::$behaviour(&rig.storage().await).await;
+            })*
+        }
+        mod redis {
+            $(#[tokio::test] async fn $behaviour() {
+                let rig = super::Rig::redis().await;
                 super::contract::$behaviour(&rig.storage().await).await;
             })*
         }
@@ -96,6 +182,11 @@ macro_rules! on_each_engine {
         mod fence_sqlite {
             $(#[tokio::test] async fn $behaviour() { super::fence::$behaviour(super::Rig::sqlite()).await; })*
         }
+        mod fence_redis {
+            $(#[tokio::test] async fn $behaviour() {
+                super::fence::$behaviour(super::Rig::redis().await).await;
+            })*
+        }
     };
 }
 
@@ -104,6 +195,66 @@ on_each_engine! {
     a_wipe_takes_all_and_only_its_session, a_commit_is_made_in_order, prefixes_are_exact,
     everything_is_there_for_the_next_owner, a_number_that_moved_on_stays, one_of_many_takers_gets_a_message,
     concurrent_halves_of_a_token_both_stay, a_dropped_call_keeps_its_turn, keys_are_not_in_debug,
+}
+
+#[tokio::test]
+async fn on_a_cluster_the_keys_of_a_session_are_together_and_gone_after_a_wipe() {
+    let cluster = Cluster::start();
+    let engine: Arc<dyn Engine> = Arc::new(Leased::new(cluster.connect().await));
+    let sessions: Vec<_> = (0..6).map(|_| session()).collect();
+    for session in &sessions {
+        let storage = DeviceStorage::open(Arc::clone(&engine), fence(session, 1)).await.unwrap();
+        contract::tokens(&storage).await;
+        contract::mutation_macs(&storage).await;
+    }
+    assert_eq!(engine.sessions().await.unwrap().len(), 6);
+    for session in &sessions {
+        engine.wipe(session).await.unwrap();
+    }
+    assert!(engine.sessions().await.unwrap().is_empty());
+    let left: Vec<_> = cluster.nodes.iter().flat_map(Server::keys).collect();
+    assert!(left.iter().all(|key| key.ends_with('}') || key.contains("{data}")), "leases only: {left:?}");
+}
+
+/// A commit that Redis carries out after a later one changes nothing.
+#[tokio::test]
+async fn a_late_commit_is_refused() {
+    let rig = Rig::redis().await;
+    let server = rig.redis_server.as_ref().unwrap();
+    let session = session();
+    rig.engine.claim(&fence(&session, 1)).await.unwrap();
+    let put = |value: &'static str| vec![Change::Put(Table::Group, b"k".to_vec(), bytes::Bytes::from(value))];
+    let turn = Arc::new(tokio::sync::Mutex::new(()));
+    rig.engine.commit(&fence(&session, 1), put("new"), turn.clone().lock_owned().await).await.unwrap();
+    // As if a later one had been done: number 2^53.
+    server.tell(&["HSET", &format!("test:{{{session}}}"), "commit", "9007199254740992"]);
+    let late = rig.engine.commit(&fence(&session, 1), put("old"), turn.clone().lock_owned().await).await;
+    assert!(matches!(late, Err(EngineError::Storage(crate::storage::StorageError::Away))), "{late:?}");
+    let found = rig.engine.get(&session, Table::Group, vec![b"k".to_vec()]).await.unwrap();
+    assert_eq!(found, [Some(bytes::Bytes::from("new"))]);
+}
+
+/// The lease alone fences: another replica's claim of the session, before it has opened the device.
+#[tokio::test]
+async fn another_owner_fences_at_once_and_lost_data_does_not() {
+    let rig = Rig::redis().await;
+    let server = rig.redis_server.as_ref().unwrap();
+    let session = session();
+    let key = format!("test:{{{session}}}");
+    let turn = Arc::new(tokio::sync::Mutex::new(()));
+    let put = || vec![Change::Put(Table::Group, b"k".to_vec(), bytes::Bytes::from("v"))];
+    let commit =
+        async || rig.engine.commit(&fence(&session, 1), put(), turn.clone().lock_owned().await).await;
+    rig.engine.claim(&fence(&session, 1)).await.unwrap();
+    commit().await.unwrap();
+    server.tell(&["HSET", &key, "owner", "another"]);
+    assert!(matches!(commit().await, Err(EngineError::Fenced)), "the same epoch, another owner");
+    server.tell(&["HSET", &key, "owner", "me", "epoch", "2"]);
+    assert!(matches!(commit().await, Err(EngineError::Fenced)), "a later epoch");
+    server.tell(&["DEL", &key]);
+    assert!(matches!(commit().await, Err(EngineError::Storage(_))), "not a reason to stop the client");
+    rig.engine.claim(&fence(&session, 1)).await.unwrap();
+    commit().await.unwrap();
 }
 
 /// Every method of the five traits. `contract.rs` calls each.

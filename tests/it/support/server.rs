@@ -140,10 +140,15 @@ impl Server {
         self.builder.clone()
     }
 
-    /// `kill -9`, and the same server again on the same data.
-    pub(crate) async fn crash_and_restart(mut self) -> Server {
+    /// `kill -9`; what starts the same server again on the same data.
+    pub(crate) async fn crash(mut self) -> Builder {
         self.process.kill().await.unwrap();
-        self.builder.clone().start().await
+        self.builder.clone()
+    }
+
+    /// `kill -9`, and the same server again at once.
+    pub(crate) async fn crash_and_restart(self) -> Server {
+        self.crash().await.start().await
     }
 
     pub(crate) fn log(&self) -> Vec<String> {

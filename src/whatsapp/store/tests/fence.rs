@@ -183,13 +183,15 @@ pub(super) async fn a_dropped_call_keeps_its_turn(rig: Rig) {
         let blocked = async move { sqlite.write(move |_| Ok(held.recv())).await };
         assert!(tokio::time::timeout(Duration::ZERO, blocked).await.is_err());
     }
+    rig.pause_redis(true);
     let removal = storage.remove_prekey(1);
     let _ = tokio::time::timeout(Duration::ZERO, removal).await;
     let mark = storage.mark_prekeys_uploaded(&[1]);
     tokio::pin!(mark);
     let early = tokio::time::timeout(Duration::ZERO, &mut mark).await;
-    assert_eq!(early.is_err(), rig.sqlite.is_some(), "waits for the removal");
+    assert_eq!(early.is_err(), rig.is_elsewhere(), "waits for the removal");
     drop(let_go);
+    rig.pause_redis(false);
     if early.is_err() {
         mark.await.unwrap();
     }
