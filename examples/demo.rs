@@ -3,7 +3,8 @@
 //!
 //! `cargo run --example demo --features simulator`, then open the address it prints. `PORT` chooses the port.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use qrcast::config::Config;
@@ -35,28 +36,65 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let base = format!("http://{}", listener.local_addr()?);
     let stop = Shutdown::new();
+    let on_signal = stop.clone();
+    stop.spawn(async move {
+        if shutdown::signal().await.is_ok() {
+            on_signal.begin();
+        }
+    });
     tokio::select! {
         result = server::run(config, listener, stop.clone()) => result?,
-        result = link_an_account(&base, &whatsapp) => result?,
+        result = until(&stop, link_accounts(&base, &whatsapp)) => result?,
     }
     whatsapp.shutdown().await;
     Ok(())
 }
 
-async fn link_an_account(base: &str, whatsapp: &Simulator) -> anyhow::Result<()> {
+/// Runs until the server is told to stop, which then ends the demo by itself.
+async fn until<T>(stop: &Shutdown, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        done = work => done,
+        () = stop.begun() => std::future::pending().await,
+    }
+}
+
+/// Makes a session to look at, and plays the phone of everyone who is shown a QR here.
+async fn link_accounts(base: &str, whatsapp: &Simulator) -> anyhow::Result<()> {
     let http = reqwest::Client::new();
     let init = http.post(format!("{base}/api/init-session")).json(&json!({ "userId": "demo" }));
     let session: Value = init.send().await?.error_for_status()?.json().await?;
-    let id = session["sessionId"].as_str().context("no sessionId")?;
     say(&format!("open  {base}{}", session["linkUrl"].as_str().unwrap_or_default()));
-    say(&format!("a phone scans in {} s; the server goes on until Ctrl-C", BEFORE_THE_SCAN.as_secs()));
-    tokio::time::sleep(BEFORE_THE_SCAN).await;
-    let qr: Value =
-        http.get(format!("{base}/api/qr-code/{id}")).send().await?.error_for_status()?.json().await?;
+    say(&format!("or    {base}/ for a session of your own"));
+    say(&format!("a phone scans each QR after {} s; Ctrl-C ends it all", BEFORE_THE_SCAN.as_secs()));
+    let mut shown: HashMap<String, Instant> = HashMap::new();
+    loop {
+        let list = http.get(format!("{base}/api/sessions?status=scan_qr&limit=200"));
+        let list: Value = list.send().await?.error_for_status()?.json().await?;
+        let ids = list["sessions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|session| session["sessionId"].as_str());
+        for id in ids {
+            if shown.entry(id.to_owned()).or_insert_with(Instant::now).elapsed() >= BEFORE_THE_SCAN {
+                shown.remove(id);
+                scan(&http, base, id, whatsapp).await?;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn scan(http: &reqwest::Client, base: &str, id: &str, whatsapp: &Simulator) -> anyhow::Result<()> {
+    let answer = http.get(format!("{base}/api/qr-code/{id}")).send().await?;
+    // Between two QRs, or linked meanwhile.
+    let Ok(answer) = answer.error_for_status() else { return Ok(()) };
+    let qr: Value = answer.json().await?;
     let qr = qr["qrString"].as_str().context("no QR")?.to_owned();
-    let jid = whatsapp.scan(Scan { qr, push_name: Some("Ada Lovelace".into()), ..Scan::default() }).await?;
-    say(&format!("linked {jid}"));
-    shutdown::signal().await?;
+    match whatsapp.scan(Scan { qr, push_name: Some("Ada Lovelace".into()), ..Scan::default() }).await {
+        Ok(jid) => say(&format!("linked {jid}")),
+        Err(error) => say(&format!("not linked: {error}")),
+    }
     Ok(())
 }
 

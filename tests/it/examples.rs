@@ -157,3 +157,24 @@ fn frame(seen: &Seen) -> Value {
 fn cursor(frame: &Value) -> qrcast::event::Cursor {
     frame["id"].as_str().unwrap().parse().unwrap()
 }
+
+/// Cargo builds the examples with the tests, beside them.
+#[tokio::test]
+async fn the_demo_links_an_account_by_itself_and_ends_when_told() {
+    let tests = std::env::current_exe().unwrap();
+    let demo = tests.ancestors().nth(2).unwrap().join("examples/demo");
+    let mut demo = Program::start(Command::new(demo).env("PORT", "0").env("RUST_LOG", "off"));
+    let open = demo.until("open").await;
+    let link = open.split_whitespace().last().unwrap().to_owned();
+    let (base, id) = link.split_once("/?session=").unwrap();
+    demo.until("linked").await;
+    let status = format!("{base}/api/session-status/{id}");
+    crate::support::eventually("the session to be connected", || async {
+        let answer: Value = reqwest::get(&status).await.unwrap().json().await.unwrap();
+        answer["status"] == "connected"
+    })
+    .await;
+    let pid = demo.process.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(demo.ends().await, Some(0));
+}
