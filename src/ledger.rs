@@ -81,7 +81,8 @@ pub trait Ledger: Send + Sync {
     /// The session needs no link task any more.
     async fn release(&self, session: &SessionId) -> Result<(), LedgerError>;
 
-    /// Marks a session as deleted. Nobody claims it from then on but to log it out.
+    /// Marks a session as deleted, and claims it: it needs a link task until its device is logged out, also after a crash
+    /// that comes before that task begins. Nobody claims it from then on but for this.
     async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError>;
 
     /// Forgets a session.

@@ -39,7 +39,7 @@ const ALL: &str = "SELECT id, created, device_name, metadata, epoch, claimed, de
 const OWNERSHIP: &str = "SELECT epoch, claimed FROM session WHERE id = ?1";
 const CLAIM: &str = "UPDATE session SET epoch = ?2, claimed = 1 WHERE id = ?1";
 const RELEASE: &str = "UPDATE session SET claimed = 0 WHERE id = ?1 AND claimed";
-const DELETE: &str = "UPDATE session SET deleted = ?2 WHERE id = ?1 AND deleted IS NULL";
+const DELETE: &str = "UPDATE session SET deleted = ?2, claimed = 1 WHERE id = ?1 AND deleted IS NULL";
 const REMOVE: &str = "DELETE FROM session WHERE id = ?1";
 const COUNT_ALL: &str = "SELECT count(*) FROM session WHERE claimed";
 const COUNT_USER: &str = "SELECT count(*) FROM session WHERE claimed AND user = ?1";
