@@ -8,6 +8,7 @@ pub mod redis;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
@@ -18,6 +19,23 @@ use crate::storage::StorageError;
 pub trait Bus: Send + Sync {
     /// Stores an event at the end of its session's log. After an Ok it is durable.
     async fn append(&self, event: Arc<Event>) -> Result<(), AppendError>;
+
+    /// Every event of the session after `after` (all that are kept, for `None`) in its order, each once, then those to
+    /// come, also those of an owner elsewhere. Goes on through any loss of the connection. Where all sessions are ours
+    /// there is nobody else to hear of.
+    fn follow(&self, session: SessionId, after: Option<Cursor>) -> BoxStream<'static, Followed>;
+
+    /// Writes again what a store that came back may have lost: the owner's own history, oldest first, under the epoch
+    /// that it holds. What is still there is left as it is.
+    async fn restore(
+        &self,
+        session: &SessionId,
+        epoch: u64,
+        events: &[Arc<Event>],
+    ) -> Result<(), AppendError>;
+
+    /// The last event of a session.
+    async fn last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError>;
 
     /// The end of a session's log.
     async fn read(&self, session: &SessionId) -> Result<Log, StorageError>;
@@ -41,13 +59,33 @@ pub struct Log {
     pub trimmed: Option<Cursor>,
 }
 
+/// What a follower is told.
+#[derive(Clone, Debug)]
+pub enum Followed {
+    /// The next event.
+    Event(Arc<Event>),
+    /// Events up to this one were missed and are not kept any more; what follows is later.
+    Cut(Cursor),
+    /// The log was removed; nothing follows.
+    Gone,
+}
+
 /// The event is not stored.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// Somebody else owns the session now: stop writing.
     #[error("a later event is in this log already")]
     Fenced,
+    /// The store does not answer: try again. It may have been stored; whoever still owns the session may show it.
+    #[error("the store is away")]
+    Away,
     /// Try again: nothing was stored, and nothing may be shown.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
+}
+
+impl From<StorageError> for AppendError {
+    fn from(error: StorageError) -> Self {
+        if matches!(error, StorageError::Away) { Self::Away } else { Self::Storage(error) }
+    }
 }

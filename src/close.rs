@@ -13,6 +13,8 @@ pub enum Close {
     TooSlow,
     /// The viewer sent more than anyone has to say. Don't return.
     TooBig,
+    /// The store cannot be asked for this session just now. Return.
+    StoreAway,
 }
 
 impl Close {
@@ -22,7 +24,7 @@ impl Close {
             Close::Ended => 1000,
             Close::TooBig => 1009,
             Close::Draining => 1012,
-            Close::TooSlow => 1013,
+            Close::TooSlow | Close::StoreAway => 1013,
         }
     }
 
@@ -33,6 +35,7 @@ impl Close {
             Close::Draining => "the server restarts",
             Close::TooSlow => "too slow; return with the cursor",
             Close::TooBig => "message too big",
+            Close::StoreAway => "the store does not answer; return",
         }
     }
 
@@ -40,6 +43,7 @@ impl Close {
     pub fn drain(self) -> Option<(&'static str, Duration)> {
         match self {
             Close::Draining => Some(("DRAINING", Duration::from_secs(1))),
+            Close::StoreAway => Some(("STORE_AWAY", Duration::from_secs(2))),
             Close::Ended | Close::TooSlow | Close::TooBig => None,
         }
     }

@@ -20,6 +20,8 @@ pub struct Config {
     pub port: u16,
     /// Folder of the database; one process at a time. `DATA_DIR`
     pub data_dir: PathBuf,
+    /// Redis, for many replicas; one replica on SQLite without it. `REDIS_URL` or `REDISCLOUD_URL`
+    pub redis: Option<RedisSettings>,
     /// Where browsers reach this server, without a slash at the end; answers hold paths without it. `PUBLIC_URL`
     pub public_url: Option<String>,
     /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`. `RUST_LOG`
@@ -52,6 +54,29 @@ pub struct Config {
     pub time_factor: f64,
 }
 
+/// The store of many replicas.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    pub url: Secret,
+    /// What all keys of this deployment begin with. `REDIS_PREFIX`
+    pub prefix: String,
+    /// Whether to run alone on SQLite when Redis cannot be reached at the start. `REDIS_FALLBACK`
+    pub fallback: bool,
+    /// How long a replica owns a session without renewing it, in milliseconds. `LEASE_TTL_MS`
+    pub lease: Duration,
+}
+
+/// A text that is in no log line.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -81,6 +106,22 @@ pub const SETTINGS: &[Setting] = &[
     setting("HOST", "127.0.0.1", "address to listen on; loopback only, for there are no keys yet"),
     setting("PORT", "3000", "TCP port; 0 takes a free one"),
     setting("DATA_DIR", "./data", "folder of the database, made if missing; one process at a time"),
+    setting(
+        "REDIS_URL",
+        "",
+        "`redis://` or `rediss://` URL; makes many replicas one server; `REDISCLOUD_URL` is read where it is unset",
+    ),
+    setting("REDIS_PREFIX", "qrcast:", "what all keys begin with; one for each deployment on the same Redis"),
+    setting(
+        "REDIS_FALLBACK",
+        "",
+        "`local`: run alone on SQLite when Redis cannot be reached at the start; for one replica only",
+    ),
+    setting(
+        "LEASE_TTL_MS",
+        "10000",
+        "a dead replica's sessions are taken over after so many milliseconds, 3000 to 600000",
+    ),
     setting("PUBLIC_URL", "", "where browsers reach this server, `https://…`; without it answers hold paths"),
     setting(
         "RUST_LOG",
@@ -158,6 +199,7 @@ impl Config {
             ),
             port: reader.number("PORT", 3000, 0..=65535),
             data_dir: reader.text("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
+            redis: redis(&mut reader),
             public_url: reader.optional(
                 "PUBLIC_URL",
                 "an http:// or https:// URL without query and fragment",
@@ -208,6 +250,27 @@ impl Config {
 fn host(text: &str) -> Option<IpAddr> {
     let address = if text == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { text.parse().ok() };
     address.filter(IpAddr::is_loopback)
+}
+
+fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
+    let name = if reader.text("REDIS_URL").is_some() { "REDIS_URL" } else { "REDISCLOUD_URL" };
+    let url =
+        reader.secret(name, "redis://[user:password@]host[:port][/db], or rediss:// for TLS", redis_url);
+    let prefix =
+        reader.parsed("REDIS_PREFIX", "qrcast:".into(), "1 to 64 visible characters but { and }", |text| {
+            let good =
+                text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}');
+            good.then(|| text.to_owned())
+        });
+    let fallback =
+        reader.parsed("REDIS_FALLBACK", false, "local, or unset", |text| (text == "local").then_some(true));
+    let lease = Duration::from_millis(reader.number("LEASE_TTL_MS", 10_000, 3_000..=600_000));
+    url.map(|url| RedisSettings { url: Secret(url), prefix, fallback, lease })
+}
+
+fn redis_url(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
+    (!rest.is_empty()).then(|| text.to_owned())
 }
 
 fn public_url(text: &str) -> Option<String> {

@@ -206,6 +206,11 @@ impl Event {
         self.kind.expires_at().is_some_and(|at| at <= now)
     }
 
+    /// Whether it is a QR without its string: a log keeps that only as long as it can be scanned.
+    pub fn is_blank(&self) -> bool {
+        matches!(&self.kind, Kind::Qr(qr) if qr.qr_string.is_empty())
+    }
+
     /// The same fact without its encoded form, for a history that is seldom read.
     #[must_use]
     pub fn bare(&self) -> Self {

@@ -16,7 +16,8 @@ mod sse;
 mod viewer;
 mod websocket;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -45,7 +46,10 @@ pub struct App {
 }
 
 struct Inner {
-    registry: Arc<Registry>,
+    /// Set when the store has been opened.
+    registry: OnceLock<Arc<Registry>>,
+    /// Whether it runs on SQLite because Redis could not be reached.
+    fallen_back: AtomicBool,
     config: Config,
     /// Names this process among the replicas.
     replica: String,
@@ -60,14 +64,14 @@ struct Inner {
 }
 
 impl App {
-    /// Over these sessions.
-    pub fn new(registry: Arc<Registry>, config: Config, links: Shutdown, streams: Shutdown) -> Self {
+    /// Without sessions yet: see [`App::open`]. `replica` names this process among others.
+    pub fn new(config: Config, replica: String, links: Shutdown, streams: Shutdown) -> Self {
         let sse_pulses = Pulses::start(Duration::from_secs(15), &streams);
         let websocket_pulses = Pulses::start(Duration::from_secs(25), &streams);
-        let replica = uuid::Uuid::new_v4().to_string();
         let started = Instant::now();
         let inner = Inner {
-            registry,
+            registry: OnceLock::new(),
+            fallen_back: AtomicBool::new(false),
             config,
             replica,
             started,
@@ -79,16 +83,28 @@ impl App {
         };
         Self { inner: Arc::new(inner) }
     }
+
+    /// From now on over these sessions; on SQLite for want of Redis, perhaps.
+    pub fn open(&self, registry: Arc<Registry>, fallen_back: bool) {
+        self.inner.fallen_back.store(fallen_back, Ordering::Relaxed);
+        // Called once.
+        let _ = self.inner.registry.set(registry);
+    }
 }
 
 /// A path's one parameter, as axum found it.
 type NamedPath = Result<Path<String>, PathRejection>;
 
 impl App {
+    /// The sessions, as soon as their store has been opened.
+    fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
+        self.inner.registry.get().ok_or_else(ApiError::store_away)
+    }
+
     /// The session of this id.
-    fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
+    async fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
         let id = id.parse::<SessionId>()?;
-        self.inner.registry.get(&id).ok_or_else(ApiError::session_not_found)
+        self.registry()?.find(&id).await?.ok_or_else(ApiError::session_not_found)
     }
 }
 

@@ -8,10 +8,14 @@ pub mod sqlite;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use crate::event::Time;
+use crate::event::{Cursor, Time};
 use crate::id::SessionId;
 use crate::storage::StorageError;
+pub use crate::storage::redis::State as Contact;
 
 /// How long an `Idempotency-Key` is remembered.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -78,8 +82,8 @@ pub trait Ledger: Send + Sync {
     /// that was not claimed.
     async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, LedgerError>;
 
-    /// The session needs no link task any more.
-    async fn release(&self, session: &SessionId) -> Result<(), LedgerError>;
+    /// The session needs no link task any more. Nothing happens where it was claimed again since this epoch.
+    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError>;
 
     /// Marks a session as deleted, and claims it: it needs a link task until its device is logged out, also after a crash
     /// that comes before that task begins. Nobody claims it from then on but for this.
@@ -97,6 +101,133 @@ pub trait Ledger: Send + Sync {
     /// Whether something can be stored now: stores something.
     async fn check(&self) -> Result<(), LedgerError>;
 }
+
+/// How long a wish for a pairing code stands: whoever asked has given up by then.
+pub const WISH_LIFE: Duration = Duration::from_secs(20);
+
+/// What many replicas need beside: leases that last and lapse, who lives, and words between them.
+///
+/// Where there is one replica every session is always ours, and nobody implements this.
+#[async_trait]
+pub trait Leases: Ledger {
+    /// How long a claim or a renewal lasts, counted from when the call began.
+    fn lease(&self) -> Duration;
+
+    /// One session, as the deployment knows it at this moment.
+    async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError>;
+
+    /// Every session, in no order. May name one that was just removed.
+    async fn sessions(&self) -> Result<Vec<SessionId>, LedgerError>;
+
+    /// How many sessions have, or wait for, a link task.
+    async fn claimed(&self) -> Result<usize, LedgerError>;
+
+    /// Renews the leases of these sessions, each of the epoch that this replica holds; the answers in their order.
+    async fn renew(&self, held: &[(SessionId, u64)]) -> Vec<Renewal>;
+
+    /// Up to `limit` sessions that are to run and have no owner; or this replica, with a lapsed lease, be there a link
+    /// task or not; or, where `since` is given, one whose lease has lapsed for so long.
+    async fn lapsed(&self, since: Option<Duration>, limit: usize) -> Result<Vec<SessionId>, LedgerError>;
+
+    /// Gives a running session to whoever claims it next, and says so to all. Of another's session: nothing.
+    async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError>;
+
+    /// Writes record and lease again, as the owner of `record.epoch` knows them, after the store may have lost them.
+    /// False when somebody else has claimed the session.
+    async fn reassert(&self, record: &Record) -> Result<bool, LedgerError>;
+
+    /// Makes the limits' counts agree with the records; how many places were given back.
+    async fn sweep(&self) -> Result<usize, LedgerError>;
+
+    /// Says that this replica lives, and how many viewers each session has on it; who else lives.
+    async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, LedgerError>;
+
+    /// This replica goes: the others need not wait for its next beat.
+    async fn leave(&self) -> Result<(), LedgerError>;
+
+    /// How many viewers each session has, over all replicas, as of their last beats.
+    async fn viewers(&self) -> Result<Viewers, LedgerError>;
+
+    /// Writes down what a session's owner, or its next one, is to do, and tells the owner. False when it has none.
+    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, LedgerError>;
+
+    /// What the others say to this replica. Ends when the store is closed.
+    fn news(&self) -> BoxStream<'static, News>;
+
+    /// Whether the store answers, now and from now on, and which one it is.
+    fn contact(&self) -> watch::Receiver<Contact>;
+}
+
+/// A session, as the deployment knows it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its record.
+    pub record: Record,
+    /// The replica whose lease lasts.
+    pub owner: Option<String>,
+    /// The same, or one that did not renew its lease.
+    pub last_owner: Option<String>,
+    /// What its owner is to do, and when that was asked (Unix ms, the store's clock): an older one is void.
+    pub wish: Option<(i64, Wish)>,
+    /// Where its log ends.
+    pub last: Option<Cursor>,
+}
+
+/// What a session's owner is to do. Deletion is none: it stands in the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "wish")]
+pub enum Wish {
+    /// A fresh start of the link task. Done as soon as the session has a greater epoch.
+    Restart {
+        /// The ownership that it is to end.
+        epoch: u64,
+    },
+    /// A pairing code, which comes as an event.
+    #[serde(rename_all = "camelCase")]
+    Code {
+        /// Digits only.
+        phone_number: String,
+    },
+}
+
+/// What other replicas say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A session was handed over: it waits for an owner.
+    Released(SessionId),
+    /// There is a wish for a session of ours, or it was deleted.
+    Wished(SessionId),
+    /// Something may have been missed.
+    Missed,
+}
+
+/// What became of a lease that was to be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It lasts for a whole lease, counted from when the call began.
+    Held {
+        /// A wish stands, or the session is deleted.
+        wished: bool,
+    },
+    /// Somebody else has the session: stop its link task, quietly.
+    Lost,
+    /// The store has lost this ownership: all of the session, or the end of its data. See [`Leases::reassert`].
+    Missing,
+    /// No answer: the lease lasts as it did before.
+    Unknown,
+}
+
+/// A replica that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Its name, the `owner` of leases.
+    pub name: String,
+    /// How long ago it appeared.
+    pub age: Duration,
+}
+
+/// How many viewers sessions have; such as have none are left out.
+pub type Viewers = std::collections::HashMap<SessionId, usize>;
 
 /// The ledger did not do it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -125,6 +256,16 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Nobody can tell just now.
+    pub fn away() -> Self {
+        Self::Storage(StorageError::Away)
+    }
+
+    /// Whether the store does not answer.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Storage(StorageError::Away))
+    }
+
     /// A failure beside the ledger that the caller treats like one of its storage.
     pub fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Storage(StorageError::failed(cause))

@@ -1,38 +1,58 @@
-//! Puts the pieces together: the only file that names the concrete stores and the client.
+//! Puts the pieces together: the only file that names the client and, beside `migrate`, the concrete stores.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
+use crate::bus::Bus;
 use crate::bus::local::{self, LocalBus};
-use crate::config::Config;
+use crate::bus::redis::RedisBus;
+use crate::config::{Config, RedisSettings};
 use crate::http::listener::PatientListener;
 use crate::http::{self, App};
+use crate::ledger::redis::RedisLedger;
 use crate::ledger::sqlite::{self as ledger, SqliteLedger};
-use crate::ledger::{LedgerError, Limits};
+use crate::ledger::{Leases, Ledger, LedgerError, Limits};
 use crate::session::janitor::{self, Ages};
+use crate::session::ownership::Ownership;
 use crate::session::registry::{Parts, Registry, Timers};
 use crate::shutdown::Shutdown;
 use crate::storage::folder::{FolderError, FolderLock};
+use crate::storage::redis::{ConnectError, Redis};
 use crate::storage::sqlite::{Migration, OpenError, Sqlite};
 use crate::whatsapp::client::{Options, WhatsAppWeb};
+use crate::whatsapp::store::Engine;
+use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
 
 /// The schema, over all modules that have tables. A step that was released is never changed.
-const MIGRATIONS: &[Migration] = &[
+pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: device::SCHEMA },
     Migration { version: 2, sql: ledger::SCHEMA },
     Migration { version: 3, sql: local::SCHEMA },
 ];
+
+/// The database of a data folder.
+pub(crate) const DATABASE: &str = "qrcast.sqlite";
 
 /// How long link tasks may take to stop: a silent WhatsApp must not hold a deploy.
 const LINK_GRACE: Duration = Duration::from_secs(10);
 
 /// How long streams may take to say goodbye.
 const STREAM_GRACE: Duration = Duration::from_secs(5);
+
+/// How many sessions are handed over at a time: each of them needs its next owner as well.
+const HAND_OVERS: usize = 16;
+
+/// Pause between two tries to reach Redis at the start.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many tries are made before a replica that may do so runs alone.
+const TRIES: u32 = 3;
 
 /// Why a server does not start, or does not end well.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +63,9 @@ pub enum ServerError {
     /// See [`OpenError`].
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Redis cannot be used, and trying again does not help.
+    #[error("REDIS_URL: {0}")]
+    Redis(ConnectError),
     /// The records cannot be read.
     #[error("cannot read the stored sessions: {0}")]
     Read(#[from] LedgerError),
@@ -59,82 +82,225 @@ pub enum ServerError {
 /// # Errors
 /// See [`ServerError`].
 pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Result<(), ServerError> {
-    let _lock = FolderLock::take(&config.data_dir)?;
-    let sqlite = open(&config.data_dir).await?;
-    let result = serve(config, listener, stop, &sqlite).await;
-    if let Err(error) = sqlite.close().await {
-        error!(%error, "the database was not closed well");
+    let house = House::new(config);
+    // Nobody is answered before the one file has been read; Redis may take its time.
+    let mut store = None;
+    if house.config.redis.is_none() {
+        let alone = Store::alone(&house.config.data_dir).await?;
+        house.open(store.insert(alone)).await?;
+    }
+    let listener = PatientListener::new(listener, house.config.slow_viewer);
+    let closing = house.streams.clone();
+    let serve = axum::serve(listener, http::router(house.app.clone()))
+        .with_graceful_shutdown(async move { closing.begun().await })
+        .into_future();
+    tokio::pin!(serve);
+    let result = tokio::select! {
+        result = &mut serve => result.map_err(ServerError::from),
+        result = house.live(&mut store, &stop) => match result {
+            Ok(left) => house.close(left, serve).await,
+            Err(error) => Err(error),
+        }
+    };
+    if let Some(store) = store {
+        store.close().await;
     }
     result
 }
 
-/// Opening reads the whole file once, and blocks.
-async fn open(data_dir: &Path) -> Result<Sqlite, ServerError> {
-    let path = data_dir.join("qrcast.sqlite");
-    let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, MIGRATIONS)).await;
-    Ok(opened.map_err(std::io::Error::other)??)
-}
-
-async fn serve(
+/// One process, from its start to its end.
+struct House {
     config: Config,
-    listener: TcpListener,
-    stop: Shutdown,
-    sqlite: &Sqlite,
-) -> Result<(), ServerError> {
-    let links = Shutdown::new();
-    let streams = Shutdown::new();
-    let registry = Arc::new(Registry::open(parts(&config, sqlite, &links)).await?);
-    let ages =
-        Ages { every: config.cleanup_interval, unlinked: config.unlinked_ttl, ended: config.ended_ttl };
-    let listener = PatientListener::new(listener, config.slow_viewer);
-    let app = App::new(registry.clone(), config, links.clone(), streams.clone());
-    let closing = streams.clone();
-    let serve =
-        axum::serve(listener, http::router(app)).with_graceful_shutdown(async move { closing.begun().await });
-    let serve = serve.into_future();
-    tokio::pin!(serve);
-    // Requests are answered while the stored sessions come back.
-    let starting = registry.clone();
-    links.spawn(async move { starting.start_all().await });
-    links.spawn(janitor::run(registry, ages, links.clone()));
-    tokio::select! {
-        result = &mut serve => return Ok(result?),
-        () = stop.begun() => info!("stopping"),
-    }
-    // Viewers hear of the hand-over first, so they still need the server that tells them.
-    links.begin();
-    let left = tokio::select! {
-        result = &mut serve => return Ok(result?),
-        left = links.finished(LINK_GRACE) => left,
-    };
-    streams.begin();
-    // Connections without a request end at once; the streams watch `streams` themselves.
-    let served = tokio::time::timeout(STREAM_GRACE, serve).await.is_ok();
-    let watching = streams.finished(STREAM_GRACE).await;
-    if left + watching > 0 || !served {
-        warn!(links = left, streams = watching, served, "still running at the end of the grace period");
-        return Err(ServerError::Unfinished);
-    }
-    info!("stopped");
-    Ok(())
+    /// Names this process among the replicas.
+    replica: String,
+    links: Shutdown,
+    streams: Shutdown,
+    app: App,
 }
 
-fn parts(config: &Config, sqlite: &Sqlite, links: &Shutdown) -> Parts {
-    let options = Options {
-        device_name: config.device_name.clone(),
-        version: config.whatsapp_version,
-        #[cfg(feature = "simulator")]
-        url: config.whatsapp_url.clone(),
-        time_factor: config.time_factor(),
-    };
-    let engine = Arc::new(SqliteEngine::new(sqlite.clone()));
-    Parts {
-        bus: Arc::new(LocalBus::new(sqlite.clone(), config.history_events)),
-        ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
-        whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),
-        timers: Timers::faster(config.time_factor()),
-        limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
-        history: config.history_events,
-        shutdown: links.clone(),
+impl House {
+    fn new(config: Config) -> Self {
+        let replica = uuid::Uuid::new_v4().to_string();
+        let (links, streams) = (Shutdown::new(), Shutdown::new());
+        let app = App::new(config.clone(), replica.clone(), links.clone(), streams.clone());
+        Self { config, replica, links, streams, app }
+    }
+
+    /// Runs the sessions until `stop` begins; how many link tasks were not handed over in time.
+    async fn live(&self, store: &mut Option<Store>, stop: &Shutdown) -> Result<usize, ServerError> {
+        if store.is_none() {
+            let shared = tokio::select! {
+                shared = Store::shared(&self.config) => shared?,
+                () = stop.begun() => return Ok(0),
+            };
+            self.open(store.insert(shared)).await?;
+        }
+        stop.begun().await;
+        info!("stopping");
+        // Viewers hear of the hand-over first, so they still need the server that tells them.
+        self.links.begin();
+        Ok(self.links.finished(LINK_GRACE).await)
+    }
+
+    /// Begins to answer for the sessions of this store, and to run them.
+    async fn open(&self, store: &Store) -> Result<(), ServerError> {
+        let Self { config, links, streams, .. } = self;
+        let parts = self.parts(store);
+        let leases = parts.leases.clone();
+        let registry = Registry::open(parts).await?;
+        self.app.open(registry.clone(), config.redis.is_some() && leases.is_none());
+        match leases {
+            Some(leases) => Ownership::start(&registry, leases, links, streams),
+            // Requests are answered while the stored sessions come back.
+            None => {
+                let starting = registry.clone();
+                links.spawn(async move { starting.start_all().await });
+            }
+        }
+        let ages =
+            Ages { every: config.cleanup_interval, unlinked: config.unlinked_ttl, ended: config.ended_ttl };
+        links.spawn(janitor::run(registry, ages, links.clone()));
+        Ok(())
+    }
+
+    /// Says goodbye to the streams. `left`: link tasks that still run.
+    async fn close(
+        &self,
+        left: usize,
+        serve: impl Future<Output = std::io::Result<()>>,
+    ) -> Result<(), ServerError> {
+        self.streams.begin();
+        // Connections without a request end at once; the streams watch `streams` themselves.
+        let served = tokio::time::timeout(STREAM_GRACE, serve).await.is_ok();
+        let watching = self.streams.finished(STREAM_GRACE).await;
+        if left + watching > 0 || !served {
+            warn!(links = left, streams = watching, served, "still running at the end of the grace period");
+            return Err(ServerError::Unfinished);
+        }
+        info!("stopped");
+        Ok(())
+    }
+
+    fn parts(&self, store: &Store) -> Parts {
+        let Self { config, replica, links, streams, .. } = self;
+        let Stores { bus, ledger, leases, engine } = store.open(config, replica);
+        let options = Options {
+            device_name: config.device_name.clone(),
+            version: config.whatsapp_version,
+            #[cfg(feature = "simulator")]
+            url: config.whatsapp_url.clone(),
+            time_factor: config.time_factor(),
+        };
+        Parts {
+            bus,
+            ledger,
+            leases,
+            replica: replica.clone(),
+            whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),
+            timers: Timers::faster(config.time_factor()),
+            limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
+            history: config.history_events,
+            shutdown: links.clone(),
+            streams: streams.clone(),
+            hand_overs: Semaphore::new(HAND_OVERS),
+        }
+    }
+}
+
+/// Where everything is kept.
+enum Store {
+    /// In a file of this process.
+    Alone { _lock: FolderLock, sqlite: Sqlite },
+    /// In Redis, with other replicas.
+    Shared { redis: Redis, lease: Duration },
+}
+
+/// What stands on the store.
+struct Stores {
+    bus: Arc<dyn Bus>,
+    ledger: Arc<dyn Ledger>,
+    leases: Option<Arc<dyn Leases>>,
+    engine: Arc<dyn Engine>,
+}
+
+impl Store {
+    /// Opening reads the whole file once, and blocks.
+    async fn alone(data_dir: &Path) -> Result<Self, ServerError> {
+        let lock = FolderLock::take(data_dir)?;
+        let path = data_dir.join(DATABASE);
+        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, MIGRATIONS)).await;
+        Ok(Self::Alone { _lock: lock, sqlite: opened.map_err(std::io::Error::other)?? })
+    }
+
+    /// Waits for Redis, or not for long where this replica may run alone.
+    async fn shared(config: &Config) -> Result<Self, ServerError> {
+        let Some(settings) = &config.redis else { return Self::alone(&config.data_dir).await };
+        match connect(settings).await.map_err(ServerError::Redis)? {
+            Some(redis) => Ok(Self::Shared { redis, lease: settings.lease }),
+            None => {
+                warn!(
+                    "Redis cannot be reached: running alone on SQLite, without any session of Redis, until the next restart"
+                );
+                Self::alone(&config.data_dir).await
+            }
+        }
+    }
+
+    fn open(&self, config: &Config, replica: &str) -> Stores {
+        match self {
+            Self::Alone { sqlite, .. } => Stores {
+                bus: Arc::new(LocalBus::new(sqlite.clone(), config.history_events)),
+                ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
+                leases: None,
+                engine: Arc::new(SqliteEngine::new(sqlite.clone())),
+            },
+            Self::Shared { redis, lease } => {
+                let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
+                Stores {
+                    bus: Arc::new(RedisBus::new(redis.clone(), replica, config.history_events)),
+                    ledger: ledger.clone(),
+                    leases: Some(ledger),
+                    engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
+                }
+            }
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Alone { sqlite, .. } => {
+                if let Err(error) = sqlite.close().await {
+                    error!(%error, "the database was not closed well");
+                }
+            }
+            Self::Shared { redis, .. } => redis.close().await,
+        }
+    }
+}
+
+/// `None` when this replica gives up waiting, which it may.
+async fn connect(settings: &RedisSettings) -> Result<Option<Redis>, ConnectError> {
+    let mut tries = 0;
+    loop {
+        match Redis::connect(&settings.url.0, &settings.prefix).await {
+            Ok((redis, warnings)) => {
+                for warning in warnings {
+                    warn!("{warning}");
+                }
+                info!("Redis answers");
+                return Ok(Some(redis));
+            }
+            Err(ConnectError::Away(error)) => {
+                if tries == 0 {
+                    warn!(%error, "Redis does not answer; waiting for it");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        tries += 1;
+        if settings.fallback && tries >= TRIES {
+            return Ok(None);
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
     }
 }

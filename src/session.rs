@@ -3,14 +3,20 @@
 //! [`Session::record`] and [`Session::watch`] are the only doors. The owner's runner records what it has stored; streams
 //! watch. It knows no store and no socket.
 
+pub mod commands;
+mod contact;
 mod eraser;
 mod history;
 pub mod janitor;
 mod journal;
+mod lease;
 mod link;
+pub mod mirror;
+pub mod ownership;
 pub mod registry;
 mod runner;
 pub mod status;
+mod takeover;
 mod task;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,17 +27,19 @@ use self::history::History;
 use crate::bus::Log;
 use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
 use crate::id::SessionId;
-use crate::ledger::Record;
+use crate::ledger::{Found, Record};
 
 /// How many events a viewer may be behind before it reads them from the history instead.
 const LIVE_EVENTS: usize = 16;
+
+/// The `detail` of a `disconnected` that a restart makes.
+const RESTART: &str = "restart";
 
 /// One session.
 #[derive(Debug)]
 pub struct Session {
     record: Record,
     inner: Mutex<Inner>,
-    live: broadcast::Sender<Arc<Event>>,
 }
 
 #[derive(Debug)]
@@ -39,6 +47,10 @@ struct Inner {
     state: State,
     history: History,
     deleted: Option<Time>,
+    /// The replica that runs its link task.
+    owner: Option<String>,
+    /// Those who watch. Another one takes its place when events were missed for good.
+    live: broadcast::Sender<Arc<Event>>,
 }
 
 /// What a session is at one moment.
@@ -52,6 +64,8 @@ pub struct Snapshot {
     pub qr: Option<Arc<Event>>,
     /// When somebody deleted it.
     pub deleted: Option<Time>,
+    /// The replica that runs its link task; `None` while nobody does.
+    pub owner: Option<String>,
 }
 
 /// What a viewer is told first, and how it hears the rest. Both were taken at one moment: no gap, nothing twice.
@@ -83,30 +97,52 @@ pub struct CatchUp {
 impl Session {
     /// A session without events. `history` is how many events it keeps for returning viewers.
     pub fn new(record: Record, history: u32) -> Self {
-        Self::restored(record, Log::default(), history)
+        Self::restored(record, None, Log::default(), history)
     }
 
-    /// A session with the events that its log still holds. Where a link task was started after the last of them, that
-    /// start revived it.
-    pub fn restored(record: Record, log: Log, history: u32) -> Self {
-        let last = log.events.last().cloned();
-        let state = match last {
-            None => State::initializing(record.created, None),
-            // Its client died with the last process, whatever the log says: nobody is told `connected` meanwhile.
-            Some(last) if last.state.runs() => {
-                State { status: Status::Reconnecting, connected_at: None, ..last.state.clone() }
-            }
-            Some(last) if last.at.epoch >= record.epoch => last.state.clone(),
-            // A restart came after its end: new keys after a logout, the same device otherwise.
-            Some(last) if last.state.reason == Some(Reason::LoggedOut) => {
-                State::initializing(last.time, None)
-            }
-            Some(last) => {
-                State { linked: last.state.linked, ..State::initializing(last.time, last.state.me.clone()) }
-            }
-        };
-        let inner = Inner { state, history: History::restored(log, history), deleted: record.deleted };
-        Self { record, inner: Mutex::new(inner), live: broadcast::Sender::new(LIVE_EVENTS) }
+    /// A session with the events that its log still holds, and whoever runs its link task now.
+    pub fn restored(record: Record, owner: Option<String>, log: Log, history: u32) -> Self {
+        let last = log.events.last();
+        let state = state_of(&record, last, owner.is_some());
+        // Without its client nobody can scan or type what the log shows.
+        let on_screen = owner.is_some() && last.is_some_and(|last| last.at.epoch >= record.epoch);
+        let mut history = History::restored(log, history);
+        if !on_screen {
+            history.clear_screen();
+        }
+        let deleted = record.deleted;
+        let inner = Inner { state, history, deleted, owner, live: broadcast::Sender::new(LIVE_EVENTS) };
+        Self { record, inner: Mutex::new(inner) }
+    }
+
+    /// What the deployment knows of a session that another replica runs, or nobody.
+    pub(super) fn learn(&self, found: &Found) {
+        let mut inner = self.inner();
+        inner.owner.clone_from(&found.owner);
+        inner.deleted = inner.deleted.or(found.record.deleted);
+        let last = inner.history.last().cloned();
+        inner.state = state_of(&found.record, last.as_ref(), found.owner.is_some());
+        if found.owner.is_none() || last.is_none_or(|last| last.at.epoch < found.record.epoch) {
+            inner.history.clear_screen();
+        }
+    }
+
+    /// Who runs its link task from now on.
+    pub(super) fn set_owner(&self, owner: Option<String>) {
+        self.inner().owner = owner;
+    }
+
+    /// Nobody can scan or type any more what is on screen: its client stops.
+    pub(super) fn clear_screen(&self) {
+        self.inner().history.clear_screen();
+    }
+
+    /// Events up to this one were missed and are kept nowhere: whoever watches is sent away, to come back and be told of
+    /// the gap.
+    pub(super) fn cut(&self, at: Cursor) {
+        let mut inner = self.inner();
+        inner.history.cut(at);
+        inner.live = broadcast::Sender::new(LIVE_EVENTS);
     }
 
     /// A start of the link task: what was on screen and what had ended is over.
@@ -144,9 +180,23 @@ impl Session {
         }
         inner.state = event.state.clone();
         inner.history.push(event.clone());
-        // Under the lock, so that a viewer's replay and its receiver meet without a gap. Nobody may be watching.
-        let _ = self.live.send(event);
+        // Read late from a log that keeps the string of the newest QR only: nothing to show.
+        if !event.is_blank() {
+            // Under the lock, so that a viewer's replay and its receiver meet without a gap. Nobody may be watching.
+            let _ = inner.live.send(event);
+        }
         true
+    }
+
+    /// Takes what a log has and this session has not.
+    pub(super) fn absorb(&self, log: Log) {
+        let last = self.snapshot().last;
+        if let Some(cut) = log.trimmed.filter(|cut| last.is_some_and(|last| last < *cut)) {
+            self.cut(cut);
+        }
+        for event in log.events {
+            self.record(event);
+        }
     }
 
     /// Begins to watch, from after a cursor or from now.
@@ -160,7 +210,7 @@ impl Session {
             gap: after.is_some() && missed.is_none(),
             last: inner.history.last().map(|event| event.at),
             replay: missed.unwrap_or_else(|| inner.history.snapshot(inner.state.status, now)),
-            live: self.live.subscribe(),
+            live: inner.live.subscribe(),
         }
     }
 
@@ -168,7 +218,7 @@ impl Session {
     /// does not reach back that far.
     pub fn catch_up(&self, after: Option<Cursor>) -> Option<CatchUp> {
         let inner = self.inner();
-        Some(CatchUp { missed: inner.history.missed(after)?, live: self.live.subscribe() })
+        Some(CatchUp { missed: inner.history.missed(after)?, live: inner.live.subscribe() })
     }
 
     /// Where it stands now.
@@ -179,6 +229,7 @@ impl Session {
             last: inner.history.last().map(|event| event.at),
             qr: inner.history.qr(Time::now()).cloned(),
             deleted: inner.deleted,
+            owner: inner.owner.clone(),
         }
     }
 
@@ -188,13 +239,48 @@ impl Session {
         matches!(last.map(|event| event.kind.clone()), Some(Kind::Disconnected(d)) if d.reason == Reason::Shutdown)
     }
 
+    /// Whether no phone has linked it.
+    pub(super) fn is_unpaired(&self) -> bool {
+        self.inner().state.me.is_none()
+    }
+
     /// How many streams watch it here.
     pub fn viewers(&self) -> usize {
-        self.live.receiver_count()
+        self.inner().live.receiver_count()
+    }
+
+    /// All events that it keeps, oldest first.
+    pub(super) fn events(&self) -> Vec<Arc<Event>> {
+        self.inner().history.events()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics between two writes of it, so a poisoned lock still guards a whole state.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where a session stands, by its record and the end of its log. Where a link task was started after the last event,
+/// that start revived it. `owned`: somebody runs its link task now.
+fn state_of(record: &Record, last: Option<&Arc<Event>>, owned: bool) -> State {
+    let Some(last) = last else { return State::initializing(record.created, None) };
+    if last.at.epoch > record.epoch {
+        // The log is newer than what was found.
+        return last.state.clone();
+    }
+    let started = record.claimed && last.at.epoch < record.epoch;
+    let restarted =
+        started && owned && (last.state.me.is_none() || last.state.detail.as_deref() == Some(RESTART));
+    if last.state.runs() && !restarted && (started || !owned) {
+        // Its client died with the last process, whatever the log says: nobody is told `connected` meanwhile.
+        return State { status: Status::Reconnecting, connected_at: None, ..last.state.clone() };
+    }
+    if !started {
+        return last.state.clone();
+    }
+    // New keys after a logout, the same device otherwise.
+    if last.state.reason == Some(Reason::LoggedOut) {
+        return State::initializing(last.time, None);
+    }
+    State { linked: last.state.linked, ..State::initializing(last.time, last.state.me.clone()) }
 }

@@ -106,15 +106,14 @@ impl Viewer {
             };
             match received {
                 Ok(event) => self.enqueue([event]),
-                Err(RecvError::Lagged(_)) => match self.session.catch_up(self.last) {
+                // Closed: the session itself has missed events.
+                Err(RecvError::Lagged(_) | RecvError::Closed) => match self.session.catch_up(self.last) {
                     Some(CatchUp { missed, live }) => {
                         self.live = live;
                         self.enqueue(missed);
                     }
                     None => return Frame::Goodbye(Close::TooSlow),
                 },
-                // The session lives as long as we hold it, and its sender with it.
-                Err(RecvError::Closed) => return Frame::Goodbye(Close::Draining),
             }
             if let Some(frame) = self.queue.pop_front() {
                 return frame;

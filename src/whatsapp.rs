@@ -39,6 +39,9 @@ pub trait WhatsApp: Send + Sync {
     /// Starts the client of an account. Returns before WhatsApp answers.
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
 
+    /// Lets the owner of a session write its keys again, after a store has come back without its data.
+    async fn reopen(&self, session: &SessionId, epoch: u64) -> Result<(), StartError>;
+
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
 

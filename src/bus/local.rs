@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{AppendError, Bus, Log};
+use super::{AppendError, Bus, Followed, Log};
 use crate::event::{Cursor, Event, Kind, Time};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -78,6 +80,19 @@ impl Bus for LocalBus {
             Ok(true)
         };
         if self.sqlite.write(append).await? { Ok(()) } else { Err(AppendError::Fenced) }
+    }
+
+    fn follow(&self, _: SessionId, _: Option<Cursor>) -> BoxStream<'static, Followed> {
+        stream::pending().boxed()
+    }
+
+    /// This file loses nothing that it said yes to.
+    async fn restore(&self, _: &SessionId, _: u64, _: &[Arc<Event>]) -> Result<(), AppendError> {
+        Ok(())
+    }
+
+    async fn last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError> {
+        Ok(self.read(session).await?.events.pop())
     }
 
     async fn read(&self, session: &SessionId) -> Result<Log, StorageError> {

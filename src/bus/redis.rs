@@ -19,9 +19,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
-pub use self::follow::{Followed, News};
-use super::{AppendError, Bus, Log};
+pub use self::follow::News;
+use super::{AppendError, Bus, Followed, Log};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -33,6 +35,7 @@ pub const QR_MARGIN: Duration = Duration::from_secs(60);
 
 static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/append.lua")));
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/read.lua")));
+static LAST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/last.lua")));
 static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/forget.lua")));
 
 /// Logs in Redis. Clones are the same.
@@ -60,26 +63,8 @@ impl RedisBus {
         Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs }
     }
 
-    /// Writes again what a Redis that came back may have lost: the owner's own history, oldest first, under the epoch
-    /// that it holds. Events that are still there, or are older than the log's end, are left out.
-    ///
-    /// # Errors
-    /// See [`Bus::append`]. Call it again with all events: those that are there already do no harm.
-    pub async fn restore(
-        &self,
-        session: &SessionId,
-        epoch: u64,
-        events: &[Arc<Event>],
-    ) -> Result<(), AppendError> {
-        self.logs.add(session).await?;
-        let end = self.part(session, None).await?.events.last().map(|event| event.at);
-        for event in events.iter().filter(|event| end.is_none_or(|end| event.at > end)) {
-            self.put(event, epoch).await?;
-        }
-        Ok(())
-    }
-
-    async fn put(&self, event: &Event, epoch: u64) -> Result<(), AppendError> {
+    /// `holes`: events before it may be missing for good.
+    async fn put(&self, event: &Event, epoch: u64, holes: bool) -> Result<(), AppendError> {
         let id = event.session.as_str();
         let (body, qr) = match &event.kind {
             Kind::Qr(qr) => (blank(event, qr).to_log(), Some(qr)),
@@ -103,7 +88,8 @@ impl RedisBus {
             .arg(qr.map_or("", |qr| &qr.qr_string))
             .arg(qr.map_or(0, |qr| qr.expires_at.after(QR_MARGIN).as_millis()))
             .arg(self.everything())
-            .arg(id);
+            .arg(id)
+            .arg(if holes { "1" } else { "" });
         match append.run::<i64>().await? {
             1 => Ok(()),
             0 => Err(AppendError::Fenced),
@@ -152,7 +138,7 @@ impl Bus for RedisBus {
         if event.at.seq == 1 {
             self.logs.add(&event.session).await?;
         }
-        self.put(&event, event.at.epoch).await
+        self.put(&event, event.at.epoch, false).await
     }
 
     async fn read(&self, session: &SessionId) -> Result<Log, StorageError> {
@@ -161,6 +147,35 @@ impl Bus for RedisBus {
             events.remove(0);
         }
         Ok(Log { events, trimmed: cut })
+    }
+
+    fn follow(&self, session: SessionId, after: Option<Cursor>) -> BoxStream<'static, Followed> {
+        follow::follow(self, session, after).boxed()
+    }
+
+    async fn restore(
+        &self,
+        session: &SessionId,
+        epoch: u64,
+        events: &[Arc<Event>],
+    ) -> Result<(), AppendError> {
+        self.logs.add(session).await?;
+        let end = self.part(session, None).await?.events.last().map(|event| event.at);
+        for event in events.iter().filter(|event| end.is_none_or(|end| event.at > end)) {
+            self.put(event, epoch, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError> {
+        let id = session.as_str();
+        let last = self.redis.script(&LAST).key(self.redis.key(id, "")).key(self.redis.key(id, ":qr"));
+        let (at, body, qr): (String, String, String) = last.run().await?;
+        if at.is_empty() {
+            Ok(None)
+        } else {
+            parse(session, &at, &body, &qr).map(|event| Some(Arc::new(event)))
+        }
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StorageError> {

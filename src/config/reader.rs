@@ -27,6 +27,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What it is stays out of the words.
+    pub(super) fn secret<T>(
+        &mut self,
+        name: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = parse(&self.text(name)?);
+        if value.is_none() {
+            self.mistakes.push(Mistake { name, found: "***".into(), allowed: allowed.to_owned() });
+        }
+        value
+    }
+
     pub(super) fn optional<T>(
         &mut self,
         name: &'static str,

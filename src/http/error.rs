@@ -155,6 +155,11 @@ impl ApiError {
             .with_retry_after(Duration::from_secs(5))
     }
 
+    /// Whether it is [`ApiError::store_away`].
+    pub(super) fn is_store_away(&self) -> bool {
+        self.code == "STORE_AWAY"
+    }
+
     pub(super) fn owner_silent() -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "OWNER_SILENT", "no answer within 20 s; try again")
     }
@@ -220,6 +225,8 @@ impl From<LedgerError> for ApiError {
             LedgerError::Unknown => Self::session_not_found(),
             // Whoever may meet it asks the owner instead.
             LedgerError::Held => Self::store_away(),
+            // Said once, where it was noticed.
+            error if error.is_away() => Self::store_away(),
             LedgerError::Storage(error) => {
                 tracing::error!(%error, "session error");
                 Self::store_away()

@@ -54,8 +54,8 @@ pub(super) async fn init(
     }
     let new = request.check()?;
     let once = once(&headers, &bytes)?;
-    let id = app.inner.registry.create(new, once).await.map_err(|error| match error {
-        LedgerError::Storage(error) => {
+    let id = app.registry()?.create(new, once).await.map_err(|error| match error {
+        error @ LedgerError::Storage(_) if !error.is_away() => {
             tracing::error!(%error, "session error");
             ApiError::init_failed()
         }

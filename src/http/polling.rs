@@ -42,25 +42,25 @@ pub(super) struct StatusAnswer<'a> {
     last_event_id: Option<String>,
     me: Option<Me>,
     reason: Option<Reason>,
-    owner: &'a str,
+    owner: Option<String>,
     metadata: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> StatusAnswer<'a> {
-    pub(super) fn of(session: &'a Session, app: &'a App) -> Self {
-        let Snapshot { state, last, qr, .. } = session.snapshot();
+    pub(super) fn of(session: &'a Session) -> Self {
+        let Snapshot { state, last, qr, owner, .. } = session.snapshot();
         Self {
             session_id: session.id(),
             status: state.status,
             user_id: session.id().user_id(),
             connected_at: state.connected_at,
             has_qr_code: qr.is_some(),
-            client_active: state.runs(),
+            client_active: owner.is_some() && state.runs(),
             uptime: state.connected_at.map(|since| millis(since.elapsed(Time::now()))),
             last_event_id: last.map(|cursor| cursor.to_string()),
             me: state.me,
             reason: state.reason,
-            owner: &app.inner.replica,
+            owner,
             metadata: session.about().metadata.as_ref(),
         }
     }
@@ -74,7 +74,7 @@ pub(super) async fn qr_code(Extracted(app): Extracted<App>, path: NamedPath) -> 
         Some((id, "svg")) => (id, Format::Svg),
         _ => (name.as_str(), Format::Json),
     };
-    let session = app.session(id)?;
+    let session = app.session(id).await?;
     let event = live_qr(&session.snapshot())?;
     let Kind::Qr(qr) = &event.kind else { return Err(ApiError::qr_not_ready()) };
     let no_store = (header::CACHE_CONTROL, "no-store");
@@ -98,8 +98,8 @@ enum Format {
 /// `GET /api/session-status/{id}`
 pub(super) async fn status(Extracted(app): Extracted<App>, path: NamedPath) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;
-    let session = app.session(&id)?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(StatusAnswer::of(&session, &app))).into_response())
+    let session = app.session(&id).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(StatusAnswer::of(&session))).into_response())
 }
 
 fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {

@@ -15,7 +15,8 @@ use super::polling::StatusAnswer;
 use super::{App, NamedPath};
 use crate::event::{Reason, Status};
 use crate::id::{InvalidSessionId, SessionId, UserId};
-use crate::session::registry::RestartError;
+use crate::session::commands::RestartError;
+use crate::session::mirror::Page;
 
 /// Sessions on a page of the list, where the caller says nothing else.
 const PAGE: usize = 50;
@@ -47,16 +48,16 @@ pub(super) async fn list(
     let Query(query) =
         query.map_err(|_| ApiError::invalid_query("query", "key=value pairs, each key once"))?;
     let filter = query.check()?;
-    let mut sessions = app.inner.registry.all();
-    sessions.retain(|session| {
-        filter.takes(session.id()) && filter.status.is_none_or(|s| s == session.snapshot().state.status)
-    });
-    sessions.sort_unstable_by(|one, other| one.id().cmp(other.id()));
-    let more = sessions.len() > filter.limit;
-    sessions.truncate(filter.limit);
+    let registry = app.registry()?;
+    let page = Page { takes: &|id| filter.takes(id), status: filter.status, limit: filter.limit };
+    let (sessions, more) = registry.list(page).await?;
+    let viewers = registry.viewers().await?;
     let listed: Vec<_> = sessions
         .iter()
-        .map(|session| ListedSession { status: StatusAnswer::of(session, &app), viewers: session.viewers() })
+        .map(|session| ListedSession {
+            status: StatusAnswer::of(session),
+            viewers: viewers.get(session.id()).copied().unwrap_or_default(),
+        })
         .collect();
     let next = if more { sessions.last().map(|session| session.id()) } else { None };
     let answer = json!({ "sessions": listed, "nextCursor": next });
@@ -109,12 +110,12 @@ pub(super) async fn restart(State(app): State<App>, path: NamedPath) -> Result<R
         return Err(ApiError::draining());
     }
     let id = session_id(path)?;
-    match app.inner.registry.restart(&id).await {
-        None => return Err(ApiError::session_not_found()),
-        Some(Ok(())) => {}
-        Some(Err(RestartError::Deleted)) => return Err(ApiError::session_ended(Reason::Deleted.as_str())),
-        Some(Err(RestartError::Ledger(error))) => return Err(error.into()),
-        Some(Err(RestartError::Keys(error))) => {
+    match app.registry()?.restart(&id).await {
+        Ok(()) => {}
+        Err(RestartError::Deleted) => return Err(ApiError::session_ended(Reason::Deleted.as_str())),
+        Err(RestartError::OwnerSilent) => return Err(ApiError::owner_silent()),
+        Err(RestartError::Ledger(error)) => return Err(error.into()),
+        Err(RestartError::Keys(error)) => {
             tracing::error!(%error, "session error");
             return Err(ApiError::store_away());
         }
@@ -125,7 +126,8 @@ pub(super) async fn restart(State(app): State<App>, path: NamedPath) -> Result<R
 
 /// `DELETE /api/sessions/{id}`
 pub(super) async fn delete(State(app): State<App>, path: NamedPath) -> Result<StatusCode, ApiError> {
-    app.inner.registry.delete(&session_id(path)?).await?;
+    let id = session_id(path)?;
+    app.registry()?.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

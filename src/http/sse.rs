@@ -16,18 +16,21 @@ const RETRY_MS: u64 = 2000;
 
 /// `GET /api/sessions/{id}/events`
 pub(super) async fn events(State(app): State<App>, follow: Follow) -> Response {
-    if follow.is_over() {
-        // Tells an EventSource to stop.
-        return StatusCode::NO_CONTENT.into_response();
-    }
-    let viewer = follow.viewer(app.inner.sse_pulses.join());
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache, no-transform"),
         // nginx would hold the events back otherwise.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, Body::from_stream(stream::unfold(viewer, next))).into_response()
+    match follow {
+        // Tells an EventSource to stop.
+        Follow::Session(request) if request.is_over() => StatusCode::NO_CONTENT.into_response(),
+        Follow::Session(request) => {
+            let viewer = request.viewer(app.inner.sse_pulses.join());
+            (headers, Body::from_stream(stream::unfold(viewer, next))).into_response()
+        }
+        Follow::Refused(close) => (headers, goodbye(close)).into_response(),
+    }
 }
 
 async fn next(mut viewer: Viewer) -> Option<(Result<Bytes, std::convert::Infallible>, Viewer)> {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::App;
 use super::error::ApiError;
+use crate::close::Close;
 use crate::event::Cursor;
 use crate::id::InvalidSessionId;
 use crate::session::Session;
@@ -15,7 +16,15 @@ use crate::stream::Viewer;
 use crate::stream::pulse::Pulse;
 
 /// A request to follow a session.
-pub(super) struct Follow {
+pub(super) enum Follow {
+    /// It can be followed.
+    Session(Request),
+    /// Not now: the viewer is told when to come back, in a way that an `EventSource` understands.
+    Refused(Close),
+}
+
+/// Whom to follow, and from where on.
+pub(super) struct Request {
     app: App,
     session: Arc<Session>,
     after: Option<Cursor>,
@@ -27,7 +36,7 @@ struct Resume {
     last_event_id: Option<String>,
 }
 
-impl Follow {
+impl Request {
     /// Whether the viewer already has the last event of a session that has ended: there is nothing to follow.
     pub(super) fn is_over(&self) -> bool {
         let snapshot = self.session.snapshot();
@@ -46,7 +55,7 @@ impl FromRequestParts<App> for Follow {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
         let Path(id) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| InvalidSessionId)?;
-        let session = app.session(&id)?;
+        let session = app.session(&id).await;
         let query = Query::<Resume>::from_request_parts(parts, app).await;
         let query = query.map_err(|_| ApiError::invalid_cursor())?.0.last_event_id;
         let header = match parts.headers.get("last-event-id") {
@@ -56,6 +65,10 @@ impl FromRequestParts<App> for Follow {
         // The header is what a browser itself remembers: newer than a page's query. An empty one counts as none.
         let given = [header, query].into_iter().flatten().find(|text| !text.is_empty());
         let after = given.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_cursor())?;
-        Ok(Self { app: app.clone(), session, after })
+        match session {
+            Ok(session) => Ok(Self::Session(Request { app: app.clone(), session, after })),
+            Err(error) if error.is_store_away() => Ok(Self::Refused(Close::StoreAway)),
+            Err(error) => Err(error),
+        }
     }
 }

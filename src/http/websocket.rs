@@ -39,8 +39,11 @@ pub(super) async fn upgrade(
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
     let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
     let streams = app.inner.streams.clone();
-    let over = follow.is_over();
-    let viewer = follow.viewer(app.inner.websocket_pulses.join());
+    let follow = match follow {
+        Follow::Session(request) if request.is_over() => Err(Close::Ended),
+        Follow::Session(request) => Ok(request.viewer(app.inner.websocket_pulses.join())),
+        Follow::Refused(close) => Err(close),
+    };
     let upgrade = upgrade
         .protocols([PROTOCOL])
         .read_buffer_size(READ_BUFFER)
@@ -48,10 +51,10 @@ pub(super) async fn upgrade(
         .max_frame_size(MAX_INCOMING);
     Ok(upgrade.on_upgrade(move |socket| {
         streams.track(async move {
-            if over {
-                return close(socket, Close::Ended).await;
+            match follow {
+                Ok(viewer) => run(socket, viewer).await,
+                Err(end) => close(socket, end).await,
             }
-            run(socket, viewer).await;
         })
     }))
 }

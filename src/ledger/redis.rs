@@ -22,12 +22,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
-pub use self::leases::{Renewal, Replica};
-use super::{Created, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record};
+use super::{Created, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
-use crate::storage::redis::index::{shard_of, shards};
+use crate::storage::redis::index::shard_of;
 use crate::storage::redis::{Redis, Script};
 
 /// How long a request with an `Idempotency-Key` may run before another may take its place: its replica has died.
@@ -58,21 +57,11 @@ impl RedisLedger {
         Self { redis, owner: owner.into(), lease }
     }
 
-    /// One session's record and its owner, if somebody owns it.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn find(&self, session: &SessionId) -> Result<Option<(Record, Option<String>)>, LedgerError> {
-        let mut read = redis::cmd("HMGET");
-        read.arg(self.session(session)).arg(&record::FIELDS);
-        Ok(record::parse(session, self.redis.query(&read).await?)?)
-    }
-
     async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, LedgerError> {
         let session = &record.session;
         self.take_place(session, limits).await?;
         // Behind what it may take to create it, so that nobody looks for it yet.
-        let soon = Time::now().after(self.lease).as_millis();
+        let soon = self.redis.now().await?.saturating_add_unsigned(millis(self.lease));
         self.put_in_index(session, soon).await?;
         let create = self
             .redis
@@ -103,10 +92,10 @@ impl RedisLedger {
         done.arg(session.as_str()).arg(millis(keep)).run().await
     }
 
-    /// Gives a session up; false where it is another's.
-    async fn give_up(&self, session: &SessionId, runs_on: bool) -> Result<bool, LedgerError> {
+    /// Gives a session up; false where it is another's, or was claimed again since.
+    async fn give_up(&self, session: &SessionId, epoch: u64, runs_on: bool) -> Result<bool, LedgerError> {
         let release = self.redis.script(&RELEASE).key(self.session(session)).arg(&*self.owner);
-        let ours = release.arg(u8::from(runs_on)).run::<i64>().await? == 1;
+        let ours = release.arg(epoch).arg(u8::from(runs_on)).run::<i64>().await? == 1;
         if ours {
             self.note(session, if runs_on { "0" } else { NEVER }).await?;
         }
@@ -185,7 +174,8 @@ impl Ledger for RedisLedger {
             -1 => LedgerError::Unknown,
             -2 => LedgerError::Held,
             epoch => {
-                self.put_in_index(session, Time::now().after(self.lease).as_millis()).await?;
+                let expires = self.redis.now().await?.saturating_add_unsigned(millis(self.lease));
+                self.put_in_index(session, expires).await?;
                 return Ok(epoch.cast_unsigned());
             }
         };
@@ -195,9 +185,9 @@ impl Ledger for RedisLedger {
         Err(refused)
     }
 
-    /// Of another replica's session: nothing.
-    async fn release(&self, session: &SessionId) -> Result<(), LedgerError> {
-        if self.give_up(session, false).await? {
+    /// Of another replica's session: nothing, while its lease lasts.
+    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+        if self.give_up(session, epoch, false).await? {
             self.give_place_back(session).await?;
         }
         Ok(())
@@ -205,7 +195,12 @@ impl Ledger for RedisLedger {
 
     async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
         let delete = self.redis.script(&DELETE).key(self.session(session)).arg(at.as_millis());
-        Ok(delete.run().await?)
+        let delete = delete.arg(self.wishes("")).arg(session.as_str());
+        if delete.run::<i64>().await? == 2 {
+            // Nobody has it: whoever looks for work finds it at once.
+            self.put_in_index(session, 0).await?;
+        }
+        Ok(())
     }
 
     async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {
@@ -215,15 +210,11 @@ impl Ledger for RedisLedger {
     }
 
     async fn all(&self) -> Result<Vec<Record>, LedgerError> {
+        let sessions = self.sessions().await?;
+        let found = leases::each(&sessions, |session| async move { self.find(&session).await }).await;
         let mut records = Vec::new();
-        for shard in shards() {
-            let mut range = redis::cmd("ZRANGE");
-            range.arg(self.index(shard)).arg(0).arg(-1);
-            let sessions = self.sessions_of(&range).await?;
-            let found = leases::each(&sessions, |session| async move { self.find(&session).await }).await;
-            for found in found {
-                records.extend(found?.map(|(record, _)| record));
-            }
+        for found in found {
+            records.extend(found?.map(|found| found.record));
         }
         Ok(records)
     }

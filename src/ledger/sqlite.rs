@@ -38,7 +38,7 @@ const INSERT: &str = "INSERT INTO session (id, user, created, device_name, metad
 const ALL: &str = "SELECT id, created, device_name, metadata, epoch, claimed, deleted FROM session";
 const OWNERSHIP: &str = "SELECT epoch, claimed FROM session WHERE id = ?1";
 const CLAIM: &str = "UPDATE session SET epoch = ?2, claimed = 1 WHERE id = ?1";
-const RELEASE: &str = "UPDATE session SET claimed = 0 WHERE id = ?1 AND claimed";
+const RELEASE: &str = "UPDATE session SET claimed = 0 WHERE id = ?1 AND epoch = ?2";
 const DELETE: &str = "UPDATE session SET deleted = ?2, claimed = 1 WHERE id = ?1 AND deleted IS NULL";
 const REMOVE: &str = "DELETE FROM session WHERE id = ?1";
 const COUNT_ALL: &str = "SELECT count(*) FROM session WHERE claimed";
@@ -59,12 +59,6 @@ impl SqliteLedger {
     /// On a file whose migrations include [`SCHEMA`].
     pub fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
-    }
-
-    async fn execute(&self, sql: &'static str, session: &SessionId) -> Result<(), LedgerError> {
-        let session = session.clone();
-        self.0.write(move |tx| tx.prepare_cached(sql)?.execute([session.as_str()])).await?;
-        Ok(())
     }
 }
 
@@ -96,8 +90,13 @@ impl Ledger for SqliteLedger {
         self.0.write(claim).await?
     }
 
-    async fn release(&self, session: &SessionId) -> Result<(), LedgerError> {
-        self.execute(RELEASE, session).await
+    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+        let session = session.clone();
+        let release = move |tx: &Transaction<'_>| {
+            tx.prepare_cached(RELEASE)?.execute(params![session.as_str(), epoch.cast_signed()])
+        };
+        self.0.write(release).await?;
+        Ok(())
     }
 
     async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
@@ -110,7 +109,9 @@ impl Ledger for SqliteLedger {
     }
 
     async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {
-        self.execute(REMOVE, session).await
+        let session = session.clone();
+        self.0.write(move |tx| tx.prepare_cached(REMOVE)?.execute([session.as_str()])).await?;
+        Ok(())
     }
 
     async fn all(&self) -> Result<Vec<Record>, LedgerError> {

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::Session;
 use super::task::Parts;
+use crate::ledger::LedgerError;
 use crate::whatsapp::{Account, Link, Signal};
 
 /// A running client, and what it signals.
@@ -40,7 +41,7 @@ pub(super) async fn erase(
             }
         }
     }
-    forget(session, parts).await;
+    forget(session, parts, epoch).await;
 }
 
 async fn log_out(
@@ -53,7 +54,8 @@ async fn log_out(
     let (link, mut signals) = match running {
         Some(running) => running,
         None => {
-            let account = Account { session: session.id().clone(), epoch, device_name: None };
+            let account =
+                Account { session: session.id().clone(), epoch, device_name: None };
             let (sender, signals) = mpsc::unbounded_channel();
             match parts.whatsapp.start(&account, sender).await {
                 Ok(link) => (link, signals),
@@ -108,15 +110,17 @@ async fn answer(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
     Answer::None
 }
 
-/// Wipes the keys. While the server stops the rest is left to its next start.
-async fn forget(session: &Arc<Session>, parts: &Parts) {
-    if parts.shutdown.has_begun() {
-        return;
-    }
-    let wiped = parts.whatsapp.forget(session.id()).await.map_err(|error| error.to_string());
-    let released = parts.ledger.release(session.id()).await.map_err(|error| error.to_string());
-    match wiped.and(released) {
-        Ok(()) => info!(session = %session.id(), "session erased"),
+/// Wipes the keys. While the server stops the rest is left to its next start, or to another replica.
+async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) {
+    let done = if parts.shutdown.has_begun() {
+        parts.hand_over(session.id(), epoch).await.map(|()| "session left to be erased")
+    } else {
+        let wiped = parts.whatsapp.forget(session.id()).await.map_err(LedgerError::failed);
+        let released = parts.ledger.release(session.id(), epoch).await;
+        wiped.and(released).map(|()| "session erased")
+    };
+    match done {
+        Ok(what) => info!(session = %session.id(), "{what}"),
         Err(error) => error!(session = %session.id(), %error, "session error"),
     }
 }

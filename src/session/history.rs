@@ -46,14 +46,23 @@ impl History {
         for event in log.events {
             history.push(event);
         }
-        // Its client is gone: nobody can scan or type what it showed.
-        history.clear_screen();
         history
     }
 
     /// The link task starts again: what was on screen cannot be scanned or typed any more.
     pub(super) fn clear_screen(&mut self) {
         self.live = Live::default();
+    }
+
+    /// Events up to this one are known no more.
+    pub(super) fn cut(&mut self, at: Cursor) {
+        self.events.clear();
+        self.trimmed = Some(at);
+        self.clear_screen();
+    }
+
+    pub(super) fn events(&self) -> Vec<Arc<Event>> {
+        self.events.iter().cloned().collect()
     }
 
     pub(super) fn last(&self) -> Option<&Arc<Event>> {
@@ -68,6 +77,7 @@ impl History {
     pub(super) fn push(&mut self, event: Arc<Event>) {
         self.retire_pictures(&event);
         match &event.kind {
+            Kind::Qr(_) if event.is_blank() => self.live.qr = None,
             Kind::Qr(_) => self.live.qr = Some(event.clone()),
             Kind::Code(_) => self.live.code = Some(event.clone()),
             Kind::PairingError(_) => {}
@@ -113,7 +123,8 @@ impl History {
     /// For a viewer with a cursor: every later event but expired QRs; `None` when that is not known any more.
     pub(super) fn after(&self, cursor: Cursor, now: Time) -> Option<Vec<Arc<Event>>> {
         self.knows(cursor).then(|| {
-            let expired_qr = |event: &Event| matches!(event.kind, Kind::Qr(_)) && event.expired(now);
+            let expired_qr =
+                |event: &Event| matches!(event.kind, Kind::Qr(_)) && (event.expired(now) || event.is_blank());
             self.newer_than(cursor).filter(|event| !expired_qr(event)).cloned().collect()
         })
     }

@@ -48,24 +48,35 @@ pub async fn run(registry: Arc<Registry>, ages: Ages, shutdown: Shutdown) {
     }
 }
 
-async fn round(registry: &Registry, ages: Ages) -> Result<(), LedgerError> {
+async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> {
     let now = Time::now();
-    for session in registry.all() {
-        let verdict = judge(&session.snapshot(), session.about().created, now, ages);
-        if verdict == Verdict::Keep {
+    for id in registry.ids().await? {
+        let Some(session) = registry.peek(&id).await? else { continue };
+        let snapshot = session.snapshot();
+        let verdict = judge(&snapshot, session.about().created, now, ages);
+        // What another replica runs is for that one to clear away.
+        if verdict == Verdict::Keep || snapshot.owner.is_some_and(|owner| owner != registry.parts().replica) {
             continue;
         }
         if verdict == Verdict::Delete {
-            registry.delete(session.id()).await?;
+            registry.delete(&id).await?;
+            // It would write again what is gone, believing that the store had lost it.
+            registry.task_ended(&id).await;
         }
-        registry.remove(session.id()).await?;
-        info!(session = %session.id(), ?verdict, "session cleared away");
+        registry.remove(&id).await?;
+        info!(session = %id, ?verdict, "session cleared away");
     }
     registry.parts().bus.blank_expired().await?;
     registry.parts().ledger.forget_keys().await?;
     let orphans = registry.remove_orphans().await?;
     if orphans > 0 {
         info!(orphans, "rows without a session cleared away");
+    }
+    if let Some(leases) = &registry.parts().leases {
+        let places = leases.sweep().await?;
+        if places > 0 {
+            info!(places, "places of the limits given back");
+        }
     }
     Ok(())
 }
@@ -103,6 +114,7 @@ mod tests {
             last: Some(Cursor { epoch, seq: 3 }),
             qr: None,
             deleted: None,
+            owner: None,
         };
         change(&mut snapshot);
         judge(&snapshot, hours(0), now, AGES)

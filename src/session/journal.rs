@@ -1,10 +1,15 @@
 //! How an owner writes a session: a fact is numbered, stored, then shown.
+//!
+//! Where the store is elsewhere and does not answer, the owner shows a fact at once, as long as its lease lasts, and
+//! stores it later, in order: nobody else can be the owner meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::lease::Lease;
 use super::{Session, status};
 use crate::bus::{AppendError, Bus};
 use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
@@ -13,53 +18,110 @@ use crate::shutdown::Shutdown;
 /// Pause between two tries while nothing can be stored.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Pause before events that were shown first are stored.
+const SOON: Duration = Duration::from_millis(200);
+
+/// How many events may be shown before they are stored.
+const MOST_OWED: usize = 64;
+
 /// The pen of one epoch. There is one per epoch, and no two at a time per session.
 pub(super) struct Journal {
     session: Arc<Session>,
     bus: Arc<dyn Bus>,
+    lease: Arc<Lease>,
     shutdown: Shutdown,
     cursor: Cursor,
+    /// Shown, and to be stored; at most [`MOST_OWED`].
+    owed: Vec<Arc<Event>>,
+    pay_at: Option<Instant>,
 }
 
-/// The fact is not written, and no other can be: another owner has the session, or the server stops while nothing can
-/// be stored.
+/// The fact is not written, and no other can be: another owner has the session or may have it, or the server stops
+/// while nothing can be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PenLost;
 
 impl Journal {
-    pub(super) fn new(session: Arc<Session>, epoch: u64, bus: Arc<dyn Bus>, shutdown: Shutdown) -> Self {
-        Self { session, bus, shutdown, cursor: Cursor::start_of(epoch) }
+    pub(super) fn new(
+        session: Arc<Session>,
+        epoch: u64,
+        bus: Arc<dyn Bus>,
+        lease: Arc<Lease>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let cursor = Cursor::start_of(epoch);
+        Self { session, bus, lease, shutdown, cursor, owed: Vec::new(), pay_at: None }
     }
 
-    /// Writes a fact. Waits as long as nothing can be stored: viewers see nothing that the log does not know.
+    /// Writes a fact. Waits as long as it can be neither stored nor shown.
     pub(super) async fn write(&mut self, kind: Kind, now: Time) -> Result<(), PenLost> {
         let session = &self.session;
         let state = status::apply(&session.snapshot().state, &kind, now);
         let event = Arc::new(Event::new(session.id().clone(), self.cursor.next(), now, kind, state));
         let mut complained = false;
-        loop {
-            match self.bus.append(event.clone()).await {
-                Ok(()) => break,
-                Err(AppendError::Fenced) => {
-                    warn!(session = %session.id(), epoch = self.cursor.epoch, "another owner has this session");
-                    return Err(PenLost);
-                }
-                Err(AppendError::Storage(error)) => {
-                    if !std::mem::replace(&mut complained, true) {
-                        error!(session = %session.id(), %error, "session error");
-                    }
-                }
+        while let Err(error) = self.store(&event).await {
+            if matches!(error, AppendError::Fenced) {
+                warn!(session = %self.session.id(), epoch = self.cursor.epoch, "another owner has this session");
+                return Err(PenLost);
             }
-            if self.shutdown.has_begun() {
+            if !std::mem::replace(&mut complained, true) {
+                error!(session = %self.session.id(), %error, "session error");
+            }
+            if matches!(error, AppendError::Away) && self.lease.lasts() && self.owed.len() < MOST_OWED {
+                self.owed.push(event.clone());
+                self.pay_at = Some(Instant::now() + SOON);
+                break;
+            }
+            if self.shutdown.has_begun() || self.must_stop() {
                 return Err(PenLost);
             }
             tokio::time::sleep(AGAIN).await;
         }
         let (kind, status) = (event.kind.name(), event.state.status.as_str());
-        info!(session = %session.id(), id = %event.at, kind, status, "session event");
+        info!(session = %self.session.id(), id = %event.at, kind, status, "session event");
         self.cursor = event.at;
-        session.record(event);
+        self.session.record(event);
         Ok(())
+    }
+
+    async fn store(&mut self, event: &Arc<Event>) -> Result<(), AppendError> {
+        self.pay().await?;
+        self.bus.append(event.clone()).await
+    }
+
+    /// When what was shown is to be stored, with [`Journal::catch_up`].
+    pub(super) fn pay_at(&self) -> Option<Instant> {
+        self.pay_at
+    }
+
+    /// Stores what was shown, as far as that can be done now.
+    pub(super) async fn catch_up(&mut self) -> Result<(), PenLost> {
+        match self.pay().await {
+            Ok(()) => Ok(()),
+            Err(AppendError::Fenced) => Err(PenLost),
+            Err(AppendError::Away | AppendError::Storage(_)) => {
+                self.pay_at = Some(Instant::now() + SOON);
+                Ok(())
+            }
+        }
+    }
+
+    /// With whatever else the store has lost of the end of this log.
+    async fn pay(&mut self) -> Result<(), AppendError> {
+        if let Some(first) = self.owed.first() {
+            let mut events = self.session.events();
+            events.retain(|event| event.at < first.at);
+            events.extend(self.owed.iter().cloned());
+            self.bus.restore(self.session.id(), self.cursor.epoch, &events).await?;
+            self.owed.clear();
+        }
+        self.pay_at = None;
+        Ok(())
+    }
+
+    /// Nobody may link a device whose keys could not be stored.
+    fn must_stop(&self) -> bool {
+        self.session.is_unpaired() && !self.lease.lasts()
     }
 
     /// Writes the last word of a deleted session, unless an earlier process has; whether its client was logged in.

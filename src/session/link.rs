@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
 use super::journal::Journal;
-use super::task::{Command, End, Parts};
-use super::{Session, status};
+use super::lease::Lease;
+use super::task::{Command, End, Parts, Start};
+use super::{RESTART, Session, status};
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
 use crate::whatsapp::{Link, Signal, StartError, Stopped};
 
@@ -22,6 +23,8 @@ const PACE: Duration = Duration::from_secs(5);
 pub(super) struct LinkTask<'a> {
     session: Arc<Session>,
     parts: Arc<Parts>,
+    epoch: u64,
+    lease: Arc<Lease>,
     journal: &'a mut Journal,
     outage: Option<Outage>,
     /// When the client is started anew, should it not try by itself before.
@@ -48,6 +51,7 @@ impl<'a> LinkTask<'a> {
     pub(super) fn new(
         session: Arc<Session>,
         parts: Arc<Parts>,
+        start: &Start,
         journal: &'a mut Journal,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {
@@ -55,6 +59,8 @@ impl<'a> LinkTask<'a> {
         Self {
             session,
             parts,
+            epoch: start.epoch,
+            lease: start.lease.clone(),
             journal,
             outage: None,
             retry_at: None,
@@ -83,6 +89,8 @@ impl<'a> LinkTask<'a> {
                 () = at(tell_at) => self.tell_unreachable(link).await,
                 () = at(self.retry_at) => self.retry(link).await,
                 () = at(self.code_until) => self.code_expired(link).await,
+                () = at(self.journal.pay_at()) => self.journal.catch_up().await.map_err(|_| End::Leave),
+                () = self.lease.lapsed(), if self.session.is_unpaired() => self.lapsed(),
                 () = at(give_up_place) => { self.place = None; Ok(()) }
             };
             if let Err(end) = next {
@@ -93,12 +101,21 @@ impl<'a> LinkTask<'a> {
 
     async fn hear(&mut self, signal: Signal, link: &mut dyn Link) -> Next {
         if status::is_unfinished_pairing(&self.session.snapshot().state, &signal) {
+            // The keys of a next owner are not ours to forget.
+            if !self.parts.owns(self.session.id(), self.epoch).await {
+                return Err(End::Leave);
+            }
             warn!(session = %self.session.id(), "a pairing was cut short; starting over with new keys");
             self.session.restart(None);
             let started = link.start_over().await;
             return self.started(started).await;
         }
         match &signal {
+            // The next owner's login, where it came before this one knew.
+            Signal::Replaced if !self.parts.owns(self.session.id(), self.epoch).await => {
+                warn!(session = %self.session.id(), "another replica has taken over");
+                return Err(End::Leave);
+            }
             Signal::Connecting => self.retry_at = None,
             Signal::ConnectFailed { detail } => {
                 warn!(session = %self.session.id(), error = %detail, "client connection failed");
@@ -121,6 +138,13 @@ impl<'a> LinkTask<'a> {
             _ => self.answered(),
         }
         self.write(signal).await
+    }
+
+    /// Whoever scans now would be linked by a replica that may not store it.
+    fn lapsed(&self) -> Next {
+        warn!(session = %self.session.id(), "the lease has lapsed before a phone linked the device");
+        self.session.clear_screen();
+        Err(End::Leave)
     }
 
     /// WhatsApp is there: it said something.
@@ -146,10 +170,12 @@ impl<'a> LinkTask<'a> {
                 link.request_code(phone_number);
                 Ok(())
             }
+            Command::Leave => Err(End::Leave),
+            Command::HandOver => Err(End::HandOver),
             Command::Erase { done } => Err(End::erase(self.journal.write_deleted().await, done)),
             Command::Restart { done } => {
                 if self.session.snapshot().state.status == Status::Connected {
-                    let lost = Disconnected::new(Reason::ConnectionLost, Some("restart".into()));
+                    let lost = Disconnected::new(Reason::ConnectionLost, Some(RESTART.into()));
                     self.journal
                         .write(Kind::Disconnected(lost), Time::now())
                         .await

@@ -1,47 +1,73 @@
-//! All sessions of this process: creates them, finds them, runs their link tasks, ends them.
+//! All sessions of this process: creates them, starts their link tasks, forgets them.
+//!
+//! Where there are other replicas, what is here are the sessions that this one owns, and mirrors of such as somebody
+//! watches here (`mirror`); `ownership` decides which are owned, `takeover` begins them, `commands` asks things of them.
 
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
 use super::Session;
+use super::contact::StoreContact;
+use super::lease::Lease;
 use super::runner::Runner;
 use super::task::{Command, Start};
 pub use super::task::{Parts, Timers};
-use crate::event::{Me, Reason, Status, Time};
+use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
-use crate::ledger::{Created, Limits, Record};
-pub use crate::ledger::{LedgerError, Once};
-use crate::whatsapp::StartError;
+use crate::ledger::{Created, Record};
+pub use crate::ledger::{LedgerError, Once, Viewers};
 
 /// How many clients of a starting server may be on their way to WhatsApp at a time.
 const PACE: usize = 50;
 
 /// How long a call waits for a link task to write its last word.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sessions, and the parts they stand on.
 pub struct Registry {
-    /// An entry goes with [`Registry::remove`].
-    sessions: DashMap<SessionId, Arc<Entry>>,
-    parts: Arc<Parts>,
+    /// An entry goes with [`Registry::remove`], or when it is a mirror that nobody needs.
+    pub(super) sessions: DashMap<SessionId, Arc<Entry>>,
+    /// Sessions with a link task here. An entry goes when its task has ended.
+    owned: DashMap<SessionId, Hold>,
+    pub(super) parts: Arc<Parts>,
+    /// Clients that come back do so a few at a time.
+    pub(super) pace: Arc<Semaphore>,
+    /// Where there are other replicas.
+    pub(super) store: Option<StoreContact>,
 }
 
-struct Entry {
-    session: Arc<Session>,
+/// A session in this process.
+pub(super) struct Entry {
+    pub(super) session: Arc<Session>,
     /// The last link task that was started. Held while one takes over from another.
-    task: Mutex<Option<Task>>,
+    pub(super) task: Mutex<Option<Task>>,
+    /// Ends the mirror's following.
+    pub(super) following: std::sync::Mutex<Option<DropGuard>>,
+    /// The last wish that was heard of.
+    pub(super) heard: AtomicI64,
 }
 
 /// How to reach a link task, and when its client has stopped.
-struct Task {
-    commands: mpsc::UnboundedSender<Command>,
-    stopped: CancellationToken,
+pub(super) struct Task {
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) stopped: CancellationToken,
+}
+
+/// An ownership.
+#[derive(Clone)]
+pub(super) struct Hold {
+    pub(super) epoch: u64,
+    pub(super) lease: Arc<Lease>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 
 /// What an embedder says of a new session.
@@ -57,21 +83,7 @@ pub struct NewSession {
     pub phone_number: Option<String>,
 }
 
-/// Why a session is not restarted.
-#[derive(Debug, thiserror::Error)]
-pub enum RestartError {
-    /// It was deleted.
-    #[error("the session is deleted")]
-    Deleted,
-    /// See [`LedgerError`].
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// See [`StartError`].
-    #[error(transparent)]
-    Keys(#[from] StartError),
-}
-
-/// How many sessions stand where.
+/// How many sessions of this process stand where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Neither ended nor used up.
@@ -80,28 +92,54 @@ pub struct Counts {
     pub scan_qr: usize,
 }
 
+/// How the store is.
+#[derive(Clone, Copy, Debug)]
+pub enum Storage {
+    /// This process's own.
+    Here,
+    /// That of many replicas.
+    Shared {
+        /// Since when it does not answer.
+        away: Option<Time>,
+        /// When it came back without its data.
+        data_lost: Option<Time>,
+    },
+}
+
 impl Registry {
-    /// With every session that is stored. None of them runs yet: see [`Registry::start_all`].
+    /// With every session that is stored, where this process has them all. None of them runs yet: see
+    /// [`Registry::start_all`].
     ///
     /// # Errors
     /// When the records or the logs cannot be read.
-    pub async fn open(parts: Parts) -> Result<Self, LedgerError> {
-        let registry = Self { sessions: DashMap::new(), parts: Arc::new(parts) };
-        for record in registry.parts.ledger.all().await? {
-            let log = registry.parts.bus.read(&record.session).await?;
-            registry.insert(Session::restored(record, log, registry.parts.history));
+    pub async fn open(parts: Parts) -> Result<Arc<Self>, LedgerError> {
+        let store = parts.leases.as_ref().map(|leases| StoreContact::new(leases.contact()));
+        let registry = Self {
+            sessions: DashMap::new(),
+            owned: DashMap::new(),
+            parts: Arc::new(parts),
+            pace: Arc::new(Semaphore::new(PACE)),
+            store,
+        };
+        if registry.parts.leases.is_none() {
+            for record in registry.parts.ledger.all().await? {
+                let log = registry.parts.bus.read(&record.session).await?;
+                let session = Session::restored(record, None, log, registry.parts.history);
+                session.set_owner(Some(registry.parts.replica.clone()));
+                registry.insert(session);
+            }
         }
-        Ok(registry)
+        Ok(Arc::new(registry))
     }
 
     /// Starts the link task of every session that was running when the last process ended, a few at a time, and goes
     /// on with deletions that were under way.
-    pub async fn start_all(&self) {
-        let pace = Arc::new(Semaphore::new(PACE));
-        let entries: Vec<_> = self.sessions.iter().map(|entry| entry.value().clone()).collect();
-        // Together, so that their claims share commits.
+    pub async fn start_all(self: &Arc<Self>) {
+        let entries: Vec<_> = self.sessions.iter().map(|entry| entry.clone()).collect();
+        // All at once: their claims share commits.
         let resume = async |entry: Arc<Entry>| {
-            if let Err(error) = self.resume(&entry, &pace).await {
+            let record = entry.session.about().clone();
+            if let Err(error) = self.resume(&entry, &record, None).await {
                 error!(session = %entry.session.id(), %error, "session error");
             }
         };
@@ -110,7 +148,11 @@ impl Registry {
 
     /// Makes a session and starts its link task; the id of an earlier one where the same was asked for before. Answers
     /// before WhatsApp does.
-    pub async fn create(&self, new: NewSession, once: Option<Once>) -> Result<SessionId, LedgerError> {
+    pub async fn create(
+        self: &Arc<Self>,
+        new: NewSession,
+        once: Option<Once>,
+    ) -> Result<SessionId, LedgerError> {
         let record = Record {
             session: SessionId::new(&new.user),
             created: Time::now(),
@@ -120,52 +162,17 @@ impl Registry {
             claimed: true,
             deleted: None,
         };
+        let lease = self.lease();
         let epoch = match self.parts.ledger.create(record.clone(), self.parts.limits, once).await? {
             Created::New(epoch) => epoch,
             Created::Before(session) => return Ok(session),
         };
         let id = record.session.clone();
         let entry = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
-        let start = Start { epoch, owner_lost: false, after: None, pace: None };
+        let start = Start { epoch, lease, owner_lost: false, after: None, pace: None };
         let code = new.phone_number.map(|phone_number| Command::Code { phone_number });
-        *entry.task.lock().await = Some(self.start(&entry.session, start, code));
+        *entry.task.lock().await = Some(self.start(&entry, start, code));
         Ok(id)
-    }
-
-    /// The session of this id.
-    pub fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
-        self.entry(id).map(|entry| entry.session.clone())
-    }
-
-    /// Every session, in no order.
-    pub fn all(&self) -> Vec<Arc<Session>> {
-        self.sessions.iter().map(|entry| entry.session.clone()).collect()
-    }
-
-    /// A fresh start of the link task: new QRs where no device is linked, a reconnect where one is, new keys after a
-    /// logout. `None` when there is no such session.
-    pub async fn restart(&self, id: &SessionId) -> Option<Result<(), RestartError>> {
-        let entry = self.entry(id)?;
-        Some(self.restart_entry(&entry).await)
-    }
-
-    /// Ends a session for good: its device is logged out and its keys are forgotten. Returns when that is certain to
-    /// happen, not when it has. An unknown session is no error.
-    pub async fn delete(&self, id: &SessionId) -> Result<(), LedgerError> {
-        let Some(entry) = self.entry(id) else { return Ok(()) };
-        let now = Time::now();
-        self.parts.ledger.delete(id, now).await?;
-        if !entry.session.mark_deleted(now) {
-            return Ok(());
-        }
-        self.erase(&entry).await
-    }
-
-    /// Asks for a pairing code, which comes as an event. False when the session has no client to ask.
-    pub async fn request_code(&self, id: &SessionId, phone_number: String) -> bool {
-        let Some(entry) = self.entry(id) else { return false };
-        let task = entry.task.lock().await;
-        task.as_ref().is_some_and(|task| task.commands.send(Command::Code { phone_number }).is_ok())
     }
 
     /// Forgets everything about a session, at once. Its device is not logged out.
@@ -176,15 +183,31 @@ impl Registry {
         self.remove_remains(id).await
     }
 
+    /// Waits until a session's link task has ended, for a while at most.
+    pub(super) async fn task_ended(&self, id: &SessionId) {
+        let Some(entry) = self.known(id) else { return };
+        let stopped = entry.task.lock().await.as_ref().map(|task| task.stopped.clone());
+        if let Some(stopped) = stopped {
+            let _ = timeout(2 * PATIENCE, stopped.cancelled()).await;
+        }
+    }
+
     /// Rows whose session's record is gone.
     pub(super) async fn remove_orphans(&self) -> Result<usize, LedgerError> {
+        // In this order: what was created meanwhile is no orphan.
         let mut remains = self.parts.whatsapp.sessions().await.map_err(LedgerError::failed)?;
         remains.extend(self.parts.bus.sessions().await?);
-        remains.retain(|id| !self.sessions.contains_key(id));
+        let known: std::collections::HashSet<_> = self.ids().await?.into_iter().collect();
+        remains.retain(|id| !known.contains(id));
+        let mut removed = 0;
         for id in &remains {
-            self.remove_remains(id).await?;
+            // An index may lag; what is wiped here cannot be had again.
+            if self.peek(id).await?.is_none() {
+                self.remove_remains(id).await?;
+                removed += 1;
+            }
         }
-        Ok(remains.len())
+        Ok(removed)
     }
 
     async fn remove_remains(&self, id: &SessionId) -> Result<(), LedgerError> {
@@ -197,7 +220,18 @@ impl Registry {
         &self.parts
     }
 
+    /// How the store is.
+    pub fn storage(&self) -> Storage {
+        match self.store.as_ref().map(StoreContact::look) {
+            Some(known) => Storage::Shared { away: known.away, data_lost: known.data_lost },
+            None => Storage::Here,
+        }
+    }
+
     /// Whether something can be stored now.
+    ///
+    /// # Errors
+    /// Why not.
     pub async fn check_storage(&self) -> Result<(), LedgerError> {
         self.parts.ledger.check().await
     }
@@ -205,8 +239,9 @@ impl Registry {
     /// How many sessions stand where.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for session in self.all() {
-            match session.snapshot().state.status {
+        let here = self.parts.leases.is_none();
+        for entry in self.sessions.iter().filter(|entry| here || self.is_owned(entry.key())) {
+            match entry.session.snapshot().state.status {
                 Status::ScanQr => {
                     counts.active += 1;
                     counts.scan_qr += 1;
@@ -220,112 +255,100 @@ impl Registry {
         counts
     }
 
-    fn entry(&self, id: &SessionId) -> Option<Arc<Entry>> {
+    /// A session that is here.
+    pub(super) fn known(&self, id: &SessionId) -> Option<Arc<Entry>> {
         self.sessions.get(id).map(|entry| entry.clone())
     }
 
-    fn insert(&self, session: Session) -> Arc<Entry> {
-        let entry = Arc::new(Entry { session: Arc::new(session), task: Mutex::new(None) });
-        self.sessions.insert(entry.session.id().clone(), entry.clone());
-        entry
+    /// Whether its link task runs here, and surely nowhere else.
+    pub(super) fn is_owned(&self, id: &SessionId) -> bool {
+        self.owned.get(id).is_some_and(|hold| hold.lease.lasts())
+    }
+
+    /// Every ownership of this process.
+    pub(super) fn held(&self) -> Vec<(SessionId, Hold)> {
+        self.owned.iter().map(|hold| (hold.key().clone(), hold.clone())).collect()
+    }
+
+    /// Whether its link task ran here when the lease was good.
+    pub(super) fn had(&self, id: &SessionId) -> bool {
+        self.owned.contains_key(id)
+    }
+
+    pub(super) fn owner_elsewhere(&self, entry: &Entry) -> bool {
+        let owner = entry.session.snapshot().owner;
+        self.parts.leases.is_some() && owner.is_some_and(|owner| owner != self.parts.replica)
+    }
+
+    /// A lease that begins now.
+    pub(super) fn lease(&self) -> Arc<Lease> {
+        Arc::new(match &self.parts.leases {
+            Some(leases) => Lease::until(Instant::now() + leases.lease()),
+            None => Lease::forever(),
+        })
+    }
+
+    pub(super) fn insert(&self, session: Session) -> Arc<Entry> {
+        let id = session.id().clone();
+        // Another request may have been faster.
+        self.sessions.entry(id).or_insert_with(|| Arc::new(Entry::new(session))).clone()
     }
 
     /// Starts a link task, with a first command where there is one.
-    fn start(&self, session: &Arc<Session>, start: Start, first: Option<Command>) -> Task {
+    pub(super) fn start(self: &Arc<Self>, entry: &Arc<Entry>, start: Start, first: Option<Command>) -> Task {
         let (commands, receiver) = mpsc::unbounded_channel();
         // The receiver is right here.
         let _ = first.map(|command| commands.send(command));
         let stopped = CancellationToken::new();
         let guard = stopped.clone().drop_guard();
-        let runner =
-            Runner { session: session.clone(), parts: self.parts.clone(), commands: receiver, start };
+        let (session, epoch) = (entry.session.clone(), start.epoch);
+        session.set_owner(Some(self.parts.replica.clone()));
+        // What it writes need not come back to it.
+        entry.following().take();
+        let hold = Hold { epoch, lease: start.lease.clone(), commands: commands.clone() };
+        self.owned.insert(session.id().clone(), hold);
+        let (registry, entry) = (self.clone(), entry.clone());
+        let runner = Runner { session, parts: self.parts.clone(), commands: receiver, start };
         self.parts.shutdown.spawn(async move {
-            runner.run().await;
+            if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
+                // The panic itself is in the log. Nobody renews the lease, so another start follows.
+                error!(session = %entry.session.id(), "a link task ended by a panic");
+            }
+            let id = entry.session.id();
+            let was_last = registry.owned.remove_if(id, |_, hold| hold.epoch == epoch).is_some();
             drop(guard);
+            if was_last && registry.parts.leases.is_some() {
+                registry.become_mirror(entry);
+            }
         });
         Task { commands, stopped }
     }
+}
 
-    /// At the start of the server.
-    async fn resume(&self, entry: &Entry, pace: &Arc<Semaphore>) -> Result<(), LedgerError> {
-        let session = &entry.session;
-        let snapshot = session.snapshot();
-        if snapshot.deleted.is_some() {
-            return if session.about().claimed { self.erase(entry).await } else { Ok(()) };
+impl Entry {
+    fn new(session: Session) -> Self {
+        Self {
+            session: Arc::new(session),
+            task: Mutex::new(None),
+            following: std::sync::Mutex::new(None),
+            heard: AtomicI64::new(0),
         }
-        if !snapshot.state.runs() {
-            // A claim that outlived its session's end: the process died between the two.
-            return if session.about().claimed {
-                self.parts.ledger.release(session.id()).await
-            } else {
-                Ok(())
-            };
-        }
-        let epoch = self.parts.ledger.claim(session.id(), self.parts.limits).await?;
-        // After a clean stop the log says so already.
-        let owner_lost = !session.was_shut_down();
-        let start = Start { epoch, owner_lost, after: None, pace: Some(pace.clone()) };
-        *entry.task.lock().await = Some(self.start(session, start, None));
-        Ok(())
     }
 
-    async fn restart_entry(&self, entry: &Entry) -> Result<(), RestartError> {
-        let session = &entry.session;
-        let mut task = entry.task.lock().await;
-        if session.snapshot().deleted.is_some() {
-            return Err(RestartError::Deleted);
-        }
-        let after = match task.take() {
-            Some(last) => {
-                last.told(|done| Command::Restart { done }).await;
-                Some(last.stopped)
-            }
-            None => None,
-        };
-        let state = session.snapshot().state;
-        let mut me: Option<Me> = state.me;
-        if state.ended && state.reason == Some(Reason::LoggedOut) {
-            if let Some(last_client) = &after {
-                last_client.cancelled().await;
-            }
-            // WhatsApp knows the old keys no more.
-            self.parts.whatsapp.forget(session.id()).await?;
-            me = None;
-        }
-        let epoch = self.parts.ledger.claim(session.id(), self.parts.limits).await?;
-        session.restart(me);
-        *task = Some(self.start(session, Start { epoch, owner_lost: false, after, pace: None }, None));
-        Ok(())
-    }
-
-    /// Has a deleted session logged out and wiped, by its link task or by a new one.
-    async fn erase(&self, entry: &Entry) -> Result<(), LedgerError> {
-        let mut task = entry.task.lock().await;
-        if let Some(running) = &*task
-            && running.told(|done| Command::Erase { done }).await
-        {
-            return Ok(());
-        }
-        let unlimited = Limits { all: u32::MAX, user: u32::MAX };
-        let epoch = self.parts.ledger.claim(entry.session.id(), unlimited).await?;
-        let after = task.take().map(|last| last.stopped);
-        let (done, heard) = oneshot::channel();
-        let start = Start { epoch, owner_lost: false, after, pace: None };
-        *task = Some(self.start(&entry.session, start, Some(Command::Erase { done })));
-        // The deletion is stored: it happens whether or not its last word comes in time.
-        let _ = tokio::time::timeout(PATIENCE, heard).await;
-        Ok(())
+    pub(super) fn following(&self) -> std::sync::MutexGuard<'_, Option<DropGuard>> {
+        // Nothing panics while it is held.
+        self.following.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Task {
     /// Sends a command and waits until the task has written its last word. False when the task has ended, or does not
     /// answer.
-    async fn told(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
+    pub(super) async fn told(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
         let (done, heard) = oneshot::channel();
         if self.commands.send(command(done)).is_err() {
             return false;
         }
-        matches!(tokio::time::timeout(PATIENCE, heard).await, Ok(Ok(())))
+        matches!(timeout(PATIENCE, heard).await, Ok(Ok(())))
     }
 }

@@ -4,9 +4,10 @@
 //! starts it and gives it [`Command`]s.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
 use super::Session;
@@ -16,6 +17,9 @@ use super::link::LinkTask;
 use super::task::{Command, End, Parts, Start};
 use crate::event::{Disconnected, Kind, Reason, Time};
 use crate::whatsapp::{Account, Link, Signals, StartError};
+
+/// How long a session waits for others to be handed over first.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Everything a link task needs.
 pub(super) struct Runner {
@@ -29,9 +33,15 @@ impl Runner {
     /// Runs until the session has ended or is deleted, its QRs are used up, somebody else has it, or the server stops.
     pub(super) async fn run(self) {
         let Self { session, parts, mut commands, start } = self;
-        let (bus, shutdown) = (parts.bus.clone(), parts.shutdown.clone());
-        let mut journal = Journal::new(session.clone(), start.epoch, bus, shutdown);
+        let (bus, lease, shutdown) = (parts.bus.clone(), start.lease.clone(), parts.shutdown.clone());
+        let mut journal = Journal::new(session.clone(), start.epoch, bus, lease, shutdown);
         let (running, end) = Self::live(&session, &parts, &mut commands, &start, &mut journal).await;
+        // Whoever takes over does its part as well: a few at a time are down for a shorter time.
+        let _turn = match &parts.leases {
+            // A WhatsApp that says nothing must not hold up those behind.
+            Some(_) if end == End::HandOver => timeout(TURN, parts.hand_overs.acquire()).await.ok(),
+            _ => None,
+        };
         match end {
             End::Erase { connected } => {
                 start.last_client_stopped().await;
@@ -44,15 +54,18 @@ impl Runner {
                 }
             }
         }
-        if end == End::HandOver {
-            // Not written: the next start then says `owner_lost`.
-            let _ = journal
-                .write(Kind::Disconnected(Disconnected::new(Reason::Shutdown, None)), Time::now())
-                .await;
-        }
-        if end == End::Over
-            && let Err(error) = parts.ledger.release(session.id()).await
-        {
+        let given_up = match end {
+            End::HandOver => {
+                // Not written: the next start then says `owner_lost`.
+                let _ = journal
+                    .write(Kind::Disconnected(Disconnected::new(Reason::Shutdown, None)), Time::now())
+                    .await;
+                parts.hand_over(session.id(), start.epoch).await
+            }
+            End::Over => parts.ledger.release(session.id(), start.epoch).await,
+            End::Leave | End::Erase { .. } => Ok(()),
+        };
+        if let Err(error) = given_up {
             error!(session = %session.id(), %error, "session error");
         }
         debug!(session = %session.id(), epoch = start.epoch, ?end, "link task ended");
@@ -76,13 +89,15 @@ impl Runner {
         let started = tokio::select! {
             biased;
             command = told_to_stop(parts, commands, &mut code_for) => return (None, obey(command, journal).await),
+            // Nothing runs yet, so there is nothing to lose.
+            () = start.lease.lapsed() => return (None, End::Leave),
             started = start_client(parts, session, start, sender) => started,
         };
         let Some((mut link, place)) = started else { return (None, End::Leave) };
         if let Some(phone_number) = code_for {
             link.request_code(phone_number);
         }
-        let task = LinkTask::new(session.clone(), parts.clone(), journal, place);
+        let task = LinkTask::new(session.clone(), parts.clone(), start, journal, place);
         let end = task.run(link.as_mut(), &mut signals, commands).await;
         (Some((link, signals)), end)
     }
@@ -100,7 +115,11 @@ async fn told_to_stop(
             () = parts.shutdown.begun() => return None,
             Some(command) = commands.recv() => match command {
                 Command::Code { phone_number } => *code_for = Some(phone_number),
-                command @ (Command::Restart { .. } | Command::Erase { .. }) => return Some(command),
+                // It is on its way already.
+                Command::HandOver => {}
+                command @ (Command::Restart { .. } | Command::Erase { .. } | Command::Leave) => {
+                    return Some(command);
+                }
             }
         }
     }
@@ -114,8 +133,8 @@ async fn obey(command: Option<Command>, journal: &mut Journal) -> End {
             let _ = done.send(());
             End::Leave
         }
-        // `told_to_stop` keeps these.
-        Some(Command::Code { .. }) => End::Leave,
+        // `told_to_stop` keeps the last two.
+        Some(Command::Leave | Command::Code { .. } | Command::HandOver) => End::Leave,
     }
 }
 

@@ -9,8 +9,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::PenLost;
+use super::lease::Lease;
 use crate::bus::Bus;
-use crate::ledger::{Ledger, Limits};
+use crate::id::SessionId;
+use crate::ledger::{Leases, Ledger, LedgerError, Limits, Renewal};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
@@ -20,6 +22,10 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// Stores records and epochs.
     pub ledger: Arc<dyn Ledger>,
+    /// The same ledger, where other replicas may own sessions.
+    pub leases: Option<Arc<dyn Leases>>,
+    /// This replica, as others know it.
+    pub replica: String,
     /// Runs clients.
     pub whatsapp: Arc<dyn WhatsApp>,
     /// The link tasks' clocks.
@@ -30,6 +36,31 @@ pub struct Parts {
     pub history: u32,
     /// Stops the link tasks.
     pub shutdown: Shutdown,
+    /// Stops what streams need: it ends later.
+    pub streams: Shutdown,
+    /// How many sessions are handed over at a time.
+    pub hand_overs: Semaphore,
+}
+
+impl Parts {
+    /// Lets another replica have a session at once, where there are others.
+    pub(super) async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+        match &self.leases {
+            Some(leases) => leases.hand_over(session, epoch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this replica still owns a session; no, where nobody can tell.
+    pub(super) async fn owns(&self, session: &SessionId, epoch: u64) -> bool {
+        match &self.leases {
+            Some(leases) => {
+                let renewed = leases.renew(&[(session.clone(), epoch)]).await;
+                matches!(renewed[..], [Renewal::Held { .. }])
+            }
+            None => true,
+        }
+    }
 }
 
 /// The link tasks' own clocks.
@@ -62,11 +93,16 @@ pub(super) enum Command {
     Erase { done: oneshot::Sender<()> },
     /// Somebody wants to type a code.
     Code { phone_number: String },
+    /// Another replica has the session: stop, and write nothing.
+    Leave,
+    /// Another replica shall have the session.
+    HandOver,
 }
 
 /// How a link task begins.
 pub(super) struct Start {
     pub(super) epoch: u64,
+    pub(super) lease: Arc<Lease>,
     /// The last owner died without a word.
     pub(super) owner_lost: bool,
     /// Ends when the session's last client has stopped: never two of one account.
@@ -90,7 +126,7 @@ pub(super) enum End {
     Over,
     /// The session is no longer this task's: another start has it, or another owner.
     Leave,
-    /// The server stops: its next start runs this session.
+    /// The server stops, or has more than its share: its next start runs this session, or another replica.
     HandOver,
     /// The session is deleted.
     Erase {

@@ -84,6 +84,10 @@ impl WhatsApp for WhatsAppWeb {
         Ok(Box::new(WebLink { shared, account: account.clone(), signals, running: Some(running) }))
     }
 
+    async fn reopen(&self, session: &SessionId, epoch: u64) -> Result<(), StartError> {
+        Ok(self.0.engine.claim(&Fence { session: session.clone(), epoch }).await?)
+    }
+
     async fn forget(&self, session: &SessionId) -> Result<(), StartError> {
         Ok(self.0.engine.wipe(session).await?)
     }

@@ -13,6 +13,7 @@ use futures::stream::unfold;
 use tokio::time::{sleep, timeout};
 
 use super::{Part, RedisBus};
+use crate::bus::Followed;
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -23,17 +24,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// On a cluster a message can be lost between two nodes without a sign: so often the log is read unasked.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
-
-/// What a follower is told.
-#[derive(Clone, Debug)]
-pub enum Followed {
-    /// The next event.
-    Event(Arc<Event>),
-    /// Events up to this one were missed and are not kept any more; what follows is later.
-    Cut(Cursor),
-    /// The log was removed; nothing follows.
-    Gone,
-}
 
 /// What a follower of everything is told.
 #[derive(Clone, Debug)]
@@ -57,28 +47,27 @@ struct Follower {
     gone: bool,
 }
 
-impl RedisBus {
-    /// Every event of the session after `after` (all that are kept, for `None`) in its order, each once, then those to
-    /// come. Goes on through any loss of the connection; ends after [`Followed::Gone`] or when the storage is closed.
-    /// Dropping it leaves the channel, when nobody else here follows the session.
-    pub fn follow(
-        &self,
-        session: SessionId,
-        after: Option<Cursor>,
-    ) -> impl Stream<Item = Followed> + Send + use<> {
-        let follower = Follower {
-            subscription: self.redis.listen(self.channel(&session)),
-            bus: self.clone(),
-            session,
-            last: after,
-            ready: VecDeque::new(),
-            // The log is read when the channel is subscribed, so that nothing falls between the two.
-            behind: false,
-            gone: false,
-        };
-        unfold(follower, async |mut follower| follower.next().await.map(|next| (next, follower)))
-    }
+/// Dropping it leaves the channel, when nobody else here follows the session. Ends after [`Followed::Gone`] or when the
+/// storage is closed.
+pub(super) fn follow(
+    bus: &RedisBus,
+    session: SessionId,
+    after: Option<Cursor>,
+) -> impl Stream<Item = Followed> + Send + use<> {
+    let follower = Follower {
+        subscription: bus.redis.listen(bus.channel(&session)),
+        bus: bus.clone(),
+        session,
+        last: after,
+        ready: VecDeque::new(),
+        // The log is read when the channel is subscribed, so that nothing falls between the two.
+        behind: false,
+        gone: false,
+    };
+    unfold(follower, async |mut follower| follower.next().await.map(|next| (next, follower)))
+}
 
+impl RedisBus {
     /// The events of all sessions as they come, without QRs and without a promise: no log stands behind it. Ends when
     /// the storage is closed; a replica that has no viewer of it drops it.
     pub fn follow_all(&self) -> impl Stream<Item = News> + Send + use<> {
@@ -168,10 +157,14 @@ impl Follower {
             }
             Err(StorageError::Closed) => return None,
             Err(error) => {
-                if matches!(error, StorageError::Corrupt | StorageError::Failed(_)) {
-                    tracing::error!(session = %self.session, %error, "a log cannot be read");
-                }
-                sleep(AGAIN).await;
+                let pause = match error {
+                    StorageError::Corrupt | StorageError::Failed(_) => {
+                        tracing::error!(session = %self.session, %error, "a log cannot be read");
+                        LOOK_ANYWAY
+                    }
+                    _ => AGAIN,
+                };
+                sleep(pause).await;
             }
         }
         Some(())

@@ -4,16 +4,23 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
-use futures::stream;
+use futures::stream::{self, BoxStream};
+use tokio::sync::watch;
 
 use super::{NEVER, RedisLedger, millis, record};
 use crate::id::SessionId;
-use crate::ledger::{Ledger as _, LedgerError, Record};
+use crate::ledger::{
+    Contact, Found, Leases, Ledger as _, LedgerError, News, Record, Renewal, Replica, Viewers, WISH_LIFE,
+    Wish,
+};
 use crate::storage::StorageError;
 use crate::storage::redis::index::{shard_of, shards};
-use crate::storage::redis::{Script, Subscription};
+use crate::storage::redis::{Heard, Script};
 
+static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
+static WISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("wish.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("renew.lua")));
 static LAPSED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lapsed.lua")));
 static ASSERT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("assert.lua")));
@@ -25,42 +32,43 @@ const AT_ONCE: usize = 64;
 /// A place that is younger may belong to a creation that is under way.
 const YOUNG: i64 = 60;
 
-/// What became of a lease that was to be renewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
-    /// It lasts for a whole lease, counted from when the call began.
-    Held,
-    /// Somebody else has the session: stop its link task, quietly.
-    Lost,
-    /// Redis has no such session: it lost its data. See [`RedisLedger::reassert`].
-    Missing,
-    /// No answer: the lease lasts as it did before.
-    Unknown,
-}
-
-/// A replica that lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replica {
-    /// Its name, the `owner` of leases.
-    pub name: String,
-    /// How long ago it appeared.
-    pub age: Duration,
-}
-
 /// Does something for each session, some at a time; the answers in their order.
 pub(super) async fn each<F: Future>(sessions: &[SessionId], work: impl Fn(SessionId) -> F) -> Vec<F::Output> {
     stream::iter(sessions.to_vec()).map(work).buffered(AT_ONCE).collect().await
 }
 
-impl RedisLedger {
-    /// Renews the leases of these sessions, each of the epoch that this replica holds; the answers in their order.
-    pub async fn renew(&self, held: &[(SessionId, u64)]) -> Vec<Renewal> {
+#[async_trait]
+impl Leases for RedisLedger {
+    fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError> {
+        let find = self.redis.script(&FIND).key(self.session(session));
+        Ok(record::parse(session, find.run().await?)?)
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionId>, LedgerError> {
+        let mut all = Vec::new();
+        for shard in shards() {
+            let mut range = redis::cmd("ZRANGE");
+            range.arg(self.index(shard)).arg(0).arg(-1);
+            all.extend(self.sessions_of(&range).await?);
+        }
+        Ok(all)
+    }
+
+    async fn claimed(&self) -> Result<usize, LedgerError> {
+        Ok(self.redis.query(redis::cmd("ZCARD").arg(self.places())).await?)
+    }
+
+    async fn renew(&self, held: &[(SessionId, u64)]) -> Vec<Renewal> {
         let renewals = stream::iter(held.to_vec()).map(|(session, epoch)| self.renew_one(session, epoch));
         let renewed: Vec<_> = renewals.buffered(AT_ONCE).collect().await;
         // The index may lag: a failure costs a look at a session that has an owner.
         for shard in shards() {
             let mut add = redis::cmd("ZADD");
-            add.arg(self.index(shard)).arg("XX");
+            add.arg(self.index(shard));
             let mut any = false;
             for ((session, _), (_, expires)) in held.iter().zip(&renewed) {
                 if *expires > 0 && shard_of(session) == shard {
@@ -75,31 +83,22 @@ impl RedisLedger {
         renewed.into_iter().map(|(renewal, _)| renewal).collect()
     }
 
-    async fn renew_one(&self, session: SessionId, epoch: u64) -> (Renewal, i64) {
-        let renew = self.redis.script(&RENEW).key(self.session(&session)).arg(&*self.owner);
-        match renew.arg(epoch).arg(millis(self.lease)).run::<i64>().await {
-            Ok(0) => (Renewal::Lost, 0),
-            Ok(-1) => (Renewal::Missing, 0),
-            Ok(expires) => (Renewal::Held, expires),
-            Err(_) => (Renewal::Unknown, 0),
-        }
-    }
-
-    /// Up to `limit` sessions that are to run and have no owner, or one whose lease has lapsed for longer than `since`.
     /// Repairs the index where that lags.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn lapsed(&self, since: Duration, limit: usize) -> Result<Vec<SessionId>, LedgerError> {
+    async fn lapsed(&self, since: Option<Duration>, limit: usize) -> Result<Vec<SessionId>, LedgerError> {
         let now = self.redis.now().await?;
         let mut lapsed = Vec::new();
-        for shard in shards() {
+        // Each time from another shard on, so that two replicas seldom reach for the same sessions.
+        let mut order: Vec<_> = shards().collect();
+        let first = usize::from(uuid::Uuid::new_v4().as_bytes()[0]) % order.len();
+        order.rotate_left(first);
+        for shard in order {
             let mut range = redis::cmd("ZRANGEBYSCORE");
             range.arg(self.index(shard)).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(limit);
             let sessions = self.sessions_of(&range).await?;
             let waits = each(&sessions, |session| self.waits(session, since)).await;
             for (session, waits) in sessions.into_iter().zip(waits) {
-                if waits? {
+                // On a cluster one node may be away: the others' sessions need not wait for it.
+                if matches!(waits, Ok(true)) {
                     lapsed.push(session);
                 }
             }
@@ -111,43 +110,16 @@ impl RedisLedger {
         Ok(lapsed)
     }
 
-    async fn waits(&self, session: SessionId, since: Duration) -> Result<bool, StorageError> {
-        let lapsed = self.redis.script(&LAPSED).key(self.session(&session)).arg(millis(since));
-        let (what, expires): (i64, String) = lapsed.run().await?;
-        match what {
-            1 => return Ok(true),
-            0 => self.note(&session, &expires).await?,
-            -1 => self.note(&session, NEVER).await?,
-            _ => self.take_out_of_index(&session).await?,
-        }
-        Ok(false)
-    }
-
-    /// Gives a running session to whoever claims it next, at once, and says so to all replicas. Of another replica's
-    /// session: nothing.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn hand_over(&self, session: &SessionId) -> Result<(), LedgerError> {
-        if self.give_up(session, true).await? {
+    async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+        if self.give_up(session, epoch, true).await? {
             let mut publish = redis::cmd("PUBLISH");
-            publish.arg(self.redis.key("replicas", ":released")).arg(session.as_str());
+            publish.arg(self.released()).arg(session.as_str());
             self.redis.query::<()>(&publish).await?;
         }
         Ok(())
     }
 
-    /// Hears the id of each session that is [handed over](Self::hand_over).
-    pub fn released(&self) -> Subscription {
-        self.redis.listen(self.redis.key("replicas", ":released"))
-    }
-
-    /// Writes record and lease again, as the owner of `record.epoch` knows them: after Redis came back, perhaps without
-    /// its end. False when somebody else has claimed the session.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn reassert(&self, record: &Record) -> Result<bool, LedgerError> {
+    async fn reassert(&self, record: &Record) -> Result<bool, LedgerError> {
         let assert = self
             .redis
             .script(&ASSERT)
@@ -167,12 +139,8 @@ impl RedisLedger {
         Ok(true)
     }
 
-    /// Makes the places that the limits count agree with the records: what crashes and lost answers left. How many
-    /// places were given back.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn sweep(&self) -> Result<usize, LedgerError> {
+    /// What crashes and lost answers left.
+    async fn sweep(&self) -> Result<usize, LedgerError> {
         let before = self.redis.now().await? / 1000 - YOUNG;
         let records = self.all().await?;
         let claimed: Vec<_> = records.into_iter().filter(|r| r.claimed).map(|r| r.session).collect();
@@ -184,35 +152,105 @@ impl RedisLedger {
         places.retain(|session| !claimed.contains(session));
         for session in &places {
             // It may have been claimed since all were read.
-            if !self.find(session).await?.is_some_and(|(record, _)| record.claimed) {
+            if !self.find(session).await?.is_some_and(|found| found.record.claimed) {
                 self.give_place_back(session).await?;
             }
         }
         Ok(places.len())
     }
 
-    /// Says that this replica lives, for `life`, and who else does.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn beat(&self, life: Duration) -> Result<Vec<Replica>, LedgerError> {
-        self.replicas(i64::try_from(life.as_millis()).unwrap_or(i64::MAX)).await
+    async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, LedgerError> {
+        let mut set = redis::cmd("SET");
+        let counts = serde_json::to_string(viewers).map_err(LedgerError::failed)?;
+        set.arg(self.viewers_of(&self.owner)).arg(counts).arg("PX").arg(millis(self.lease));
+        self.redis.query::<()>(&set).await?;
+        self.replicas(i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX)).await
     }
 
-    /// Who lives.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn live_replicas(&self) -> Result<Vec<Replica>, LedgerError> {
-        self.replicas(0).await
-    }
-
-    /// This replica goes: the others need not wait for its next beat.
-    ///
-    /// # Errors
-    /// See [`LedgerError`].
-    pub async fn leave(&self) -> Result<(), LedgerError> {
+    async fn leave(&self) -> Result<(), LedgerError> {
+        self.redis.query::<()>(redis::cmd("UNLINK").arg(self.viewers_of(&self.owner))).await?;
         self.replicas(-1).await.map(drop)
+    }
+
+    async fn viewers(&self) -> Result<Viewers, LedgerError> {
+        let mut all = Viewers::new();
+        for replica in self.replicas(0).await? {
+            let counts: Option<String> =
+                self.redis.query(redis::cmd("GET").arg(self.viewers_of(&replica.name))).await?;
+            let counts = counts.map(|text| serde_json::from_str::<Viewers>(&text));
+            for (session, count) in counts.transpose().map_err(|_| StorageError::Corrupt)?.unwrap_or_default()
+            {
+                *all.entry(session).or_default() += count;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, LedgerError> {
+        let text = serde_json::to_string(wish).map_err(LedgerError::failed)?;
+        let write = self.redis.script(&WISH).key(self.session(session)).arg(text);
+        let told = write.arg(self.wishes("")).arg(session.as_str()).run::<i64>().await?;
+        if told < 0 { Err(LedgerError::Unknown) } else { Ok(told == 1) }
+    }
+
+    fn news(&self) -> BoxStream<'static, News> {
+        let hear = |channel: String, make: fn(SessionId) -> News| {
+            let heard = stream::unfold(self.redis.listen(channel), async |mut channel| {
+                channel.next().await.map(|heard| (heard, channel))
+            });
+            let news = heard.map(move |heard| match heard {
+                Heard::Missed => Some(News::Missed),
+                Heard::Message(id) => std::str::from_utf8(&id).ok()?.parse().ok().map(make),
+            });
+            // Not ours to read: a later version says more.
+            news.filter_map(std::future::ready).boxed()
+        };
+        let released = hear(self.released(), News::Released);
+        stream::select(released, hear(self.wishes(&self.owner), News::Wished)).boxed()
+    }
+
+    fn contact(&self) -> watch::Receiver<Contact> {
+        self.redis.state()
+    }
+}
+
+impl RedisLedger {
+    async fn renew_one(&self, session: SessionId, epoch: u64) -> (Renewal, i64) {
+        let renew = self.redis.script(&RENEW).key(self.session(&session)).arg(&*self.owner);
+        let renew = renew.arg(epoch).arg(millis(self.lease)).arg(millis(WISH_LIFE));
+        match renew.run::<(i64, bool)>().await {
+            Ok((0, _)) => (Renewal::Lost, 0),
+            Ok((-1, _)) => (Renewal::Missing, 0),
+            Ok((expires, wished)) => (Renewal::Held { wished }, expires),
+            Err(_) => (Renewal::Unknown, 0),
+        }
+    }
+
+    async fn waits(&self, session: SessionId, since: Option<Duration>) -> Result<bool, StorageError> {
+        let lapsed = self.redis.script(&LAPSED).key(self.session(&session));
+        let since = since.map_or(-1, |since| since.as_millis().cast_signed());
+        let (what, expires): (i64, String) = lapsed.arg(since).arg(&*self.owner).run().await?;
+        match what {
+            1 => return Ok(true),
+            0 => self.note(&session, &expires).await?,
+            -1 => self.note(&session, NEVER).await?,
+            _ => self.take_out_of_index(&session).await?,
+        }
+        Ok(false)
+    }
+
+    /// The channel on which every replica hears of sessions that are handed over.
+    fn released(&self) -> String {
+        self.redis.key("replicas", ":released")
+    }
+
+    /// The channel on which a replica hears of wishes.
+    pub(super) fn wishes(&self, owner: &str) -> String {
+        self.redis.key("replicas", ":wishes:") + owner
+    }
+
+    fn viewers_of(&self, replica: &str) -> String {
+        self.redis.key("replicas", ":viewers:") + replica
     }
 
     async fn replicas(&self, life: i64) -> Result<Vec<Replica>, LedgerError> {

@@ -66,7 +66,7 @@ impl RedisLedger {
         self.redis.query(redis::cmd("ZREM").arg(places).arg(session.as_str())).await
     }
 
-    fn places(&self) -> String {
+    pub(super) fn places(&self) -> String {
         self.redis.key("all", ":places")
     }
 

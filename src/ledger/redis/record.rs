@@ -4,11 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
 use crate::id::SessionId;
-use crate::ledger::Record;
+use crate::ledger::{Found, Record, WISH_LIFE, Wish};
 use crate::storage::StorageError;
-
-/// What [`parse`] wants, in this order.
-pub(super) const FIELDS: [&str; 5] = ["record", "owner", "epoch", "runs", "deleted"];
 
 /// What never changes. The rest are fields of the hash, which scripts change.
 #[derive(Serialize, Deserialize)]
@@ -31,15 +28,18 @@ pub(super) fn encode(record: &Record) -> String {
         .unwrap_or_else(|error| unreachable!("strings and numbers always encode: {error}"))
 }
 
-/// The record and its owner; `None` where there is no such session.
-pub(super) fn parse(
-    session: &SessionId,
-    fields: [Option<String>; 5],
-) -> Result<Option<(Record, Option<String>)>, StorageError> {
-    let [stored, owner, epoch, runs, deleted] = fields;
-    let Some(stored) = stored else { return Ok(None) };
-    let number = |text: Option<String>| {
-        text.map(|text| text.parse::<i64>().map_err(|_| StorageError::Corrupt)).transpose()
+/// What `find.lua` answers: record, owner, epoch, runs, deleted, wish, when it was made, last event, the time, last owner. The record is empty where there
+/// is no such session.
+pub(super) type Fields = (String, String, String, String, String, String, String, String, i64, String);
+
+pub(super) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>, StorageError> {
+    let (stored, owner, epoch, runs, deleted, wish, wished, last, now, last_owner) = fields;
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    let number = |text: &str| match text {
+        "" => Ok(None),
+        text => text.parse::<i64>().map(Some).map_err(|_| StorageError::Corrupt),
     };
     let stored: Stored = serde_json::from_str(&stored).map_err(|_| StorageError::Corrupt)?;
     let record = Record {
@@ -47,9 +47,17 @@ pub(super) fn parse(
         created: Time::from_millis(stored.created),
         device_name: stored.device_name,
         metadata: stored.metadata,
-        epoch: number(epoch)?.unwrap_or_default().cast_unsigned(),
-        claimed: runs.as_deref() == Some("1"),
-        deleted: number(deleted)?.map(Time::from_millis),
+        epoch: number(&epoch)?.unwrap_or_default().cast_unsigned(),
+        claimed: runs == "1",
+        deleted: number(&deleted)?.map(Time::from_millis),
     };
-    Ok(Some((record, owner.filter(|owner| !owner.is_empty()))))
+    // A wish of a later version is none.
+    let wish = number(&wished)?.zip(serde_json::from_str(&wish).ok());
+    let wish = wish.filter(|(at, wish)| match wish {
+        Wish::Restart { .. } => true,
+        Wish::Code { .. } => now - at < WISH_LIFE.as_millis().cast_signed().try_into().unwrap_or(i64::MAX),
+    });
+    let last = if last.is_empty() { None } else { Some(last.parse().map_err(|_| StorageError::Corrupt)?) };
+    let [owner, last_owner] = [owner, last_owner].map(|name| Some(name).filter(|name| !name.is_empty()));
+    Ok(Some(Found { record, owner, last_owner, wish, last }))
 }

@@ -1,15 +1,18 @@
 //! The ledger against a real server: limits, leases, who wins, what comes back.
 
+use futures::StreamExt as _;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::*;
-use crate::storage::redis::Heard;
+use crate::ledger::{Leases as _, News, Renewal, Replica, Viewers, Wish};
 use crate::storage::redis::tests::{Cluster, Server, is_up, until};
 
 const LEASE: Duration = Duration::from_millis(600);
 const ROOM: Limits = Limits { all: 100, user: 100 };
 const MOST: usize = 1000;
+const NOW: Option<Duration> = Some(Duration::ZERO);
+const HELD: Renewal = Renewal::Held { wished: false };
 
 async fn ledger(server: &Server, name: &str) -> RedisLedger {
     RedisLedger::new(server.connect().await, name, LEASE)
@@ -49,13 +52,19 @@ async fn a_record_reads_back_and_leaves_nothing() {
     assert!(epoch.abs_diff(now) < 5_000);
     let stored = Record { epoch, ..record.clone() };
     assert_eq!(ledger.all().await.unwrap(), std::slice::from_ref(&stored));
-    assert_eq!(ledger.find(&record.session).await.unwrap(), Some((stored, Some("a".into()))));
+    let found = ledger.find(&record.session).await.unwrap().unwrap();
+    assert_eq!(
+        (found.record, found.owner.as_deref(), found.wish, found.last),
+        (stored, Some("a"), None, None)
+    );
     ledger.delete(&record.session, Time::from_millis(5)).await.unwrap();
     ledger.delete(&record.session, Time::from_millis(6)).await.unwrap();
     assert_eq!(ledger.all().await.unwrap()[0].deleted, Some(Time::from_millis(5)));
     let again = ledger.claim(&record.session, ROOM).await.unwrap();
     assert!(again > epoch, "to log it out");
-    ledger.release(&record.session).await.unwrap();
+    ledger.release(&record.session, epoch).await.unwrap();
+    assert!(ledger.all().await.unwrap()[0].claimed, "claimed again since");
+    ledger.release(&record.session, again).await.unwrap();
     assert!(!ledger.all().await.unwrap()[0].claimed);
     ledger.remove(&record.session).await.unwrap();
     assert!(ledger.all().await.unwrap().is_empty());
@@ -75,10 +84,13 @@ async fn limits_hold_over_replicas_and_places_come_back() {
     a.create(one.clone(), limits, None).await.unwrap();
     b.create(two.clone(), limits, None).await.unwrap();
     assert!(matches!(a.create(record("ada"), limits, None).await, Err(LedgerError::UserLimit(2))));
-    a.create(other.clone(), limits, None).await.unwrap();
+    let epoch = match a.create(other.clone(), limits, None).await.unwrap() {
+        Created::New(epoch) => epoch,
+        made => panic!("{made:?}"),
+    };
     assert!(matches!(b.create(record("bob"), limits, None).await, Err(LedgerError::Limit(3))));
     assert!(matches!(b.create(record("ada"), limits, None).await, Err(LedgerError::UserLimit(2))));
-    a.release(&other.session).await.unwrap();
+    a.release(&other.session, epoch).await.unwrap();
     b.create(record("cat"), limits, None).await.unwrap();
     assert!(matches!(a.claim(&other.session, limits).await, Err(LedgerError::Limit(3))));
     a.claim(&one.session, limits).await.unwrap();
@@ -134,13 +146,13 @@ async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
     let mut epoch = create(&a, &record).await;
     for _ in 0..4 {
         sleep(LEASE / 2).await;
-        assert_eq!(a.renew(&[(id.clone(), epoch)]).await, [Renewal::Held]);
-        assert!(b.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty());
+        assert_eq!(a.renew(&[(id.clone(), epoch)]).await, [HELD]);
+        assert!(b.lapsed(NOW, MOST).await.unwrap().is_empty());
         assert!(matches!(b.claim(id, ROOM).await, Err(LedgerError::Held)));
     }
     for _ in 0..10 {
         sleep(LEASE + Duration::from_millis(50)).await;
-        assert_eq!(b.lapsed(Duration::ZERO, MOST).await.unwrap(), std::slice::from_ref(id));
+        assert_eq!(b.lapsed(NOW, MOST).await.unwrap(), std::slice::from_ref(id));
         let (one, other) = tokio::join!(b.claim(id, ROOM), c.claim(id, ROOM));
         let won = match (one, other) {
             (Ok(won), Err(LedgerError::Held)) | (Err(LedgerError::Held), Ok(won)) => won,
@@ -148,8 +160,9 @@ async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
         };
         assert!(won > epoch);
         assert_eq!(a.renew(&[(id.clone(), epoch)]).await, [Renewal::Lost]);
-        a.release(id).await.unwrap();
-        assert!(a.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty(), "not a's to release");
+        a.release(id, epoch).await.unwrap();
+        a.release(id, won).await.unwrap();
+        assert!(a.lapsed(NOW, MOST).await.unwrap().is_empty(), "not a's to release");
         epoch = won;
     }
 }
@@ -161,10 +174,15 @@ async fn the_owner_may_renew_a_lapsed_lease_that_nobody_claimed() {
     let record = record("ada");
     let epoch = create(&a, &record).await;
     sleep(LEASE * 2).await;
-    assert!(b.lapsed(LEASE * 3, MOST).await.unwrap().is_empty(), "in the time of grace");
-    assert_eq!(a.renew(&[(record.session.clone(), epoch)]).await, [Renewal::Held]);
+    assert!(b.lapsed(Some(LEASE * 3), MOST).await.unwrap().is_empty(), "in the time of grace");
+    assert_eq!(a.renew(&[(record.session.clone(), epoch)]).await, [HELD]);
     assert!(matches!(b.claim(&record.session, ROOM).await, Err(LedgerError::Held)));
     assert_eq!(a.renew(&[(record.session.clone(), epoch - 1)]).await, [Renewal::Lost]);
+    assert_eq!(
+        a.renew(&[(record.session.clone(), epoch + 1)]).await,
+        [Renewal::Missing],
+        "Redis has lost its end"
+    );
     let unknown = super::tests::record("bob").session;
     assert_eq!(a.renew(&[(unknown, 1)]).await, [Renewal::Missing]);
 }
@@ -175,20 +193,21 @@ async fn a_session_that_is_handed_over_is_free_at_once() {
     let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
     let record = record("ada");
     let epoch = create(&a, &record).await;
-    let mut released = b.released();
-    assert_eq!(released.next().await, Some(Heard::Missed));
-    a.hand_over(&record.session).await.unwrap();
-    assert_eq!(released.next().await, Some(Heard::Message(record.session.to_string().into())));
+    let mut news = b.news();
     assert_eq!(
-        b.lapsed(LEASE, MOST).await.unwrap(),
-        std::slice::from_ref(&record.session),
-        "no grace for it"
+        (news.next().await, news.next().await),
+        (Some(News::Missed), Some(News::Missed)),
+        "two channels"
     );
-    assert!(b.claim(&record.session, ROOM).await.unwrap() > epoch);
-    a.hand_over(&record.session).await.unwrap();
-    assert!(a.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty());
-    b.release(&record.session).await.unwrap();
-    assert!(b.lapsed(Duration::ZERO, MOST).await.unwrap().is_empty(), "it is not to run");
+    a.hand_over(&record.session, epoch).await.unwrap();
+    assert_eq!(news.next().await, Some(News::Released(record.session.clone())));
+    assert_eq!(b.lapsed(None, MOST).await.unwrap(), std::slice::from_ref(&record.session), "no grace for it");
+    let later = b.claim(&record.session, ROOM).await.unwrap();
+    assert!(later > epoch);
+    a.hand_over(&record.session, epoch).await.unwrap();
+    assert!(a.lapsed(NOW, MOST).await.unwrap().is_empty());
+    b.release(&record.session, later).await.unwrap();
+    assert!(b.lapsed(NOW, MOST).await.unwrap().is_empty(), "it is not to run");
 }
 
 #[tokio::test]
@@ -240,15 +259,61 @@ async fn replicas_that_beat_live() {
     let server = Server::start();
     let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
     let names = |living: Vec<Replica>| living.into_iter().map(|replica| replica.name).collect::<Vec<_>>();
-    assert_eq!(names(a.beat(LEASE * 4).await.unwrap()), ["a"]);
-    assert_eq!(names(b.beat(LEASE).await.unwrap()), ["b", "a"]);
-    sleep(LEASE + Duration::from_millis(50)).await;
-    let living = a.live_replicas().await.unwrap();
-    assert!(living[0].age >= LEASE);
-    assert_eq!(names(living), ["a"]);
-    b.beat(LEASE).await.unwrap();
+    let session = record("ada").session;
+    let watched = |viewers| Viewers::from([(session.clone(), viewers)]);
+    assert_eq!(names(a.beat(&watched(2)).await.unwrap()), ["a"]);
+    sleep(LEASE / 2).await;
+    assert_eq!(names(b.beat(&watched(3)).await.unwrap()), ["a", "b"]);
+    assert_eq!(a.viewers().await.unwrap(), watched(5));
+    sleep(LEASE * 2 / 3).await;
+    let living = b.beat(&watched(3)).await.unwrap();
+    assert!(living[0].age >= LEASE / 2);
+    assert_eq!(names(living), ["b"]);
+    assert_eq!(a.viewers().await.unwrap(), watched(3));
     b.leave().await.unwrap();
-    assert_eq!(names(b.live_replicas().await.unwrap()), ["a"]);
+    assert_eq!(names(a.beat(&Viewers::new()).await.unwrap()), ["a"]);
+    assert!(a.viewers().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_wish_reaches_the_owner_and_stands_for_the_next_one() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let record = record("ada");
+    let (id, epoch) = (&record.session, create(&a, &record).await);
+    let mut news = a.news();
+    assert_eq!((news.next().await, news.next().await), (Some(News::Missed), Some(News::Missed)));
+    let restart = Wish::Restart { epoch };
+    assert!(b.wish(id, &restart).await.unwrap());
+    assert_eq!(news.next().await, Some(News::Wished(id.clone())));
+    assert_eq!(a.renew(&[(id.clone(), epoch)]).await, [Renewal::Held { wished: true }]);
+    assert_eq!(a.find(id).await.unwrap().unwrap().wish.unwrap().1, restart);
+    sleep(LEASE * 2).await;
+    assert!(b.find(id).await.unwrap().unwrap().owner.is_none());
+    let code = Wish::Code { phone_number: "905551234567".into() };
+    assert!(!b.wish(id, &code).await.unwrap(), "nobody to tell");
+    assert_eq!(b.find(id).await.unwrap().unwrap().wish.unwrap().1, code);
+    // Asked for so long ago that nobody waits for it any more.
+    server.tell(&["HINCRBY", &format!("test:{{{id}}}"), "wished", "-30000"]);
+    assert!(b.find(id).await.unwrap().unwrap().wish.is_none());
+    let unknown = super::tests::record("bob").session;
+    assert!(matches!(b.wish(&unknown, &restart).await, Err(LedgerError::Unknown)));
+}
+
+#[tokio::test]
+async fn a_deletion_is_claimed_in_the_same_call() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (mine, ended) = (record("ada"), record("bob"));
+    let (_, epoch) = (create(&a, &mine).await, create(&a, &ended).await);
+    a.release(&ended.session, epoch).await.unwrap();
+    let mut news = a.news();
+    assert_eq!((news.next().await, news.next().await), (Some(News::Missed), Some(News::Missed)));
+    b.delete(&mine.session, Time::now()).await.unwrap();
+    assert_eq!(news.next().await, Some(News::Wished(mine.session.clone())));
+    assert!(b.lapsed(NOW, MOST).await.unwrap().is_empty());
+    b.delete(&ended.session, Time::now()).await.unwrap();
+    assert_eq!(b.lapsed(None, MOST).await.unwrap(), [ended.session]);
 }
 
 #[tokio::test]
@@ -265,17 +330,17 @@ async fn on_a_cluster_it_is_the_same() {
         held.push((record.session.clone(), epoch));
     }
     assert_eq!(b.all().await.unwrap().len(), 12);
-    assert_eq!(a.renew(&held).await, [Renewal::Held; 12]);
-    a.hand_over(&held[0].0).await.unwrap();
-    assert_eq!(b.lapsed(Duration::ZERO, MOST).await.unwrap(), [held[0].0.clone()]);
+    assert_eq!(a.renew(&held).await, [HELD; 12]);
+    a.hand_over(&held[0].0, held[0].1).await.unwrap();
+    assert_eq!(b.lapsed(NOW, MOST).await.unwrap(), [held[0].0.clone()]);
     sleep(LEASE * 2).await;
-    assert_eq!(b.lapsed(Duration::ZERO, MOST).await.unwrap().len(), 12);
+    assert_eq!(b.lapsed(NOW, MOST).await.unwrap().len(), 12);
     for (session, _) in &held {
         b.claim(session, ROOM).await.unwrap();
     }
     assert_eq!(a.renew(&held).await, [Renewal::Lost; 12]);
-    a.beat(LEASE).await.unwrap();
-    assert_eq!(b.beat(LEASE).await.unwrap().len(), 2);
+    a.beat(&Viewers::new()).await.unwrap();
+    assert_eq!(b.beat(&Viewers::new()).await.unwrap().len(), 2);
     assert_eq!(b.sweep().await.unwrap(), 0);
     for (session, _) in &held {
         b.remove(session).await.unwrap();

@@ -53,12 +53,12 @@ async fn is_alive(inner: &Inner, link: &mut Link) -> bool {
     if !matches!(timeout(LIMIT, link.ping()).await, Ok(Ok(()))) {
         return false;
     }
-    // The one server cannot have been restarted behind an open connection; a node of a cluster can.
     if link.is_cluster() {
         inner.target.learn_nodes(link).await;
-        if let Ok(server) = examine(link, &inner.prefix).await {
-            tell(inner, State::Up(server));
-        }
+    }
+    // A node of a cluster can be another one behind an open connection, and so can a server behind a proxy.
+    if let Ok(server) = examine(link, &inner.prefix).await {
+        tell(inner, State::Up(server));
     }
     true
 }

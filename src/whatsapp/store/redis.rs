@@ -49,6 +49,14 @@ impl RedisEngine {
         Self { redis, owner: owner.into(), devices, last }
     }
 
+    /// How many rows a table of a device has.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub async fn count(&self, session: &SessionId, table: Table) -> Result<usize, EngineError> {
+        Ok(self.redis.query(redis::cmd("HLEN").arg(self.table(session, table))).await?)
+    }
+
     fn session(&self, session: &SessionId) -> String {
         self.redis.key(session.as_str(), "")
     }

@@ -1,13 +1,18 @@
 -- Makes all changes, if the writer owns the session and its device is open to this ownership.
 -- KEYS: the session, then the tables. ARGV: owner, epoch, number of the commit, then the changes:
 -- 'p', table, key, value | 'd', table, key | 'c', table, prefix
--- 1: done, or done before. 0: no longer ours, or wiped. -1: the session is not there (Redis lost its data).
+-- 1: done, or done before. 0: no longer ours, or wiped. -1: Redis has lost this ownership.
 -- 2: a later commit is done already: this one comes late, and nobody waits for it.
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'device', 'commit')
-if not held[2] then return -1 end
+local mine = tonumber(ARGV[2])
+-- A smaller epoch is an older one that came back: its owner writes the greater one again.
+if (tonumber(held[2]) or 0) < mine then return -1 end
 if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return 0 end
 if not held[3] then return -1 end
-if held[3] ~= ARGV[2] then return 0 end
+if held[3] ~= ARGV[2] then
+    local opened = tonumber(held[3])
+    return opened and opened < mine and -1 or 0
+end
 if held[4] then
     local last, this = tonumber(held[4]), tonumber(ARGV[3])
     if this == last then return 1 end

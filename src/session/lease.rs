@@ -1,0 +1,69 @@
+//! How long this replica may act as the owner of a session.
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// One ownership's end, as far as this replica knows. Counted from the start of the last good renewal, on the process's
+/// own clock, which goes on while the process is paused.
+#[derive(Debug)]
+pub(super) struct Lease(watch::Sender<Option<Instant>>);
+
+impl Lease {
+    /// Where every session is always ours.
+    pub(super) fn forever() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    pub(super) fn until(end: Instant) -> Self {
+        Self(watch::Sender::new(Some(end)))
+    }
+
+    pub(super) fn renew(&self, end: Instant) {
+        self.0.send_replace(Some(end));
+    }
+
+    pub(super) fn lasts(&self) -> bool {
+        self.0.borrow().is_none_or(|end| Instant::now() < end)
+    }
+
+    /// Waits until it has lapsed.
+    pub(super) async fn lapsed(&self) {
+        let mut end = self.0.subscribe();
+        loop {
+            let until = *end.borrow_and_update();
+            let lapse = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // The sender is right here.
+                _ = end.changed() => {}
+                () = lapse => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_lapses_when_it_is_not_renewed() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let lease = Lease::until(start + second);
+        let renewing = async {
+            sleep_until(start + second / 2).await;
+            lease.renew(start + 3 * second);
+        };
+        tokio::join!(renewing, lease.lapsed());
+        assert!(start.elapsed() >= 3 * second && !lease.lasts());
+        lease.renew(start + 5 * second);
+        assert!(lease.lasts());
+        assert!(tokio::time::timeout(60 * second, Lease::forever().lapsed()).await.is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! Sessions that another replica runs, or nobody: read from the shared state, followed as long as somebody watches here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::Session;
+use super::registry::{Entry, Registry};
+use crate::bus::{Followed, Log};
+use crate::event::{Cursor, Status, Time};
+use crate::id::SessionId;
+use crate::ledger::{Found, LedgerError, Viewers};
+
+/// How often a mirror is asked whether anybody still needs it.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Sessions that are read at a time.
+const AT_ONCE: usize = 32;
+
+/// Which sessions to list.
+pub struct Page<'a> {
+    /// Whether a session of this id is asked for.
+    pub takes: &'a (dyn Fn(&SessionId) -> bool + Sync),
+    /// Only those that stand there.
+    pub status: Option<Status>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl Registry {
+    /// The session of this id, wherever it runs.
+    ///
+    /// # Errors
+    /// Where others run sessions as well and nobody can be asked just now.
+    pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, LedgerError> {
+        Ok(self.entry(id).await?.map(|entry| entry.session.clone()))
+    }
+
+    pub(super) async fn entry(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Entry>>, LedgerError> {
+        let Some(leases) = &self.parts.leases else { return Ok(self.known(id)) };
+        if self.is_owned(id) {
+            return Ok(self.known(id));
+        }
+        match leases.find(id).await {
+            Ok(Some(found)) => self.mirror(self.believe(found)).await.map(Some),
+            // Its owner may be about to write it again: to a browser a 404 would be the end.
+            Ok(None) if self.has_just_lost_data(leases.lease()) => Err(LedgerError::away()),
+            Ok(None) => {
+                self.forget_mirror(id);
+                Ok(None)
+            }
+            // Nobody can be asked: whoever had it last knows most.
+            Err(_) if self.had(id) => Ok(self.known(id)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// In the time of grace after the store came back, a lapsed lease says nothing of its owner.
+    fn believe(&self, found: Found) -> Found {
+        let back = self.store.as_ref().and_then(|store| store.look().back);
+        match &self.parts.leases {
+            Some(leases) if back.is_some_and(|at| at.elapsed(Time::now()) < leases.lease()) => {
+                Found { owner: found.owner.or_else(|| found.last_owner.clone()), ..found }
+            }
+            _ => found,
+        }
+    }
+
+    fn has_just_lost_data(&self, lease: Duration) -> bool {
+        let lost = self.store.as_ref().and_then(|store| store.look().data_lost);
+        lost.is_some_and(|at| at.elapsed(Time::now()) < lease)
+    }
+
+    /// The sessions of a page, in the order of their ids, and whether there are more.
+    ///
+    /// # Errors
+    /// See [`Registry::find`].
+    pub async fn list(&self, page: Page<'_>) -> Result<(Vec<Arc<Session>>, bool), LedgerError> {
+        let mut ids = self.ids().await?;
+        ids.retain(|id| (page.takes)(id));
+        ids.sort_unstable();
+        let read = futures::stream::iter(ids).map(async |id| self.peek(&id).await).buffered(AT_ONCE);
+        let mut read = std::pin::pin!(read);
+        let mut sessions = Vec::new();
+        while let Some(session) = read.next().await {
+            let Some(session) = session? else { continue };
+            if page.status.is_some_and(|status| status != session.snapshot().state.status) {
+                continue;
+            }
+            if sessions.len() == page.limit {
+                return Ok((sessions, true));
+            }
+            sessions.push(session);
+        }
+        Ok((sessions, false))
+    }
+
+    /// How many viewers each session has, over all replicas.
+    ///
+    /// # Errors
+    /// See [`Registry::find`].
+    pub async fn viewers(&self) -> Result<Viewers, LedgerError> {
+        match &self.parts.leases {
+            Some(leases) => leases.viewers().await,
+            None => Ok(self.viewers_here()),
+        }
+    }
+
+    pub(super) fn viewers_here(&self) -> Viewers {
+        let counts = self.sessions.iter().map(|entry| (entry.key().clone(), entry.session.viewers()));
+        counts.filter(|(_, viewers)| *viewers > 0).collect()
+    }
+
+    /// Every session there is, in no order.
+    pub(super) async fn ids(&self) -> Result<Vec<SessionId>, LedgerError> {
+        match &self.parts.leases {
+            Some(leases) => leases.sessions().await,
+            None => Ok(self.sessions.iter().map(|entry| entry.key().clone()).collect()),
+        }
+    }
+
+    /// A session as it stands now, with no more of its log than the end.
+    pub(super) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, LedgerError> {
+        let leases = match &self.parts.leases {
+            Some(leases) if !self.is_owned(id) => leases,
+            _ => return Ok(self.known(id).map(|entry| entry.session.clone())),
+        };
+        let Some(found) = leases.find(id).await? else { return Ok(None) };
+        let Found { record, owner, .. } = self.believe(found);
+        let log = Log { events: self.parts.bus.last(id).await?.into_iter().collect(), trimmed: None };
+        Ok(Some(Arc::new(Session::restored(record, owner, log, 1))))
+    }
+
+    /// What was found, as a session that goes on with the log as long as somebody holds it.
+    pub(super) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Arc<Entry>, LedgerError> {
+        let id = found.record.session.clone();
+        let entry = match self.known(&id) {
+            Some(entry) => entry,
+            None => {
+                let log = self.parts.bus.read(&id).await?;
+                let (record, owner) = (found.record.clone(), found.owner.clone());
+                self.insert(Session::restored(record, owner, log, self.parts.history))
+            }
+        };
+        if entry.session.snapshot().last < found.last {
+            entry.session.absorb(self.parts.bus.read(&id).await?);
+        }
+        if !self.had(&id) {
+            entry.session.learn(&found);
+            self.follow(entry.clone());
+        }
+        Ok(entry)
+    }
+
+    /// A link task has ended here: whoever watches is told what the next owner writes.
+    pub(super) fn become_mirror(self: &Arc<Self>, entry: Arc<Entry>) {
+        entry.session.set_owner(None);
+        self.follow(entry);
+    }
+
+    /// Redis knows this session no more: whoever watches is sent away, and hears it on coming back.
+    pub(super) fn forget_mirror(&self, id: &SessionId) {
+        let removed = self.sessions.remove_if(id, |id, _| !self.had(id));
+        if let Some((_, entry)) = removed {
+            entry.following().take();
+            // Where nobody is.
+            entry.session.cut(Cursor::start_of(0));
+        }
+    }
+
+    fn follow(self: &Arc<Self>, entry: Arc<Entry>) {
+        let stop = {
+            let mut following = entry.following();
+            if following.is_some() {
+                return;
+            }
+            let stop = CancellationToken::new();
+            *following = Some(stop.clone().drop_guard());
+            stop
+        };
+        let registry = self.clone();
+        self.parts.streams.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = registry.parts.streams.begun() => {}
+                () = registry.go_on(&entry) => {}
+            }
+        });
+    }
+
+    /// Hears of everything that others write, until nobody needs it here.
+    async fn go_on(&self, entry: &Arc<Entry>) {
+        let session = &entry.session;
+        let mut followed = self.parts.bus.follow(session.id().clone(), session.snapshot().last);
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+        loop {
+            tokio::select! {
+                next = followed.next() => match next {
+                    Some(Followed::Event(event)) => {
+                        session.record(event);
+                    }
+                    Some(Followed::Cut(at)) => session.cut(at),
+                    Some(Followed::Gone) => return self.forget_mirror(session.id()),
+                    // The store is closed.
+                    None => return,
+                },
+                _ = look.tick() => {
+                    // Under the map's lock, where nobody can come for it: it has one handle, this task has the other.
+                    let unused = |_: &SessionId, there: &Arc<Entry>| {
+                        Arc::ptr_eq(there, entry)
+                            && Arc::strong_count(there) == 2
+                            && Arc::strong_count(&there.session) == 1
+                    };
+                    if self.sessions.remove_if(session.id(), unused).is_some() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}

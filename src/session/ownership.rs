@@ -1,0 +1,337 @@
+//! Which sessions this replica owns, where there are others: keeps its leases, takes over what nobody runs, gives away
+//! what is more than its share.
+//!
+//! Redis is the only authority. A replica that cannot reach it claims nothing, and after Redis came back nobody takes a
+//! lapsed lease for one lease: its owner may live and have had no way to renew it.
+
+mod share;
+mod take;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{debug, error, info, warn};
+
+use self::share::Candidate;
+use super::commands::RestartError;
+use super::contact::StoreContact;
+use super::registry::{Hold, Registry};
+use super::task::Command;
+use crate::event::Status;
+use crate::id::SessionId;
+use crate::ledger::{Contact, Leases, LedgerError, News, Record, Renewal, Replica};
+use crate::shutdown::Shutdown;
+
+/// How many of them at a time.
+const AT_ONCE: usize = 8;
+
+/// How many leases are written at a time.
+const RENEWED_AT_ONCE: usize = 64;
+
+/// Between two sessions that are given away.
+const GIVE: Duration = Duration::from_secs(2);
+
+/// Renewals in the time of a lease.
+const RENEWALS: u32 = 3;
+
+/// One replica among others.
+pub struct Ownership {
+    registry: Arc<Registry>,
+    leases: Arc<dyn Leases>,
+    living: Mutex<Vec<Replica>>,
+    /// Until when a lapsed lease is left alone.
+    quiet_until: Mutex<Instant>,
+    /// There may be a session to take.
+    look: Notify,
+}
+
+impl Ownership {
+    /// Begins. `links`: when it begins to stop, this replica leaves; it then keeps what it still has until `streams`
+    /// begins.
+    pub fn start(registry: &Arc<Registry>, leases: Arc<dyn Leases>, links: &Shutdown, streams: &Shutdown) {
+        let ownership = Arc::new(Self {
+            registry: registry.clone(),
+            living: Mutex::new(Vec::new()),
+            // Redis may have come back a moment ago.
+            quiet_until: Mutex::new(Instant::now() + leases.lease()),
+            leases,
+            look: Notify::new(),
+        });
+        let (this, leaving, stop) = (ownership.clone(), links.clone(), streams.clone());
+        streams.spawn(async move {
+            tokio::select! {
+                () = stop.begun() => {}
+                () = this.keep(leaving) => {}
+            }
+        });
+        for task in [Task::Claim, Task::Listen, Task::Give] {
+            let (this, stop) = (ownership.clone(), links.clone());
+            links.spawn(async move {
+                tokio::select! {
+                    () = stop.begun() => {}
+                    () = this.run(task) => {}
+                }
+            });
+        }
+    }
+
+    async fn run(self: Arc<Self>, task: Task) {
+        match task {
+            Task::Claim => self.claim().await,
+            Task::Listen => self.listen().await,
+            Task::Give => self.give().await,
+        }
+    }
+
+    /// Renews every lease, and says that this replica lives.
+    async fn keep(self: Arc<Self>, links: Shutdown) {
+        let mut contact = self.leases.contact();
+        contact.mark_unchanged();
+        let mut data_lost = None;
+        let mut tick = interval(self.leases.lease() / RENEWALS);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                changed = contact.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // It is looked at below.
+                    contact.mark_changed();
+                }
+                () = links.begun(), if !leaving => {
+                    leaving = true;
+                    // The others would know by its next beat.
+                    let _ = self.leases.leave().await;
+                }
+            }
+            if contact.has_changed().unwrap_or(false) {
+                contact.mark_unchanged();
+                let store = self.registry.store.as_ref().map(StoreContact::look).unwrap_or_default();
+                if store.away.is_none() {
+                    self.is_back(std::mem::replace(&mut data_lost, store.data_lost) == store.data_lost).await;
+                }
+            }
+            self.renew(&contact).await;
+            if !leaving {
+                // It says so itself when Redis is away.
+                let _ = self.beat().await;
+            }
+        }
+    }
+
+    async fn beat(&self) -> Result<(), LedgerError> {
+        let living = self.leases.beat(&self.registry.viewers_here()).await?;
+        *self.living() = living;
+        Ok(())
+    }
+
+    /// Redis is back, the same or another: it may have lost its end, or all.
+    async fn is_back(self: &Arc<Self>, same_data: bool) {
+        self.be_quiet();
+        self.assert_all(self.registry.held()).await;
+        if !same_data {
+            let this = self.clone();
+            self.spawn(async move {
+                tokio::select! {
+                    () = this.registry.parts.shutdown.begun() => {}
+                    () = this.forget_what_is_gone() => {}
+                }
+            });
+        }
+    }
+
+    /// From now on for one lease a lapsed lease is left alone.
+    fn be_quiet(&self) {
+        *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            Instant::now() + self.leases.lease();
+    }
+
+    fn is_quiet(&self) -> bool {
+        Instant::now() < *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that watch a session which nobody has written again are told.
+    async fn forget_what_is_gone(&self) {
+        sleep(self.leases.lease()).await;
+        for id in self.registry.sessions.iter().map(|entry| entry.key().clone()).collect::<Vec<_>>() {
+            if !self.registry.had(&id) && matches!(self.leases.find(&id).await, Ok(None)) {
+                self.registry.forget_mirror(&id);
+            }
+        }
+    }
+
+    async fn renew(self: &Arc<Self>, contact: &watch::Receiver<Contact>) {
+        let missing = Mutex::new(Vec::new());
+        let renew = async |(id, hold): (SessionId, Hold)| {
+            let begun = Instant::now();
+            let renewed = self.leases.renew(&[(id.clone(), hold.epoch)]).await;
+            if contact.has_changed().unwrap_or(true) {
+                // The answer may come from a Redis that has lost its end: it is told first.
+                return;
+            }
+            match renewed[..] {
+                [Renewal::Held { wished }] => {
+                    hold.lease.renew(begun + self.leases.lease());
+                    if wished {
+                        self.obey(&id);
+                    }
+                }
+                [Renewal::Lost] => {
+                    warn!(session = %id, epoch = hold.epoch, "another replica has this session");
+                    hold.leave();
+                }
+                [Renewal::Missing] => {
+                    missing.lock().unwrap_or_else(PoisonError::into_inner).push((id, hold));
+                }
+                _ => {}
+            }
+        };
+        futures::stream::iter(self.registry.held()).for_each_concurrent(RENEWED_AT_ONCE, renew).await;
+        let missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !missing.is_empty() {
+            self.assert_all(missing).await;
+        }
+    }
+
+    /// Writes again what Redis may have lost: the leases first, for they lapse; the rest while these are renewed.
+    async fn assert_all(self: &Arc<Self>, held: Vec<(SessionId, Hold)>) {
+        let ours = futures::stream::iter(held)
+            .map(async |(id, hold)| self.assert(&id, &hold).await.then_some((id, hold)))
+            .buffer_unordered(RENEWED_AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect::<Vec<_>>()
+            .await;
+        let this = self.clone();
+        self.spawn(async move {
+            let restore = async |(id, hold): (SessionId, Hold)| this.restore(&id, &hold).await;
+            tokio::select! {
+                () = this.registry.parts.shutdown.begun() => {}
+                () = futures::stream::iter(ours).for_each_concurrent(AT_ONCE, restore) => {}
+            }
+        });
+    }
+
+    /// Writes a record and its lease again; whether the session is still ours.
+    async fn assert(&self, id: &SessionId, hold: &Hold) -> bool {
+        let Some(entry) = self.registry.known(id) else { return false };
+        let (session, begun) = (&entry.session, Instant::now());
+        let deleted = session.snapshot().deleted;
+        let record = Record { epoch: hold.epoch, claimed: true, deleted, ..session.about().clone() };
+        match self.leases.reassert(&record).await {
+            Ok(true) => {
+                hold.lease.renew(begun + self.leases.lease());
+                true
+            }
+            Ok(false) => {
+                warn!(session = %id, epoch = hold.epoch, "another replica has claimed this session");
+                hold.leave();
+                false
+            }
+            // Again at the next renewal.
+            Err(error) => {
+                debug!(session = %id, %error, "a lease was not written again");
+                false
+            }
+        }
+    }
+
+    /// Opens the device again and writes the end of the log.
+    async fn restore(&self, id: &SessionId, hold: &Hold) {
+        let Some(entry) = self.registry.known(id) else { return };
+        let parts = &self.registry.parts;
+        let reopened = parts.whatsapp.reopen(id, hold.epoch).await.map_err(|error| error.to_string());
+        let restored = parts.bus.restore(id, hold.epoch, &entry.session.events()).await;
+        if let Err(error) = reopened.and(restored.map_err(|error| error.to_string())) {
+            warn!(session = %id, error, "a session was not written again as a whole");
+        }
+    }
+
+    /// Hears of sessions that are handed over, and of what others want of those that are owned here.
+    async fn listen(self: Arc<Self>) {
+        let mut news = self.leases.news();
+        while let Some(news) = news.next().await {
+            match news {
+                News::Released(id) => {
+                    let this = self.clone();
+                    self.spawn(async move { this.take_released(&id).await });
+                }
+                News::Wished(id) => self.obey(&id),
+                News::Missed => self.look.notify_one(),
+            }
+        }
+    }
+
+    fn obey(self: &Arc<Self>, id: &SessionId) {
+        let (this, id) = (self.clone(), id.clone());
+        self.spawn(async move {
+            match this.registry.obey(&id).await {
+                Ok(()) | Err(RestartError::Deleted) => {}
+                Err(error) => error!(session = %id, %error, "session error"),
+            }
+        });
+    }
+
+    /// Gives away what is more than this replica's share.
+    async fn give(self: Arc<Self>) {
+        loop {
+            sleep(GIVE).await;
+            match self.surplus().await {
+                Ok(Some((id, hold))) => {
+                    info!(session = %id, "session given to another replica");
+                    // Ended just now: so much the better.
+                    let _ = hold.commands.send(Command::HandOver);
+                }
+                Ok(None) => {}
+                Err(error) => debug!(%error, "nothing can be given away"),
+            }
+        }
+    }
+
+    async fn surplus(&self) -> Result<Option<(SessionId, Hold)>, LedgerError> {
+        let living = self.living().clone();
+        let held = self.registry.held();
+        if !share::is_settled(&living) {
+            return Ok(None);
+        }
+        if held.len() <= share::fair(self.leases.claimed().await?, living.len()) {
+            return Ok(None);
+        }
+        let viewers = self.leases.viewers().await?;
+        let candidate = |(id, hold): &(SessionId, Hold)| {
+            let state = self.registry.known(id)?.session.snapshot().state;
+            let connected = state.status == Status::Connected;
+            let viewers = viewers.get(id).copied().unwrap_or_default();
+            connected.then(|| Candidate { what: (id.clone(), hold.clone()), viewers })
+        };
+        Ok(share::to_give(held.iter().filter_map(candidate)))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.registry.parts.shutdown.spawn(task);
+    }
+
+    fn living(&self) -> std::sync::MutexGuard<'_, Vec<Replica>> {
+        // Nothing panics while it is held.
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Task {
+    Claim,
+    Listen,
+    Give,
+}
+
+impl Hold {
+    fn leave(&self) {
+        // Ended just now: so much the better.
+        let _ = self.commands.send(Command::Leave);
+    }
+}

@@ -1,0 +1,121 @@
+//! Takes over sessions that nobody runs: those that were handed over at once, those whose owner is dead when their lease
+//! has lapsed, and never more than this replica's share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
+use tracing::{debug, error, info};
+
+use super::{AT_ONCE, Ownership, share};
+use crate::id::SessionId;
+use crate::ledger::{Contact, LedgerError};
+
+/// Between two looks for sessions that nobody runs, and up to as much again as this over four.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How many sessions are taken in one go.
+const MOST: usize = 32;
+
+/// A session that was handed over is taken within this time, sooner by whoever has fewer.
+const JITTER: Duration = Duration::from_millis(40);
+
+impl Ownership {
+    /// Takes over what nobody runs.
+    pub(super) async fn claim(self: Arc<Self>) {
+        // How many looks in a row there was a session for which nobody had room.
+        let mut stuck = 0;
+        let mut contact = self.leases.contact();
+        loop {
+            match self.take_some(&mut contact, &mut stuck).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                // Redis is away, which is said elsewhere.
+                Err(error) => debug!(%error, "no session can be taken over"),
+            }
+            tokio::select! {
+                () = sleep(LOOK + LOOK.mul_f64(random() / 4.0)) => {}
+                () = self.look.notified() => {}
+            }
+        }
+    }
+
+    /// Whether there may be more to take at once.
+    async fn take_some(
+        self: &Arc<Self>,
+        contact: &mut watch::Receiver<Contact>,
+        stuck: &mut u32,
+    ) -> Result<bool, LedgerError> {
+        let since = (!self.is_quiet()).then_some(Duration::ZERO);
+        let waiting = self.leases.lapsed(since, MOST).await?;
+        if contact.has_changed().unwrap_or(true) {
+            contact.mark_unchanged();
+            self.be_quiet();
+            return Ok(false);
+        }
+        let mine: Vec<_> = self.registry.held().into_iter().map(|(id, _)| id).collect();
+        let waiting: Vec<_> = waiting.into_iter().filter(|id| !mine.contains(id)).collect();
+        if waiting.is_empty() {
+            *stuck = 0;
+            return Ok(false);
+        }
+        // Who lives may have changed just now.
+        self.beat().await?;
+        let mut room = self.room(mine.len()).await?;
+        if room == 0 {
+            *stuck += 1;
+            // The counts lag: somebody has to.
+            room = usize::from(*stuck > 3);
+        }
+        let taken = waiting.len().min(room);
+        let take = async |id: SessionId| {
+            let (this, (done, ended)) = (self.clone(), oneshot::channel::<()>());
+            // Goes on when this loop is told to stop: what is claimed must be started, to be handed over.
+            self.spawn(async move {
+                this.take_over(&id).await;
+                drop(done);
+            });
+            let _ = ended.await;
+        };
+        let some = waiting.clone().into_iter().take(room);
+        futures::stream::iter(some).for_each_concurrent(AT_ONCE, take).await;
+        Ok(taken > 0 && waiting.len() > taken.min(MOST - 1))
+    }
+
+    async fn take_over(self: &Arc<Self>, id: &SessionId) {
+        match self.registry.take_over(id).await {
+            Ok(true) => info!(session = %id, "session taken over"),
+            Ok(false) => {}
+            Err(error) => error!(session = %id, %error, "session error"),
+        }
+    }
+
+    /// How many sessions this replica may have beyond these.
+    async fn room(&self, owned: usize) -> Result<usize, LedgerError> {
+        let living = self.living().len();
+        Ok(share::fair(self.leases.claimed().await?, living).saturating_sub(owned))
+    }
+
+    pub(super) async fn take_released(self: &Arc<Self>, id: &SessionId) {
+        let owned = self.registry.held().len();
+        let Ok(mut room) = self.room(owned).await else { return };
+        // Whoever gave it up may have left just now.
+        if room == 0 && self.beat().await.is_ok() {
+            room = self.room(owned).await.unwrap_or(0);
+        }
+        if room == 0 {
+            return;
+        }
+        // Whoever has fewer comes first.
+        let filled = owned as f64 / (owned + room) as f64;
+        sleep(JITTER.mul_f64(0.75 * filled + 0.25 * random())).await;
+        self.take_over(id).await;
+    }
+}
+
+/// From 0 to 1.
+fn random() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
+}

@@ -1,0 +1,95 @@
+//! How a session that nobody runs begins again here: at the start of the only replica, or taken over from another.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use super::Session;
+use super::commands::RestartError;
+use super::registry::{Entry, Registry};
+use super::task::{Command, Start};
+use crate::id::SessionId;
+use crate::ledger::{LedgerError, Limits, Record, Wish};
+
+/// Limits for what must be possible in any case.
+pub(super) const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
+
+impl Registry {
+    /// Takes a session that nobody runs, where that is still so, and does what it needs. Whether its link task runs
+    /// here now.
+    pub(super) async fn take_over(self: &Arc<Self>, id: &SessionId) -> Result<bool, LedgerError> {
+        let Some(leases) = &self.parts.leases else { return Ok(false) };
+        let Some(found) = leases.find(id).await? else { return Ok(false) };
+        let elsewhere = found.owner.as_ref().is_some_and(|owner| *owner != self.parts.replica);
+        if elsewhere || self.had(id) {
+            return Ok(false);
+        }
+        let (record, wish) = (found.record.clone(), found.wish.clone());
+        let entry = self.mirror(found).await?;
+        match self.resume(&entry, &record, wish).await {
+            // Another replica was faster.
+            Err(LedgerError::Held) => Ok(false),
+            done => done,
+        }
+    }
+
+    /// Begins, or goes on with, whatever a session of this record needs.
+    pub(super) async fn resume(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        record: &Record,
+        wish: Option<(i64, Wish)>,
+    ) -> Result<bool, LedgerError> {
+        let session = &entry.session;
+        let wish = wish.map(|(at, wish)| {
+            entry.heard.fetch_max(at, Ordering::Relaxed);
+            wish
+        });
+        let deleted = session.snapshot().deleted.is_some();
+        if wish == Some(Wish::Restart { epoch: record.epoch }) && !deleted {
+            return self.restart_entry(entry).await.map(|()| true).map_err(RestartError::into_ledger);
+        }
+        let mut task = entry.task.lock().await;
+        if self.parts.leases.is_some() && self.had(session.id()) {
+            // Taken over while this waited.
+            return Ok(true);
+        }
+        let needs_task = if deleted { record.claimed } else { session.snapshot().state.runs() };
+        if !needs_task {
+            // A claim that outlived its session's end: the process died between the two.
+            if record.claimed {
+                self.parts.ledger.release(session.id(), record.epoch).await?;
+            }
+            return Ok(false);
+        }
+        let lease = self.lease();
+        let limits = if deleted { UNLIMITED } else { self.parts.limits };
+        let epoch = self.claim(session, limits).await?;
+        if !deleted && !session.snapshot().state.runs() {
+            // Its end came between the two.
+            self.parts.ledger.release(session.id(), epoch).await?;
+            return Ok(false);
+        }
+        let first = match wish {
+            _ if deleted => Some(Command::Erase { done: oneshot::channel().0 }),
+            Some(Wish::Code { phone_number }) => Some(Command::Code { phone_number }),
+            _ => None,
+        };
+        // After a clean stop the log says so already.
+        let owner_lost = !deleted && !session.was_shut_down();
+        let after = task.as_ref().map(|last| last.stopped.clone());
+        let start = Start { epoch, lease, owner_lost, after, pace: Some(self.pace.clone()) };
+        *task = Some(self.start(entry, start, first));
+        Ok(true)
+    }
+
+    /// A new epoch, after which nobody else writes this session; what others have written before is known here.
+    pub(super) async fn claim(&self, session: &Session, limits: Limits) -> Result<u64, LedgerError> {
+        let epoch = self.parts.ledger.claim(session.id(), limits).await?;
+        if self.parts.leases.is_some() && !self.had(session.id()) {
+            session.absorb(self.parts.bus.read(session.id()).await?);
+        }
+        Ok(epoch)
+    }
+}
