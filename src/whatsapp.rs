@@ -27,6 +27,8 @@ pub struct Account {
     pub epoch: u64,
     /// What the phone lists the device as; the deployment's name when `None`.
     pub device_name: Option<String>,
+    /// The account's name, as far as it is known.
+    pub push_name: Option<String>,
 }
 
 /// Where a link's signals go, in the order in which they happened. Unbounded, so that none is ever dropped: a link

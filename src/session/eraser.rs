@@ -55,7 +55,7 @@ async fn log_out(
         Some(running) => running,
         None => {
             let account =
-                Account { session: session.id().clone(), epoch, device_name: None };
+                Account { session: session.id().clone(), epoch, device_name: None, push_name: None };
             let (sender, signals) = mpsc::unbounded_channel();
             match parts.whatsapp.start(&account, sender).await {
                 Ok(link) => (link, signals),

@@ -152,7 +152,8 @@ async fn start_client(
         None => None,
     };
     let device_name = session.about().device_name.clone();
-    let account = Account { session: session.id().clone(), epoch: start.epoch, device_name };
+    let push_name = session.snapshot().state.me.and_then(|me| me.push_name);
+    let account = Account { session: session.id().clone(), epoch: start.epoch, device_name, push_name };
     loop {
         match parts.whatsapp.start(&account, signals.clone()).await {
             Ok(link) => return Some((link, place)),

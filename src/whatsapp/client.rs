@@ -104,7 +104,13 @@ impl Shared {
         let fence = Fence { session: account.session.clone(), epoch: account.epoch };
         let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
-        let bot = Bot::builder()
+        let mut builder = Bot::builder();
+        if let Some(push_name) = &account.push_name
+            && storage.is_nameless().await?
+        {
+            builder = builder.with_push_name(push_name);
+        }
+        let bot = builder
             .with_backend_arc(storage.clone())
             .with_transport_factory(WatchedDialler {
                 dialler: self.dialler.clone(),

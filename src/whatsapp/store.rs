@@ -57,9 +57,11 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use wacore::store::error::{Result, StoreError};
+use wacore::store::traits::DeviceStore as _;
 
 pub use self::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use self::messages::{Sent, Sweep};
+use crate::storage::StorageError;
 
 /// The linked device of one session, as its owner of one epoch may use it. The library's `Backend`.
 ///
@@ -111,6 +113,14 @@ impl DeviceStorage {
     /// running cannot write beside its successor.
     pub fn retire(&self) {
         self.fenced.cancel();
+    }
+
+    /// Whether a device is linked whose account's name is not stored: a crash came before the library had stored it. It
+    /// would wait up to 10 s at each login for the phone to say it.
+    pub(super) async fn is_nameless(&self) -> std::result::Result<bool, EngineError> {
+        let failed = |error: StoreError| EngineError::Storage(StorageError::failed(error));
+        let device = self.load().await.map_err(failed)?;
+        Ok(device.is_some_and(|device| device.pn.is_some() && device.push_name.is_empty()))
     }
 
     async fn get(&self, table: Table, key: Key) -> Result<Option<Bytes>> {
