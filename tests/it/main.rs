@@ -22,6 +22,7 @@ mod page;
 mod pairing_code;
 mod presence;
 mod qrcast_js;
+mod replicas;
 mod resume;
 mod settings;
 mod survival;

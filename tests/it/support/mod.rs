@@ -2,8 +2,11 @@
 
 pub(crate) mod browser;
 pub(crate) mod proxy;
+pub(crate) mod redis;
+pub(crate) mod replicas;
 pub(crate) mod server;
 pub(crate) mod viewer;
+pub(crate) mod witness;
 
 use std::time::Duration;
 
@@ -31,6 +34,12 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: im
         }
     })
     .await;
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 /// A WhatsApp on loopback, with the usual six references.

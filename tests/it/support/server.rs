@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{Viewer, soon};
+use super::{Viewer, signal, soon};
 
 /// A server, told what to be.
 #[derive(Clone)]
@@ -155,11 +155,14 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// Sends a signal: `-STOP`, `-CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
     /// Sends SIGTERM and waits for the end; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.pid();
-        let sent = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("-TERM");
         soon("the server to stop", self.process.wait()).await.unwrap().code()
     }
 }

@@ -7,7 +7,7 @@ use futures::{SinkExt as _, Stream, StreamExt as _};
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::soon;
@@ -39,13 +39,23 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// Over SSE; the status when it is not 200.
     pub(crate) async fn sse(base: &str, session: &str, cursor: Option<&str>) -> Result<Self, StatusCode> {
+        let tried = soon("an SSE answer", Self::try_sse(base, session, cursor)).await;
+        tried.map_err(|refused| refused.expect("the server answers"))
+    }
+
+    /// Over SSE; the status when it is not 200, none when nobody answers.
+    pub(crate) async fn try_sse(
+        base: &str,
+        session: &str,
+        cursor: Option<&str>,
+    ) -> Result<Self, Option<StatusCode>> {
         let mut request = reqwest::Client::new().get(format!("{base}/api/sessions/{session}/events"));
         if let Some(cursor) = cursor {
             request = request.header("Last-Event-ID", cursor);
         }
-        let response = soon("an SSE answer", request.send()).await.unwrap();
+        let response = request.send().await.map_err(|_| None)?;
         if response.status() != StatusCode::OK {
-            return Err(response.status());
+            return Err(Some(response.status()));
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
@@ -56,11 +66,24 @@ impl Viewer {
 
     /// Over WebSocket.
     pub(crate) async fn websocket(base: &str, session: &str, cursor: Option<&str>) -> Self {
+        let tried = soon("an upgrade", Self::try_websocket(base, session, cursor)).await;
+        tried.unwrap_or_else(|refused| panic!("no upgrade: {refused:?}"))
+    }
+
+    /// Over WebSocket; the status when there is no upgrade, none when nobody answers.
+    pub(crate) async fn try_websocket(
+        base: &str,
+        session: &str,
+        cursor: Option<&str>,
+    ) -> Result<Self, Option<StatusCode>> {
         let base = base.replacen("http", "ws", 1);
         let query = cursor.map(|cursor| format!("?lastEventId={cursor}")).unwrap_or_default();
         let url = format!("{base}/api/sessions/{session}/ws{query}");
-        let (socket, _) = soon("an upgrade", tokio_tungstenite::connect_async(url)).await.unwrap();
-        Self { wire: Wire::WebSocket(Box::new(socket)), queue: VecDeque::new(), asides: Vec::new() }
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.map_err(|error| match error {
+            Error::Http(response) => Some(response.status()),
+            _ => None,
+        })?;
+        Ok(Self { wire: Wire::WebSocket(Box::new(socket)), queue: VecDeque::new(), asides: Vec::new() })
     }
 
     /// The next frame with content, or how the stream ended.
@@ -68,7 +91,8 @@ impl Viewer {
         soon("a frame", self.read()).await
     }
 
-    async fn read(&mut self) -> Result<Seen, End> {
+    /// The same, however long it takes.
+    pub(crate) async fn read(&mut self) -> Result<Seen, End> {
         loop {
             if let Some(seen) = self.queue.pop_front() {
                 return Ok(seen);

@@ -1,0 +1,14 @@
+//! Many replicas on one Redis: one server to everyone who asks or watches, whoever of them dies, pauses or leaves, and
+//! whatever becomes of Redis.
+
+mod any_command;
+mod any_replica;
+mod cores;
+mod dead_owner;
+mod handover;
+mod paused_owner;
+mod prefixes;
+mod redis_away;
+mod redis_lost;
+mod redis_start;
+mod rolling_restart;
