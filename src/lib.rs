@@ -44,3 +44,6 @@ pub mod stream;
 
 /// Routes and handlers.
 pub mod http;
+
+/// From SQLite to Redis, once: `qrcast migrate`.
+pub mod migrate;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use qrcast::config::{Config, SETTINGS};
 use qrcast::shutdown::{self, Shutdown};
-use qrcast::{server, telemetry};
+use qrcast::{migrate, server, telemetry};
 use tokio::net::TcpListener;
 
 /// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
@@ -21,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Says whether the environment is right, and exits.
     CheckConfig,
+    /// Moves every session and linked device from DATA_DIR to REDIS_URL, and exits. No server may run on DATA_DIR.
+    Migrate,
 }
 
 /// `sysexits.h`: the command or the configuration was used wrongly.
@@ -39,11 +41,19 @@ fn main() -> ExitCode {
             return ExitCode::from(EX_USAGE);
         }
     };
-    if let Some(Command::CheckConfig) = arguments.command {
-        eprintln!("the configuration is right");
-        return ExitCode::SUCCESS;
-    }
-    match run(config) {
+    let done = match arguments.command {
+        Some(Command::CheckConfig) => {
+            eprintln!("the configuration is right");
+            return ExitCode::SUCCESS;
+        }
+        Some(Command::Migrate) if config.redis.is_none() => {
+            eprintln!("REDIS_URL: not set; it says where to move the sessions to");
+            return ExitCode::from(EX_USAGE);
+        }
+        Some(Command::Migrate) => migrate(&config),
+        None => run(config),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("qrcast: {error:#}");
@@ -71,6 +81,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
         }
     });
     server::run(config, listener, stop).await?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn migrate(config: &Config) -> anyhow::Result<()> {
+    telemetry::start(&config.log_filter, config.log_format)?;
+    let redis = config.redis.as_ref().context("REDIS_URL is not set")?;
+    eprintln!("{}", migrate::run(config, redis).await?);
     Ok(())
 }
 

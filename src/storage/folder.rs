@@ -1,16 +1,22 @@
 //! One process per data folder: the file `lock` in it, held exclusively as long as the process lives.
 //!
-//! It protects the folder, not a database: `server` takes it before it opens anything there. The operating
-//! system lets go when the process ends, however it ends, so a file left behind by a crash is no obstacle.
+//! It protects the folder, not a database: `server` and `migrate` take it before they open anything there. The
+//! operating system lets go when the process ends, however it ends, so a file left behind by a crash is no obstacle.
+//!
+//! Beside the lock a folder may have notes, small files of one line. One of them, [`MOVED`], takes the folder out of use.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+/// The note of a folder whose content was moved to Redis: no server may start on what is left.
+pub const MOVED: &str = "moved-to-redis";
 
 /// Holds the folder until it is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
+    folder: PathBuf,
 }
 
 /// Why the folder is not ours.
@@ -22,11 +28,29 @@ pub enum FolderError {
     /// Make the folder writable for this user.
     #[error("cannot write to {}: {}", .0.display(), .1)]
     Unwritable(PathBuf, #[source] io::Error),
+    /// Run its sessions from Redis, or give this process another folder.
+    #[error(
+        "{} was moved to Redis by `qrcast migrate`: set REDIS_URL to run its sessions; a server without Redis needs another DATA_DIR",
+        .0.display()
+    )]
+    Moved(PathBuf),
 }
 
 impl FolderLock {
-    /// Makes the folder if it is missing (readable by its owner only) and takes it.
+    /// Makes the folder if it is missing (readable by its owner only) and takes it, unless it was moved.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
     pub fn take(folder: &Path) -> Result<Self, FolderError> {
+        let lock = Self::take_even_moved(folder)?;
+        if lock.note(MOVED)?.is_some() { Err(FolderError::Moved(folder.to_owned())) } else { Ok(lock) }
+    }
+
+    /// The same, also of a folder that was moved: for whoever moves it.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
+    pub fn take_even_moved(folder: &Path) -> Result<Self, FolderError> {
         let unwritable = |error| FolderError::Unwritable(folder.to_owned(), error);
         make(folder).map_err(unwritable)?;
         let file = OpenOptions::new()
@@ -36,10 +60,59 @@ impl FolderLock {
             .open(folder.join("lock"))
             .map_err(unwritable)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { _file: file, folder: folder.to_owned() }),
             Err(TryLockError::WouldBlock) => Err(FolderError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => Err(unwritable(error)),
         }
+    }
+
+    /// A note's line, without its end.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
+    pub fn note(&self, name: &str) -> Result<Option<String>, FolderError> {
+        match fs::read_to_string(self.folder.join(name)) {
+            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.unwritable(error)),
+        }
+    }
+
+    /// Leaves a note. After an Ok it is on the disk, whole; before, it is whole or not there.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
+    pub fn leave(&self, name: &str, line: &str) -> Result<(), FolderError> {
+        let draft = self.folder.join(format!("{name}.new"));
+        let write = || {
+            let mut file = File::create(&draft)?;
+            writeln!(file, "{line}")?;
+            file.sync_all()?;
+            fs::rename(&draft, self.folder.join(name))?;
+            self.sync()
+        };
+        write().map_err(|error| self.unwritable(error))
+    }
+
+    /// Takes a note away, durably.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
+    pub fn take_away(&self, name: &str) -> Result<(), FolderError> {
+        let remove = || {
+            fs::remove_file(self.folder.join(name))?;
+            self.sync()
+        };
+        remove().map_err(|error| self.unwritable(error))
+    }
+
+    /// A name that came or went is on disk only when the folder is.
+    fn sync(&self) -> io::Result<()> {
+        if cfg!(unix) { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+    }
+
+    fn unwritable(&self, error: io::Error) -> FolderError {
+        FolderError::Unwritable(self.folder.clone(), error)
     }
 }
 
@@ -63,6 +136,22 @@ mod tests {
         assert!(matches!(FolderLock::take(&folder), Err(FolderError::InUse(_))));
         drop(held);
         FolderLock::take(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_was_moved_is_taken_only_to_move_it() {
+        let folder = crate::storage::sqlite::tests::Folder::new();
+        let held = FolderLock::take(folder.path()).unwrap();
+        held.leave(MOVED, "away").unwrap();
+        drop(held);
+        let refused = FolderLock::take(folder.path()).unwrap_err();
+        assert!(matches!(refused, FolderError::Moved(_)) && refused.to_string().contains("REDIS_URL"));
+        let held = FolderLock::take_even_moved(folder.path()).unwrap();
+        assert_eq!(held.note(MOVED).unwrap().as_deref(), Some("away"));
+        held.take_away(MOVED).unwrap();
+        assert_eq!(held.note(MOVED).unwrap(), None);
+        drop(held);
+        FolderLock::take(folder.path()).unwrap();
     }
 
     #[test]

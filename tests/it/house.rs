@@ -18,6 +18,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("session", &["bus", "event", "id", "ledger", "shutdown", "telemetry", "whatsapp"]),
     ("close", &[]),
     ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
+    // Stands beside `server`: it names stores, and nothing that runs sessions or talks to browsers.
+    ("migrate", &["bus", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
     ("http", &["close", "config", "event", "id", "qr", "session", "shutdown", "stream", "telemetry"]),
 ];
 

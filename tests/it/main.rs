@@ -17,6 +17,7 @@ mod help;
 mod house;
 mod link;
 mod messages;
+mod migrate;
 mod outage;
 mod page;
 mod pairing_code;

@@ -1,0 +1,151 @@
+//! How a migration ends: what was done, or why not.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::bus::AppendError;
+use crate::id::SessionId;
+use crate::ledger::LedgerError;
+use crate::storage::StorageError;
+use crate::storage::folder::FolderError;
+use crate::storage::redis::ConnectError;
+use crate::storage::sqlite::OpenError;
+use crate::whatsapp::store::EngineError;
+
+/// Why it is not done. But for the last three nothing has changed for the folder: it can be served, or moved again.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// See [`FolderError`].
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Look at `DATA_DIR`.
+    #[error("{} has no database: there is nothing to move", .0.display())]
+    NoDatabase(PathBuf),
+    /// See [`OpenError`].
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file cannot be read.
+    #[error("cannot read the database")]
+    Database(#[source] StorageError),
+    /// See [`ConnectError`].
+    #[error("cannot use the Redis of REDIS_URL")]
+    Connect(#[source] ConnectError),
+    /// Look at `REDIS_URL` and `REDIS_PREFIX`, or whether a copy of this folder was moved before.
+    #[error("session {0} is in Redis already, and not from an earlier try of this folder; nothing was moved")]
+    Taken(SessionId),
+    /// Mend Redis and try again; it goes on where it can.
+    #[error("Redis did not take everything; the folder stays as it was, run this again")]
+    Redis(#[source] StorageError),
+    /// What was read back is not what was written: Redis lost something meanwhile.
+    #[error("session {0} reads back differently from Redis; the folder stays as it was, run this again")]
+    Differs(SessionId),
+    /// Run it again.
+    #[error("everything is in Redis, but not every session was handed over to its replicas; run this again")]
+    Unfinished(#[source] StorageError),
+    /// Look at `REDIS_URL` and `REDIS_PREFIX`; where they are right, Redis has lost its data.
+    #[error(
+        "this is not the Redis to which the folder was moved, or it lost its data: some sessions were not handed over there"
+    )]
+    Elsewhere,
+    /// There is nothing left to do.
+    #[error("{} was moved to Redis before; nothing is left to do", .0.display())]
+    Moved(PathBuf),
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it.
+    Moved(Counts),
+    /// An earlier try had ended between the mark and the last hand-over.
+    Finished(usize),
+}
+
+/// How much was moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All records.
+    pub sessions: usize,
+    /// Those that a phone lists.
+    pub linked: usize,
+    /// Of all logs.
+    pub events: usize,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved(counts) => {
+                write!(f, "moved {counts} to Redis; no server starts on this folder any more")
+            }
+            Self::Finished(left) => {
+                write!(
+                    f,
+                    "everything had been moved to Redis before; handed over {left} sessions that were left"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sessions, linked, events } = self;
+        write!(f, "{sessions} sessions, {linked} linked devices and {events} events")
+    }
+}
+
+impl Counts {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            sessions: self.sessions + other.sessions,
+            linked: self.linked + other.linked,
+            events: self.events + other.events,
+        }
+    }
+}
+
+/// A failure of what a store stands on, whichever store says it.
+pub(super) struct Failed(StorageError);
+
+impl From<StorageError> for Failed {
+    fn from(error: StorageError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<LedgerError> for Failed {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Storage(error) => Self(error),
+            error => Self(StorageError::failed(error)),
+        }
+    }
+}
+
+impl From<AppendError> for Failed {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Storage(error) => Self(error),
+            AppendError::Away => Self(StorageError::Away),
+            error @ AppendError::Fenced => Self(StorageError::failed(error)),
+        }
+    }
+}
+
+impl From<EngineError> for Failed {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Storage(error) => Self(error),
+            error @ EngineError::Fenced => Self(StorageError::failed(error)),
+        }
+    }
+}
+
+pub(super) fn redis(error: impl Into<Failed>) -> MigrateError {
+    MigrateError::Redis(error.into().0)
+}
+
+pub(super) fn database(error: impl Into<Failed>) -> MigrateError {
+    MigrateError::Database(error.into().0)
+}

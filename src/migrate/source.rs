@@ -1,0 +1,67 @@
+//! What is moved: the stores of one replica, on the SQLite file of its folder. Read only.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::warn;
+
+use super::MigrateError;
+use super::outcome::database;
+use crate::bus::Bus as _;
+use crate::bus::local::LocalBus;
+use crate::event::Event;
+use crate::id::SessionId;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Ledger as _, Record};
+use crate::server::MIGRATIONS;
+use crate::storage::StorageError;
+use crate::storage::sqlite::Sqlite;
+use crate::whatsapp::store::sqlite::SqliteEngine;
+use crate::whatsapp::store::{Engine as _, Key, Table};
+
+pub(super) struct Source {
+    sqlite: Sqlite,
+    ledger: SqliteLedger,
+    bus: LocalBus,
+    engine: SqliteEngine,
+}
+
+impl Source {
+    /// `history`: how many events a log keeps.
+    pub(super) async fn open(path: PathBuf, history: u32) -> Result<Self, MigrateError> {
+        // Reads the whole file once, and blocks.
+        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, MIGRATIONS)).await;
+        let sqlite = opened.map_err(|error| database(StorageError::failed(error)))??;
+        Ok(Self {
+            ledger: SqliteLedger::new(sqlite.clone()),
+            // One more, which says in Redis where the log was cut.
+            bus: LocalBus::new(sqlite.clone(), history.saturating_add(1)),
+            engine: SqliteEngine::new(sqlite.clone()),
+            sqlite,
+        })
+    }
+
+    pub(super) async fn records(&self) -> Result<Vec<Record>, MigrateError> {
+        self.ledger.all().await.map_err(database)
+    }
+
+    /// The end of a log, as much of it as Redis keeps.
+    pub(super) async fn log(&self, session: &SessionId) -> Result<Vec<Arc<Event>>, MigrateError> {
+        Ok(self.bus.read(session).await.map_err(database)?.events)
+    }
+
+    pub(super) async fn rows(
+        &self,
+        session: &SessionId,
+        table: Table,
+    ) -> Result<Vec<(Key, Bytes)>, MigrateError> {
+        self.engine.scan(session, table, Key::new()).await.map_err(database)
+    }
+
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.sqlite.close().await {
+            warn!(%error, "the database was not closed well");
+        }
+    }
+}

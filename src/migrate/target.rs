@@ -1,0 +1,176 @@
+//! Where to: the stores of many replicas, as an owner that is no replica uses them.
+//!
+//! Whatever is here may be done twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep, timeout};
+
+use super::Failed;
+use crate::bus::Bus as _;
+use crate::bus::redis::RedisBus;
+use crate::event::{Cursor, Event};
+use crate::id::SessionId;
+use crate::ledger::redis::RedisLedger;
+use crate::ledger::{Leases as _, Ledger as _, Record};
+use crate::storage::StorageError;
+use crate::storage::redis::{Redis, State};
+use crate::whatsapp::store::redis::RedisEngine;
+use crate::whatsapp::store::{Change, Engine as _, Fence, Key, Table};
+
+/// A hundred years: nobody claims what is half copied, however long it stays so.
+const LEASE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How many bytes of rows one commit has, about: it must be done within a second, also over a slow line.
+const CHUNK: usize = 64 * 1024;
+
+/// Before something is tried again while the connection stands.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct Target {
+    redis: Redis,
+    ledger: RedisLedger,
+    bus: RedisBus,
+    engine: RedisEngine,
+    /// As whom.
+    pub(super) owner: String,
+    /// The mark of the data that Redis had at first.
+    pub(super) data: String,
+}
+
+/// The mark of the data that Redis has now.
+pub(super) fn data_of(redis: &Redis) -> Result<String, StorageError> {
+    match &*redis.state().borrow() {
+        State::Up(server) => Ok(server.data.clone()),
+        State::Away => Err(StorageError::Away),
+        State::Closed => Err(StorageError::Closed),
+    }
+}
+
+/// Who has a session in Redis.
+pub(super) enum Holder {
+    /// It is not there.
+    Nobody,
+    /// This folder's migration.
+    Us(Box<Record>),
+    /// A replica, nobody at the moment, or the migration of another folder.
+    Another,
+}
+
+impl Target {
+    pub(super) fn new(redis: Redis, data: String, owner: String, history: u32) -> Self {
+        Self {
+            ledger: RedisLedger::new(redis.clone(), owner.as_str(), LEASE),
+            bus: RedisBus::new(redis.clone(), owner.as_str(), history),
+            engine: RedisEngine::new(redis.clone(), owner.as_str()),
+            redis,
+            data,
+            owner,
+        }
+    }
+
+    pub(super) async fn holder(&self, session: &SessionId) -> Result<Holder, Failed> {
+        Ok(match self.ledger.find(session).await? {
+            None => Holder::Nobody,
+            Some(found) if found.owner.as_ref() == Some(&self.owner) => Holder::Us(Box::new(found.record)),
+            Some(_) => Holder::Another,
+        })
+    }
+
+    pub(super) async fn sessions(&self) -> Result<Vec<SessionId>, Failed> {
+        Ok(self.ledger.sessions().await?)
+    }
+
+    /// Writes the record, with our lease. No limit counts; false when somebody else has the session.
+    pub(super) async fn take(&self, record: &Record) -> Result<bool, Failed> {
+        Ok(self.ledger.reassert(record).await?)
+    }
+
+    pub(super) async fn put_log(&self, record: &Record, events: &[Arc<Event>]) -> Result<(), Failed> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        Ok(self.bus.restore(&record.session, record.epoch, events).await?)
+    }
+
+    pub(super) async fn put_rows(
+        &self,
+        fence: &Fence,
+        table: Table,
+        rows: Vec<(Key, Bytes)>,
+    ) -> Result<(), Failed> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.engine.claim(fence).await?;
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        for (key, value) in rows {
+            bytes += key.len() + value.len();
+            changes.push(Change::Put(table, key, value));
+            if bytes >= CHUNK {
+                self.commit(fence, std::mem::take(&mut changes)).await?;
+                bytes = 0;
+            }
+        }
+        if changes.is_empty() { Ok(()) } else { self.commit(fence, changes).await }
+    }
+
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>) -> Result<(), Failed> {
+        // Nobody else writes this device, and each commit is waited for.
+        let turn = Arc::new(Mutex::new(())).lock_owned().await;
+        Ok(self.engine.commit(fence, changes, turn).await?)
+    }
+
+    /// The ids of a log, with the one that says where it was cut.
+    pub(super) async fn ids(&self, session: &SessionId) -> Result<Vec<Cursor>, Failed> {
+        let log = self.bus.read(session).await?;
+        Ok(log.trimmed.into_iter().chain(log.events.iter().map(|event| event.at)).collect())
+    }
+
+    pub(super) async fn count(&self, session: &SessionId, table: Table) -> Result<usize, Failed> {
+        Ok(self.engine.count(session, table).await?)
+    }
+
+    /// Removes log and device.
+    pub(super) async fn clear(&self, session: &SessionId) -> Result<(), Failed> {
+        self.bus.forget(session).await?;
+        Ok(self.engine.wipe(session).await?)
+    }
+
+    /// Removes all of a session.
+    pub(super) async fn remove(&self, session: &SessionId) -> Result<(), Failed> {
+        self.ledger.remove(session).await?;
+        self.clear(session).await
+    }
+
+    /// Lets go of a session: `runs` says whether a replica takes it at once.
+    pub(super) async fn release(&self, session: &SessionId, epoch: u64, runs: bool) -> Result<(), Failed> {
+        if runs {
+            self.ledger.hand_over(session, epoch).await?;
+        } else {
+            self.ledger.release(session, epoch).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn contact(&self) -> watch::Receiver<State> {
+        self.redis.state()
+    }
+
+    /// Whether Redis answers at this moment.
+    pub(super) async fn answers(&self) -> Result<(), Failed> {
+        self.redis.now().await?;
+        Ok(())
+    }
+
+    /// A while, and then for Redis to answer, not longer than this.
+    pub(super) async fn wait(&self, longest: Duration) {
+        sleep(PAUSE).await;
+        let mut contact = self.redis.state();
+        // Whoever waited tries again either way.
+        let _ = timeout(longest, contact.wait_for(|state| matches!(state, State::Up(_)))).await;
+    }
+}

@@ -1,0 +1,399 @@
+//! A migration against a real server: what arrives, and where it may be cut short.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::*;
+use crate::bus::local::LocalBus;
+use crate::bus::redis::RedisBus;
+use crate::bus::{Bus as _, Log};
+use crate::event::{Cursor, Disconnected, Event, Kind, Me, Qr, State, Status};
+use crate::id::SessionId;
+use crate::ledger::redis::RedisLedger;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Leases as _, Ledger as _, LedgerError, Limits};
+use crate::server::MIGRATIONS;
+use crate::storage::folder::FolderError;
+use crate::storage::redis::tests::Server;
+use crate::storage::sqlite::Sqlite;
+use crate::storage::sqlite::tests::Folder;
+use crate::whatsapp::store::redis::RedisEngine;
+use crate::whatsapp::store::sqlite::SqliteEngine;
+use crate::whatsapp::store::{Change, Engine, Key};
+
+const HISTORY: u32 = 10;
+const ROOM: Limits = Limits { all: 100, user: 100 };
+const LEASE: Duration = Duration::from_secs(5);
+const DAY: i64 = 24 * 3600 * 1000;
+
+/// The stores of a server that has stopped.
+struct Old {
+    folder: Folder,
+    sqlite: Sqlite,
+    ledger: SqliteLedger,
+    bus: LocalBus,
+    engine: SqliteEngine,
+}
+
+impl Old {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let sqlite = Sqlite::open(&folder.path().join(DATABASE), MIGRATIONS).unwrap();
+        Self {
+            ledger: SqliteLedger::new(sqlite.clone()),
+            bus: LocalBus::new(sqlite.clone(), HISTORY),
+            engine: SqliteEngine::new(sqlite.clone()),
+            sqlite,
+            folder,
+        }
+    }
+
+    /// A session whose first claim is `ahead` milliseconds from now.
+    async fn session(&self, user: &str, ahead: i64) -> Record {
+        let metadata = serde_json::json!({ "note": ["ü", 1] });
+        let record = Record {
+            session: SessionId::new(&user.parse().unwrap()),
+            created: Time::from_millis(Time::now().as_millis() + ahead),
+            device_name: Some("Büro".into()),
+            metadata: metadata.as_object().cloned(),
+            epoch: 0,
+            claimed: true,
+            deleted: None,
+        };
+        self.ledger.create(record.clone(), ROOM, None).await.unwrap();
+        self.record(&record.session).await
+    }
+
+    async fn record(&self, session: &SessionId) -> Record {
+        let all = self.ledger.all().await.unwrap();
+        all.into_iter().find(|record| record.session == *session).unwrap()
+    }
+
+    async fn says(&self, record: &Record, seq: u64, kind: Kind, state: State) {
+        let at = Cursor { epoch: record.epoch, seq };
+        let event = Event::new(record.session.clone(), at, Time::now(), kind, state);
+        self.bus.append(Arc::new(event)).await.unwrap();
+    }
+
+    /// A linked device with a log that was cut and more rows than one commit takes.
+    async fn linked(&self, user: &str, ahead: i64) -> Record {
+        let record = self.session(user, ahead).await;
+        for seq in 1..=30 {
+            let kind = Kind::Ready { me: me(), connected_at: Time::now() };
+            self.says(&record, seq, kind, state_of_a_linked_one()).await;
+        }
+        let big = Bytes::from(vec![7; 1000]);
+        let mut rows: Vec<_> =
+            (0..200_u32).map(|n| Change::Put(Table::PreKey, n.to_be_bytes().to_vec(), big.clone())).collect();
+        rows.push(Change::Put(Table::Device, Key::new(), Bytes::from_static(b"{\0}\xff")));
+        rows.push(Change::Put(Table::Session, b"a@s".to_vec(), Bytes::new()));
+        self.puts(&record, rows).await;
+        record
+    }
+
+    async fn puts(&self, record: &Record, changes: Vec<Change>) {
+        let fence = Fence { session: record.session.clone(), epoch: record.epoch };
+        self.engine.claim(&fence).await.unwrap();
+        let turn = Arc::new(Mutex::new(())).lock_owned().await;
+        self.engine.commit(&fence, changes, turn).await.unwrap();
+    }
+
+    /// One session of each kind: linked, waiting for a scan, ended, being deleted.
+    async fn of_all_kinds(&self) -> [Record; 4] {
+        let linked = self.linked("ada", DAY).await;
+        let waiting = self.session("bob", 0).await;
+        let expires_at = Time::now().after(Duration::from_secs(60));
+        let qr = Qr { qr_string: "2@secret".into(), expires_at, attempt: 1, max_attempts: 6 };
+        let state = State { status: Status::ScanQr, ..State::initializing(Time::now(), None) };
+        self.says(&waiting, 1, Kind::Qr(qr), state).await;
+        let ended = self.session("cat", 0).await;
+        let reason = Reason::LoggedOut;
+        let state = State { ended: true, reason: Some(reason), ..State::initializing(Time::now(), None) };
+        self.says(&ended, 1, Kind::Disconnected(Disconnected::new(reason, None)), state).await;
+        self.ledger.release(&ended.session, ended.epoch).await.unwrap();
+        let deleted = self.linked("dan", -DAY).await;
+        self.ledger.delete(&deleted.session, Time::now()).await.unwrap();
+        let (ended, deleted) = (self.record(&ended.session).await, self.record(&deleted.session).await);
+        [linked, waiting, ended, deleted]
+    }
+
+    async fn stop(&self) {
+        self.sqlite.close().await.unwrap();
+    }
+
+    fn config(&self, url: &str) -> Config {
+        let folder = self.folder.path().to_str().unwrap().to_owned();
+        let variables = [("DATA_DIR", folder.as_str()), ("REDIS_URL", url), ("HISTORY_EVENTS", "10")];
+        let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).into());
+        Config::read(variable).unwrap()
+    }
+
+    /// `qrcast migrate`, whole.
+    async fn moves(&self, server: &Server) -> Result<Outcome, MigrateError> {
+        let config = self.config(&server.url());
+        run(&config, config.redis.as_ref().unwrap()).await
+    }
+}
+
+fn me() -> Me {
+    Me { id: "905:1@s.whatsapp.net".into(), push_name: None, platform: None }
+}
+
+fn state_of_a_linked_one() -> State {
+    let state = State::initializing(Time::now(), Some(me()));
+    State { status: Status::Connected, linked: true, ..state }
+}
+
+/// A migration that can be stopped between its steps, and what it stands on.
+struct Halves {
+    lock: FolderLock,
+    source: Source,
+    redis: Redis,
+}
+
+impl Halves {
+    async fn of(old: &Old, server: &Server) -> Self {
+        let config = old.config(&server.url());
+        let settings = config.redis.unwrap();
+        Self {
+            lock: FolderLock::take_even_moved(old.folder.path()).unwrap(),
+            source: Source::open(old.folder.path().join(DATABASE), HISTORY).await.unwrap(),
+            redis: Redis::connect(&settings.url.0, &settings.prefix).await.unwrap().0,
+        }
+    }
+
+    fn migration(&self) -> Migration<'_> {
+        let migration = Migration::new(&self.lock, &self.source, &self.redis, HISTORY).unwrap();
+        Migration { settle: Duration::ZERO, ..migration }
+    }
+
+    /// The first steps, without the mark.
+    async fn copies(&self) -> Vec<Record> {
+        let migration = self.migration();
+        let records = self.source.records().await.unwrap();
+        let note = format!("{} {}", migration.target.owner, migration.target.data);
+        self.lock.leave(MOVING, &note).unwrap();
+        migration.copy(&records).await.unwrap();
+        records
+    }
+
+    /// `kill -9`.
+    async fn dies(self) {
+        self.source.close().await;
+        self.redis.close().await;
+    }
+}
+
+/// What a replica finds.
+struct New {
+    ledger: RedisLedger,
+    bus: RedisBus,
+    engine: RedisEngine,
+}
+
+impl New {
+    async fn on(server: &Server) -> Self {
+        let redis = Redis::connect(&server.url(), "qrcast:").await.unwrap().0;
+        Self {
+            ledger: RedisLedger::new(redis.clone(), "b", LEASE),
+            bus: RedisBus::new(redis.clone(), "b", HISTORY),
+            engine: RedisEngine::new(redis, "b"),
+        }
+    }
+
+    async fn waiting(&self) -> Vec<SessionId> {
+        let mut waiting = self.ledger.lapsed(None, 100).await.unwrap();
+        waiting.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        waiting
+    }
+
+    /// The session is here as it was there.
+    async fn has(&self, old: &Old, record: &Record) {
+        let session = &record.session;
+        let found = self.ledger.find(session).await.unwrap().unwrap();
+        assert_eq!((&found.record, found.owner), (record, None));
+        let (there, here) = (old.bus.read(session).await.unwrap(), self.bus.read(session).await.unwrap());
+        assert_eq!(texts(&here), texts(&there));
+        for table in Table::ALL {
+            let mut there = old.engine.scan(session, *table, Key::new()).await.unwrap();
+            let mut here = self.engine.scan(session, *table, Key::new()).await.unwrap();
+            there.sort();
+            here.sort();
+            assert_eq!(here, there, "{table:?}");
+        }
+    }
+}
+
+fn texts(log: &Log) -> (Option<Cursor>, Vec<(Cursor, String)>) {
+    (log.trimmed, log.events.iter().map(|event| (event.at, event.to_log())).collect())
+}
+
+#[tokio::test]
+async fn everything_arrives_and_the_folder_is_out_of_use() {
+    let (old, server) = (Old::new(), Server::start());
+    let records = old.of_all_kinds().await;
+    // The file stays open beside it: it is compared with what arrived.
+    let outcome = old.moves(&server).await.unwrap();
+    let counts = Counts { sessions: 4, linked: 2, events: 11 + 1 + 1 + 11 };
+    assert_eq!(outcome, Outcome::Moved(counts));
+    let new = New::on(&server).await;
+    for record in &records {
+        new.has(&old, record).await;
+    }
+    let mut runs: Vec<_> =
+        records.iter().filter(|record| record.claimed).map(|record| record.session.clone()).collect();
+    runs.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    assert_eq!(new.waiting().await, runs);
+    assert_eq!(new.ledger.claimed().await.unwrap(), runs.len());
+    for record in &records {
+        assert!(new.ledger.claim(&record.session, ROOM).await.unwrap() > record.epoch);
+    }
+    let refused = FolderLock::take(old.folder.path()).unwrap_err();
+    assert!(matches!(refused, FolderError::Moved(_)), "{refused}");
+    assert!(matches!(old.moves(&server).await, Err(MigrateError::Moved(_))));
+    old.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_somebody_else_has_stops_it_before_anything_changes() {
+    let (old, server) = (Old::new(), Server::start());
+    let record = old.session("ada", 0).await;
+    old.session("bob", 0).await;
+    let new = New::on(&server).await;
+    new.ledger.create(record.clone(), ROOM, None).await.unwrap();
+    let before = server.keys();
+    let refused = old.moves(&server).await.unwrap_err();
+    assert!(matches!(&refused, MigrateError::Taken(session) if *session == record.session), "{refused}");
+    assert_eq!(server.keys(), before);
+    assert!(!old.folder.path().join(MOVING).exists() && !old.folder.path().join(MOVED).exists());
+}
+
+#[tokio::test]
+async fn a_try_that_ended_early_is_copied_anew() {
+    let (old, server) = (Old::new(), Server::start());
+    let [linked, waiting, ended, deleted] = old.of_all_kinds().await;
+    let halves = Halves::of(&old, &server).await;
+    halves.copies().await;
+    let new = New::on(&server).await;
+    assert!(new.waiting().await.is_empty(), "a replica takes nothing that is half copied");
+    assert!(matches!(new.ledger.claim(&linked.session, ROOM).await, Err(LedgerError::Held)));
+    halves.dies().await;
+    // A server ran on the folder for a while.
+    FolderLock::take(old.folder.path()).unwrap();
+    let epoch = old.ledger.claim(&linked.session, ROOM).await.unwrap();
+    let linked = Record { epoch, ..linked };
+    old.puts(&linked, vec![Change::Delete(Table::PreKey, 5_u32.to_be_bytes().to_vec())]).await;
+    old.says(&linked, 1, Kind::Ready { me: me(), connected_at: Time::now() }, state_of_a_linked_one()).await;
+    old.engine.wipe(&deleted.session).await.unwrap();
+    old.ledger.remove(&waiting.session).await.unwrap();
+    old.bus.forget(&waiting.session).await.unwrap();
+    let halves = Halves::of(&old, &server).await;
+    let outcome = halves.migration().run().await.unwrap();
+    assert!(matches!(outcome, Outcome::Moved(Counts { sessions: 3, linked: 1, .. })), "{outcome:?}");
+    for record in [&linked, &ended, &deleted] {
+        new.has(&old, record).await;
+    }
+    let left: Vec<_> =
+        server.keys().into_iter().filter(|key| key.contains(waiting.session.as_str())).collect();
+    assert_eq!(left, [""; 0]);
+    assert_eq!(new.ledger.sessions().await.unwrap().len(), 3);
+    assert!(!old.folder.path().join(MOVING).exists());
+}
+
+#[tokio::test]
+async fn what_was_not_handed_over_is_at_the_next_try() {
+    let (old, server) = (Old::new(), Server::start());
+    let records = old.of_all_kinds().await;
+    let halves = Halves::of(&old, &server).await;
+    let copied = halves.copies().await;
+    let counts = halves.migration().compare(&copied).await.unwrap();
+    halves.lock.leave(MOVED, &mark(counts)).unwrap();
+    let new = New::on(&server).await;
+    // One is deleted by way of a replica meanwhile: it is to be logged out.
+    new.ledger.delete(&records[2].session, Time::now()).await.unwrap();
+    assert!(new.waiting().await.is_empty());
+    halves.dies().await;
+    let another = Server::start();
+    let elsewhere = old.moves(&another).await;
+    assert!(matches!(elsewhere, Err(MigrateError::Elsewhere)), "{elsewhere:?}");
+    assert_eq!(old.moves(&server).await.unwrap(), Outcome::Finished(4));
+    assert_eq!(new.waiting().await.len(), 4);
+    assert!(matches!(old.moves(&server).await, Err(MigrateError::Moved(_))));
+}
+
+#[tokio::test]
+async fn without_the_mark_nothing_is_handed_over() {
+    let (old, server) = (Old::new(), Server::start());
+    old.linked("ada", 0).await;
+    // Where the mark is drafted there is something else.
+    std::fs::create_dir(old.folder.path().join(format!("{MOVED}.new"))).unwrap();
+    let halves = Halves::of(&old, &server).await;
+    let refused = halves.migration().run().await.unwrap_err();
+    assert!(matches!(refused, MigrateError::Folder(FolderError::Unwritable(..))), "{refused}");
+    assert!(New::on(&server).await.waiting().await.is_empty());
+    halves.dies().await;
+    FolderLock::take(old.folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn what_redis_lost_is_noticed_and_the_folder_stays() {
+    let (old, server) = (Old::new(), Server::start());
+    let record = old.linked("ada", 0).await;
+    let halves = Halves::of(&old, &server).await;
+    let copied = halves.copies().await;
+    server.tell(&["HDEL", &format!("qrcast:{{{}}}:dev:session", record.session), "a@s"]);
+    let refused = halves.migration().compare(&copied).await.unwrap_err();
+    assert!(matches!(&refused, MigrateError::Differs(session) if *session == record.session), "{refused}");
+    halves.dies().await;
+    let halves = Halves::of(&old, &server).await;
+    server.tell(&["FLUSHALL"]);
+    assert!(matches!(halves.migration().compare(&copied).await, Err(MigrateError::Differs(_))));
+    halves.dies().await;
+    FolderLock::take(old.folder.path()).unwrap();
+    let outcome = old.moves(&server).await.unwrap();
+    assert!(matches!(outcome, Outcome::Moved(_)), "{outcome:?}");
+    New::on(&server).await.has(&old, &record).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_for_a_moment_is_waited_for() {
+    let (old, mut server) = (Old::new(), Server::start());
+    let record = old.linked("ada", 0).await;
+    let halves = Halves::of(&old, &server).await;
+    let migration = halves.migration();
+    server.kill();
+    let (outcome, ()) = tokio::join!(migration.run(), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.launch();
+    });
+    assert!(matches!(outcome, Ok(Outcome::Moved(_))), "{outcome:?}");
+    New::on(&server).await.has(&old, &record).await;
+}
+
+#[tokio::test]
+async fn a_folder_without_a_database_is_not_even_made() {
+    let (parent, server) = (Folder::new(), Server::start());
+    let folder = parent.path().join("data");
+    let variable = |name: &str| match name {
+        "DATA_DIR" => Some(folder.to_str().unwrap().to_owned()),
+        "REDIS_URL" => Some(server.url()),
+        _ => None,
+    };
+    let config = Config::read(variable).unwrap();
+    let refused = run(&config, config.redis.as_ref().unwrap()).await.unwrap_err();
+    assert!(matches!(refused, MigrateError::NoDatabase(_)) && !folder.exists(), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_said_holds_no_password() {
+    let (old, server) = (Old::new(), Server::with(&["--requirepass", "right"]));
+    old.session("ada", 0).await;
+    let wrong = server.url().replace("right", "hush");
+    let config = old.config(&wrong);
+    let refused = run(&config, config.redis.as_ref().unwrap()).await.unwrap_err();
+    let said = format!("{:#} {config:?}", anyhow::Error::from(refused));
+    assert!(said.starts_with("cannot use the Redis of REDIS_URL: Redis refuses"), "{said}");
+    assert!(!said.contains("hush"), "{said}");
+}
