@@ -120,14 +120,15 @@ impl Registry {
             return Ok(true);
         }
         if self.parts.leases.is_some() && !self.is_owned(id) {
-            self.take_over(id).await?;
+            let (this, id) = (self.clone(), id.clone());
+            self.to_its_end(async move { this.take_over(&id).await }).await?;
         }
         let task = entry.task.lock().await;
         Ok(task.as_ref().is_some_and(|task| task.commands.send(Command::Code { phone_number }).is_ok()))
     }
 
     /// Goes on with it when whoever asked has gone: half of it would leave a session without a task, or with two.
-    async fn to_its_end<T: Send + 'static, E: From<LedgerError> + Send + 'static>(
+    pub(super) async fn to_its_end<T: Send + 'static, E: From<LedgerError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {

@@ -153,6 +153,15 @@ impl Registry {
         new: NewSession,
         once: Option<Once>,
     ) -> Result<SessionId, LedgerError> {
+        let this = self.clone();
+        self.to_its_end(async move { this.create_now(new, once).await }).await
+    }
+
+    async fn create_now(
+        self: &Arc<Self>,
+        new: NewSession,
+        once: Option<Once>,
+    ) -> Result<SessionId, LedgerError> {
         let record = Record {
             session: SessionId::new(&new.user),
             created: Time::now(),

@@ -1,7 +1,10 @@
 //! How many sessions there may be, and a request that comes twice.
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{Server, whatsapp, world};
 
@@ -113,4 +116,33 @@ async fn rows_whose_session_is_gone_are_cleared_away() {
     .await;
     assert_eq!(server.session(&kept).reaches("connected").await["status"], "connected");
     assert!(rows(events, &kept) > 0 && rows(devices, &kept) == 1);
+}
+
+/// Half a creation would be a session that never shows a QR.
+#[tokio::test]
+async fn a_client_that_does_not_wait_for_its_answer_gets_a_whole_session_or_none() {
+    let (_whatsapp, server) = world().await;
+    let address = server.base.strip_prefix("http://").unwrap();
+    for n in 0..40 {
+        let body = json!({ "userId": format!("hasty{n}") }).to_string();
+        let request = format!(
+            "POST /api/init-session HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        // Some are gone before the request is read, some while it is carried out.
+        tokio::time::sleep(Duration::from_micros(n * 100)).await;
+    }
+    let file = server.builder_again().folder().join("qrcast.sqlite");
+    let stored = rusqlite::Connection::open(file).unwrap();
+    let stored = || stored.query_row("SELECT count(*) FROM session", [], |row| row.get::<_, u32>(0)).unwrap();
+    assert!(stored() > 0);
+    crate::support::eventually("each that is stored to show a QR", || async {
+        let path = "/api/sessions?limit=200&status=scan_qr";
+        let shown: Value = server.get(path).await.json().await.unwrap();
+        shown["sessions"].as_array().unwrap().len() == stored() as usize
+    })
+    .await;
 }
