@@ -8,6 +8,7 @@ mod dead_owner;
 mod handover;
 mod paused_owner;
 mod prefixes;
+mod rebalance;
 mod redis_away;
 mod redis_lost;
 mod redis_start;
