@@ -69,26 +69,33 @@ impl Ownership {
             // The counts lag: somebody has to.
             room = usize::from(*stuck > 3);
         }
-        let taken = waiting.len().min(room);
+        let full = waiting.len() == MOST;
         let take = async |id: SessionId| {
-            let (this, (done, ended)) = (self.clone(), oneshot::channel::<()>());
+            let (this, (done, taken)) = (self.clone(), oneshot::channel());
             // Goes on when this loop is told to stop: what is claimed must be started, to be handed over.
             self.spawn(async move {
-                this.take_over(&id).await;
-                drop(done);
+                // Nobody listens any more: the loop was told to stop.
+                let _ = done.send(this.take_over(&id).await);
             });
-            let _ = ended.await;
+            taken.await.unwrap_or(false)
         };
-        let some = waiting.clone().into_iter().take(room);
-        futures::stream::iter(some).for_each_concurrent(AT_ONCE, take).await;
-        Ok(taken > 0 && waiting.len() > taken.min(MOST - 1))
+        let some = futures::stream::iter(waiting.into_iter().take(room)).map(take).buffer_unordered(AT_ONCE);
+        let taken = some.filter(|taken| std::future::ready(*taken)).count().await;
+        Ok(full && taken > 0)
     }
 
-    async fn take_over(self: &Arc<Self>, id: &SessionId) {
+    /// Whether it runs here now.
+    async fn take_over(self: &Arc<Self>, id: &SessionId) -> bool {
         match self.registry.take_over(id).await {
-            Ok(true) => info!(session = %id, "session taken over"),
-            Ok(false) => {}
-            Err(error) => error!(session = %id, %error, "session error"),
+            Ok(true) => {
+                info!(session = %id, "session taken over");
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                error!(session = %id, %error, "session error");
+                false
+            }
         }
     }
 
