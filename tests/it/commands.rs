@@ -8,7 +8,8 @@ use crate::support::{Server, Session, eventually, whatsapp, world, world_at};
 
 const UNKNOWN: &str = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11";
 
-async fn restarted(session: &Session<'_>) {
+/// It is restarted, as far as whoever asks can tell.
+pub(crate) async fn restarted(session: &Session<'_>) {
     let response = session.restart().await;
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     let answer: Value = response.json().await.unwrap();

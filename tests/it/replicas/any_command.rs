@@ -1,23 +1,17 @@
 //! A command given to any replica reaches the owner, outlives it, and is answered from the session's own log.
 
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use simulator::EnterCode;
 
+use crate::commands::restarted;
 use crate::support::redis::Redis;
 use crate::support::replicas::Replicas;
 use crate::support::witness::{Transport, id, name};
-use crate::support::{Session, eventually, soon};
+use crate::support::{eventually, soon};
 
 const NUMBER: &str = "+90 555 123 45 67";
 const DIGITS: &str = "905551234567";
-
-async fn restarted(session: &Session<'_>) {
-    let response = session.restart().await;
-    assert_eq!(response.status(), StatusCode::ACCEPTED);
-    let answer: Value = response.json().await.unwrap();
-    assert_eq!(answer, json!({ "sessionId": session.id, "status": "initializing" }));
-}
 
 #[tokio::test]
 async fn a_restart_from_elsewhere_brings_a_new_qr_or_a_new_login() {
