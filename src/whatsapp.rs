@@ -41,9 +41,6 @@ pub trait WhatsApp: Send + Sync {
     /// Starts the client of an account. Returns before WhatsApp answers.
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
 
-    /// Lets the owner of a session write its keys again, after a store has come back without its data.
-    async fn reopen(&self, session: &SessionId, epoch: u64) -> Result<(), StartError>;
-
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
 
@@ -82,6 +79,10 @@ pub trait Link: Send + Sync {
 
     /// Forgets the keys and starts with new ones.
     async fn start_over(&mut self) -> Result<(), StartError>;
+
+    /// Writes again what a store that came back may have lost: the right to write the keys, and the device itself. What
+    /// came from others, ratchets and used pre-keys, cannot be had again.
+    async fn reopen(&mut self) -> Result<(), StartError>;
 
     /// Ends when the client has stopped, or must be.
     async fn stopped(&mut self) -> Stopped;

@@ -164,7 +164,7 @@ impl<'a> LinkTask<'a> {
         if state.runs() { Ok(()) } else { Err(End::Over) }
     }
 
-    async fn obey(&mut self, command: Command, link: &dyn Link) -> Next {
+    async fn obey(&mut self, command: Command, link: &mut dyn Link) -> Next {
         match command {
             Command::Code { phone_number } => {
                 link.request_code(phone_number);
@@ -172,6 +172,15 @@ impl<'a> LinkTask<'a> {
             }
             Command::Leave => Err(End::Leave),
             Command::HandOver => Err(End::HandOver),
+            Command::Reopen => match link.reopen().await {
+                Ok(()) => Ok(()),
+                Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,
+                Err(error @ StartError::Failed(_)) => {
+                    // Away once more: it is told again when it is back.
+                    warn!(session = %self.session.id(), %error, "a device was not written again");
+                    Ok(())
+                }
+            },
             Command::Erase { done } => Err(End::erase(self.journal.write_deleted().await, done)),
             Command::Restart { done } => {
                 if self.session.snapshot().state.status == Status::Connected {

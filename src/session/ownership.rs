@@ -241,14 +241,14 @@ impl Ownership {
         }
     }
 
-    /// Opens the device again and writes the end of the log.
+    /// Has the device and the end of the log written again.
     async fn restore(&self, id: &SessionId, hold: &Hold) {
         let Some(entry) = self.registry.known(id) else { return };
-        let parts = &self.registry.parts;
-        let reopened = parts.whatsapp.reopen(id, hold.epoch).await.map_err(|error| error.to_string());
-        let restored = parts.bus.restore(id, hold.epoch, &entry.session.events()).await;
-        if let Err(error) = reopened.and(restored.map_err(|error| error.to_string())) {
-            warn!(session = %id, error, "a session was not written again as a whole");
+        // Ended just now: so much the better.
+        let _ = hold.commands.send(Command::Reopen);
+        let restored = self.registry.parts.bus.restore(id, hold.epoch, &entry.session.events()).await;
+        if let Err(error) = restored {
+            warn!(session = %id, %error, "a log was not written again as a whole");
         }
     }
 

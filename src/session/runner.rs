@@ -116,7 +116,7 @@ async fn told_to_stop(
             Some(command) = commands.recv() => match command {
                 Command::Code { phone_number } => *code_for = Some(phone_number),
                 // It is on its way already.
-                Command::HandOver => {}
+                Command::HandOver | Command::Reopen => {}
                 command @ (Command::Restart { .. } | Command::Erase { .. } | Command::Leave) => {
                     return Some(command);
                 }
@@ -133,8 +133,8 @@ async fn obey(command: Option<Command>, journal: &mut Journal) -> End {
             let _ = done.send(());
             End::Leave
         }
-        // `told_to_stop` keeps the last two.
-        Some(Command::Leave | Command::Code { .. } | Command::HandOver) => End::Leave,
+        // `told_to_stop` keeps all but the first.
+        Some(Command::Leave | Command::Code { .. } | Command::HandOver | Command::Reopen) => End::Leave,
     }
 }
 

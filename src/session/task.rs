@@ -97,6 +97,8 @@ pub(super) enum Command {
     Leave,
     /// Another replica shall have the session.
     HandOver,
+    /// The store came back and may have lost the device.
+    Reopen,
 }
 
 /// How a link task begins.

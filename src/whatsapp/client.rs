@@ -84,10 +84,6 @@ impl WhatsApp for WhatsAppWeb {
         Ok(Box::new(WebLink { shared, account: account.clone(), signals, running: Some(running) }))
     }
 
-    async fn reopen(&self, session: &SessionId, epoch: u64) -> Result<(), StartError> {
-        Ok(self.0.engine.claim(&Fence { session: session.clone(), epoch }).await?)
-    }
-
     async fn forget(&self, session: &SessionId) -> Result<(), StartError> {
         Ok(self.0.engine.wipe(session).await?)
     }
@@ -200,6 +196,12 @@ impl Link for WebLink {
         }
         self.shared.engine.wipe(&self.account.session).await?;
         self.retry().await
+    }
+
+    async fn reopen(&mut self) -> Result<(), StartError> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let device = running.client.persistence_manager().get_device_snapshot();
+        Ok(running.storage.reopen(&device).await?)
     }
 
     async fn stopped(&mut self) -> Stopped {

@@ -115,6 +115,15 @@ impl DeviceStorage {
         self.fenced.cancel();
     }
 
+    /// Claims the device again and writes it as the library knows it.
+    pub(super) async fn reopen(
+        &self,
+        device: &wacore::store::Device,
+    ) -> std::result::Result<(), EngineError> {
+        self.engine.claim(&self.fence).await?;
+        self.save(device).await.map_err(|error| EngineError::Storage(StorageError::failed(error)))
+    }
+
     /// Whether a device is linked whose account's name is not stored: a crash came before the library had stored it. It
     /// would wait up to 10 s at each login for the phone to say it.
     pub(super) async fn is_nameless(&self) -> std::result::Result<bool, EngineError> {

@@ -35,8 +35,8 @@ async fn without_its_data(away: Duration) {
     let ended = replicas.links(0, "ended").await;
     replicas.whatsapp.logout(&ended.jid).unwrap();
     replicas.at(1).session(&ended.id).reaches("disconnected").await;
-    // More than a log keeps.
-    for _ in 0..HISTORY {
+    // Two events each: more than a log keeps.
+    for _ in 0..HISTORY / 2 + 1 {
         scene.goes_on().await;
     }
     let before = [0, 1].map(|session| scene.last(session));
@@ -86,7 +86,13 @@ async fn without_its_data(away: Duration) {
     let mut replicas = scene.replicas;
     let third = replicas.grows().await;
     for linked in &scene.linked {
-        assert_eq!(replicas.at(third).session(&linked.id).status().await["me"]["id"], linked.jid);
+        let session = replicas.at(third).session(&linked.id);
+        assert_eq!(session.status().await["me"]["id"], linked.jid);
+        // The device itself was written again: a new client is let in without a scan.
+        let logins = replicas.logins(&linked.jid);
+        assert_eq!(session.restart().await.status(), StatusCode::ACCEPTED);
+        eventually("a new login", async || replicas.logins(&linked.jid) > logins).await;
+        assert_eq!(session.reaches("connected").await["me"]["id"], linked.jid);
     }
 }
 
