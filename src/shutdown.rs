@@ -42,6 +42,15 @@ impl Shutdown {
         self.tasks.spawn(task);
     }
 
+    /// Starts a task that is dropped when a stop begins.
+    pub fn spawn_until_begun(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let token = self.token.clone();
+        self.spawn(async move {
+            // `None`: it was dropped.
+            let _ = token.run_until_cancelled(task).await;
+        });
+    }
+
     /// Counts a task that somebody else starts among those that a stop waits for.
     pub fn track<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
         self.tasks.track_future(task)

@@ -181,12 +181,9 @@ impl Registry {
             stop
         };
         let registry = self.clone();
-        self.parts.streams.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = registry.parts.streams.begun() => {}
-                () = registry.go_on(&entry) => {}
-            }
+        self.parts.streams.spawn_until_begun(async move {
+            // `None`: a link task runs here from now on.
+            let _ = stop.run_until_cancelled(registry.go_on(&entry)).await;
         });
     }
 

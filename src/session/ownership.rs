@@ -25,7 +25,7 @@ use crate::id::SessionId;
 use crate::ledger::{Contact, Leases, LedgerError, News, Record, Renewal, Replica};
 use crate::shutdown::Shutdown;
 
-/// How many of them at a time.
+/// How many sessions are taken over, or written again, at a time.
 const AT_ONCE: usize = 8;
 
 /// How many leases are written at a time.
@@ -60,30 +60,10 @@ impl Ownership {
             leases,
             look: Notify::new(),
         });
-        let (this, leaving, stop) = (ownership.clone(), links.clone(), streams.clone());
-        streams.spawn(async move {
-            tokio::select! {
-                () = stop.begun() => {}
-                () = this.keep(leaving) => {}
-            }
-        });
-        for task in [Task::Claim, Task::Listen, Task::Give] {
-            let (this, stop) = (ownership.clone(), links.clone());
-            links.spawn(async move {
-                tokio::select! {
-                    () = stop.begun() => {}
-                    () = this.run(task) => {}
-                }
-            });
-        }
-    }
-
-    async fn run(self: Arc<Self>, task: Task) {
-        match task {
-            Task::Claim => self.claim().await,
-            Task::Listen => self.listen().await,
-            Task::Give => self.give().await,
-        }
+        streams.spawn_until_begun(ownership.clone().keep(links.clone()));
+        links.spawn_until_begun(ownership.clone().claim());
+        links.spawn_until_begun(ownership.clone().listen());
+        links.spawn_until_begun(ownership.give());
     }
 
     /// Renews every lease, and says that this replica lives.
@@ -136,13 +116,7 @@ impl Ownership {
         self.be_quiet();
         self.assert_all(self.registry.held()).await;
         if !same_data {
-            let this = self.clone();
-            self.spawn(async move {
-                tokio::select! {
-                    () = this.registry.parts.shutdown.begun() => {}
-                    () = this.forget_what_is_gone() => {}
-                }
-            });
+            self.registry.parts.shutdown.spawn_until_begun(self.clone().forget_what_is_gone());
         }
     }
 
@@ -157,7 +131,7 @@ impl Ownership {
     }
 
     /// Those that watch a session which nobody has written again are told.
-    async fn forget_what_is_gone(&self) {
+    async fn forget_what_is_gone(self: Arc<Self>) {
         sleep(self.leases.lease()).await;
         for id in self.registry.sessions.iter().map(|entry| entry.key().clone()).collect::<Vec<_>>() {
             if !self.registry.had(&id) && matches!(self.leases.find(&id).await, Ok(None)) {
@@ -208,12 +182,9 @@ impl Ownership {
             .collect::<Vec<_>>()
             .await;
         let this = self.clone();
-        self.spawn(async move {
+        self.registry.parts.shutdown.spawn_until_begun(async move {
             let restore = async |(id, hold): (SessionId, Hold)| this.restore(&id, &hold).await;
-            tokio::select! {
-                () = this.registry.parts.shutdown.begun() => {}
-                () = futures::stream::iter(ours).for_each_concurrent(AT_ONCE, restore) => {}
-            }
+            futures::stream::iter(ours).for_each_concurrent(AT_ONCE, restore).await;
         });
     }
 
@@ -320,13 +291,6 @@ impl Ownership {
         // Nothing panics while it is held.
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-#[derive(Clone, Copy)]
-enum Task {
-    Claim,
-    Listen,
-    Give,
 }
 
 impl Hold {
