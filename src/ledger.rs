@@ -122,8 +122,8 @@ pub trait Leases: Ledger {
     /// How many sessions have, or wait for, a link task.
     async fn claimed(&self) -> Result<usize, LedgerError>;
 
-    /// Renews the leases of these sessions, each of the epoch that this replica holds; the answers in their order.
-    async fn renew(&self, held: &[(SessionId, u64)]) -> Vec<Renewal>;
+    /// Renews the lease of a session, of the epoch that this replica holds.
+    async fn renew(&self, session: &SessionId, epoch: u64) -> Renewal;
 
     /// Up to `limit` sessions that are to run and have no owner; or this replica, with a lapsed lease, be there a link
     /// task or not; or, where `since` is given, one whose lease has lapsed for so long.

@@ -141,36 +141,44 @@ impl Ownership {
     }
 
     async fn renew(self: &Arc<Self>, contact: &watch::Receiver<Contact>) {
-        let missing = Mutex::new(Vec::new());
-        let renew = async |(id, hold): (SessionId, Hold)| {
-            let begun = Instant::now();
-            let renewed = self.leases.renew(&[(id.clone(), hold.epoch)]).await;
-            if contact.has_changed().unwrap_or(true) {
-                // The answer may come from a Redis that has lost its end: it is told first.
-                return;
-            }
-            match renewed[..] {
-                [Renewal::Held { wished }] => {
-                    hold.lease.renew(begun + self.leases.lease());
-                    if wished {
-                        self.obey(&id);
-                    }
-                }
-                [Renewal::Lost] => {
-                    warn!(session = %id, epoch = hold.epoch, "another replica has this session");
-                    hold.leave();
-                }
-                [Renewal::Missing] => {
-                    missing.lock().unwrap_or_else(PoisonError::into_inner).push((id, hold));
-                }
-                _ => {}
-            }
-        };
-        futures::stream::iter(self.registry.held()).for_each_concurrent(RENEWED_AT_ONCE, renew).await;
-        let missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let missing = futures::stream::iter(self.registry.held())
+            .map(async |(id, hold)| self.renew_one(&id, &hold, contact).await.then_some((id, hold)))
+            .buffer_unordered(RENEWED_AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect::<Vec<_>>()
+            .await;
         if !missing.is_empty() {
             self.assert_all(missing).await;
         }
+    }
+
+    /// Whether Redis has lost this ownership.
+    async fn renew_one(
+        self: &Arc<Self>,
+        id: &SessionId,
+        hold: &Hold,
+        contact: &watch::Receiver<Contact>,
+    ) -> bool {
+        let begun = Instant::now();
+        let renewal = self.leases.renew(id, hold.epoch).await;
+        if contact.has_changed().unwrap_or(true) {
+            // The answer may come from a Redis that has lost its end: it is told first.
+            return false;
+        }
+        match renewal {
+            Renewal::Held { wished } => {
+                hold.lease.renew(begun + self.leases.lease());
+                if wished {
+                    self.obey(id);
+                }
+            }
+            Renewal::Lost => {
+                warn!(session = %id, epoch = hold.epoch, "another replica has this session");
+                hold.leave();
+            }
+            Renewal::Missing | Renewal::Unknown => {}
+        }
+        renewal == Renewal::Missing
     }
 
     /// Writes again what Redis may have lost: the leases first, for they lapse; the rest while these are renewed.

@@ -16,7 +16,7 @@ use crate::ledger::{
     Wish,
 };
 use crate::storage::StorageError;
-use crate::storage::redis::index::{shard_of, shards};
+use crate::storage::redis::index::shards;
 use crate::storage::redis::{Heard, Script};
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
@@ -62,25 +62,19 @@ impl Leases for RedisLedger {
         Ok(self.redis.query(redis::cmd("ZCARD").arg(self.places())).await?)
     }
 
-    async fn renew(&self, held: &[(SessionId, u64)]) -> Vec<Renewal> {
-        let renewals = stream::iter(held.to_vec()).map(|(session, epoch)| self.renew_one(session, epoch));
-        let renewed: Vec<_> = renewals.buffered(AT_ONCE).collect().await;
-        // The index may lag: a failure costs a look at a session that has an owner.
-        for shard in shards() {
-            let mut add = redis::cmd("ZADD");
-            add.arg(self.index(shard));
-            let mut any = false;
-            for ((session, _), (_, expires)) in held.iter().zip(&renewed) {
-                if *expires > 0 && shard_of(session) == shard {
-                    add.arg(*expires).arg(session.as_str());
-                    any = true;
-                }
+    async fn renew(&self, session: &SessionId, epoch: u64) -> Renewal {
+        let renew = self.redis.script(&RENEW).key(self.session(session)).arg(&*self.owner);
+        let renew = renew.arg(epoch).arg(millis(self.lease)).arg(millis(WISH_LIFE));
+        match renew.run::<(i64, bool)>().await {
+            Ok((0, _)) => Renewal::Lost,
+            Ok((-1, _)) => Renewal::Missing,
+            Ok((expires, wished)) => {
+                // The index may lag: a failure costs a look at a session that has an owner.
+                let _ = self.put_in_index(session, expires).await;
+                Renewal::Held { wished }
             }
-            if any {
-                let _ = self.redis.query::<()>(&add).await;
-            }
+            Err(_) => Renewal::Unknown,
         }
-        renewed.into_iter().map(|(renewal, _)| renewal).collect()
     }
 
     /// Repairs the index where that lags.
@@ -215,17 +209,6 @@ impl Leases for RedisLedger {
 }
 
 impl RedisLedger {
-    async fn renew_one(&self, session: SessionId, epoch: u64) -> (Renewal, i64) {
-        let renew = self.redis.script(&RENEW).key(self.session(&session)).arg(&*self.owner);
-        let renew = renew.arg(epoch).arg(millis(self.lease)).arg(millis(WISH_LIFE));
-        match renew.run::<(i64, bool)>().await {
-            Ok((0, _)) => (Renewal::Lost, 0),
-            Ok((-1, _)) => (Renewal::Missing, 0),
-            Ok((expires, wished)) => (Renewal::Held { wished }, expires),
-            Err(_) => (Renewal::Unknown, 0),
-        }
-    }
-
     async fn waits(&self, session: SessionId, since: Option<Duration>) -> Result<bool, StorageError> {
         let lapsed = self.redis.script(&LAPSED).key(self.session(&session));
         let since = since.map_or(-1, |since| since.as_millis().cast_signed());
