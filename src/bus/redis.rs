@@ -160,7 +160,7 @@ impl Bus for RedisBus {
         events: &[Arc<Event>],
     ) -> Result<(), AppendError> {
         self.logs.add(session).await?;
-        let end = self.part(session, None).await?.events.last().map(|event| event.at);
+        let end = self.last(session).await?.map(|event| event.at);
         for event in events.iter().filter(|event| end.is_none_or(|end| event.at > end)) {
             self.put(event, epoch, true).await?;
         }
