@@ -60,6 +60,15 @@ impl SqliteLedger {
     pub fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
     }
+
+    async fn execute(
+        &self,
+        sql: &'static str,
+        values: impl rusqlite::Params + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        self.0.write(move |tx| tx.prepare_cached(sql)?.execute(values)).await?;
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -91,27 +100,15 @@ impl Ledger for SqliteLedger {
     }
 
     async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
-        let session = session.clone();
-        let release = move |tx: &Transaction<'_>| {
-            tx.prepare_cached(RELEASE)?.execute(params![session.as_str(), epoch.cast_signed()])
-        };
-        self.0.write(release).await?;
-        Ok(())
+        self.execute(RELEASE, (session.as_str().to_owned(), epoch.cast_signed())).await
     }
 
     async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
-        let session = session.clone();
-        let delete = move |tx: &Transaction<'_>| {
-            tx.prepare_cached(DELETE)?.execute(params![session.as_str(), at.as_millis()])
-        };
-        self.0.write(delete).await?;
-        Ok(())
+        self.execute(DELETE, (session.as_str().to_owned(), at.as_millis())).await
     }
 
     async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {
-        let session = session.clone();
-        self.0.write(move |tx| tx.prepare_cached(REMOVE)?.execute([session.as_str()])).await?;
-        Ok(())
+        self.execute(REMOVE, (session.as_str().to_owned(),)).await
     }
 
     async fn all(&self) -> Result<Vec<Record>, LedgerError> {
@@ -122,15 +119,11 @@ impl Ledger for SqliteLedger {
     }
 
     async fn forget_keys(&self) -> Result<(), LedgerError> {
-        let before = key_horizon();
-        self.0.write(move |tx| tx.prepare_cached(FORGET_KEYS)?.execute([before])).await?;
-        Ok(())
+        self.execute(FORGET_KEYS, (key_horizon(),)).await
     }
 
     async fn check(&self) -> Result<(), LedgerError> {
-        let now = Time::now().as_millis();
-        self.0.write(move |tx| tx.prepare_cached(BEAT)?.execute([now])).await?;
-        Ok(())
+        self.execute(BEAT, (Time::now().as_millis(),)).await
     }
 }
 
