@@ -20,11 +20,9 @@ impl<'a> Reader<'a> {
         (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// A secret that must not be set: what it is stays out of the words.
+    /// A secret that must not be set.
     pub(super) fn refused_secret(&mut self, name: &'static str, allowed: &str) {
-        if self.text(name).is_some() {
-            self.mistakes.push(Mistake { name, found: "***".into(), allowed: allowed.to_owned() });
-        }
+        let _: Option<()> = self.secret(name, allowed, |_| None);
     }
 
     /// What it is stays out of the words.
@@ -34,11 +32,7 @@ impl<'a> Reader<'a> {
         allowed: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let value = parse(&self.text(name)?);
-        if value.is_none() {
-            self.mistakes.push(Mistake { name, found: "***".into(), allowed: allowed.to_owned() });
-        }
-        value
+        self.checked(name, allowed, parse, |_| "***".into())
     }
 
     pub(super) fn optional<T>(
@@ -47,10 +41,20 @@ impl<'a> Reader<'a> {
         allowed: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
+        self.checked(name, allowed, parse, |found| found)
+    }
+
+    fn checked<T>(
+        &mut self,
+        name: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        show: impl FnOnce(String) -> String,
+    ) -> Option<T> {
         let found = self.text(name)?;
         let value = parse(&found);
         if value.is_none() {
-            self.mistakes.push(Mistake { name, found, allowed: allowed.to_owned() });
+            self.mistakes.push(Mistake { name, found: show(found), allowed: allowed.to_owned() });
         }
         value
     }
