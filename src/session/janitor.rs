@@ -55,7 +55,7 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> 
         let snapshot = session.snapshot();
         let verdict = judge(&snapshot, session.about().created, now, ages);
         // What another replica runs is for that one to clear away.
-        if verdict == Verdict::Keep || snapshot.owner.is_some_and(|owner| owner != registry.parts().replica) {
+        if verdict == Verdict::Keep || snapshot.owner.is_some_and(|owner| owner != registry.parts.replica) {
             continue;
         }
         if verdict == Verdict::Delete {
@@ -66,13 +66,13 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> 
         registry.remove(&id).await?;
         info!(session = %id, ?verdict, "session cleared away");
     }
-    registry.parts().bus.blank_expired().await?;
-    registry.parts().ledger.forget_keys().await?;
+    registry.parts.bus.blank_expired().await?;
+    registry.parts.ledger.forget_keys().await?;
     let orphans = registry.remove_orphans().await?;
     if orphans > 0 {
         info!(orphans, "rows without a session cleared away");
     }
-    if let Some(leases) = &registry.parts().leases {
+    if let Some(leases) = &registry.parts.leases {
         let places = leases.sweep().await?;
         if places > 0 {
             info!(places, "places of the limits given back");

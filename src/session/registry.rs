@@ -224,11 +224,6 @@ impl Registry {
         self.parts.whatsapp.forget(id).await.map_err(LedgerError::failed)
     }
 
-    /// What the janitor needs beside the sessions.
-    pub(super) fn parts(&self) -> &Parts {
-        &self.parts
-    }
-
     /// How the store is.
     pub fn storage(&self) -> Storage {
         match self.store.as_ref().map(StoreContact::look) {

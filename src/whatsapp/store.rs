@@ -121,13 +121,12 @@ impl DeviceStorage {
         device: &wacore::store::Device,
     ) -> std::result::Result<(), EngineError> {
         self.engine.claim(&self.fence).await?;
-        self.save(device).await.map_err(|error| EngineError::Storage(StorageError::failed(error)))
+        self.save(device).await.map_err(failed)
     }
 
     /// Whether a device is linked whose account's name is not stored: a crash came before the library had stored it. It
     /// would wait up to 10 s at each login for the phone to say it.
     pub(super) async fn is_nameless(&self) -> std::result::Result<bool, EngineError> {
-        let failed = |error: StoreError| EngineError::Storage(StorageError::failed(error));
         let device = self.load().await.map_err(failed)?;
         Ok(device.is_some_and(|device| device.pn.is_some() && device.push_name.is_empty()))
     }
@@ -176,6 +175,11 @@ impl DeviceStorage {
         let turn = self.turn().await;
         self.commit(turn, changes).await
     }
+}
+
+/// What the library's own words for a failure are to us.
+fn failed(error: StoreError) -> EngineError {
+    EngineError::Storage(StorageError::failed(error))
 }
 
 /// The library is told that the database failed; the cause can be found by downcast to [`EngineError`].
