@@ -2,19 +2,23 @@
 //!
 //! The environment is read through a function, so tests pass a map. Nothing else in this crate reads it.
 
+mod doors;
 mod reader;
+mod table;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::doors::{ApiKey, Doors, OriginRule, Origins, TrustedProxies};
 use self::reader::Reader;
+pub use self::table::{SETTINGS, Setting};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Address to listen on; loopback only. `HOST`
+    /// Address to listen on. `HOST`
     pub host: IpAddr,
     /// TCP port to listen on; 0 takes a free one. `PORT`
     pub port: u16,
@@ -24,6 +28,22 @@ pub struct Config {
     pub redis: Option<RedisSettings>,
     /// Where browsers reach this server, without a slash at the end; answers hold paths without it. `PUBLIC_URL`
     pub public_url: Option<String>,
+    /// Who may do what. `API_KEYS`, `ALLOWED_ORIGINS` and others
+    pub doors: Doors,
+    /// How much one client may ask for.
+    pub rates: RateLimits,
+    /// Open streams of this replica, in all and of one client. `MAX_STREAMS`, `MAX_STREAMS_PER_IP`
+    pub max_streams: usize,
+    /// See `max_streams`.
+    pub max_streams_per_client: usize,
+    /// Time between a stop's `/readyz` 503 and its first stream sent away, in milliseconds. `READY_DELAY_MS`
+    pub ready_delay: Duration,
+    /// Streams are sent away over so long, in seconds. `DRAIN_SECONDS`
+    pub drain: Duration,
+    /// A port for `/metrics` alone, open. `METRICS_PORT`
+    pub metrics_port: Option<u16>,
+    /// When an operator should know.
+    pub alerts: AlertLimits,
     /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`. `RUST_LOG`
     pub log_filter: String,
     /// How log lines look. `LOG_FORMAT`, by default JSON where `APP_ENV` (or `NODE_ENV`) is `production`
@@ -67,6 +87,30 @@ pub struct RedisSettings {
     pub lease: Duration,
 }
 
+/// How much one client may ask for, counted by each replica.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimits {
+    /// The time over which requests are counted, in seconds. `RATE_LIMIT_WINDOW_SECONDS`
+    pub window: Duration,
+    /// New sessions of one client in that time. `RATE_LIMIT_INIT`
+    pub init: u32,
+    /// Other requests of one client for one session in that time. `RATE_LIMIT_READ`
+    pub read: u32,
+    /// Nothing is counted. `RATE_LIMIT_DISABLED`
+    pub disabled: bool,
+}
+
+/// Above these an alert begins.
+#[derive(Clone, Copy, Debug)]
+pub struct AlertLimits {
+    /// Resident memory, in bytes. `ALERT_MEMORY_MB`
+    pub memory: u64,
+    /// Active sessions. `ALERT_SESSIONS`
+    pub sessions: usize,
+    /// Refused keys and tokens in five minutes. `ALERT_AUTH_FAILURES`
+    pub auth_failures: usize,
+}
+
 /// A text that is in no log line.
 #[derive(Clone)]
 pub struct Secret(pub String);
@@ -86,91 +130,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// One line of the table of variables.
-#[derive(Clone, Copy, Debug)]
-pub struct Setting {
-    /// The variable.
-    pub name: &'static str,
-    /// What holds without it, as a person would write it.
-    pub default: &'static str,
-    /// What it does, and what is allowed.
-    pub meaning: &'static str,
-}
-
-const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default, meaning }
-}
-
-/// Every variable of an ordinary build. The README's table says the same; a test compares them.
-pub const SETTINGS: &[Setting] = &[
-    setting("HOST", "127.0.0.1", "address to listen on; loopback only, for there are no keys yet"),
-    setting("PORT", "3000", "TCP port; 0 takes a free one"),
-    setting("DATA_DIR", "./data", "folder of the database, made if missing; one process at a time"),
-    setting(
-        "REDIS_URL",
-        "",
-        "`redis://` or `rediss://` URL; makes many replicas one server; `REDISCLOUD_URL` is read where it is unset",
-    ),
-    setting("REDIS_PREFIX", "qrcast:", "what all keys begin with; one for each deployment on the same Redis"),
-    setting(
-        "REDIS_FALLBACK",
-        "",
-        "`local`: run alone on SQLite when Redis cannot be reached at the start; for one replica only",
-    ),
-    setting(
-        "LEASE_TTL_MS",
-        "10000",
-        "a dead replica's sessions are taken over after so many milliseconds, 3000 to 600000",
-    ),
-    setting("PUBLIC_URL", "", "where browsers reach this server, `https://…`; without it answers hold paths"),
-    setting(
-        "RUST_LOG",
-        "qrcast=info,warn",
-        "which log lines are written, such as `warn` or `qrcast=debug,info`",
-    ),
-    setting("LOG_FORMAT", "pretty", "`pretty` or `json`; `json` by default where `APP_ENV` is `production`"),
-    setting("APP_ENV", "", "`production` makes `LOG_FORMAT` `json`; `NODE_ENV` is read where it is unset"),
-    setting("HISTORY_EVENTS", "200", "events a session keeps for returning viewers, 10 to 10000"),
-    setting("SLOW_VIEWER_SECONDS", "30", "a viewer that accepts no bytes for so long is closed, 1 to 3600"),
-    setting("MAX_SESSIONS", "1000", "sessions that are linked or being linked, in all, 1 to 100000"),
-    setting(
-        "MAX_SESSIONS_PER_USER",
-        "5",
-        "sessions that are linked or being linked, of one user, 1 to 100000",
-    ),
-    setting("CLEANUP_INTERVAL_SECONDS", "300", "pause between two rounds of the janitor, 1 to 86400"),
-    setting(
-        "SESSION_TTL_UNLINKED_SECONDS",
-        "3600",
-        "a session that no phone has linked is deleted after so long, 1 to 31536000",
-    ),
-    setting(
-        "SESSION_TTL_ENDED_SECONDS",
-        "86400",
-        "an ended or deleted session can be read for so long, 1 to 31536000",
-    ),
-    setting("API_KEYS", "", "not built yet: must be unset, so that nobody believes a door locked"),
-    setting("WA_DEVICE_NAME", "qrcast", "what the phone lists the device as, 1 to 50 characters"),
-    setting(
-        "WA_VERSION",
-        "",
-        "version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it",
-    ),
-];
-
 /// A setting that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    name: &'static str,
-    found: String,
-    allowed: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, found, allowed } = self;
-        write!(f, "{name}: {found:?} is not allowed; {allowed}")
-    }
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mistake {
+    /// What was read is not allowed.
+    #[error("{name}: {found:?} is not allowed; {allowed}")]
+    Value {
+        /// The variable.
+        name: &'static str,
+        /// What was read; masked where it is a secret.
+        found: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Nobody would be asked for a key, and not only this machine could come.
+    #[error("API_KEYS is not set; set API_KEYS=name:secret, or ALLOW_ANONYMOUS=true for a private network")]
+    Open,
 }
 
 /// All settings that cannot be used.
@@ -185,8 +160,6 @@ impl Config {
     /// Every mistake there is, not only the first.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(&variable);
-        // Half a lock is worse than none that says so.
-        reader.refused_secret("API_KEYS", "this version has no access control; unset it");
         let seconds = |reader: &mut Reader<'_>, name, default, most| {
             Duration::from_secs(reader.number(name, default, 1..=most))
         };
@@ -194,7 +167,7 @@ impl Config {
             host: reader.parsed(
                 "HOST",
                 IpAddr::V4(Ipv4Addr::LOCALHOST),
-                "a loopback address: 127.0.0.1, ::1 or localhost",
+                "an IP address to listen on, or localhost",
                 host,
             ),
             port: reader.number("PORT", 3000, 0..=65535),
@@ -205,6 +178,25 @@ impl Config {
                 "an http:// or https:// URL without query and fragment",
                 public_url,
             ),
+            doors: Doors::read(&mut reader),
+            rates: RateLimits {
+                window: seconds(&mut reader, "RATE_LIMIT_WINDOW_SECONDS", 900, 86_400),
+                init: reader.number("RATE_LIMIT_INIT", 100, 1..=1_000_000),
+                read: reader.number("RATE_LIMIT_READ", 3000, 1..=1_000_000),
+                disabled: reader.flag("RATE_LIMIT_DISABLED"),
+            },
+            max_streams: reader.number("MAX_STREAMS", 20_000, 1..=1_000_000),
+            max_streams_per_client: reader.number("MAX_STREAMS_PER_IP", 100, 1..=1_000_000),
+            ready_delay: Duration::from_millis(reader.number("READY_DELAY_MS", 2_000, 0..=60_000)),
+            drain: Duration::from_secs(reader.number("DRAIN_SECONDS", 15, 0..=3_600)),
+            metrics_port: reader.optional("METRICS_PORT", "a TCP port from 1 to 65535", |text| {
+                text.parse().ok().filter(|port| *port > 0)
+            }),
+            alerts: AlertLimits {
+                memory: reader.number("ALERT_MEMORY_MB", 512, 1..=1_000_000) * 1024 * 1024,
+                sessions: reader.number("ALERT_SESSIONS", 50, 1..=100_000),
+                auth_failures: reader.number("ALERT_AUTH_FAILURES", 20, 1..=1_000_000),
+            },
             log_filter: reader.parsed(
                 "RUST_LOG",
                 "qrcast=info,warn".into(),
@@ -230,6 +222,9 @@ impl Config {
                 text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor))
             }),
         };
+        if config.doors.is_open() && !config.doors.anonymous && !config.host.is_loopback() {
+            reader.open_to_others();
+        }
         reader.finish(config)
     }
 
@@ -248,8 +243,7 @@ impl Config {
 }
 
 fn host(text: &str) -> Option<IpAddr> {
-    let address = if text == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { text.parse().ok() };
-    address.filter(IpAddr::is_loopback)
+    if text == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { text.parse().ok() }
 }
 
 fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
@@ -337,7 +331,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_at_once() {
-        let variables = [("HOST", "0.0.0.0"), ("PORT", "http"), ("WA_VERSION", "3.1"), ("LOG_FORMAT", "xml")];
+        let variables = [("HOST", "example"), ("PORT", "http"), ("WA_VERSION", "3.1"), ("LOG_FORMAT", "xml")];
         let said = read(&variables).unwrap_err().to_string();
         for (name, value) in variables {
             assert!(said.contains(&format!("{name}: {value:?} is not allowed")), "{said}");
@@ -346,9 +340,14 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_refused_is_not_shown() {
-        let said = read(&[("API_KEYS", "name:secret")]).unwrap_err().to_string();
-        assert!(said.starts_with("API_KEYS:") && !said.contains("secret"), "{said}");
+    fn an_open_server_listens_to_this_machine_only() {
+        let said = read(&[("HOST", "0.0.0.0")]).unwrap_err().to_string();
+        let words =
+            "API_KEYS is not set; set API_KEYS=name:secret, or ALLOW_ANONYMOUS=true for a private network";
+        assert_eq!(said, words);
+        for door in [("API_KEYS", "name:secret"), ("ALLOW_ANONYMOUS", "true")] {
+            assert!(read(&[("HOST", "::"), door]).is_ok(), "{door:?}");
+        }
     }
 
     #[test]

@@ -20,11 +20,6 @@ impl<'a> Reader<'a> {
         (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// A secret that must not be set.
-    pub(super) fn refused_secret(&mut self, name: &'static str, allowed: &str) {
-        let _: Option<()> = self.secret(name, allowed, |_| None);
-    }
-
     /// What it is stays out of the words.
     pub(super) fn secret<T>(
         &mut self,
@@ -54,7 +49,7 @@ impl<'a> Reader<'a> {
         let found = self.text(name)?;
         let value = parse(&found);
         if value.is_none() {
-            self.mistakes.push(Mistake { name, found: show(found), allowed: allowed.to_owned() });
+            self.mistakes.push(Mistake::Value { name, found: show(found), allowed: allowed.to_owned() });
         }
         value
     }
@@ -75,6 +70,20 @@ impl<'a> Reader<'a> {
     {
         let allowed = format!("a whole number from {} to {}", range.start(), range.end());
         self.parsed(name, default, &allowed, |text| text.parse().ok().filter(|value| range.contains(value)))
+    }
+
+    /// A yes or a no; a no where it is unset.
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        self.parsed(name, false, "true or false", |text| match text {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// See [`Mistake::Open`].
+    pub(super) fn open_to_others(&mut self) {
+        self.mistakes.push(Mistake::Open);
     }
 
     pub(super) fn finish<T>(self, value: T) -> Result<T, Mistakes> {

@@ -1,0 +1,336 @@
+//! Who may do what: keys, tokens, origins, proxies. Secrets are kept hashed, or masked.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use sha2::{Digest as _, Sha256};
+
+use super::Secret;
+use super::reader::Reader;
+
+/// The doors and who has keys to them.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// Without any the server is open. `API_KEYS`
+    pub keys: Vec<ApiKey>,
+    /// Open to others than this machine. `ALLOW_ANONYMOUS`
+    pub anonymous: bool,
+    /// Signs stream tokens; `None`: the deployment makes one. `TOKEN_SECRET`
+    pub token_secret: Option<Secret>,
+    /// How long a token is good, in seconds. `TOKEN_TTL_SECONDS`
+    pub token_ttl: Duration,
+    /// How long renewed tokens are good after the first one, in seconds. `TOKEN_MAX_AGE_SECONDS`
+    pub token_max_age: Duration,
+    /// Whose pages may use this server. `ALLOWED_ORIGINS`
+    pub origins: Origins,
+    /// Whose word on a client's address is taken. `TRUSTED_PROXIES`
+    pub proxies: TrustedProxies,
+}
+
+/// One of `API_KEYS`.
+#[derive(Clone)]
+pub struct ApiKey {
+    /// For log lines and limits.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub hash: [u8; 32],
+    /// What the user ids begin with that it is good for; `None`: all.
+    pub prefix: Option<String>,
+}
+
+/// Pages that may use this server beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Any page. `*`
+    pub any: bool,
+    /// These.
+    pub rules: Vec<OriginRule>,
+}
+
+/// One entry of `ALLOWED_ORIGINS`, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginRule {
+    /// `https://app.example.com`
+    Exact(String),
+    /// `https://*.example.com`: any name below the domain, not the domain itself.
+    Below {
+        /// `https://`
+        scheme: String,
+        /// `.example.com`, with a port where one is given
+        domain: String,
+    },
+}
+
+/// Whose word on a client's address is taken.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies {
+    /// Where they are.
+    pub ranges: Vec<IpNet>,
+    /// Fly's proxy says it in a header of its own.
+    pub fly: bool,
+}
+
+/// A secret shorter than this can be guessed. Also the size of the hash that signs, see RFC 7518, section 3.2.
+const LEAST_TOKEN_SECRET: usize = 32;
+
+/// Where Fly's proxy connects from: the private network of the organization, over IPv6 or the machine's own IPv4 net.
+const FLY: &[&str] = &["fdaa::/16", "172.16.0.0/12"];
+
+/// Where Railway's proxy connects from: its shared address space, and its private network.
+const RAILWAY: &[&str] = &["100.64.0.0/10", "fd12::/16"];
+
+impl Doors {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let keys = reader.secret(
+            "API_KEYS",
+            "a comma list of name:secret or name:secret:userIdPrefix, each name once",
+            api_keys,
+        );
+        let keys = keys.unwrap_or_default();
+        let origins = reader.parsed(
+            "ALLOWED_ORIGINS",
+            Origins::default(),
+            "a comma list of origins such as https://app.example.com or https://*.example.com; * only with API_KEYS",
+            |text| origins(text).filter(|origins| !origins.any || !keys.is_empty()),
+        );
+        Self {
+            keys,
+            anonymous: reader.flag("ALLOW_ANONYMOUS"),
+            token_secret: reader.secret("TOKEN_SECRET", "at least 32 bytes", |text| {
+                (text.len() >= LEAST_TOKEN_SECRET).then(|| Secret(text.to_owned()))
+            }),
+            token_ttl: Duration::from_secs(reader.number("TOKEN_TTL_SECONDS", 600, 1..=86_400)),
+            token_max_age: Duration::from_secs(reader.number(
+                "TOKEN_MAX_AGE_SECONDS",
+                86_400,
+                1..=31_536_000,
+            )),
+            origins,
+            proxies: reader.parsed(
+                "TRUSTED_PROXIES",
+                TrustedProxies::default(),
+                "a comma list of CIDR ranges such as 10.0.0.0/8, or the words fly, railway",
+                proxies,
+            ),
+        }
+    }
+
+    /// Whether nobody is asked for a key.
+    pub fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+impl ApiKey {
+    /// What a presented secret is compared as.
+    pub fn hash(secret: &str) -> [u8; 32] {
+        Sha256::digest(secret).into()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey")
+            .field("name", &self.name)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Origins {
+    /// Whether pages of this origin may use this server. An opaque origin (`null`) never may.
+    pub fn allow(&self, origin: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        origin != "null" && (self.any || self.rules.iter().any(|rule| rule.allows(&origin)))
+    }
+}
+
+impl OriginRule {
+    fn allows(&self, origin: &str) -> bool {
+        match self {
+            Self::Exact(exact) => origin == exact,
+            Self::Below { scheme, domain } => origin
+                .strip_prefix(scheme.as_str())
+                .and_then(|rest| rest.strip_suffix(domain.as_str()))
+                .is_some_and(|name| !name.is_empty() && name.bytes().all(is_of_a_name)),
+        }
+    }
+}
+
+impl fmt::Display for OriginRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(exact) => f.write_str(exact),
+            Self::Below { scheme, domain } => write!(f, "{scheme}*{domain}"),
+        }
+    }
+}
+
+impl TrustedProxies {
+    /// Whether the word of this address is taken.
+    pub fn trust(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(&address))
+    }
+}
+
+fn api_keys(text: &str) -> Option<Vec<ApiKey>> {
+    let keys = text.split(',').map(|entry| api_key(entry.trim())).collect::<Option<Vec<_>>>()?;
+    let unique =
+        keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|other| other.name != key.name));
+    unique.then_some(keys)
+}
+
+fn api_key(entry: &str) -> Option<ApiKey> {
+    let mut parts = entry.split(':');
+    let (name, secret, prefix) = (parts.next()?, parts.next()?, parts.next());
+    let good = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+    let whole = parts.next().is_none() && good(name) && good(secret) && prefix.is_none_or(is_of_a_user_id);
+    whole.then(|| ApiKey {
+        name: name.to_owned(),
+        hash: ApiKey::hash(secret),
+        prefix: prefix.map(str::to_owned),
+    })
+}
+
+fn is_of_a_user_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b))
+}
+
+fn origins(text: &str) -> Option<Origins> {
+    let mut origins = Origins::default();
+    for entry in text.split(',').map(str::trim) {
+        if entry == "*" {
+            origins.any = true;
+        } else {
+            origins.rules.push(origin_rule(entry)?);
+        }
+    }
+    Some(origins)
+}
+
+fn origin_rule(entry: &str) -> Option<OriginRule> {
+    let entry = entry.to_ascii_lowercase();
+    let scheme = ["https://", "http://"].into_iter().find(|scheme| entry.starts_with(scheme))?;
+    // Browsers name no default port, and people like to end with a slash.
+    let default_port = if scheme == "https://" { ":443" } else { ":80" };
+    let authority = entry[scheme.len()..].trim_end_matches('/');
+    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+    let (below, name) = match authority.strip_prefix("*.") {
+        Some(domain) => (true, domain),
+        None => (false, authority),
+    };
+    if !is_authority(name) {
+        return None;
+    }
+    Some(if below {
+        OriginRule::Below { scheme: scheme.to_owned(), domain: format!(".{name}") }
+    } else {
+        OriginRule::Exact(format!("{scheme}{name}"))
+    })
+}
+
+/// A name or an address, perhaps with a port.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port_is_good = port.is_none_or(|port| u16::from_str(port).is_ok_and(|port| port > 0));
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host_is_good = match address {
+        Some(address) => std::net::Ipv6Addr::from_str(address).is_ok(),
+        None => !host.is_empty() && host.bytes().all(is_of_a_name),
+    };
+    host_is_good && port_is_good
+}
+
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
+}
+
+fn proxies(text: &str) -> Option<TrustedProxies> {
+    let mut proxies = TrustedProxies::default();
+    for entry in text.split(',').map(str::trim) {
+        let ranges = match entry {
+            "fly" => FLY,
+            "railway" => RAILWAY,
+            range => &[range],
+        };
+        proxies.fly |= entry == "fly";
+        for range in ranges {
+            // An address alone is a range of one.
+            let range = range.parse().or_else(|_| range.parse::<IpAddr>().map(IpNet::from));
+            proxies.ranges.push(range.ok()?);
+        }
+    }
+    Some(proxies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_kept_hashed_and_named_once() {
+        let keys = api_keys("web:s3cret, shop:0ther:shop-").unwrap();
+        assert_eq!((keys[0].name.as_str(), keys[0].prefix.as_deref()), ("web", None));
+        assert_eq!((keys[1].name.as_str(), keys[1].prefix.as_deref()), ("shop", Some("shop-")));
+        assert_eq!(keys[0].hash, ApiKey::hash("s3cret"));
+        assert!(!format!("{keys:?}").contains("s3cret"));
+        for wrong in
+            ["", "web", "web:", ":secret", "web:a:b:c", "web:a:", "web:a:b b", "web:a,web:b", "web:a,"]
+        {
+            assert!(api_keys(wrong).is_none(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn origins_are_matched_whole() {
+        let allowed =
+            origins("https://app.example.com, https://*.example.org:8443,http://localhost:5173/").unwrap();
+        for good in [
+            "https://app.example.com",
+            "https://APP.example.com",
+            "https://a.b.example.org:8443",
+            "http://localhost:5173",
+        ] {
+            assert!(allowed.allow(good), "{good}");
+        }
+        for bad in [
+            "null",
+            "http://app.example.com",
+            "https://app.example.com:444",
+            "https://app.example.com.evil.com",
+            "https://example.org:8443",
+            "https://evil.com/.example.org:8443",
+            "https://evil.com#.example.org:8443",
+            "https://evilexample.org:8443",
+            "https://x.example.org",
+            "",
+        ] {
+            assert!(!allowed.allow(bad), "{bad}");
+        }
+        for wrong in
+            ["app.example.com", "https://", "https://*", "https://a b", "ftp://a", "https://a/b", "a,,b"]
+        {
+            assert!(origins(wrong).is_none(), "{wrong:?}");
+        }
+        let any = origins("*").unwrap();
+        assert!(any.allow("https://evil.com") && !any.allow("null"));
+    }
+
+    #[test]
+    fn proxies_are_ranges_addresses_or_words() {
+        let trusted = proxies("10.0.0.0/8, 192.0.2.7, fly").unwrap();
+        for good in ["10.1.2.3", "192.0.2.7", "fdaa::3"] {
+            assert!(trusted.trust(good.parse().unwrap()), "{good}");
+        }
+        assert!(trusted.fly && !trusted.trust("192.0.2.8".parse().unwrap()));
+        for wrong in ["everyone", "10.0.0.0/33", "10.0.0.0/8,"] {
+            assert!(proxies(wrong).is_none(), "{wrong:?}");
+        }
+    }
+}
