@@ -98,6 +98,9 @@ pub trait Ledger: Send + Sync {
     /// Forgets the idempotency keys of more than [`KEY_LIFE`] ago.
     async fn forget_keys(&self) -> Result<(), LedgerError>;
 
+    /// The secret of the deployment that signs stream tokens: the one that is stored, or this one from now on.
+    async fn token_secret(&self, new: &str) -> Result<String, LedgerError>;
+
     /// Whether something can be stored now: stores something.
     async fn check(&self) -> Result<(), LedgerError>;
 }

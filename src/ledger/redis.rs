@@ -224,6 +224,16 @@ impl Ledger for RedisLedger {
         Ok(())
     }
 
+    async fn token_secret(&self, new: &str) -> Result<String, LedgerError> {
+        let key = self.redis.key("data", ":token-secret");
+        let mut set = redis::cmd("SET");
+        set.arg(&key).arg(new).arg("NX");
+        let _: Option<String> = self.redis.query(&set).await?;
+        let mut get = redis::cmd("GET");
+        get.arg(&key);
+        Ok(self.redis.query(&get).await?)
+    }
+
     async fn check(&self) -> Result<(), LedgerError> {
         let mut set = redis::cmd("SET");
         set.arg(self.redis.key("beat", "")).arg(Time::now().as_millis());

@@ -33,6 +33,11 @@ pub const SCHEMA: &str = "
     CREATE TABLE beat (id INTEGER PRIMARY KEY CHECK (id = 0), at INTEGER NOT NULL) STRICT;
 ";
 
+/// Of the deployment itself.
+pub const SECRET_SCHEMA: &str = "
+    CREATE TABLE token_secret (id INTEGER PRIMARY KEY CHECK (id = 0), secret TEXT NOT NULL) STRICT;
+";
+
 const INSERT: &str = "INSERT INTO session (id, user, created, device_name, metadata, epoch, claimed)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)";
 const ALL: &str = "SELECT id, created, device_name, metadata, epoch, claimed, deleted FROM session";
@@ -47,6 +52,8 @@ const KNOWN_KEY: &str = "SELECT body, session FROM idempotency WHERE key = ?1 AN
 const KEEP_KEY: &str =
     "INSERT OR REPLACE INTO idempotency (key, body, session, created) VALUES (?1, ?2, ?3, ?4)";
 const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE created <= ?1";
+const NEW_SECRET: &str = "INSERT OR IGNORE INTO token_secret (id, secret) VALUES (0, ?1)";
+const SECRET: &str = "SELECT secret FROM token_secret";
 const BEAT: &str = "INSERT OR REPLACE INTO beat (id, at) VALUES (0, ?1)";
 
 /// Records in the file.
@@ -120,6 +127,15 @@ impl Ledger for SqliteLedger {
 
     async fn forget_keys(&self) -> Result<(), LedgerError> {
         self.execute(FORGET_KEYS, (key_horizon(),)).await
+    }
+
+    async fn token_secret(&self, new: &str) -> Result<String, LedgerError> {
+        let new = new.to_owned();
+        let secret = move |tx: &Transaction<'_>| {
+            tx.prepare_cached(NEW_SECRET)?.execute([new])?;
+            tx.prepare_cached(SECRET)?.query_row([], |row| row.get(0))
+        };
+        Ok(self.0.write(secret).await?)
     }
 
     async fn check(&self) -> Result<(), LedgerError> {
