@@ -15,6 +15,13 @@ pub enum Close {
     TooBig,
     /// The store cannot be asked for this session just now. Return.
     StoreAway,
+    /// There are too many streams, or too many requests of this viewer. Return, later.
+    Overloaded {
+        /// How much later.
+        pause: Duration,
+    },
+    /// The viewer's token is no longer good. Return with a new one.
+    TokenExpired,
 }
 
 impl Close {
@@ -24,7 +31,9 @@ impl Close {
             Close::Ended => 1000,
             Close::TooBig => 1009,
             Close::Draining => 1012,
-            Close::TooSlow | Close::StoreAway => 1013,
+            Close::TooSlow | Close::StoreAway | Close::Overloaded { .. } => 1013,
+            // In the range for applications: RFC 6455, section 7.4.2.
+            Close::TokenExpired => 4401,
         }
     }
 
@@ -36,6 +45,8 @@ impl Close {
             Close::TooSlow => "too slow; return with the cursor",
             Close::TooBig => "message too big",
             Close::StoreAway => "the store does not answer; return",
+            Close::Overloaded { .. } => "overloaded; return with the cursor",
+            Close::TokenExpired => "the token has expired; return with a new one",
         }
     }
 
@@ -44,6 +55,8 @@ impl Close {
         match self {
             Close::Draining => Some(("DRAINING", Duration::from_secs(1))),
             Close::StoreAway => Some(("STORE_AWAY", Duration::from_secs(2))),
+            Close::Overloaded { pause } => Some(("OVERLOADED", pause)),
+            Close::TokenExpired => Some(("TOKEN_EXPIRED", Duration::from_secs(5))),
             Close::Ended | Close::TooSlow | Close::TooBig => None,
         }
     }

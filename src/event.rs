@@ -151,6 +151,11 @@ impl State {
         }
     }
 
+    /// Whether a phone has linked a device that is not logged out.
+    pub fn has_device(&self) -> bool {
+        self.me.is_some() && self.reason.filter(|_| self.ended) != Some(Reason::LoggedOut)
+    }
+
     /// Whether a link task runs in this state: neither ended nor used up.
     pub fn runs(&self) -> bool {
         !self.ended && self.status != Status::Disconnected

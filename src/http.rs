@@ -3,32 +3,42 @@
 //! Handlers are thin: they read the request, ask `session` or `stream`, and answer. They never see a store, the bus or
 //! WhatsApp.
 
+mod auth;
 mod body;
+mod client;
 mod error;
 mod health;
 mod init;
+mod limits;
 pub mod listener;
+mod origins;
 mod pages;
 mod pairing;
 mod polling;
 mod sessions;
 mod sse;
+mod tokens;
 mod viewer;
 mod websocket;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path};
 use axum::http::Method;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use self::auth::Access;
 use self::error::ApiError;
 use self::health::StorageProbe;
+use self::limits::Limits;
+use self::tokens::Signer;
 use crate::config::Config;
 use crate::id::SessionId;
 use crate::session::Session;
@@ -50,6 +60,9 @@ struct Inner {
     registry: OnceLock<Arc<Registry>>,
     /// Whether it runs on SQLite because Redis could not be reached.
     fallen_back: AtomicBool,
+    /// Signs and reads stream tokens, as soon as the deployment's secret is known.
+    signer: RwLock<Option<Arc<Signer>>>,
+    limits: Arc<Limits>,
     config: Config,
     /// Names this process among the replicas.
     replica: String,
@@ -72,6 +85,8 @@ impl App {
         let inner = Inner {
             registry: OnceLock::new(),
             fallen_back: AtomicBool::new(false),
+            signer: RwLock::default(),
+            limits: Limits::start(&config, &streams),
             config,
             replica,
             started,
@@ -82,6 +97,12 @@ impl App {
             storage_probe: StorageProbe::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// What signs stream tokens from now on; all replicas have the same.
+    pub fn set_token_secret(&self, secret: &str) {
+        let signer = Signer::new(secret, self.inner.config.doors.token_max_age);
+        *self.inner.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
     }
 
     /// From now on over these sessions; on SQLite for want of Redis, perhaps.
@@ -96,6 +117,10 @@ impl App {
 type NamedPath = Result<Path<String>, PathRejection>;
 
 impl App {
+    fn signer(&self) -> Option<Arc<Signer>> {
+        self.inner.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The sessions, as soon as their store has been opened.
     fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
         self.inner.registry.get().ok_or_else(ApiError::store_away)
@@ -112,43 +137,67 @@ impl App {
 struct Route {
     method: Method,
     path: &'static str,
+    access: Access,
     handler: MethodRouter<App>,
 }
 
 fn routes() -> Vec<Route> {
-    let get = |path, handler| Route { method: Method::GET, path, handler };
-    let post = |path, handler| Route { method: Method::POST, path, handler };
-    let delete = |path, handler| Route { method: Method::DELETE, path, handler };
-    let mut routes: Vec<Route> =
-        pages::PAGES.iter().map(|page| get(page.path, self::get(async || page.answer()))).collect();
+    let get = |path, access, handler| Route { method: Method::GET, path, access, handler };
+    let post = |path, access, handler| Route { method: Method::POST, path, access, handler };
+    let delete = |path, access, handler| Route { method: Method::DELETE, path, access, handler };
+    let page =
+        |page: &'static pages::Page| get(page.path, Access::Everyone, self::get(async || page.answer()));
+    let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();
     routes.extend([
-        post("/api/init-session", self::post(init::init)),
-        get("/api/sessions", self::get(sessions::list)),
-        delete("/api/sessions/{id}", self::delete(sessions::delete)),
-        post("/api/sessions/{id}/restart", self::post(sessions::restart)),
-        post("/api/sessions/{id}/pairing-code", self::post(pairing::code)),
-        get("/api/qr-code/{id}", self::get(polling::qr_code)),
-        get("/api/session-status/{id}", self::get(polling::status)),
-        get("/api/sessions/{id}/events", self::get(sse::events)),
-        get("/api/sessions/{id}/ws", self::get(websocket::upgrade)),
-        get("/health", self::get(health::health)),
-        get("/livez", self::get(health::livez)),
-        get("/readyz", self::get(health::readyz)),
+        post("/api/init-session", Access::Init, self::post(init::init)),
+        get("/api/sessions", Access::Key, self::get(sessions::list)),
+        delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete)),
+        post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart)),
+        post("/api/sessions/{id}/pairing-code", Access::Link, self::post(pairing::code)),
+        post("/api/sessions/{id}/stream-token", Access::Read, self::post(tokens::stream_token)),
+        get("/api/qr-code/{id}", Access::Read, self::get(polling::qr_code)),
+        get("/api/session-status/{id}", Access::Status, self::get(polling::status)),
+        get("/api/sessions/{id}/events", Access::Stream, self::get(sse::events)),
+        get("/api/sessions/{id}/ws", Access::Stream, self::get(websocket::upgrade)),
+        get("/health", Access::Everyone, self::get(health::health)),
+        get("/livez", Access::Everyone, self::get(health::livez)),
+        get("/readyz", Access::Everyone, self::get(health::readyz)),
     ]);
     routes
+}
+
+/// Every route, and who may use it.
+pub fn table() -> Vec<(Method, &'static str, Access)> {
+    routes().into_iter().map(|Route { method, path, access, .. }| (method, path, access)).collect()
 }
 
 /// The whole HTTP service.
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
-    for Route { method, path, handler } in routes() {
-        tracing::trace!(%method, path, "route");
+    for Route { path, access, handler, .. } in routes() {
+        let handler = match access {
+            Access::Everyone => handler,
+            _ => handler.route_layer(from_fn_with_state((app.clone(), access), auth::guard)),
+        };
         router = router.route(path, handler);
     }
+    let config = &app.inner.config;
+    let security = origins::security(config);
+    let secure = move |mut response: Response| {
+        for (name, value) in &security {
+            response.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        std::future::ready(response)
+    };
+    // The last one is the first to see a request.
     router
         .fallback(|| async { ApiError::no_such_route() })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(app.clone(), origins::only_this_machine))
+        .layer(origins::cors(config))
+        .layer(map_response(secure))
+        .layer(from_fn_with_state(app.clone(), client::locate))
         .with_state(app)
 }

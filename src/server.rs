@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: device::SCHEMA },
     Migration { version: 2, sql: ledger::SCHEMA },
     Migration { version: 3, sql: local::SCHEMA },
+    Migration { version: 4, sql: ledger::SECRET_SCHEMA },
 ];
 
 /// The database of a data folder.
@@ -47,6 +48,9 @@ const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 /// How many sessions are handed over at a time: each of them needs its next owner as well.
 const HAND_OVERS: usize = 16;
+
+/// Pause between two looks at the secret that signs tokens.
+const SECRET_EVERY: Duration = Duration::from_secs(5);
 
 /// Pause between two tries to reach Redis at the start.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -146,6 +150,7 @@ impl House {
     async fn open(&self, store: &Store) -> Result<(), ServerError> {
         let Self { config, links, streams, .. } = self;
         let parts = self.parts(store);
+        self.keep_token_secret(&parts.ledger).await?;
         let leases = parts.leases.clone();
         let registry = Registry::open(parts).await?;
         self.app.open(registry.clone(), config.redis.is_some() && leases.is_none());
@@ -160,6 +165,32 @@ impl House {
         let ages =
             Ages { every: config.cleanup_interval, unlinked: config.unlinked_ttl, ended: config.ended_ttl };
         links.spawn(janitor::run(registry, ages, links.clone()));
+        Ok(())
+    }
+
+    /// Where no secret is set, the deployment has one of its own. It is looked at again and again: Redis may lose it, and
+    /// all replicas must have the same.
+    async fn keep_token_secret(&self, ledger: &Arc<dyn Ledger>) -> Result<(), ServerError> {
+        if let Some(secret) = &self.config.doors.token_secret {
+            self.app.set_token_secret(&secret.0);
+            return Ok(());
+        }
+        let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let mut secret = ledger.token_secret(&fresh).await?;
+        self.app.set_token_secret(&secret);
+        let (ledger, app) = (ledger.clone(), self.app.clone());
+        self.streams.spawn_until_begun(async move {
+            loop {
+                tokio::time::sleep(SECRET_EVERY).await;
+                // While the store is away it can lose nothing.
+                if let Ok(stored) = ledger.token_secret(&secret).await
+                    && stored != secret
+                {
+                    app.set_token_secret(&stored);
+                    secret = stored;
+                }
+            }
+        });
         Ok(())
     }
 

@@ -52,6 +52,8 @@ pub struct Viewer {
     /// The last event this viewer has, or had when it came.
     last: Option<Cursor>,
     pulse: Pulse,
+    /// When it may no longer watch.
+    until: Option<Time>,
     shutdown: Shutdown,
     done: bool,
 }
@@ -74,7 +76,13 @@ impl Viewer {
         if state.ended {
             queue.push_back(Frame::Goodbye(Close::Ended));
         }
-        Self { session, live, queue, last, pulse, shutdown, done: false }
+        Self { session, live, queue, last, pulse, until: None, shutdown, done: false }
+    }
+
+    /// Until its token expires. Noticed at a heartbeat, which costs no timer of its own.
+    #[must_use]
+    pub fn until(self, until: Option<Time>) -> Self {
+        Self { until, ..self }
     }
 
     /// The next thing to say; `None` after the goodbye.
@@ -102,7 +110,7 @@ impl Viewer {
                 biased;
                 received = self.live.recv() => received,
                 () = self.shutdown.begun() => return Frame::Goodbye(Close::Draining),
-                () = self.pulse.beat() => return Frame::Heartbeat,
+                () = self.pulse.beat() => return self.heartbeat(),
             };
             match received {
                 Ok(event) => self.enqueue([event]),
@@ -118,6 +126,13 @@ impl Viewer {
             if let Some(frame) = self.queue.pop_front() {
                 return frame;
             }
+        }
+    }
+
+    fn heartbeat(&self) -> Frame {
+        match self.until {
+            Some(until) if until <= Time::now() => Frame::Goodbye(Close::TokenExpired),
+            _ => Frame::Heartbeat,
         }
     }
 

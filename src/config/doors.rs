@@ -69,18 +69,21 @@ pub enum OriginRule {
 pub struct TrustedProxies {
     /// Where they are.
     pub ranges: Vec<IpNet>,
-    /// Fly's proxy says it in a header of its own.
-    pub fly: bool,
+    /// Headers in which such a proxy names the client alone. `X-Forwarded-For` is read where none of them is there.
+    pub headers: Vec<&'static str>,
 }
 
 /// A secret shorter than this can be guessed. Also the size of the hash that signs, see RFC 7518, section 3.2.
 const LEAST_TOKEN_SECRET: usize = 32;
 
-/// Where Fly's proxy connects from: the private network of the organization, over IPv6 or the machine's own IPv4 net.
-const FLY: &[&str] = &["fdaa::/16", "172.16.0.0/12"];
+/// Fly's proxy connects from the machine's own IPv4 net (not documented; seen by several projects) and names the client
+/// in a header that it overwrites: <https://fly.io/docs/networking/request-headers/>. `X-Forwarded-For` ends with the
+/// app's own address there. The organization's private network (`fdaa::/16`) reaches a machine without the proxy.
+const FLY: (&str, &str) = ("172.16.0.0/12", "fly-client-ip");
 
-/// Where Railway's proxy connects from: its shared address space, and its private network.
-const RAILWAY: &[&str] = &["100.64.0.0/10", "fd12::/16"];
+/// Railway's proxy connects from the shared address space (not documented; seen by several projects) and names the
+/// client in `X-Real-IP`: <https://docs.railway.com/networking/public-networking/specs-and-limits>.
+const RAILWAY: (&str, &str) = ("100.64.0.0/10", "x-real-ip");
 
 impl Doors {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
@@ -254,17 +257,15 @@ fn is_of_a_name(byte: u8) -> bool {
 fn proxies(text: &str) -> Option<TrustedProxies> {
     let mut proxies = TrustedProxies::default();
     for entry in text.split(',').map(str::trim) {
-        let ranges = match entry {
-            "fly" => FLY,
-            "railway" => RAILWAY,
-            range => &[range],
+        let (range, header) = match entry {
+            "fly" => (FLY.0, Some(FLY.1)),
+            "railway" => (RAILWAY.0, Some(RAILWAY.1)),
+            range => (range, None),
         };
-        proxies.fly |= entry == "fly";
-        for range in ranges {
-            // An address alone is a range of one.
-            let range = range.parse().or_else(|_| range.parse::<IpAddr>().map(IpNet::from));
-            proxies.ranges.push(range.ok()?);
-        }
+        // An address alone is a range of one.
+        let range = range.parse().or_else(|_| range.parse::<IpAddr>().map(IpNet::from));
+        proxies.ranges.push(range.ok()?);
+        proxies.headers.extend(header);
     }
     Some(proxies)
 }
@@ -325,10 +326,10 @@ mod tests {
     #[test]
     fn proxies_are_ranges_addresses_or_words() {
         let trusted = proxies("10.0.0.0/8, 192.0.2.7, fly").unwrap();
-        for good in ["10.1.2.3", "192.0.2.7", "fdaa::3"] {
+        for good in ["10.1.2.3", "192.0.2.7", "172.19.0.1"] {
             assert!(trusted.trust(good.parse().unwrap()), "{good}");
         }
-        assert!(trusted.fly && !trusted.trust("192.0.2.8".parse().unwrap()));
+        assert!(trusted.headers == ["fly-client-ip"] && !trusted.trust("192.0.2.8".parse().unwrap()));
         for wrong in ["everyone", "10.0.0.0/33", "10.0.0.0/8,"] {
             assert!(proxies(wrong).is_none(), "{wrong:?}");
         }

@@ -51,6 +51,42 @@ impl ApiError {
         )
     }
 
+    /// No key, or none that is known here.
+    pub(super) fn unauthorized() -> Self {
+        let message = "this needs an API key, or a stream token of the session";
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    pub(super) fn token_expired() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "TOKEN_EXPIRED", "the stream token has expired; get a new one")
+    }
+
+    /// Known, and not allowed to do this.
+    pub(super) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", "this key or token is not good for this")
+    }
+
+    pub(super) fn foreign_origin() -> Self {
+        let message = "Origin: pages from there may not use this server; see ALLOWED_ORIGINS";
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message).with_details(json!({ "field": "Origin" }))
+    }
+
+    pub(super) fn misdirected() -> Self {
+        let allowed = "localhost, 127.0.0.1 or [::1], for this server has no API_KEYS";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST", format!("Host: {allowed}"))
+            .with_details(json!({ "field": "Host", "allowed": allowed }))
+    }
+
+    /// In the old service's words.
+    pub(super) fn rate_limited(wait: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many requests").with_retry_after(wait)
+    }
+
+    /// What went wrong is in the log.
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error")
+    }
+
     pub(super) fn session_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "SESSION_NOT_FOUND", "no such session")
     }
@@ -243,7 +279,12 @@ impl IntoResponse for ApiError {
         }
         let mut response = (self.status, Json(body)).into_response();
         if let Some(pause) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
+            // Rounded up: a second too early would be refused again.
+            let seconds = (pause + Duration::from_millis(999)).as_secs().max(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -251,5 +292,5 @@ impl IntoResponse for ApiError {
 
 /// A handler panicked: the client gets a plain 500, the log the panic (by the panic hook).
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error").into_response()
+    ApiError::internal().into_response()
 }

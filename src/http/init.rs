@@ -11,10 +11,12 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::App;
+use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::pairing::phone_number;
-use crate::event::Status;
+use super::tokens::{Issued, Scope};
+use crate::event::{Status, Time};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::session::registry::{LedgerError, NewSession, Once};
 
@@ -38,6 +40,8 @@ struct InitAnswer {
     status: Status,
     message: &'static str,
     estimated_time: &'static str,
+    stream_token: String,
+    stream_token_expires_at: Time,
     stream_url: String,
     web_socket_url: String,
     link_url: String,
@@ -46,6 +50,7 @@ struct InitAnswer {
 /// `POST /api/init-session`
 pub(super) async fn init(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     JsonBody { value: request, bytes }: JsonBody<InitRequest>,
 ) -> Result<Response, ApiError> {
@@ -53,7 +58,11 @@ pub(super) async fn init(
         return Err(ApiError::draining());
     }
     let new = request.check()?;
-    let once = once(&headers, &bytes)?;
+    if !caller.has_user(new.user.as_str()) {
+        return Err(ApiError::forbidden());
+    }
+    let once = once(&headers, caller.prefix(), &bytes)?;
+    let signer = app.signer().ok_or_else(ApiError::store_away)?;
     let id = app.registry()?.create(new, once).await.map_err(|error| match error {
         error @ LedgerError::Storage(_) if !error.is_away() => {
             tracing::error!(%error, "session error");
@@ -62,7 +71,8 @@ pub(super) async fn init(
         error => error.into(),
     })?;
     tracing::info!(session = %id, "session created");
-    let answer = answer(&app, &id);
+    let token = signer.issue(&id, Scope::Link, app.inner.config.doors.token_ttl, None)?;
+    let answer = answer(&app, &id, token);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
@@ -89,18 +99,20 @@ impl InitRequest {
 }
 
 /// A request with an `Idempotency-Key` is done once, however often it comes.
-fn once(headers: &HeaderMap, body: &[u8]) -> Result<Option<Once>, ApiError> {
+fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option<Once>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value
         .to_str()
         .ok()
         .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
-    let key = key.ok_or_else(ApiError::invalid_idempotency_key)?.to_owned();
+    let key = key.ok_or_else(ApiError::invalid_idempotency_key)?;
+    // Two tenants may have chosen the same one.
+    let key = prefix.map_or_else(|| key.to_owned(), |prefix| format!("{prefix} {key}"));
     Ok(Some(Once { key, body: Sha256::digest(body).into() }))
 }
 
 /// The old service's words, and where the new streams are.
-fn answer(app: &App, id: &SessionId) -> InitAnswer {
+fn answer(app: &App, id: &SessionId, token: Issued) -> InitAnswer {
     let base = app.inner.config.public_url.as_deref().unwrap_or_default();
     // `https://…` becomes `wss://…`, `http://…` becomes `ws://…`, nothing stays a path.
     let websocket_base = base.replacen("http", "ws", 1);
@@ -111,6 +123,9 @@ fn answer(app: &App, id: &SessionId) -> InitAnswer {
         estimated_time: "30-60 saniye",
         stream_url: format!("{base}/api/sessions/{id}/events"),
         web_socket_url: format!("{websocket_base}/api/sessions/{id}/ws"),
-        link_url: format!("{base}/?session={}", id.as_str().replace('+', "%2B")),
+        // The fragment never reaches a server or a log.
+        link_url: format!("{base}/?session={}#token={}", id.as_str().replace('+', "%2B"), token.token),
+        stream_token: token.token,
+        stream_token_expires_at: token.expires,
     }
 }

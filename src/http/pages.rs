@@ -1,7 +1,11 @@
 //! The static files, embedded in the binary.
 
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
+
+/// Pages of any origin may use it; whether they may read it, CORS says.
+pub(super) const CROSS_ORIGIN: [(HeaderName, &str); 1] =
+    [(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin")];
 
 /// One static file: where it is served, what it is, what it says.
 pub(super) struct Page {
@@ -37,7 +41,11 @@ pub(super) const PAGES: &[Page] = &[
 impl Page {
     /// A file that changes with the binary only, but under the same name: browsers ask each time.
     pub(super) fn answer(&self) -> Response {
-        ([(header::CONTENT_TYPE, self.content_type), (header::CACHE_CONTROL, "no-cache")], self.body)
-            .into_response()
+        let headers = [(header::CONTENT_TYPE, self.content_type), (header::CACHE_CONTROL, "no-cache")];
+        if self.path.starts_with("/qrcast") {
+            // Made to be used in other pages.
+            return (headers, CROSS_ORIGIN, self.body).into_response();
+        }
+        (headers, self.body).into_response()
     }
 }

@@ -35,12 +35,12 @@ pub(super) async fn code(
 ) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
-    let number = phone_number(request.phone_number.as_deref().unwrap_or_default())?;
     // Before the question, so that the answer cannot be missed.
     let watch = session.watch(None);
     if let Some(refusal) = why_not_to_link(&watch.state) {
         return Err(refusal);
     }
+    let number = phone_number(request.phone_number.as_deref().unwrap_or_default())?;
     if !app.registry()?.request_code(session.id(), number.clone()).await? {
         return Err(ApiError::qr_not_ready());
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use super::pages::CROSS_ORIGIN;
 use super::{App, NamedPath};
 use crate::event::{Event, Kind, Me, Qr, Reason, State, Status, Time};
 use crate::id::{InvalidSessionId, SessionId};
@@ -80,10 +81,12 @@ pub(super) async fn qr_code(Extracted(app): Extracted<App>, path: NamedPath) -> 
     let no_store = (header::CACHE_CONTROL, "no-store");
     Ok(match format {
         Format::Png => {
-            ([no_store, (header::CONTENT_TYPE, "image/png")], qr::png(&qr.qr_string)).into_response()
+            let headers = [no_store, (header::CONTENT_TYPE, "image/png")];
+            (headers, CROSS_ORIGIN, qr::png(&qr.qr_string)).into_response()
         }
         Format::Svg => {
-            ([no_store, (header::CONTENT_TYPE, "image/svg+xml")], qr::svg(&qr.qr_string)).into_response()
+            let headers = [no_store, (header::CONTENT_TYPE, "image/svg+xml")];
+            (headers, CROSS_ORIGIN, qr::svg(&qr.qr_string)).into_response()
         }
         Format::Json => ([no_store], Json(qr_answer(session.id(), qr))).into_response(),
     })

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::auth::Caller;
 use super::error::ApiError;
 use super::polling::StatusAnswer;
 use super::{App, NamedPath};
@@ -43,11 +44,12 @@ struct ListedSession<'a> {
 /// `GET /api/sessions`, in the order of their ids.
 pub(super) async fn list(
     State(app): State<App>,
+    caller: Caller,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) =
         query.map_err(|_| ApiError::invalid_query("query", "key=value pairs, each key once"))?;
-    let filter = query.check()?;
+    let filter = query.check(caller.prefix().map(str::to_owned))?;
     let registry = app.registry()?;
     let page = Page { takes: &|id| filter.takes(id), status: filter.status, limit: filter.limit };
     let (sessions, more) = registry.list(page).await?;
@@ -69,11 +71,13 @@ struct Filter {
     after: Option<SessionId>,
     limit: usize,
     user: Option<UserId>,
+    /// What the caller's user ids begin with.
+    prefix: Option<String>,
     status: Option<Status>,
 }
 
 impl ListQuery {
-    fn check(self) -> Result<Filter, ApiError> {
+    fn check(self, prefix: Option<String>) -> Result<Filter, ApiError> {
         let after =
             self.cursor.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_list_cursor())?;
         let limit = match self.limit {
@@ -93,7 +97,7 @@ impl ListQuery {
                 })?)
             }
         };
-        Ok(Filter { after, limit, user, status })
+        Ok(Filter { after, limit, user, prefix, status })
     }
 }
 
@@ -101,15 +105,24 @@ impl Filter {
     fn takes(&self, id: &SessionId) -> bool {
         self.after.as_ref().is_none_or(|after| id > after)
             && self.user.as_ref().is_none_or(|user| user.as_str() == id.user_id())
+            && self.prefix.as_ref().is_none_or(|prefix| id.user_id().starts_with(prefix.as_str()))
     }
 }
 
 /// `POST /api/sessions/{id}/restart`
-pub(super) async fn restart(State(app): State<App>, path: NamedPath) -> Result<Response, ApiError> {
+pub(super) async fn restart(
+    State(app): State<App>,
+    caller: Caller,
+    path: NamedPath,
+) -> Result<Response, ApiError> {
     if app.inner.links.has_begun() {
         return Err(ApiError::draining());
     }
     let id = session_id(path)?;
+    // A token gets a person through; what is linked is its owner's to interrupt.
+    if matches!(caller, Caller::Token(_)) && app.session(id.as_str()).await?.snapshot().state.has_device() {
+        return Err(ApiError::forbidden());
+    }
     match app.registry()?.restart(&id).await {
         Ok(()) => {}
         Err(RestartError::Deleted) => return Err(ApiError::session_ended(Reason::Deleted.as_str())),

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 
 use super::App;
+use super::limits::Place;
 use super::viewer::Follow;
 use crate::close::Close;
 use crate::stream::{Frame, Viewer};
@@ -33,9 +34,12 @@ pub(super) async fn events(State(app): State<App>, follow: Follow) -> Response {
     }
 }
 
-async fn next(mut viewer: Viewer) -> Option<(Result<Bytes, std::convert::Infallible>, Viewer)> {
+/// A viewer and its place, which is free again when the body is dropped.
+type Watching = (Viewer, Place);
+
+async fn next((mut viewer, place): Watching) -> Option<(Result<Bytes, std::convert::Infallible>, Watching)> {
     let frame = viewer.next().await?;
-    Some((Ok(encode(&frame)), viewer))
+    Some((Ok(encode(&frame)), (viewer, place)))
 }
 
 fn encode(frame: &Frame) -> Bytes {

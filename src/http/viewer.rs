@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{Extension, FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::App;
+use super::auth::Caller;
+use super::client::Client;
 use super::error::ApiError;
+use super::limits::Place;
 use crate::close::Close;
-use crate::event::Cursor;
+use crate::event::{Cursor, Time};
 use crate::id::InvalidSessionId;
 use crate::session::Session;
 use crate::stream::Viewer;
@@ -28,6 +31,9 @@ pub(super) struct Request {
     app: App,
     session: Arc<Session>,
     after: Option<Cursor>,
+    /// When the viewer's token expires.
+    until: Option<Time>,
+    place: Place,
 }
 
 #[derive(Deserialize)]
@@ -43,10 +49,10 @@ impl Request {
         snapshot.state.ended && self.after.is_some() && self.after == snapshot.last
     }
 
-    /// Begins to watch.
-    pub(super) fn viewer(self, pulse: Pulse) -> Viewer {
-        let Self { app, session, after } = self;
-        Viewer::new(session, after, pulse, app.inner.streams.clone())
+    /// Begins to watch, in a place that is to be kept as long.
+    pub(super) fn viewer(self, pulse: Pulse) -> (Viewer, Place) {
+        let Self { app, session, after, until, place } = self;
+        (Viewer::new(session, after, pulse, app.inner.streams.clone()).until(until), place)
     }
 }
 
@@ -54,6 +60,13 @@ impl FromRequestParts<App> for Follow {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        // What the door says of it.
+        if let Some(close) = parts.extensions.get::<Close>() {
+            return Ok(Self::Refused(*close));
+        }
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let client = Extension::<Client>::from_request_parts(parts, app).await;
+        let Extension(client) = client.map_err(|_| ApiError::unauthorized())?;
         let Path(id) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| InvalidSessionId)?;
         let session = app.session(&id).await;
         let query = Query::<Resume>::from_request_parts(parts, app).await;
@@ -66,7 +79,13 @@ impl FromRequestParts<App> for Follow {
         let given = [header, query].into_iter().flatten().find(|text| !text.is_empty());
         let after = given.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_cursor())?;
         match session {
-            Ok(session) => Ok(Self::Session(Request { app: app.clone(), session, after })),
+            Ok(session) => match app.inner.limits.enter(&client) {
+                Ok(place) => {
+                    let until = caller.expires();
+                    Ok(Self::Session(Request { app: app.clone(), session, after, until, place }))
+                }
+                Err(close) => Ok(Self::Refused(close)),
+            },
             Err(error) if error.is_store_away() => Ok(Self::Refused(Close::StoreAway)),
             Err(error) => Err(error),
         }

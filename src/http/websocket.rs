@@ -9,9 +9,9 @@ use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::response::Response;
 use serde_json::json;
 
-use super::App;
 use super::error::ApiError;
 use super::viewer::Follow;
+use super::{App, origins};
 use crate::close::Close;
 use crate::event::Encoded;
 use crate::stream::{Frame, Viewer};
@@ -35,6 +35,7 @@ pub(super) async fn upgrade(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
+    origins::check(&app.inner.config, &parts.headers)?;
     check_subprotocol(&parts.headers)?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
     let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
@@ -52,7 +53,7 @@ pub(super) async fn upgrade(
     Ok(upgrade.on_upgrade(move |socket| {
         streams.track(async move {
             match follow {
-                Ok(viewer) => run(socket, viewer).await,
+                Ok((viewer, _place)) => run(socket, viewer).await,
                 Err(end) => close(socket, end).await,
             }
         })

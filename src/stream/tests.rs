@@ -170,3 +170,13 @@ async fn a_stop_of_the_server_comes_after_the_sessions_last_word() {
     stage.shutdown.begin();
     assert_eq!(told(&mut viewer, 3).await, ["7-1", "Draining", "end"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_whose_token_has_expired_is_sent_for_a_new_one_at_its_next_heartbeat() {
+    let mut stage = Stage::new(200);
+    stage.is_ready();
+    let ago = Some(Time::from_millis(Time::now().as_millis() - 1));
+    assert_eq!(told(&mut stage.viewer(None).until(ago), 3).await, ["status", "7-1", "4401"]);
+    let later = Some(Time::from_millis(Time::now().as_millis() + 60_000));
+    assert_eq!(told(&mut stage.viewer(None).until(later), 3).await, ["status", "7-1", "heartbeat"]);
+}

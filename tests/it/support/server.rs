@@ -97,6 +97,8 @@ impl Server {
             .variable("LOG_FORMAT", "json")
             .variable("RUST_LOG", "info,qrcast=debug")
             .variable("WHATSAPP_URL", whatsapp)
+            // Tests ask many times a second.
+            .variable("RATE_LIMIT_DISABLED", "true")
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

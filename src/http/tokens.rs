@@ -1,0 +1,248 @@
+//! Stream tokens: JSON Web Tokens (RFC 7519), signed with HS256, good for one session until they expire.
+//!
+//! Every replica has the same secret, so every replica reads what another has signed.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::auth::Caller;
+use super::body::OptionalJsonBody;
+use super::error::ApiError;
+use super::{App, NamedPath};
+use crate::event::{Reason, Time};
+use crate::id::{InvalidSessionId, SessionId};
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Scope {
+    /// Following the session.
+    Read,
+    /// Also what a page needs to get a person through.
+    Link,
+}
+
+/// What a token says. The names are those of the registry of claims; times are Unix seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claims {
+    #[serde(rename = "sub", with = "as_text")]
+    pub(super) session: SessionId,
+    pub(super) scope: Scope,
+    /// When the first token was given of which this one is a renewal.
+    auth_time: u64,
+    exp: u64,
+}
+
+/// A token, and until when it is good.
+pub(super) struct Issued {
+    pub(super) token: String,
+    pub(super) expires: Time,
+    pub(super) scope: Scope,
+}
+
+/// Why a text is no token that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenError {
+    /// It was one.
+    Expired,
+    /// It never was one of ours.
+    Invalid,
+}
+
+/// Signs tokens and reads them.
+pub(super) struct Signer {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    max_age: Duration,
+}
+
+impl Claims {
+    /// When the token expires.
+    pub(super) fn expires(&self) -> Time {
+        time(self.exp)
+    }
+}
+
+impl Signer {
+    /// With the deployment's secret.
+    pub(super) fn new(secret: &str, max_age: Duration) -> Self {
+        let secret = secret.as_bytes();
+        let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
+        Self { encoding, decoding, max_age }
+    }
+
+    /// A token for a session, or a renewal of one, which ends at most `max_age` after the first.
+    pub(super) fn issue(
+        &self,
+        session: &SessionId,
+        scope: Scope,
+        ttl: Duration,
+        renews: Option<&Claims>,
+    ) -> Result<Issued, ApiError> {
+        let now = seconds_now();
+        let auth_time = renews.map_or(now, |claims| claims.auth_time);
+        let exp = now.saturating_add(ttl.as_secs()).min(auth_time.saturating_add(self.max_age.as_secs()));
+        let claims = Claims { session: session.clone(), scope, auth_time, exp };
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding);
+        let token = token.map_err(|error| {
+            tracing::error!(%error, "a stream token cannot be signed");
+            ApiError::internal()
+        })?;
+        Ok(Issued { token, expires: claims.expires(), scope })
+    }
+
+    /// What a token says, if it is good now.
+    pub(super) fn read(&self, token: &str) -> Result<Claims, TokenError> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        match jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation) {
+            Ok(read) => Ok(read.claims),
+            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => Err(TokenError::Expired),
+            Err(_) => Err(TokenError::Invalid),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TokenRequest {
+    ttl_seconds: Option<Value>,
+    scope: Option<Value>,
+}
+
+/// `POST /api/sessions/{id}/stream-token`
+pub(super) async fn stream_token(
+    State(app): State<App>,
+    path: NamedPath,
+    caller: Caller,
+    OptionalJsonBody(request): OptionalJsonBody<TokenRequest>,
+) -> Result<Response, ApiError> {
+    let Path(id) = path.map_err(|_| InvalidSessionId)?;
+    let (ttl, scope) = request.check(&app)?;
+    let session = app.session(&id).await?;
+    if session.snapshot().deleted.is_some() {
+        return Err(ApiError::session_ended(Reason::Deleted.as_str()));
+    }
+    let renews = match &caller {
+        Caller::Token(claims) => Some(claims),
+        Caller::Anyone | Caller::Key(_) => None,
+    };
+    let most = renews.map_or(Scope::Link, |claims| claims.scope);
+    let scope = scope.unwrap_or(most);
+    if scope == Scope::Link && most == Scope::Read {
+        return Err(ApiError::forbidden());
+    }
+    let signer = app.signer().ok_or_else(ApiError::store_away)?;
+    let issued = signer.issue(session.id(), scope, ttl, renews)?;
+    let body = json!({
+        "streamToken": issued.token,
+        "streamTokenExpiresAt": issued.expires,
+        "scope": issued.scope,
+    });
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+impl TokenRequest {
+    fn check(self, app: &App) -> Result<(Duration, Option<Scope>), ApiError> {
+        let doors = &app.inner.config.doors;
+        let most = doors.token_max_age.as_secs();
+        let ttl = match self.ttl_seconds {
+            None => doors.token_ttl,
+            Some(value) => {
+                let seconds = value.as_u64().filter(|seconds| (1..=most).contains(seconds));
+                let allowed = format!("a whole number from 1 to {most}");
+                Duration::from_secs(seconds.ok_or_else(|| ApiError::invalid_body("ttlSeconds", allowed))?)
+            }
+        };
+        let scope = match self.scope {
+            None => None,
+            Some(value) => {
+                let scope = serde_json::from_value(value);
+                Some(scope.map_err(|_| ApiError::invalid_body("scope", "read or link"))?)
+            }
+        };
+        Ok((ttl, scope))
+    }
+}
+
+fn seconds_now() -> u64 {
+    u64::try_from(Time::now().as_millis() / 1000).unwrap_or_default()
+}
+
+fn time(seconds: u64) -> Time {
+    Time::from_millis(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000))
+}
+
+/// A session's id as the text that it is.
+mod as_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    use crate::id::SessionId;
+
+    pub(super) fn serialize<S: Serializer>(id: &SessionId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(id.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SessionId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| de::Error::custom("no session id"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn session() -> SessionId {
+        SessionId::new(&"ada".parse().unwrap())
+    }
+
+    #[test]
+    fn a_token_says_what_was_signed() {
+        let signer = Signer::new(SECRET, DAY);
+        let id = session();
+        let issued = signer.issue(&id, Scope::Link, Duration::from_secs(600), None).unwrap();
+        let claims = signer.read(&issued.token).unwrap();
+        assert_eq!((&claims.session, claims.scope, claims.expires()), (&id, Scope::Link, issued.expires));
+        assert_eq!(Signer::new(&SECRET.replace('0', "x"), DAY).read(&issued.token), Err(TokenError::Invalid));
+        let (head, tail) = issued.token.split_at(issued.token.len() - 3);
+        assert_eq!(signer.read(&format!("{head}{}", tail.to_uppercase() + "x")), Err(TokenError::Invalid));
+        assert_eq!(signer.read(""), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn no_other_algorithm_is_taken() {
+        let signer = Signer::new(SECRET, DAY);
+        let claims = Claims { session: session(), scope: Scope::Link, auth_time: 0, exp: u64::MAX / 2 };
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let other = jsonwebtoken::encode(&Header::new(Algorithm::HS512), &claims, &key).unwrap();
+        assert_eq!(signer.read(&other), Err(TokenError::Invalid));
+        // `{"alg":"none"}`, and no signature.
+        let payload = other.split('.').nth(1).unwrap();
+        assert_eq!(signer.read(&format!("eyJhbGciOiJub25lIn0.{payload}.")), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_renewal_ends_with_the_age_of_the_first() {
+        let signer = Signer::new(SECRET, DAY);
+        let (id, now) = (session(), seconds_now());
+        let old = Claims { session: id.clone(), scope: Scope::Link, auth_time: now - 86_300, exp: now + 10 };
+        let issued = signer.issue(&id, Scope::Read, Duration::from_secs(600), Some(&old)).unwrap();
+        assert_eq!(issued.expires, time(now - 86_300 + 86_400));
+        let expired = Claims { auth_time: now - 90_000, ..old };
+        let issued = signer.issue(&id, Scope::Read, Duration::from_secs(600), Some(&expired)).unwrap();
+        assert_eq!(signer.read(&issued.token), Err(TokenError::Expired));
+    }
+}

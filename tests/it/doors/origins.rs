@@ -1,0 +1,147 @@
+//! Which pages may use a server, and by which names it answers.
+
+use reqwest::header::HeaderMap;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+
+const PAGE: &str = "https://app.example.com";
+
+async fn headers(server: &Server, method: Method, path: &str, origin: Option<&str>) -> HeaderMap {
+    let mut request = server.request(method, path);
+    if let Some(origin) = origin {
+        request = request.header("Origin", origin);
+    }
+    request.send().await.unwrap().headers().clone()
+}
+
+/// Whether a WebSocket from this origin is upgraded, or the status of the refusal.
+async fn opens(server: &Server, id: &str, origin: Option<&str>) -> Result<Value, u16> {
+    let origin = origin.map(|origin| ("origin", origin.to_owned()));
+    upgrade(server, &format!("/api/sessions/{id}/ws"), origin).await
+}
+
+/// The status line's number of whatever is answered to these bytes.
+async fn raw(server: &Server, request: &str) -> u16 {
+    let address = server.base.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    soon("an answer", connection.read_exact(&mut answer)).await.unwrap();
+    std::str::from_utf8(&answer).unwrap()[9..].parse().unwrap()
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_use_it_and_no_others() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url())
+        .variable("ALLOWED_ORIGINS", "https://app.example.com,https://*.example.org")
+        .start()
+        .await;
+    let session = server.init("ada").await;
+    let own = server.base.clone();
+    let status = format!("/api/session-status/{}", session.id);
+    let stream = format!("/api/sessions/{}/events", session.id);
+    // Errors and streams among them.
+    for path in [status.as_str(), &stream, "/api/nothing", "/qrcast.js", "/api/session-status/nonsense"] {
+        for origin in [PAGE, "https://a.b.example.org", &own] {
+            let headers = headers(&server, Method::GET, path, Some(origin)).await;
+            assert_eq!(headers["access-control-allow-origin"], origin, "{path}");
+            assert!(headers["vary"].to_str().unwrap().contains("origin"), "{path}");
+            assert!(headers["access-control-expose-headers"].to_str().unwrap().contains("retry-after"));
+        }
+        for origin in [Some("https://evil.example"), Some("null"), Some("http://app.example.com"), None] {
+            let headers = headers(&server, Method::GET, path, origin).await;
+            assert!(!headers.contains_key("access-control-allow-origin"), "{path} {origin:?}");
+            assert!(headers["vary"].to_str().unwrap().contains("origin"), "{path}");
+        }
+    }
+    let preflight = async |origin: &str| {
+        let request = server.request(Method::OPTIONS, &status).header("Origin", origin);
+        let request = request.header("Access-Control-Request-Method", "DELETE");
+        request.header("Access-Control-Request-Headers", "authorization").send().await.unwrap()
+    };
+    let allowed = preflight(PAGE).await;
+    assert_eq!(allowed.status(), StatusCode::OK);
+    assert!(allowed.headers()["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
+    assert!(allowed.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    assert!(!preflight("https://evil.example").await.headers().contains_key("access-control-allow-origin"));
+
+    for origin in [Some(PAGE), Some("https://a.b.example.org"), Some(own.as_str()), None] {
+        assert_eq!(opens(&server, &session.id, origin).await, Ok(json!("status")), "{origin:?}");
+    }
+    for origin in
+        ["https://evil.example", "null", "https://example.org", "https://app.example.com.evil.example"]
+    {
+        assert_eq!(opens(&server, &session.id, Some(origin)).await, Err(403), "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn any_origin_has_no_credentials() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url())
+        .variable("ALLOWED_ORIGINS", "*")
+        .variable("API_KEYS", "main:all-of-it")
+        .start()
+        .await;
+    let headers = headers(&server, Method::GET, "/api/sessions", Some("https://evil.example")).await;
+    assert_eq!(headers["access-control-allow-origin"], "*");
+    assert!(!headers.contains_key("access-control-allow-credentials"));
+}
+
+#[tokio::test]
+async fn an_open_server_answers_to_names_of_this_machine_only() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).start().await;
+    let ask = |host: &str| format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for host in ["localhost", "localhost:9", "127.0.0.1", "[::1]:3000"] {
+        assert_eq!(raw(&server, &ask(host)).await, 200, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:3000", "10.0.0.1", ""] {
+        assert_eq!(raw(&server, &ask(host)).await, 421, "{host}");
+    }
+    // What else could carry a name changes nothing.
+    let lies =
+        "X-Forwarded-Host: localhost\r\nForwarded: host=localhost;proto=https\r\nX-Forwarded-For: ::1\r\n";
+    assert_eq!(raw(&server, &format!("GET /health HTTP/1.1\r\nHost: evil.example\r\n{lies}\r\n")).await, 421);
+    assert_eq!(raw(&server, "GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n").await, 421);
+    let twice = "GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n";
+    assert!([400, 421].contains(&raw(&server, twice).await));
+    // The page of a name that points here would be of the same origin, if it were answered.
+    let rebound = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://evil.example\r\n";
+    let request = format!("GET /api/sessions/{UNKNOWN}/ws HTTP/1.1\r\nHost: evil.example\r\n{rebound}\r\n");
+    assert_eq!(raw(&server, &request).await, 421);
+}
+
+#[tokio::test]
+async fn a_server_with_keys_answers_to_any_name() {
+    let (_whatsapp, server) = locked().await;
+    assert_eq!(raw(&server, "GET /health HTTP/1.1\r\nHost: link.example.com\r\n\r\n").await, 200);
+}
+
+#[tokio::test]
+async fn every_answer_has_the_headers_of_a_careful_server() {
+    let whatsapp = whatsapp().await;
+    let server =
+        Server::builder(&whatsapp.url()).variable("PUBLIC_URL", "https://link.example.com").start().await;
+    for path in ["/", "/api/nothing", "/health", "/qrcast.js"] {
+        let headers = headers(&server, Method::GET, path, None).await;
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "SAMEORIGIN"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("x-xss-protection", "0"),
+            ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+        ] {
+            assert_eq!(headers[name], value, "{path}");
+        }
+        let used_anywhere = path == "/qrcast.js";
+        let expected = if used_anywhere { "cross-origin" } else { "same-origin" };
+        assert_eq!(headers["cross-origin-resource-policy"], expected, "{path}");
+        assert!(headers["content-security-policy"].to_str().unwrap().contains("upgrade-insecure-requests"));
+    }
+}
