@@ -176,7 +176,7 @@ async fn a_viewer_whose_token_has_expired_is_sent_for_a_new_one_at_its_next_hear
     let mut stage = Stage::new(200);
     stage.is_ready();
     let ago = Some(Time::from_millis(Time::now().as_millis() - 1));
-    assert_eq!(told(&mut stage.viewer(None).until(ago), 3).await, ["status", "7-1", "4401"]);
+    assert_eq!(told(&mut stage.viewer(None).until(ago), 3).await, ["status", "7-1", "TokenExpired"]);
     let later = Some(Time::from_millis(Time::now().as_millis() + 60_000));
     assert_eq!(told(&mut stage.viewer(None).until(later), 3).await, ["status", "7-1", "heartbeat"]);
 }
