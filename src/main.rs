@@ -1,6 +1,8 @@
 //! The binary: config → logging → bind → run → drain → exit code.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -21,9 +23,14 @@ struct Arguments {
 enum Command {
     /// Says whether the environment is right, and exits.
     CheckConfig,
+    /// Asks the server that runs here with this environment how it is; exits with 0 unless it is unhealthy or silent.
+    Health,
     /// Moves every session and linked device from DATA_DIR to REDIS_URL, and exits. No server may run on DATA_DIR.
     Migrate,
 }
+
+/// How long a server may take to say how it is; a container's health check waits no longer than 5 s.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(4);
 
 /// `sysexits.h`: the command or the configuration was used wrongly.
 const EX_USAGE: u8 = 64;
@@ -51,6 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::from(EX_USAGE);
         }
         Some(Command::Migrate) => migrate(&config),
+        Some(Command::Health) => health(&config),
         None => run(config),
     };
     match done {
@@ -89,6 +97,19 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
     telemetry::start(&config.log_filter, config.log_format)?;
     let redis = config.redis.as_ref().context("REDIS_URL is not set")?;
     eprintln!("{}", migrate::run(config, redis).await?);
+    Ok(())
+}
+
+/// For a container that has no other client.
+fn health(config: &Config) -> anyhow::Result<()> {
+    let mut address = config.address();
+    if address.ip().is_unspecified() {
+        let here = if address.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        address.set_ip(here);
+    }
+    let client = ureq::Agent::config_builder().timeout_global(Some(HEALTH_PATIENCE)).proxy(None).build();
+    let mut answer = ureq::Agent::from(client).get(format!("http://{address}/health")).call()?;
+    eprintln!("{}", answer.body_mut().read_to_string()?);
     Ok(())
 }
 
