@@ -1,13 +1,19 @@
 //! A JSON request body, read so that a refusal names the field.
 
+use std::time::Duration;
+
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::MAX_BODY;
 use super::error::ApiError;
+
+/// How long a body may take to come.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The body of a request, as JSON.
 pub(super) struct JsonBody<T> {
@@ -37,7 +43,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         if !is_json(&request) {
             return Err(ApiError::not_json());
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        let bytes = timeout(LIMIT, Bytes::from_request(request, state)).await;
+        let bytes = bytes.map_err(|_| ApiError::request_timeout())?.map_err(|rejection| {
             if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
                 ApiError::body_too_large(MAX_BODY)
             } else {

@@ -109,6 +109,20 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", format!("the body is over {limit} bytes"))
     }
 
+    /// The body did not come in time. The connection closes: what is left of it is not waited for.
+    pub(super) fn request_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body did not come within 10 s")
+    }
+
+    pub(super) fn bad_target() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_TARGET", "the request target must be a path")
+    }
+
+    pub(super) fn bad_host() -> Self {
+        let message = "there must be one Host, and the request target must not name another";
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_HOST", message).with_details(json!({ "field": "Host" }))
+    }
+
     pub(super) fn not_json() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
