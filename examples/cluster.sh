@@ -83,6 +83,7 @@ for n in $(seq "$replicas"); do
   # Nothing of the caller's own server may change this one.
   start "replica-$n" env -u PUBLIC_URL -u API_KEYS -u REDIS_FALLBACK -u REDIS_PREFIX -u WHATSAPP_TIME_FACTOR \
     HOST=127.0.0.1 PORT="$port" DATA_DIR="$folder/replica-$n" LEASE_TTL_MS="$lease" \
+    READY_DELAY_MS=1000 DRAIN_SECONDS=2 \
     REDIS_URL="redis://127.0.0.1:$redis_port" WHATSAPP_URL="ws://127.0.0.1:$whatsapp_port/ws/chat" "$bin/qrcast"
   bases+=("http://127.0.0.1:$port")
   port=$((port + 1))

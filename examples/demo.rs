@@ -30,6 +30,8 @@ async fn main() -> anyhow::Result<()> {
         "PORT" => Some(port.clone()),
         "DATA_DIR" => Some(data_dir.clone()),
         "WHATSAPP_URL" => Some(url.clone()),
+        // Ctrl-C ends it at once: no balancer, and nowhere else to go.
+        "READY_DELAY_MS" | "DRAIN_SECONDS" => Some("0".into()),
         _ => None,
     })?;
     let address = config.address();
@@ -38,9 +40,8 @@ async fn main() -> anyhow::Result<()> {
     let stop = Shutdown::new();
     let on_signal = stop.clone();
     stop.spawn(async move {
-        if shutdown::signal().await.is_ok() {
-            on_signal.begin();
-        }
+        // Without signals it is ended by force.
+        let _ = shutdown::at_signals(&on_signal).await;
     });
     tokio::select! {
         result = server::run(config, listener, stop.clone()) => result?,

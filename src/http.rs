@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod error;
 mod health;
+mod host;
 mod init;
 mod limits;
 pub mod listener;
@@ -69,7 +70,9 @@ struct Inner {
     started: Instant,
     /// Begins first: link tasks are handed over, `/readyz` says so.
     links: Shutdown,
-    /// Begins when the link tasks are done: streams say goodbye.
+    /// Begins when the link tasks are done: streams say goodbye, one after the other.
+    drain: Shutdown,
+    /// Begins when they have: what streams stand on ends.
     streams: Shutdown,
     sse_pulses: Pulses,
     websocket_pulses: Pulses,
@@ -78,7 +81,7 @@ struct Inner {
 
 impl App {
     /// Without sessions yet: see [`App::open`]. `replica` names this process among others.
-    pub fn new(config: Config, replica: String, links: Shutdown, streams: Shutdown) -> Self {
+    pub fn new(config: Config, replica: String, links: Shutdown, drain: Shutdown, streams: Shutdown) -> Self {
         let sse_pulses = Pulses::start(Duration::from_secs(15), &streams);
         let websocket_pulses = Pulses::start(Duration::from_secs(25), &streams);
         let started = Instant::now();
@@ -91,6 +94,7 @@ impl App {
             replica,
             started,
             links,
+            drain,
             streams,
             sse_pulses,
             websocket_pulses,
@@ -103,6 +107,11 @@ impl App {
     pub fn set_token_secret(&self, secret: &str) {
         let signer = Signer::new(secret, self.inner.config.doors.token_max_age);
         *self.inner.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
+    }
+
+    /// Whether that is known yet.
+    pub fn has_token_secret(&self) -> bool {
+        self.signer().is_some()
     }
 
     /// From now on over these sessions; on SQLite for want of Redis, perhaps.

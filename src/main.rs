@@ -70,8 +70,18 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+/// How long threads that still compute or read may hold up the exit.
+const LAST_THREADS: Duration = Duration::from_millis(100);
+
+fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(config));
+    // Dropping it would wait for them for ever.
+    runtime.shutdown_timeout(LAST_THREADS);
+    result
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::start(&config.log_filter, config.log_format)?;
     #[cfg(feature = "simulator")]
     tracing::warn!(
@@ -83,9 +93,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let stop = Shutdown::new();
     let on_signal = stop.clone();
     stop.spawn(async move {
-        match shutdown::signal().await {
-            Ok(()) => on_signal.begin(),
-            Err(error) => tracing::error!(%error, "signals cannot be heard; stop this process by force"),
+        if let Err(error) = shutdown::at_signals(&on_signal).await {
+            tracing::error!(%error, "signals cannot be heard; stop this process by force");
         }
     });
     server::run(config, listener, stop).await?;

@@ -1,19 +1,22 @@
 //! Puts the pieces together: the only file that names the client and, beside `migrate`, the concrete stores.
 
+mod stop;
+
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
+use self::stop::{Left, Stages};
 use crate::bus::Bus;
 use crate::bus::local::{self, LocalBus};
 use crate::bus::redis::RedisBus;
 use crate::config::{Config, RedisSettings};
-use crate::http::listener::PatientListener;
-use crate::http::{self, App};
+use crate::http::{self, App, listener};
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::sqlite::{self as ledger, SqliteLedger};
 use crate::ledger::{Leases, Ledger, LedgerError, Limits};
@@ -40,11 +43,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
 /// The database of a data folder.
 pub(crate) const DATABASE: &str = "qrcast.sqlite";
 
-/// How long link tasks may take to stop: a silent WhatsApp must not hold a deploy.
-const LINK_GRACE: Duration = Duration::from_secs(10);
-
-/// How long streams may take to say goodbye.
-const STREAM_GRACE: Duration = Duration::from_secs(5);
+/// Connections beside streams: requests, and streams that are refused for being too many.
+const OTHER_CONNECTIONS: usize = 1000;
 
 /// How many sessions are handed over at a time: each of them needs its next owner as well.
 const HAND_OVERS: usize = 16;
@@ -73,11 +73,11 @@ pub enum ServerError {
     /// The records cannot be read.
     #[error("cannot read the stored sessions: {0}")]
     Read(#[from] LedgerError),
-    /// Sockets.
-    #[error("serving failed: {0}")]
-    Serve(#[from] std::io::Error),
-    /// The warning before says what.
-    #[error("something still ran at the end of its grace period")]
+    /// A thread of this process cannot be had.
+    #[error("starting failed: {0}")]
+    Start(#[from] std::io::Error),
+    /// The warning before says which.
+    #[error("not every session was handed over within the grace period")]
     Unfinished,
 }
 
@@ -93,23 +93,19 @@ pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Resul
         let alone = Store::alone(&house.config.data_dir).await?;
         house.open(store.insert(alone)).await?;
     }
-    let listener = PatientListener::new(listener, house.config.slow_viewer);
-    let closing = house.streams.clone();
-    let serve = axum::serve(listener, http::router(house.app.clone()))
-        .with_graceful_shutdown(async move { closing.begun().await })
-        .into_future();
-    tokio::pin!(serve);
-    let result = tokio::select! {
-        result = &mut serve => result.map_err(ServerError::from),
-        result = house.live(&mut store, &stop) => match result {
-            Ok(left) => house.close(left, serve).await,
-            Err(error) => Err(error),
-        }
+    house.listen(listener);
+    let result = house.live(&mut store, &stop).await;
+    let left = match store {
+        Some(_) if result.is_ok() => house.stages.end(house.config.ready_delay, house.config.drain).await,
+        // It was never ready, so nobody has to notice.
+        _ => house.stages.end(Duration::ZERO, Duration::ZERO).await,
     };
-    if let Some(store) = store {
-        store.close().await;
+    if let Some(store) = store
+        && tokio::time::timeout_at(left.until, store.close()).await.is_err()
+    {
+        warn!("the store was not closed in time");
     }
-    result
+    result.and_then(|()| house.says(&left))
 }
 
 /// One process, from its start to its end.
@@ -117,42 +113,54 @@ struct House {
     config: Config,
     /// Names this process among the replicas.
     replica: String,
-    links: Shutdown,
-    streams: Shutdown,
+    stages: Stages,
     app: App,
+    /// As soon as the store has been opened.
+    registry: OnceLock<Arc<Registry>>,
 }
 
 impl House {
     fn new(config: Config) -> Self {
         let replica = uuid::Uuid::new_v4().to_string();
-        let (links, streams) = (Shutdown::new(), Shutdown::new());
-        let app = App::new(config.clone(), replica.clone(), links.clone(), streams.clone());
-        Self { config, replica, links, streams, app }
+        let stages = Stages::default();
+        let Stages { links, drain, streams, .. } = stages.clone();
+        let app = App::new(config.clone(), replica.clone(), links, drain, streams);
+        Self { config, replica, stages, app, registry: OnceLock::new() }
     }
 
-    /// Runs the sessions until `stop` begins; how many link tasks were not handed over in time.
-    async fn live(&self, store: &mut Option<Store>, stop: &Shutdown) -> Result<usize, ServerError> {
+    /// Begins to answer requests.
+    fn listen(&self, listener: TcpListener) {
+        let connections = &self.stages.connections;
+        let bounds = listener::Bounds {
+            patience: self.config.slow_viewer,
+            connections: self.config.max_streams + OTHER_CONNECTIONS,
+        };
+        let routes = http::router(self.app.clone());
+        connections.spawn(listener::serve(listener, routes, bounds, connections.clone()));
+    }
+
+    /// Runs the sessions until `stop` begins.
+    async fn live(&self, store: &mut Option<Store>, stop: &Shutdown) -> Result<(), ServerError> {
         if store.is_none() {
             let shared = tokio::select! {
                 shared = Store::shared(&self.config) => shared?,
-                () = stop.begun() => return Ok(0),
+                () = stop.begun() => return Ok(()),
             };
             self.open(store.insert(shared)).await?;
         }
         stop.begun().await;
-        info!("stopping");
-        // Viewers hear of the hand-over first, so they still need the server that tells them.
-        self.links.begin();
-        Ok(self.links.finished(LINK_GRACE).await)
+        Ok(())
     }
 
     /// Begins to answer for the sessions of this store, and to run them.
     async fn open(&self, store: &Store) -> Result<(), ServerError> {
-        let Self { config, links, streams, .. } = self;
+        let Self { config, stages: Stages { links, streams, .. }, .. } = self;
         let parts = self.parts(store);
         self.keep_token_secret(&parts.ledger).await?;
         let leases = parts.leases.clone();
         let registry = Registry::open(parts).await?;
+        // Called once.
+        let _ = self.registry.set(registry.clone());
         self.app.open(registry.clone(), config.redis.is_some() && leases.is_none());
         match leases {
             Some(leases) => Ownership::start(&registry, leases, links, streams),
@@ -176,17 +184,20 @@ impl House {
             return Ok(());
         }
         let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        let mut secret = ledger.token_secret(&fresh).await?;
-        self.app.set_token_secret(&secret);
+        let mut secret = match ledger.token_secret(&fresh).await {
+            // Asked for again below; until then nobody is given a token.
+            Err(error) if error.is_away() => fresh,
+            secret => secret.inspect(|secret| self.app.set_token_secret(secret))?,
+        };
         let (ledger, app) = (ledger.clone(), self.app.clone());
-        self.streams.spawn_until_begun(async move {
+        self.stages.streams.spawn_until_begun(async move {
             loop {
                 tokio::time::sleep(SECRET_EVERY).await;
                 // While the store is away it can lose nothing.
-                if let Ok(stored) = ledger.token_secret(&secret).await
-                    && stored != secret
-                {
-                    app.set_token_secret(&stored);
+                if let Ok(stored) = ledger.token_secret(&secret).await {
+                    if stored != secret || !app.has_token_secret() {
+                        app.set_token_secret(&stored);
+                    }
                     secret = stored;
                 }
             }
@@ -194,18 +205,23 @@ impl House {
         Ok(())
     }
 
-    /// Says goodbye to the streams. `left`: link tasks that still run.
-    async fn close(
-        &self,
-        left: usize,
-        serve: impl Future<Output = std::io::Result<()>>,
-    ) -> Result<(), ServerError> {
-        self.streams.begin();
-        // Connections without a request end at once; the streams watch `streams` themselves.
-        let served = tokio::time::timeout(STREAM_GRACE, serve).await.is_ok();
-        let watching = self.streams.finished(STREAM_GRACE).await;
-        if left + watching > 0 || !served {
-            warn!(links = left, streams = watching, served, "still running at the end of the grace period");
+    /// What the end was like.
+    fn says(&self, left: &Left) -> Result<(), ServerError> {
+        let Left { links, connections, .. } = *left;
+        if connections > 0 {
+            // Peers that take no bytes: nothing is lost but their last ones.
+            warn!(connections, "connections were cut at the end of the grace period");
+        }
+        let registry = self.registry.get();
+        let not_released = registry.map_or(0, |registry| registry.not_released());
+        if links + not_released > 0 {
+            let sessions = registry.map(|registry| registry.running()).unwrap_or_default();
+            warn!(
+                tasks = links,
+                ?sessions,
+                not_released,
+                "not all was handed over at the end of the grace period"
+            );
             return Err(ServerError::Unfinished);
         }
         info!("stopped");
@@ -213,7 +229,7 @@ impl House {
     }
 
     fn parts(&self, store: &Store) -> Parts {
-        let Self { config, replica, links, streams, .. } = self;
+        let Self { config, replica, stages: Stages { links, streams, .. }, .. } = self;
         let Stores { bus, ledger, leases, engine } = store.open(config, replica);
         let options = Options {
             device_name: config.device_name.clone(),
@@ -234,6 +250,7 @@ impl House {
             shutdown: links.clone(),
             streams: streams.clone(),
             hand_overs: Semaphore::new(HAND_OVERS),
+            not_released: AtomicUsize::new(0),
         }
     }
 }

@@ -3,16 +3,47 @@
 //! No task is started any other way (clippy bans a bare `tokio::spawn`), so a stop can say what it waits for.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The stop signal and everything that must end because of it. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
     token: CancellationToken,
     tasks: TaskTracker,
+    /// Set before the token.
+    spread: OnceLock<Spread>,
+}
+
+/// The moments of those that go one after the other.
+#[derive(Debug)]
+struct Spread {
+    from: Instant,
+    over: Duration,
+    next: AtomicU32,
+}
+
+/// The golden section of 2^32: a walk of such steps around a circle falls on each part of it alike, however many steps
+/// are made, and two that follow each other are far apart.
+const STEP: u32 = 0x9E37_79B9;
+
+impl Spread {
+    fn moment(&self) -> Instant {
+        let step = self.next.fetch_add(STEP, Ordering::Relaxed);
+        self.from + self.over.mul_f64(f64::from(step) / (f64::from(u32::MAX) + 1.0))
+    }
 }
 
 impl Shutdown {
@@ -23,28 +54,35 @@ impl Shutdown {
 
     /// Asks everything to stop. Cannot be taken back.
     pub fn begin(&self) {
-        self.token.cancel();
-        self.tasks.close();
+        self.begin_over(Duration::ZERO);
+    }
+
+    /// The same, but whoever holds a [`Turn`] goes at a moment of its own within this time.
+    pub fn begin_over(&self, over: Duration) {
+        let inner = &self.inner;
+        inner.spread.get_or_init(|| Spread { from: Instant::now(), over, next: AtomicU32::new(0) });
+        inner.token.cancel();
+        inner.tasks.close();
     }
 
     /// Whether a stop was asked for.
     pub fn has_begun(&self) -> bool {
-        self.token.is_cancelled()
+        self.inner.token.is_cancelled()
     }
 
     /// Ends when a stop is asked for.
     pub async fn begun(&self) {
-        self.token.cancelled().await;
+        self.inner.token.cancelled().await;
     }
 
     /// Starts a task that a stop waits for. The task itself must watch [`Shutdown::begun`].
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
+        self.inner.tasks.spawn(task);
     }
 
     /// Starts a task that is dropped when a stop begins.
     pub fn spawn_until_begun(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let token = self.token.clone();
+        let token = self.inner.token.clone();
         self.spawn(async move {
             // `None`: it was dropped.
             let _ = token.run_until_cancelled(task).await;
@@ -53,31 +91,112 @@ impl Shutdown {
 
     /// Counts a task that somebody else starts among those that a stop waits for.
     pub fn track<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
-        self.tasks.track_future(task)
+        self.inner.tasks.track_future(task)
     }
 
-    /// How many tasks still run.
+    /// A place among those that go one after the other.
+    pub fn turn(&self) -> Turn {
+        Turn { stop: self.clone(), moment: None, _counted: self.inner.tasks.token() }
+    }
+
+    /// How many tasks still run, and how many turns are held.
     pub fn running(&self) -> usize {
-        self.tasks.len()
+        self.inner.tasks.len()
     }
 
-    /// Waits until every task has ended, at most this long; the number of those that still run.
+    /// Waits until every task has ended and every turn is over, at most this long; the number of those that are left.
     pub async fn finished(&self, grace: Duration) -> usize {
-        self.tasks.close();
+        self.finished_by(Instant::now() + grace).await
+    }
+
+    /// The same, at most until then.
+    pub async fn finished_by(&self, until: Instant) -> usize {
+        self.inner.tasks.close();
         // Either way the answer is what is left.
-        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
+        let _ = timeout_at(until, self.inner.tasks.wait()).await;
         self.running()
     }
 }
 
-/// Ends at the first SIGTERM or SIGINT.
-pub async fn signal() -> std::io::Result<()> {
+/// Held by one of many that a stop sends away one after the other. The stop waits until it is dropped. It has no timer
+/// before the stop begins.
+#[derive(Debug)]
+pub struct Turn {
+    stop: Shutdown,
+    moment: Option<Pin<Box<Sleep>>>,
+    _counted: TaskTrackerToken,
+}
+
+impl Turn {
+    /// Ends when the stop has begun and the moment of this one has come. May be dropped while it waits.
+    pub async fn comes(&mut self) {
+        if self.moment.is_none() {
+            self.stop.begun().await;
+            // Set before the token.
+            let Some(spread) = self.stop.inner.spread.get() else { return };
+            self.moment = Some(Box::pin(sleep_until(spread.moment())));
+        }
+        if let Some(moment) = &mut self.moment {
+            moment.as_mut().await;
+        }
+    }
+}
+
+/// Begins the stop at the first SIGTERM or SIGINT. At the second the process ends at once, with exit code 1.
+///
+/// # Errors
+/// When signals cannot be heard.
+pub async fn at_signals(stop: &Shutdown) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    stop.begin();
+    next().await;
+    tracing::warn!("a second signal: exiting at once, whatever still runs");
+    std::process::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_fall_on_every_part_of_the_time_alike() {
+        let stop = Shutdown::new();
+        let begun = Instant::now();
+        let turns: Vec<_> = (0..100).map(|_| stop.turn()).collect();
+        stop.begin_over(Duration::from_secs(10));
+        let gone = futures::future::join_all(turns.into_iter().map(async |mut turn| {
+            turn.comes().await;
+            begun.elapsed()
+        }));
+        let gone = gone.await;
+        for tenth in 0..10 {
+            let from = Duration::from_secs(tenth);
+            let count = gone.iter().filter(|at| (from..from + Duration::from_secs(1)).contains(at)).count();
+            assert!((9..=11).contains(&count), "{count} in the second after {from:?}");
+        }
+        assert_eq!(stop.running(), 0);
     }
-    Ok(())
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_turns_and_without_a_spread_they_come_at_once() {
+        let stop = Shutdown::new();
+        let mut turn = stop.turn();
+        assert!(timeout_at(Instant::now() + Duration::from_secs(60), turn.comes()).await.is_err());
+        let begun = Instant::now();
+        stop.begin();
+        turn.comes().await;
+        assert_eq!(stop.finished(Duration::from_secs(1)).await, 1);
+        drop(turn);
+        assert_eq!(stop.finished(Duration::from_secs(9)).await, 0);
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
 }

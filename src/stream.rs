@@ -16,7 +16,7 @@ use self::pulse::Pulse;
 use crate::close::Close;
 use crate::event::{Cursor, Event, Me, Status, Time};
 use crate::session::{CatchUp, Session, Watch};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Turn};
 
 /// What one browser is told.
 #[derive(Debug)]
@@ -54,13 +54,14 @@ pub struct Viewer {
     pulse: Pulse,
     /// When it may no longer watch.
     until: Option<Time>,
-    shutdown: Shutdown,
+    /// When it goes, once the server stops.
+    turn: Turn,
     done: bool,
 }
 
 impl Viewer {
-    /// Begins to watch a session after a cursor, or from now.
-    pub fn new(session: Arc<Session>, after: Option<Cursor>, pulse: Pulse, shutdown: Shutdown) -> Self {
+    /// Begins to watch a session after a cursor, or from now, until `drain` sends it away at its moment.
+    pub fn new(session: Arc<Session>, after: Option<Cursor>, pulse: Pulse, drain: &Shutdown) -> Self {
         let Watch { state, resumed, gap, last, replay, live } = session.watch(after);
         let opening = Opening {
             status: state.status,
@@ -76,7 +77,7 @@ impl Viewer {
         if state.ended {
             queue.push_back(Frame::Goodbye(Close::Ended));
         }
-        Self { session, live, queue, last, pulse, until: None, shutdown, done: false }
+        Self { session, live, queue, last, pulse, until: None, turn: drain.turn(), done: false }
     }
 
     /// Until its token expires. Noticed at a heartbeat, which costs no timer of its own.
@@ -109,7 +110,7 @@ impl Viewer {
             let received = tokio::select! {
                 biased;
                 received = self.live.recv() => received,
-                () = self.shutdown.begun() => return Frame::Goodbye(Close::Draining),
+                () = self.turn.comes() => return Frame::Goodbye(Close::Draining),
                 () = self.pulse.beat() => return self.heartbeat(),
             };
             match received {

@@ -1,46 +1,174 @@
-//! The listening socket: connections that take no bytes for too long are closed, whatever they speak.
+//! The listening socket: takes connections in, bounds what each may cost, and ends them.
 //!
-//! A body or a WebSocket cannot notice that by itself: while the peer's window is shut, nobody asks it for more.
+//! `axum::serve` has none of these limits. A connection that takes no bytes for too long is closed whatever it speaks: a
+//! body or a WebSocket cannot notice that by itself, for nobody asks it for more while the peer's window is shut.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
-/// A TCP listener whose connections have a write time-out.
-pub struct PatientListener {
-    tcp: TcpListener,
-    patience: Duration,
+use super::host;
+use crate::shutdown::Shutdown;
+
+/// From the first byte of a connection, or the end of its last answer, to the end of the next request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest head of a request, in bytes; hyper answers 431, as it does to more than 100 headers. What is on its way out is
+/// kept to the same size before the body is asked for more.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Pause after an accept that failed for a reason of this machine: there may be no descriptor left.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What connections may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// A connection that accepts no bytes for so long, while there are some to send, is closed.
+    pub patience: Duration,
+    /// How many are open at a time; the next one waits in the kernel's queue.
+    pub connections: usize,
 }
 
-impl PatientListener {
-    /// Closes a connection that accepts no bytes for `patience` while there are some to send.
-    pub fn new(tcp: TcpListener, patience: Duration) -> Self {
-        Self { tcp, patience }
+/// Takes connections in until `stop` begins, which then waits for them: idle ones end at once, the others with their answer.
+pub async fn serve(tcp: TcpListener, routes: Router, bounds: Bounds, stop: Shutdown) {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(MAX_HEAD);
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.begun() => return,
+            accepted = accept(&tcp, &places) => accepted,
+        };
+        // The semaphore is never closed.
+        let Some((stream, peer, place)) = accepted else { return };
+        let socket = Socket::new(stream, bounds.patience, place);
+        stop.spawn(converse(http.clone(), socket, peer, routes.clone(), stop.clone()));
     }
 }
 
-impl Listener for PatientListener {
-    type Io = Pin<Box<TimeoutStream<TcpStream>>>;
-    type Addr = SocketAddr;
+async fn accept(
+    tcp: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    loop {
+        match tcp.accept().await {
+            Ok((stream, peer)) => return Some((stream, peer, place)),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "no connection can be taken in");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
 
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // axum's own: goes on after errors of one connection, waits when descriptors run out.
-        let (stream, peer) = Listener::accept(&mut self.tcp).await;
+/// Whether the peer went before it was taken in.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)
+}
+
+/// One connection, request after request. One that becomes a WebSocket goes on without this task.
+async fn converse(http: Builder, socket: Socket, peer: SocketAddr, routes: Router, stop: Shutdown) {
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let answer = host::check(&request).map(|()| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            routes.call(request)
+        });
+        async move {
+            match answer {
+                Ok(answer) => answer.await,
+                Err(refusal) => Ok::<Response, Infallible>(refusal.into_response()),
+            }
+        }
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // The peer's doing: gone in the middle, too slow, or no HTTP.
+        tracing::trace!(%error, "connection ended");
+    }
+}
+
+/// A connection with a write time-out, and its place among those that may be open.
+struct Socket {
+    stream: Pin<Box<TimeoutStream<TcpStream>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Socket {
+    fn new(stream: TcpStream, patience: Duration, place: OwnedSemaphorePermit) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             // The peer may be gone already; whoever reads will see.
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.patience));
-        (Box::pin(stream), peer)
+        stream.set_write_timeout(Some(patience));
+        Self { stream: Box::pin(stream), _place: place }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(context, bytes)
     }
 
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        TcpListener::local_addr(&self.tcp)
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

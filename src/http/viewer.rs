@@ -52,7 +52,7 @@ impl Request {
     /// Begins to watch, in a place that is to be kept as long.
     pub(super) fn viewer(self, pulse: Pulse) -> (Viewer, Place) {
         let Self { app, session, after, until, place } = self;
-        (Viewer::new(session, after, pulse, app.inner.streams.clone()).until(until), place)
+        (Viewer::new(session, after, pulse, &app.inner.drain).until(until), place)
     }
 }
 
@@ -79,6 +79,7 @@ impl FromRequestParts<App> for Follow {
         let given = [header, query].into_iter().flatten().find(|text| !text.is_empty());
         let after = given.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_cursor())?;
         match session {
+            Ok(_) if app.inner.drain.has_begun() => Ok(Self::Refused(Close::Draining)),
             Ok(session) => match app.inner.limits.enter(&client) {
                 Ok(place) => {
                     let until = caller.expires();

@@ -4,7 +4,7 @@
 //! watches here (`mirror`); `ownership` decides which are owned, `takeover` begins them, `commands` asks things of them.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -272,6 +272,16 @@ impl Registry {
     /// Every ownership of this process.
     pub(super) fn held(&self) -> Vec<(SessionId, Hold)> {
         self.owned.iter().map(|hold| (hold.key().clone(), hold.clone())).collect()
+    }
+
+    /// The sessions whose link task runs here.
+    pub fn running(&self) -> Vec<SessionId> {
+        self.owned.iter().map(|hold| hold.key().clone()).collect()
+    }
+
+    /// How many sessions a stop could not release; the log names each.
+    pub fn not_released(&self) -> usize {
+        self.parts.not_released.load(Ordering::Relaxed)
     }
 
     /// Whether its link task ran here when the lease was good.

@@ -4,6 +4,7 @@
 //! starts it and gives it [`Command`]s.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -66,6 +67,9 @@ impl Runner {
             End::Leave | End::Erase { .. } => Ok(()),
         };
         if let Err(error) = given_up {
+            if end == End::HandOver && parts.shutdown.has_begun() {
+                parts.not_released.fetch_add(1, Ordering::Relaxed);
+            }
             error!(session = %session.id(), %error, "session error");
         }
         debug!(session = %session.id(), epoch = start.epoch, ?end, "link task ended");

@@ -3,6 +3,7 @@
 //! No logic. The registry starts tasks, the runner lives them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -40,6 +41,8 @@ pub struct Parts {
     pub streams: Shutdown,
     /// How many sessions are handed over at a time.
     pub hand_overs: Semaphore,
+    /// Sessions that a stopping server could not release: others take them when their lease has lapsed.
+    pub not_released: AtomicUsize,
 }
 
 impl Parts {

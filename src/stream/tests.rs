@@ -32,7 +32,7 @@ impl Stage {
 
     fn viewer(&self, after: Option<&str>) -> Viewer {
         let after = after.map(|cursor| cursor.parse().unwrap());
-        Viewer::new(self.session.clone(), after, self.pulses.join(), self.shutdown.clone())
+        Viewer::new(self.session.clone(), after, self.pulses.join(), &self.shutdown)
     }
 
     fn records(&mut self, kind: Kind) {

@@ -99,6 +99,9 @@ impl Server {
             .variable("WHATSAPP_URL", whatsapp)
             // Tests ask many times a second.
             .variable("RATE_LIMIT_DISABLED", "true")
+            // A stop is quick, where a test says nothing else.
+            .variable("READY_DELAY_MS", "0")
+            .variable("DRAIN_SECONDS", "0")
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -165,6 +168,11 @@ impl Server {
     /// Sends SIGTERM and waits for the end; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         self.signal("-TERM");
+        self.ends().await
+    }
+
+    /// Waits for the end; the exit code.
+    pub(crate) async fn ends(&mut self) -> Option<i32> {
         soon("the server to stop", self.process.wait()).await.unwrap().code()
     }
 }

@@ -1,0 +1,71 @@
+//! The order in which a server ends: link tasks, streams one after the other, what streams stood on, connections.
+//!
+//! Accepting goes on until the last stream has gone: a balancer that has not noticed yet still sends requests, and whoever
+//! comes back too soon is told so instead of being refused.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use crate::shutdown::Shutdown;
+
+/// How long streams wait for link tasks that are slow to stop, beyond `READY_DELAY_MS`: viewers should hear of the
+/// hand-over.
+const LINKS_FIRST: Duration = Duration::from_secs(2);
+
+/// A stop takes at most `READY_DELAY_MS` and `DRAIN_SECONDS` and five seconds: these, then those of the store, and what a
+/// process needs to go.
+const GRACE: Duration = Duration::from_millis(4300);
+
+/// How long the store may take to close when all the time was used up. What was answered with yes is stored by then.
+const STORE_GRACE: Duration = Duration::from_millis(400);
+
+/// How long connections have for their last bytes, once no stream is left.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// What ends one after the other. Each begins to end after the one before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stages {
+    /// Link tasks, and what decides which there are.
+    pub(super) links: Shutdown,
+    /// Streams: each holds a turn.
+    pub(super) drain: Shutdown,
+    /// What streams stand on.
+    pub(super) streams: Shutdown,
+    /// The listening socket and all connections.
+    pub(super) connections: Shutdown,
+}
+
+/// What was left at the end.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Tasks of `links`: sessions that were not handed over.
+    pub(super) links: usize,
+    /// Streams and connections whose peer took no bytes, or answers that nobody waits for any more.
+    pub(super) connections: usize,
+    /// Until when the store may take to close.
+    pub(super) until: Instant,
+}
+
+impl Stages {
+    /// Ends it all in time, and sooner where nobody watches.
+    pub(super) async fn end(&self, ready_delay: Duration, drain: Duration) -> Left {
+        let ready_until = Instant::now() + ready_delay;
+        let end = ready_until + drain + GRACE;
+        info!("stopping");
+        self.links.begin();
+        // Balancers have it until they have noticed.
+        sleep_until(ready_until).await;
+        self.links.finished_by(end.min(ready_until + LINKS_FIRST)).await;
+        info!(streams = self.drain.running(), "sending streams away");
+        self.drain.begin_over(drain);
+        let (links, watching) = tokio::join!(self.links.finished_by(end), self.drain.finished_by(end));
+        self.streams.begin();
+        self.connections.begin();
+        let last_bytes = end.min(Instant::now() + LAST_BYTES);
+        let (below, connections) =
+            tokio::join!(self.streams.finished_by(last_bytes), self.connections.finished_by(last_bytes));
+        Left { links, connections: watching.max(below).max(connections), until: end + STORE_GRACE }
+    }
+}
