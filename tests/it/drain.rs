@@ -1,0 +1,248 @@
+//! SIGTERM: not ready at once, sessions handed over, streams sent away one after the other, the exit in time.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::support::redis::Redis;
+use crate::support::replicas::{Replicas, is_ready};
+use crate::support::server::Builder;
+use crate::support::viewer::End;
+use crate::support::{Seen, Server, Viewer, eventually, soon, whatsapp};
+
+fn builder(whatsapp: &str, ready_delay_ms: u64, drain_seconds: u64) -> Builder {
+    Server::builder(whatsapp)
+        .variable("READY_DELAY_MS", &ready_delay_ms.to_string())
+        .variable("DRAIN_SECONDS", &drain_seconds.to_string())
+        .variable("MAX_STREAMS_PER_IP", "1000")
+        .variable("RATE_LIMIT_DISABLED", "true")
+}
+
+/// How one viewer was sent away.
+struct Goodbye {
+    told: Vec<Seen>,
+    drained: Instant,
+    end: End,
+}
+
+/// Reads to the end, which must come after a `drain`.
+async fn leaves(mut viewer: Viewer) -> Goodbye {
+    let told = viewer.until("drain").await;
+    let drained = Instant::now();
+    Goodbye { told, drained, end: viewer.ends().await }
+}
+
+fn is_drain(seen: &Seen) {
+    assert_eq!((seen.event.as_str(), &seen.id), ("drain", &None));
+    assert_eq!(seen.data["code"], "DRAINING", "{seen:?}");
+    assert!(seen.data["retryAfterMs"].as_u64().is_some_and(|pause| pause > 0), "{seen:?}");
+}
+
+async fn says_not_ready(server: &Server) {
+    eventually("/readyz to say so", || async {
+        server.get("/readyz").await.status() == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_hundred_streams_are_sent_away_one_after_the_other() {
+    const DRAIN: Duration = Duration::from_secs(4);
+    let whatsapp = whatsapp().await;
+    let mut server = builder(&whatsapp.url(), 500, DRAIN.as_secs()).start().await;
+    let linked = server.init("ada").await;
+    linked.link(&whatsapp).await;
+    let mut viewers = Vec::new();
+    for _ in 0..10 {
+        viewers.extend(join_all((0..10).map(|_| linked.sse())).await);
+        viewers.extend(join_all((0..10).map(|_| linked.websocket())).await);
+    }
+    let begun = Instant::now();
+    let leaving: Vec<_> = viewers.into_iter().map(|viewer| tokio::spawn(leaves(viewer))).collect();
+    assert_eq!(server.terminate().await, Some(0), "{:#?}", server.log());
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(500) + DRAIN + Duration::from_secs(5), "{took:?}");
+    let mut moments = Vec::new();
+    for (index, leaving) in leaving.into_iter().enumerate() {
+        let Goodbye { told, drained, end } = leaving.await.unwrap();
+        // Ten over SSE, ten over WebSocket, and so on.
+        assert_eq!(end, (index / 10 % 2 == 1).then_some(1012));
+        let (drain, before) = told.split_last().unwrap();
+        is_drain(drain);
+        let words: Vec<_> = before.iter().map(|seen| seen.event.as_str()).collect();
+        assert_eq!(words, ["status", "ready", "disconnected"]);
+        assert_eq!(before[2].data["reason"], "shutdown");
+        moments.push(drained.duration_since(begun));
+    }
+    moments.sort();
+    eprintln!("sent away from {:?} to {:?}, exit after {took:?}", moments[0], moments[199]);
+    assert!(moments[0] >= Duration::from_millis(500), "before READY_DELAY_MS was over: {moments:?}");
+    let first = moments[0];
+    for quarter in 0..4 {
+        let (from, to) = (DRAIN / 4 * quarter, DRAIN / 4 * (quarter + 1));
+        let count = moments.iter().filter(|at| (from..to).contains(&(**at - first))).count();
+        assert!(count >= 20, "{count} in quarter {quarter}: {moments:?}");
+    }
+    for (index, at) in moments.iter().enumerate() {
+        let together = moments[index..].iter().take_while(|later| **later - *at < DRAIN / 10).count();
+        assert!(together < 100, "{together} within a tenth of the time: {moments:?}");
+    }
+}
+
+#[tokio::test]
+async fn meanwhile_it_is_alive_not_ready_and_tells_who_comes_to_go() {
+    let whatsapp = whatsapp().await;
+    let mut server = builder(&whatsapp.url(), 1500, 5).start().await;
+    let session = server.init("ada").await;
+    let mut early = Vec::new();
+    for _ in 0..20 {
+        early.push(session.websocket().await);
+    }
+    server.signal("-TERM");
+    says_not_ready(&server).await;
+    assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
+    let response = server.post("/api/init-session", &json!({ "userId": "bob" })).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key("retry-after"));
+    assert_eq!(response.json::<Value>().await.unwrap()["code"], "DRAINING");
+    // Until balancers have noticed, streams are served as ever.
+    let mut last = session.sse().await;
+    last.expects("status").await;
+    let leaving: Vec<_> = early.into_iter().map(|viewer| tokio::spawn(leaves(viewer))).collect();
+    let (first, _, others) = soon("a first goodbye", futures::future::select_all(leaving)).await;
+    is_drain(first.unwrap().told.last().unwrap());
+    assert!(!others.is_empty());
+    let mut sse = session.sse().await;
+    is_drain(&sse.expects("drain").await);
+    assert_eq!(sse.ends().await, None);
+    let mut websocket = session.websocket().await;
+    is_drain(&websocket.expects("drain").await);
+    assert_eq!(websocket.ends().await, Some(1012));
+    assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
+    says_not_ready(&server).await;
+    last.awaits("drain").await;
+    assert_eq!(last.ends().await, None);
+    for leaving in others {
+        assert_eq!(leaving.await.unwrap().end, Some(1012));
+    }
+    assert_eq!(server.ends().await, Some(0), "{:#?}", server.log());
+}
+
+#[tokio::test]
+async fn a_raw_stream_opened_while_draining_is_a_200_that_says_when_to_come_back() {
+    let whatsapp = whatsapp().await;
+    let server = builder(&whatsapp.url(), 0, 60).start().await;
+    let session = server.init("ada").await;
+    let (mut first, _second) = (session.sse().await, session.sse().await);
+    server.signal("-TERM");
+    first.awaits("drain").await;
+    let response = server.get(&format!("/api/sessions/{}/events", session.id)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let text = response.text().await.unwrap();
+    let expected = "retry: 1000\nevent: drain\ndata: {\"retryAfterMs\":1000,\"code\":\"DRAINING\"}\n\n";
+    assert_eq!(text, expected);
+}
+
+#[tokio::test]
+async fn with_nobody_watching_it_does_not_wait() {
+    let whatsapp = whatsapp().await;
+    let mut server = builder(&whatsapp.url(), 0, 60).start().await;
+    let session = server.init("ada").await;
+    session.link(&whatsapp).await;
+    // Neither does it wait for a request whose head never ends, nor for a connection that is kept for another.
+    let mut half = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
+    half.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").await.unwrap();
+    assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
+    let begun = Instant::now();
+    assert_eq!(server.terminate().await, Some(0), "{:#?}", server.log());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let whatsapp = whatsapp().await;
+    let mut server = builder(&whatsapp.url(), 60_000, 60).start().await;
+    let session = server.init("ada").await;
+    let _viewer = session.sse().await;
+    server.signal("-TERM");
+    says_not_ready(&server).await;
+    let begun = Instant::now();
+    assert_eq!(server.terminate().await, Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let warned = server.log().iter().filter(|line| line.contains("a second signal")).count();
+    assert_eq!(warned, 1, "{:#?}", server.log());
+}
+
+/// The client's own stop takes 20 s beside a WhatsApp that says nothing.
+#[tokio::test]
+async fn a_silent_whatsapp_does_not_hold_it_up_and_the_exit_code_is_honest() {
+    let whatsapp = whatsapp().await;
+    for (drain, viewers) in [(0, 0), (1, 1), (3, 0)] {
+        let mut server = builder(&whatsapp.url(), 0, drain).start().await;
+        let session = server.init(&format!("ada{drain}")).await;
+        session.link(&whatsapp).await;
+        let mut watching = Vec::new();
+        for _ in 0..viewers {
+            watching.push(session.sse().await);
+        }
+        let id = session.id.clone();
+        whatsapp.pause();
+        let begun = Instant::now();
+        let code = server.terminate().await;
+        let took = begun.elapsed();
+        assert!(took <= Duration::from_secs(drain + 5), "{took:?}");
+        let warning = server.log().into_iter().find(|line| line.contains("not all was handed over"));
+        eprintln!("DRAIN_SECONDS={drain}: exit code {code:?} after {took:?}, {warning:?}");
+        assert_eq!(code, Some(i32::from(warning.is_some())), "{:#?}", server.log());
+        if let Some(warning) = warning {
+            assert!(warning.contains(&id), "{warning}");
+        }
+        for mut viewer in watching {
+            is_drain(&viewer.awaits("drain").await);
+        }
+        whatsapp.resume();
+    }
+}
+
+/// Redis does not answer: the sessions stay this replica's until their leases have lapsed, and the exit code says so.
+#[tokio::test]
+async fn what_cannot_be_handed_over_is_no_good_end() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let mut server = builder(&whatsapp.url(), 0, 1).variable("REDIS_URL", &redis.url()).start().await;
+    is_ready(&server).await;
+    server.init("ada").await.link(&whatsapp).await;
+    redis.freeze();
+    let begun = Instant::now();
+    assert_eq!(server.terminate().await, Some(1), "{:#?}", server.log());
+    assert!(begun.elapsed() <= Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(server.log().iter().any(|line| line.contains("not all was handed over")), "{:#?}", server.log());
+    redis.thaw();
+}
+
+/// Whoever watches on the replica that goes hears of the next owner before it is sent away.
+#[tokio::test]
+async fn viewers_hear_of_the_hand_over_first() {
+    let redis = Redis::start().await;
+    let mut replicas = Replicas::on(&redis.url()).variable("READY_DELAY_MS", "5000").start(2).await;
+    let linked = replicas.links(0, "ada").await;
+    let mut viewers = [
+        replicas.at(0).session(&linked.id).sse().await,
+        replicas.at(0).session(&linked.id).websocket().await,
+    ];
+    for viewer in &mut viewers {
+        viewer.awaits("ready").await;
+    }
+    let watching = viewers.map(|viewer| tokio::spawn(leaves(viewer)));
+    replicas.stops(0).await;
+    for leaving in watching {
+        let told = leaving.await.unwrap().told;
+        let words: Vec<_> = told.iter().map(|seen| seen.event.as_str()).collect();
+        assert_eq!(words, ["disconnected", "ready", "drain"]);
+        assert_eq!(told[0].data["reason"], "shutdown");
+    }
+}
