@@ -113,7 +113,8 @@ async fn the_host_is_named_once_and_the_target_is_a_path() {
         assert!(statuses == [status] || answer.is_empty() && status == "400", "{request}\n{answer}");
     }
     let (answer, _) = sends(&server, b"GET /livez HTTP/1.0\r\n\r\n").await;
-    assert!(answer.contains(" 200 OK"), "{answer}");
+    // Understood, but nobody knows whether it was meant for this open server.
+    assert!(answer.contains(" 421 "), "{answer}");
 }
 
 #[tokio::test]
