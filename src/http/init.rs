@@ -70,7 +70,7 @@ pub(super) async fn init(
         }
         error => error.into(),
     })?;
-    tracing::info!(session = %id, "session created");
+    tracing::info!(sessionId = %id, "session created");
     let token = signer.issue(&id, Scope::Link, app.inner.config.doors.token_ttl, None)?;
     let answer = answer(&app, &id, token);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())

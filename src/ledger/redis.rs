@@ -153,7 +153,7 @@ impl Ledger for RedisLedger {
             let keep = if created.is_ok() { KEY_LIFE } else { Duration::ZERO };
             if let Err(error) = self.end(once, &record.session, keep).await {
                 // It then counts as running for a while, and as never made after that.
-                tracing::warn!(session = %record.session, %error, "an Idempotency-Key could not be stored");
+                tracing::warn!(sessionId = %record.session, %error, "an Idempotency-Key could not be stored");
             }
         }
         created.map(Created::New)

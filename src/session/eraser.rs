@@ -37,7 +37,7 @@ pub(super) async fn erase(
         None if !linked => {}
         running => {
             if log_out(session, parts, epoch, running, connected).await == Phone::StillLists {
-                warn!(session = %session.id(), "session deleted, but its phone still lists the device");
+                warn!(sessionId = %session.id(), "session deleted, but its phone still lists the device");
             }
         }
     }
@@ -60,7 +60,7 @@ async fn log_out(
             match parts.whatsapp.start(&account, sender).await {
                 Ok(link) => (link, signals),
                 Err(error) => {
-                    error!(session = %session.id(), %error, "session error");
+                    error!(sessionId = %session.id(), %error, "session error");
                     return Phone::StillLists;
                 }
             }
@@ -120,7 +120,7 @@ async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) {
         wiped.and(released).map(|()| "session erased")
     };
     match done {
-        Ok(what) => info!(session = %session.id(), "{what}"),
-        Err(error) => error!(session = %session.id(), %error, "session error"),
+        Ok(what) => info!(sessionId = %session.id(), "{what}"),
+        Err(error) => error!(sessionId = %session.id(), %error, "session error"),
     }
 }

@@ -64,7 +64,7 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> 
             registry.task_ended(&id).await;
         }
         registry.remove(&id).await?;
-        info!(session = %id, ?verdict, "session cleared away");
+        info!(sessionId = %id, ?verdict, "session cleared away");
     }
     registry.parts.bus.blank_expired().await?;
     registry.parts.ledger.forget_keys().await?;

@@ -61,11 +61,11 @@ impl Journal {
         let mut complained = false;
         while let Err(error) = self.store(&event).await {
             if matches!(error, AppendError::Fenced) {
-                warn!(session = %self.session.id(), epoch = self.cursor.epoch, "another owner has this session");
+                warn!(sessionId = %self.session.id(), epoch = self.cursor.epoch, "another owner has this session");
                 return Err(PenLost);
             }
             if !std::mem::replace(&mut complained, true) {
-                error!(session = %self.session.id(), %error, "session error");
+                error!(sessionId = %self.session.id(), %error, "session error");
             }
             if matches!(error, AppendError::Away) && self.lease.lasts() && self.owed.len() < MOST_OWED {
                 self.owed.push(event.clone());
@@ -78,7 +78,7 @@ impl Journal {
             tokio::time::sleep(AGAIN).await;
         }
         let (kind, status) = (event.kind.name(), event.state.status.as_str());
-        info!(session = %self.session.id(), id = %event.at, kind, status, "session event");
+        info!(sessionId = %self.session.id(), id = %event.at, kind, status, "session event");
         self.cursor = event.at;
         self.session.record(event);
         Ok(())

@@ -105,7 +105,7 @@ impl<'a> LinkTask<'a> {
             if !self.parts.owns(self.session.id(), self.epoch).await {
                 return Err(End::Leave);
             }
-            warn!(session = %self.session.id(), "a pairing was cut short; starting over with new keys");
+            warn!(sessionId = %self.session.id(), "a pairing was cut short; starting over with new keys");
             self.session.restart(None);
             let started = link.start_over().await;
             return self.started(started).await;
@@ -113,12 +113,12 @@ impl<'a> LinkTask<'a> {
         match &signal {
             // The next owner's login, where it came before this one knew.
             Signal::Replaced if !self.parts.owns(self.session.id(), self.epoch).await => {
-                warn!(session = %self.session.id(), "another replica has taken over");
+                warn!(sessionId = %self.session.id(), "another replica has taken over");
                 return Err(End::Leave);
             }
             Signal::Connecting => self.retry_at = None,
             Signal::ConnectFailed { detail } => {
-                warn!(session = %self.session.id(), error = %detail, "client connection failed");
+                warn!(sessionId = %self.session.id(), error = %detail, "client connection failed");
                 self.connect_failed(detail.clone());
             }
             Signal::Lost { .. } => self.retry_after(self.parts.timers.retry),
@@ -142,7 +142,7 @@ impl<'a> LinkTask<'a> {
 
     /// Whoever scans now would be linked by a replica that may not store it.
     fn lapsed(&self) -> Next {
-        warn!(session = %self.session.id(), "the lease has lapsed before a phone linked the device");
+        warn!(sessionId = %self.session.id(), "the lease has lapsed before a phone linked the device");
         self.session.clear_screen();
         Err(End::Leave)
     }
@@ -177,7 +177,7 @@ impl<'a> LinkTask<'a> {
                 Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,
                 Err(error @ StartError::Failed(_)) => {
                     // Away once more: it is told again when it is back.
-                    warn!(session = %self.session.id(), %error, "a device was not written again");
+                    warn!(sessionId = %self.session.id(), %error, "a device was not written again");
                     Ok(())
                 }
             },
@@ -222,7 +222,7 @@ impl<'a> LinkTask<'a> {
     /// The client ended without a word that ends the session, as when its QRs ran out while nobody could scan them.
     async fn client_stopped(&mut self, stopped: Stopped) -> Next {
         if stopped == Stopped::Fenced {
-            warn!(session = %self.session.id(), "another owner has the keys of this account");
+            warn!(sessionId = %self.session.id(), "another owner has the keys of this account");
             return Err(End::Leave);
         }
         self.retry_after(self.parts.timers.again);
@@ -240,7 +240,7 @@ impl<'a> LinkTask<'a> {
             Ok(()) => Ok(()),
             Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,
             Err(error @ StartError::Failed(_)) => {
-                error!(session = %self.session.id(), %error, "session error");
+                error!(sessionId = %self.session.id(), %error, "session error");
                 self.connect_failed(error.to_string());
                 Ok(())
             }

@@ -173,7 +173,7 @@ impl Ownership {
                 }
             }
             Renewal::Lost => {
-                warn!(session = %id, epoch = hold.epoch, "another replica has this session");
+                warn!(sessionId = %id, epoch = hold.epoch, "another replica has this session");
                 hold.leave();
             }
             Renewal::Missing | Renewal::Unknown => {}
@@ -208,13 +208,13 @@ impl Ownership {
                 true
             }
             Ok(false) => {
-                warn!(session = %id, epoch = hold.epoch, "another replica has claimed this session");
+                warn!(sessionId = %id, epoch = hold.epoch, "another replica has claimed this session");
                 hold.leave();
                 false
             }
             // Again at the next renewal.
             Err(error) => {
-                debug!(session = %id, %error, "a lease was not written again");
+                debug!(sessionId = %id, %error, "a lease was not written again");
                 false
             }
         }
@@ -227,7 +227,7 @@ impl Ownership {
         let _ = hold.commands.send(Command::Reopen);
         let restored = self.registry.parts.bus.restore(id, hold.epoch, &entry.session.events()).await;
         if let Err(error) = restored {
-            warn!(session = %id, %error, "a log was not written again as a whole");
+            warn!(sessionId = %id, %error, "a log was not written again as a whole");
         }
     }
 
@@ -251,7 +251,7 @@ impl Ownership {
         self.spawn(async move {
             match this.registry.obey(&id).await {
                 Ok(()) | Err(RestartError::Deleted) => {}
-                Err(error) => error!(session = %id, %error, "session error"),
+                Err(error) => error!(sessionId = %id, %error, "session error"),
             }
         });
     }
@@ -262,7 +262,7 @@ impl Ownership {
             sleep(GIVE).await;
             match self.surplus().await {
                 Ok(Some((id, hold))) => {
-                    info!(session = %id, "session given to another replica");
+                    info!(sessionId = %id, "session given to another replica");
                     // Ended just now: so much the better.
                     let _ = hold.commands.send(Command::HandOver);
                 }

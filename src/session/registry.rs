@@ -140,7 +140,7 @@ impl Registry {
         let resume = async |entry: Arc<Entry>| {
             let record = entry.session.about().clone();
             if let Err(error) = self.resume(&entry, &record, None).await {
-                error!(session = %entry.session.id(), %error, "session error");
+                error!(sessionId = %entry.session.id(), %error, "session error");
             }
         };
         futures::stream::iter(entries).for_each_concurrent(None, resume).await;
@@ -326,7 +326,7 @@ impl Registry {
         self.parts.shutdown.spawn(async move {
             if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
                 // The panic itself is in the log. Nobody renews the lease, so another start follows.
-                error!(session = %entry.session.id(), "a link task ended by a panic");
+                error!(sessionId = %entry.session.id(), "a link task ended by a panic");
             }
             let id = entry.session.id();
             let was_last = registry.owned.remove_if(id, |_, hold| hold.epoch == epoch).is_some();

@@ -70,9 +70,9 @@ impl Runner {
             if end == End::HandOver && parts.shutdown.has_begun() {
                 parts.not_released.fetch_add(1, Ordering::Relaxed);
             }
-            error!(session = %session.id(), %error, "session error");
+            error!(sessionId = %session.id(), %error, "session error");
         }
-        debug!(session = %session.id(), epoch = start.epoch, ?end, "link task ended");
+        debug!(sessionId = %session.id(), epoch = start.epoch, ?end, "link task ended");
     }
 
     async fn live(
@@ -162,10 +162,10 @@ async fn start_client(
         match parts.whatsapp.start(&account, signals.clone()).await {
             Ok(link) => return Some((link, place)),
             Err(error @ StartError::Fenced) => {
-                warn!(session = %session.id(), %error, "link task ends");
+                warn!(sessionId = %session.id(), %error, "link task ends");
                 return None;
             }
-            Err(error) => error!(session = %session.id(), %error, "session error"),
+            Err(error) => error!(sessionId = %session.id(), %error, "session error"),
         }
         sleep(parts.timers.again).await;
     }

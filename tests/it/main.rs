@@ -11,6 +11,7 @@ mod bad_days;
 mod bad_requests;
 mod commands;
 mod creation;
+mod deployment;
 mod doors;
 mod drain;
 mod ends;

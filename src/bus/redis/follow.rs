@@ -159,7 +159,7 @@ impl Follower {
             Err(error) => {
                 let pause = match error {
                     StorageError::Corrupt | StorageError::Failed(_) => {
-                        tracing::error!(session = %self.session, %error, "a log cannot be read");
+                        tracing::error!(sessionId = %self.session, %error, "a log cannot be read");
                         LOOK_ANYWAY
                     }
                     _ => AGAIN,

@@ -88,12 +88,12 @@ impl Ownership {
     async fn take_over(self: &Arc<Self>, id: &SessionId) -> bool {
         match self.registry.take_over(id).await {
             Ok(true) => {
-                info!(session = %id, "session taken over");
+                info!(sessionId = %id, "session taken over");
                 true
             }
             Ok(false) => false,
             Err(error) => {
-                error!(session = %id, %error, "session error");
+                error!(sessionId = %id, %error, "session error");
                 false
             }
         }
