@@ -25,6 +25,19 @@ pub enum Close {
 }
 
 impl Close {
+    /// The metrics' word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Close::Ended => "ended",
+            Close::Draining => "draining",
+            Close::TooSlow => "too_slow",
+            Close::TooBig => "too_big",
+            Close::StoreAway => "store_away",
+            Close::Overloaded { .. } => "overloaded",
+            Close::TokenExpired => "token_expired",
+        }
+    }
+
     /// RFC 6455 close code.
     pub fn code(self) -> u16 {
         match self {

@@ -12,10 +12,12 @@ mod host;
 mod init;
 mod limits;
 pub mod listener;
+pub mod metrics;
 mod origins;
 mod pages;
 mod pairing;
 mod polling;
+mod requests;
 mod sessions;
 mod sse;
 mod tokens;
@@ -30,7 +32,7 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path};
 use axum::http::Method;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -46,6 +48,7 @@ use crate::session::Session;
 use crate::session::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::stream::pulse::Pulses;
+use crate::telemetry::metrics::upkeep;
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -100,6 +103,12 @@ impl App {
             websocket_pulses,
             storage_probe: StorageProbe::default(),
         };
+        inner.streams.spawn_until_begun(async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                upkeep();
+            }
+        });
         Self { inner: Arc::new(inner) }
     }
 
@@ -169,6 +178,7 @@ fn routes() -> Vec<Route> {
         get("/api/sessions/{id}/events", Access::Stream, self::get(sse::events)),
         get("/api/sessions/{id}/ws", Access::Stream, self::get(websocket::upgrade)),
         get("/health", Access::Everyone, self::get(health::health)),
+        get("/metrics", Access::Operator, self::get(metrics::metrics)),
         get("/livez", Access::Everyone, self::get(health::livez)),
         get("/readyz", Access::Everyone, self::get(health::readyz)),
     ]);
@@ -208,5 +218,7 @@ pub fn router(app: App) -> Router {
         .layer(origins::cors(config))
         .layer(map_response(secure))
         .layer(from_fn_with_state(app.clone(), client::locate))
+        // The outermost: whatever the others refuse has an id and is counted.
+        .layer(from_fn(requests::around))
         .with_state(app)
 }

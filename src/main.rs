@@ -83,6 +83,7 @@ fn run(config: Config) -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::start(&config.log_filter, config.log_format)?;
+    telemetry::metrics::start()?;
     #[cfg(feature = "simulator")]
     tracing::warn!(
         "built with the feature `simulator`: WhatsApp's certificate is NOT checked; never use this in production"

@@ -1,11 +1,15 @@
 //! A QR string as a picture: SVG by `qrcode`, PNG from that SVG by `resvg`.
 
+use std::time::Instant;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg;
+
+use crate::telemetry::metrics::QR_RENDER_SECONDS;
 
 /// Width of a module in pixels. A module is a whole number of pixels, so edges stay sharp.
 const MODULE: u32 = 4;
@@ -27,7 +31,10 @@ pub fn svg(text: &str) -> String {
 
 /// The QR as a PNG file. Empty where [`svg`] is.
 pub fn png(text: &str) -> Vec<u8> {
-    render(&svg(text)).unwrap_or_default()
+    let begun = Instant::now();
+    let png = render(&svg(text)).unwrap_or_default();
+    metrics::histogram!(QR_RENDER_SECONDS).record(begun.elapsed());
+    png
 }
 
 /// The PNG as a `data:` URL.

@@ -2,6 +2,7 @@
 
 mod stop;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -49,6 +50,9 @@ const OTHER_CONNECTIONS: usize = 1000;
 /// How many sessions are handed over at a time: each of them needs its next owner as well.
 const HAND_OVERS: usize = 16;
 
+/// How many may ask for metrics at a time, on the port for that alone.
+const METRICS_CONNECTIONS: usize = 64;
+
 /// Pause between two looks at the secret that signs tokens.
 const SECRET_EVERY: Duration = Duration::from_secs(5);
 
@@ -70,6 +74,9 @@ pub enum ServerError {
     /// Redis cannot be used, and trying again does not help.
     #[error("REDIS_URL: {0}")]
     Redis(ConnectError),
+    /// The port of `METRICS_PORT`.
+    #[error("cannot listen on {0} for METRICS_PORT: {1}")]
+    Metrics(SocketAddr, #[source] std::io::Error),
     /// The records cannot be read.
     #[error("cannot read the stored sessions: {0}")]
     Read(#[from] LedgerError),
@@ -87,6 +94,7 @@ pub enum ServerError {
 /// See [`ServerError`].
 pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Result<(), ServerError> {
     let house = House::new(config);
+    house.serve_metrics().await?;
     // Nobody is answered before the one file has been read; Redis may take its time.
     let mut store = None;
     if house.config.redis.is_none() {
@@ -137,6 +145,20 @@ impl House {
         };
         let routes = http::router(self.app.clone());
         connections.spawn(listener::serve(listener, routes, bounds, connections.clone()));
+    }
+
+    /// On a port of their own, where one is set: for whoever can reach it.
+    async fn serve_metrics(&self) -> Result<(), ServerError> {
+        let Some(port) = self.config.metrics_port else { return Ok(()) };
+        let address = SocketAddr::new(self.config.host, port);
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| ServerError::Metrics(address, error))?;
+        info!(%address, "metrics");
+        let connections = &self.stages.connections;
+        let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: METRICS_CONNECTIONS };
+        let routes = http::metrics::router(self.app.clone());
+        connections.spawn(listener::serve(listener, routes, bounds, connections.clone()));
+        Ok(())
     }
 
     /// Runs the sessions until `stop` begins.

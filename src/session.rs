@@ -233,6 +233,11 @@ impl Session {
         }
     }
 
+    /// The word for where it stands now.
+    pub fn status(&self) -> Status {
+        self.inner().state.status
+    }
+
     /// Whether its log ends with the word of a clean stop.
     pub fn was_shut_down(&self) -> bool {
         let last = self.inner().history.last().cloned();

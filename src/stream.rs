@@ -2,6 +2,7 @@
 //!
 //! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
 
+pub mod open;
 pub mod pulse;
 #[cfg(test)]
 mod tests;
@@ -9,14 +10,18 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use metrics::counter;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
+use tracing::{Span, debug, debug_span};
 
+use self::open::OpenStream;
 use self::pulse::Pulse;
 use crate::close::Close;
 use crate::event::{Cursor, Event, Me, Status, Time};
 use crate::session::{CatchUp, Session, Watch};
 use crate::shutdown::{Shutdown, Turn};
+use crate::telemetry::metrics::{GAPS, REPLAYS, VIEWER_LAGS};
 
 /// What one browser is told.
 #[derive(Debug)]
@@ -56,13 +61,27 @@ pub struct Viewer {
     until: Option<Time>,
     /// When it goes, once the server stops.
     turn: Turn,
+    open: OpenStream,
+    span: Span,
     done: bool,
 }
 
 impl Viewer {
     /// Begins to watch a session after a cursor, or from now, until `drain` sends it away at its moment.
-    pub fn new(session: Arc<Session>, after: Option<Cursor>, pulse: Pulse, drain: &Shutdown) -> Self {
+    pub fn new(
+        session: Arc<Session>,
+        after: Option<Cursor>,
+        pulse: Pulse,
+        open: OpenStream,
+        drain: &Shutdown,
+    ) -> Self {
         let Watch { state, resumed, gap, last, replay, live } = session.watch(after);
+        if resumed {
+            counter!(REPLAYS).increment(1);
+        }
+        if gap {
+            counter!(GAPS).increment(1);
+        }
         let opening = Opening {
             status: state.status,
             since: state.since,
@@ -77,13 +96,27 @@ impl Viewer {
         if state.ended {
             queue.push_back(Frame::Goodbye(Close::Ended));
         }
-        Self { session, live, queue, last, pulse, until: None, turn: drain.turn(), done: false }
+        // For those who look for something: a span that is written down costs memory in each of thousands of idle streams.
+        let span = debug_span!("stream", sessionId = %session.id(), transport = open.transport().as_str());
+        debug!(parent: &span, sessionId = %session.id(), resumed, gap, "stream opened");
+        Self { session, live, queue, last, pulse, until: None, turn: drain.turn(), open, span, done: false }
     }
 
     /// Until its token expires. Noticed at a heartbeat, which costs no timer of its own.
     #[must_use]
-    pub fn until(self, until: Option<Time>) -> Self {
-        Self { until, ..self }
+    pub fn until(mut self, until: Option<Time>) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// For whatever serves this stream.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// It ends for a reason of its transport's.
+    pub fn closes(&mut self, end: Close) {
+        self.open.closes(end);
     }
 
     /// The next thing to say; `None` after the goodbye.
@@ -100,7 +133,10 @@ impl Viewer {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
-        self.done = matches!(frame, Frame::Goodbye(_));
+        if let Frame::Goodbye(end) = frame {
+            self.open.closes(end);
+            self.done = true;
+        }
         Some(frame)
     }
 
@@ -116,8 +152,11 @@ impl Viewer {
             match received {
                 Ok(event) => self.enqueue([event]),
                 // Closed: the session itself has missed events.
-                Err(RecvError::Lagged(_) | RecvError::Closed) => match self.session.catch_up(self.last) {
+                Err(error) => match self.session.catch_up(self.last) {
                     Some(CatchUp { missed, live }) => {
+                        if let RecvError::Lagged(_) = error {
+                            counter!(VIEWER_LAGS).increment(1);
+                        }
                         self.live = live;
                         self.enqueue(missed);
                     }
@@ -146,5 +185,12 @@ impl Viewer {
                 self.queue.push_back(Frame::Goodbye(Close::Ended));
             }
         }
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        let reason = self.open.reason();
+        debug!(parent: &self.span, sessionId = %self.session.id(), reason, "stream closed");
     }
 }

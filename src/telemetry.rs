@@ -1,4 +1,6 @@
-//! Logging: `tracing` to standard error, and the library's `log` lines with it.
+//! Logging: `tracing` to standard error, and the library's `log` lines with it. Beside it the metrics.
+
+pub mod metrics;
 
 use std::io::IsTerminal as _;
 

@@ -46,6 +46,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every name there is.
+    pub const NAMES: [&'static str; 6] =
+        ["qr", "code", "pairing_error", "authenticated", "ready", "disconnected"];
+
     /// The event's name on the wire.
     pub fn name(&self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::App;
 use super::error::ApiError;
-use crate::event::Time;
+use crate::event::{Status, Time};
 use crate::session::registry::{Registry, Storage};
 
 /// The old service's name, which its monitors look for.
@@ -51,7 +51,7 @@ pub(super) async fn health(State(app): State<App>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "replica": app.inner.replica,
         "uptime": app.inner.started.elapsed().as_secs(),
-        "sessions": { "active": counts.active, "qr_codes": counts.scan_qr },
+        "sessions": { "active": counts.active(), "qr_codes": counts.of(Status::ScanQr) },
         "storage": { "type": verdict.kind, "redis_connected": verdict.redis_connected },
         "memory": { "rssBytes": memory_stats::memory_stats().map(|stats| stats.physical_mem) },
         "alerts": verdict.alerts,

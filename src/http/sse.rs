@@ -5,11 +5,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
+use tracing::Instrument as _;
 
 use super::App;
 use super::limits::Place;
-use super::viewer::Follow;
+use super::viewer::{self, Follow};
 use crate::close::Close;
+use crate::stream::open::Transport;
 use crate::stream::{Frame, Viewer};
 
 /// How long an `EventSource` waits before it comes back, in milliseconds.
@@ -27,10 +29,13 @@ pub(super) async fn events(State(app): State<App>, follow: Follow) -> Response {
         // Tells an EventSource to stop.
         Follow::Session(request) if request.is_over() => StatusCode::NO_CONTENT.into_response(),
         Follow::Session(request) => {
-            let viewer = request.viewer(app.inner.sse_pulses.join());
+            let viewer = request.viewer(app.inner.sse_pulses.join(), Transport::Sse);
             (headers, Body::from_stream(stream::unfold(viewer, next))).into_response()
         }
-        Follow::Refused(close) => (headers, goodbye(close)).into_response(),
+        Follow::Refused(close) => {
+            viewer::refused(Transport::Sse, close);
+            (headers, goodbye(close)).into_response()
+        }
     }
 }
 
@@ -38,8 +43,10 @@ pub(super) async fn events(State(app): State<App>, follow: Follow) -> Response {
 type Watching = (Viewer, Place);
 
 async fn next((mut viewer, place): Watching) -> Option<(Result<Bytes, std::convert::Infallible>, Watching)> {
-    let frame = viewer.next().await?;
-    Some((Ok(encode(&frame)), (viewer, place)))
+    let span = viewer.span().clone();
+    let frame = viewer.next().instrument(span).await?;
+    let bytes = viewer.span().in_scope(|| encode(&frame));
+    Some((Ok(bytes), (viewer, place)))
 }
 
 fn encode(frame: &Frame) -> Bytes {

@@ -16,6 +16,7 @@ use crate::event::{Cursor, Time};
 use crate::id::InvalidSessionId;
 use crate::session::Session;
 use crate::stream::Viewer;
+use crate::stream::open::{OpenStream, Transport};
 use crate::stream::pulse::Pulse;
 
 /// A request to follow a session.
@@ -50,10 +51,16 @@ impl Request {
     }
 
     /// Begins to watch, in a place that is to be kept as long.
-    pub(super) fn viewer(self, pulse: Pulse) -> (Viewer, Place) {
+    pub(super) fn viewer(self, pulse: Pulse, transport: Transport) -> (Viewer, Place) {
         let Self { app, session, after, until, place } = self;
-        (Viewer::new(session, after, pulse, &app.inner.drain).until(until), place)
+        let viewer = Viewer::new(session, after, pulse, OpenStream::new(transport), &app.inner.drain);
+        (viewer.until(until), place)
     }
+}
+
+/// Counts a stream that says nothing but its end.
+pub(super) fn refused(transport: Transport, end: Close) {
+    OpenStream::new(transport).closes(end);
 }
 
 impl FromRequestParts<App> for Follow {

@@ -1,5 +1,6 @@
 //! A stream as WebSocket. An encoder without logic: `stream.rs` decides what is said.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
@@ -8,12 +9,15 @@ use axum::http::HeaderMap;
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::response::Response;
 use serde_json::json;
+use tokio_tungstenite::tungstenite;
+use tracing::Instrument as _;
 
 use super::error::ApiError;
-use super::viewer::Follow;
+use super::viewer::{self, Follow};
 use super::{App, origins};
 use crate::close::Close;
 use crate::event::Encoded;
+use crate::stream::open::Transport;
 use crate::stream::{Frame, Viewer};
 
 /// The one subprotocol this server speaks.
@@ -42,7 +46,9 @@ pub(super) async fn upgrade(
     let streams = app.inner.streams.clone();
     let follow = match follow {
         Follow::Session(request) if request.is_over() => Err(Close::Ended),
-        Follow::Session(request) => Ok(request.viewer(app.inner.websocket_pulses.join())),
+        Follow::Session(request) => {
+            Ok(request.viewer(app.inner.websocket_pulses.join(), Transport::WebSocket))
+        }
         Follow::Refused(close) => Err(close),
     };
     let upgrade = upgrade
@@ -53,8 +59,14 @@ pub(super) async fn upgrade(
     Ok(upgrade.on_upgrade(move |socket| {
         streams.track(async move {
             match follow {
-                Ok((viewer, _place)) => run(socket, viewer).await,
-                Err(end) => close(socket, end).await,
+                Ok((viewer, _place)) => {
+                    let span = viewer.span().clone();
+                    run(socket, viewer).instrument(span).await;
+                }
+                Err(end) => {
+                    viewer::refused(Transport::WebSocket, end);
+                    close(socket, end).await;
+                }
             }
         })
     }))
@@ -90,7 +102,10 @@ async fn run(mut socket: WebSocket, mut viewer: Viewer) {
                     Some(Frame::Event(event)) => text(event.encoded()),
                     None => return,
                 };
-                if socket.send(message).await.is_err() {
+                if let Err(error) = socket.send(message).await {
+                    if is_time_out(&error) {
+                        viewer.closes(Close::TooSlow);
+                    }
                     return;
                 }
             }
@@ -104,6 +119,7 @@ async fn run(mut socket: WebSocket, mut viewer: Viewer) {
             },
         }
     };
+    viewer.closes(end);
     close(socket, end).await;
 }
 
@@ -136,7 +152,15 @@ fn control(event: &str, data: serde_json::Value) -> Message {
 }
 
 fn is_too_big(error: &axum::Error) -> bool {
+    matches!(cause(error), Some(tungstenite::Error::Capacity(_)))
+}
+
+/// Whether the listener has lost its patience with a viewer that takes no bytes.
+fn is_time_out(error: &axum::Error) -> bool {
+    matches!(cause(error), Some(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::TimedOut)
+}
+
+fn cause(error: &axum::Error) -> Option<&tungstenite::Error> {
     use std::error::Error as _;
-    let source = error.source().and_then(|source| source.downcast_ref());
-    matches!(source, Some(tokio_tungstenite::tungstenite::Error::Capacity(_)))
+    error.source().and_then(|source| source.downcast_ref())
 }

@@ -198,7 +198,11 @@ impl Registry {
             me = None;
         }
         session.restart(me);
-        *task = Some(self.start(entry, Start { epoch, lease, owner_lost: false, after, pace: None }, None));
+        *task = Some(self.start(
+            entry,
+            Start { epoch, lease, owner_lost: false, after, taken: None, pace: None },
+            None,
+        ));
         Ok(())
     }
 
@@ -219,7 +223,7 @@ impl Registry {
         let epoch = self.claim(&entry.session, UNLIMITED).await?;
         let after = task.as_ref().map(|last| last.stopped.clone());
         let (done, heard) = oneshot::channel();
-        let start = Start { epoch, lease, owner_lost: false, after, pace: None };
+        let start = Start { epoch, lease, owner_lost: false, after, taken: None, pace: None };
         *task = Some(self.start(entry, start, Some(Command::Erase { done })));
         // The deletion is stored: it happens whether or not its last word comes in time.
         let _ = timeout(PATIENCE, heard).await;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -14,6 +15,7 @@ use super::{Session, status};
 use crate::bus::{AppendError, Bus};
 use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::{APPEND_SECONDS, EVENTS, TAKEOVER_SECONDS};
 
 /// Pause between two tries while nothing can be stored.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ pub(super) struct Journal {
     /// Shown, and to be stored; at most [`MOST_OWED`].
     owed: Vec<Arc<Event>>,
     pay_at: Option<Instant>,
+    /// When a linked session was claimed from another replica, until it is connected again.
+    taken: Option<Instant>,
 }
 
 /// The fact is not written, and no other can be: another owner has the session or may have it, or the server stops
@@ -48,9 +52,10 @@ impl Journal {
         bus: Arc<dyn Bus>,
         lease: Arc<Lease>,
         shutdown: Shutdown,
+        taken: Option<Instant>,
     ) -> Self {
         let cursor = Cursor::start_of(epoch);
-        Self { session, bus, lease, shutdown, cursor, owed: Vec::new(), pay_at: None }
+        Self { session, bus, lease, shutdown, cursor, owed: Vec::new(), pay_at: None, taken }
     }
 
     /// Writes a fact. Waits as long as it can be neither stored nor shown.
@@ -79,6 +84,12 @@ impl Journal {
         }
         let (kind, status) = (event.kind.name(), event.state.status.as_str());
         info!(sessionId = %self.session.id(), id = %event.at, kind, status, "session event");
+        counter!(EVENTS, "event" => kind).increment(1);
+        if let Kind::Ready { .. } = event.kind
+            && let Some(taken) = self.taken.take()
+        {
+            histogram!(TAKEOVER_SECONDS).record(taken.elapsed());
+        }
         self.cursor = event.at;
         self.session.record(event);
         Ok(())
@@ -86,7 +97,10 @@ impl Journal {
 
     async fn store(&mut self, event: &Arc<Event>) -> Result<(), AppendError> {
         self.pay().await?;
-        self.bus.append(event.clone()).await
+        let begun = Instant::now();
+        self.bus.append(event.clone()).await?;
+        histogram!(APPEND_SECONDS).record(begun.elapsed());
+        Ok(())
     }
 
     /// When what was shown is to be stored, with [`Journal::catch_up`].

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use metrics::counter;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, info, warn};
@@ -24,6 +25,7 @@ use crate::event::Status;
 use crate::id::SessionId;
 use crate::ledger::{Contact, Leases, LedgerError, News, Record, Renewal, Replica};
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::LEASE_RENEWALS;
 
 /// How many sessions are taken over, or written again, at a time.
 const AT_ONCE: usize = 8;
@@ -161,6 +163,12 @@ impl Ownership {
     ) -> bool {
         let begun = Instant::now();
         let renewal = self.leases.renew(id, hold.epoch).await;
+        let result = match renewal {
+            Renewal::Held { .. } => "kept",
+            Renewal::Lost | Renewal::Missing => "lost",
+            Renewal::Unknown => "away",
+        };
+        counter!(LEASE_RENEWALS, "result" => result).increment(1);
         if contact.has_changed().unwrap_or(true) {
             // The answer may come from a Redis that has lost its end: it is told first.
             return false;

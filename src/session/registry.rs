@@ -3,6 +3,7 @@
 //! Where there are other replicas, what is here are the sessions that this one owns, and mirrors of such as somebody
 //! watches here (`mirror`); `ownership` decides which are owned, `takeover` begins them, `commands` asks things of them.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -84,12 +85,20 @@ pub struct NewSession {
 }
 
 /// How many sessions of this process stand where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(HashMap<Status, usize>);
+
+impl Counts {
+    /// In this status.
+    pub fn of(&self, status: Status) -> usize {
+        self.0.get(&status).copied().unwrap_or_default()
+    }
+
     /// Neither ended nor used up.
-    pub active: usize,
-    /// With a QR or a code waiting for a phone.
-    pub scan_qr: usize,
+    pub fn active(&self) -> usize {
+        let over = |status| matches!(status, Status::Disconnected | Status::Failed);
+        Status::ALL.into_iter().filter(|status| !over(*status)).map(|status| self.of(status)).sum()
+    }
 }
 
 /// How the store is.
@@ -178,7 +187,7 @@ impl Registry {
         };
         let id = record.session.clone();
         let entry = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
-        let start = Start { epoch, lease, owner_lost: false, after: None, pace: None };
+        let start = Start { epoch, lease, owner_lost: false, after: None, taken: None, pace: None };
         let code = new.phone_number.map(|phone_number| Command::Code { phone_number });
         *entry.task.lock().await = Some(self.start(&entry, start, code));
         Ok(id)
@@ -245,16 +254,7 @@ impl Registry {
         let mut counts = Counts::default();
         let here = self.parts.leases.is_none();
         for entry in self.sessions.iter().filter(|entry| here || self.is_owned(entry.key())) {
-            match entry.session.snapshot().state.status {
-                Status::ScanQr => {
-                    counts.active += 1;
-                    counts.scan_qr += 1;
-                }
-                Status::Initializing | Status::Authenticated | Status::Connected | Status::Reconnecting => {
-                    counts.active += 1;
-                }
-                Status::Disconnected | Status::Failed => {}
-            }
+            *counts.0.entry(entry.session.status()).or_default() += 1;
         }
         counts
     }

@@ -35,7 +35,7 @@ impl Runner {
     pub(super) async fn run(self) {
         let Self { session, parts, mut commands, start } = self;
         let (bus, lease, shutdown) = (parts.bus.clone(), start.lease.clone(), parts.shutdown.clone());
-        let mut journal = Journal::new(session.clone(), start.epoch, bus, lease, shutdown);
+        let mut journal = Journal::new(session.clone(), start.epoch, bus, lease, shutdown, start.taken);
         let (running, end) = Self::live(&session, &parts, &mut commands, &start, &mut journal).await;
         // Whoever takes over does its part as well: a few at a time are down for a shorter time.
         let _turn = match &parts.leases {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use metrics::counter;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Session;
 use super::commands::RestartError;
@@ -11,6 +13,7 @@ use super::registry::{Entry, Registry};
 use super::task::{Command, Start};
 use crate::id::SessionId;
 use crate::ledger::{LedgerError, Limits, Record, Wish};
+use crate::telemetry::metrics::TAKEOVERS;
 
 /// Limits for what must be possible in any case.
 pub(super) const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
@@ -30,6 +33,10 @@ impl Registry {
         match self.resume(&entry, &record, wish).await {
             // Another replica was faster.
             Err(LedgerError::Held) => Ok(false),
+            Ok(true) => {
+                counter!(TAKEOVERS).increment(1);
+                Ok(true)
+            }
             done => done,
         }
     }
@@ -63,7 +70,7 @@ impl Registry {
             }
             return Ok(false);
         }
-        let lease = self.lease();
+        let (lease, begun) = (self.lease(), Instant::now());
         let limits = if deleted { UNLIMITED } else { self.parts.limits };
         let epoch = self.claim(session, limits).await?;
         if !deleted && !session.snapshot().state.runs() {
@@ -79,7 +86,10 @@ impl Registry {
         // After a clean stop the log says so already.
         let owner_lost = !deleted && !session.was_shut_down();
         let after = task.as_ref().map(|last| last.stopped.clone());
-        let start = Start { epoch, lease, owner_lost, after, pace: Some(self.pace.clone()) };
+        // A session that nobody has linked waits for a person: that is no measure of ours.
+        let comes_back = self.parts.leases.is_some() && !deleted && session.snapshot().state.linked;
+        let taken = comes_back.then_some(begun);
+        let start = Start { epoch, lease, owner_lost, after, taken, pace: Some(self.pace.clone()) };
         *task = Some(self.start(entry, start, first));
         Ok(true)
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::PenLost;
@@ -109,6 +110,8 @@ pub(super) struct Start {
     pub(super) owner_lost: bool,
     /// Ends when the session's last client has stopped: never two of one account.
     pub(super) after: Option<CancellationToken>,
+    /// When a linked session was claimed from another replica.
+    pub(super) taken: Option<Instant>,
     /// At the start of a server the clients come a few at a time.
     pub(super) pace: Option<Arc<Semaphore>>,
 }

@@ -23,8 +23,9 @@ pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use metrics::{counter, gauge, histogram};
 use redis::{Cmd, FromRedisValue};
 use tokio::sync::{Notify, watch};
 
@@ -34,6 +35,7 @@ pub use self::script::{Call, Script};
 use self::target::{Link, Target};
 use super::StorageError;
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::{REDIS_CALL_SECONDS, REDIS_FAILURES, REDIS_UP};
 
 /// How long a command may take.
 pub const LIMIT: Duration = Duration::from_secs(1);
@@ -115,6 +117,7 @@ impl Redis {
         if prefix.contains(['{', '}']) {
             return Err(ConnectError::Prefix);
         }
+        gauge!(REDIS_UP).set(0.0);
         let (target, mut link) = Target::find(url).await?;
         let server = keeper::examine(&mut link, prefix).await.map_err(ConnectError::Away)?;
         let warnings = keeper::warnings(&mut link).await;
@@ -127,6 +130,7 @@ impl Redis {
             channels: Channels::default(),
             tasks: Shutdown::new(),
         });
+        gauge!(REDIS_UP).set(1.0);
         inner.tasks.spawn(keeper::keep(inner.clone()));
         inner.tasks.spawn(channels::run(inner.clone()));
         Ok((Self(inner), warnings))
@@ -151,18 +155,14 @@ impl Redis {
         &self,
         command: &Cmd,
     ) -> Result<Result<T, redis::RedisError>, StorageError> {
-        let mut link = self.0.link()?;
-        match tokio::time::timeout(LIMIT, link.query(command)).await {
-            Ok(Err(error)) if failure::is_unanswered(&error) => {
-                self.0.trouble.notify_one();
-                Err(StorageError::Away)
-            }
-            Ok(answer) => Ok(answer),
-            Err(_) => {
-                self.0.trouble.notify_one();
-                Err(StorageError::Away)
-            }
+        let begun = Instant::now();
+        let answer = self.0.ask(command).await;
+        match &answer {
+            Ok(_) => histogram!(REDIS_CALL_SECONDS).record(begun.elapsed()),
+            Err(StorageError::Away) => counter!(REDIS_FAILURES).increment(1),
+            Err(_) => {}
         }
+        answer
     }
 
     /// A script, to be given keys and arguments and run.
@@ -222,6 +222,24 @@ impl Redis {
 }
 
 impl Inner {
+    async fn ask<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+    ) -> Result<Result<T, redis::RedisError>, StorageError> {
+        let mut link = self.link()?;
+        match tokio::time::timeout(LIMIT, link.query(command)).await {
+            Ok(Err(error)) if failure::is_unanswered(&error) => {
+                self.trouble.notify_one();
+                Err(StorageError::Away)
+            }
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                self.trouble.notify_one();
+                Err(StorageError::Away)
+            }
+        }
+    }
+
     fn link(&self) -> Result<Link, StorageError> {
         match *self.state.borrow() {
             State::Up(_) => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::open::Transport;
 use super::*;
 use crate::event::{Disconnected, Kind, Qr, Reason};
 use crate::id::SessionId;
@@ -32,7 +33,8 @@ impl Stage {
 
     fn viewer(&self, after: Option<&str>) -> Viewer {
         let after = after.map(|cursor| cursor.parse().unwrap());
-        Viewer::new(self.session.clone(), after, self.pulses.join(), &self.shutdown)
+        let open = OpenStream::new(Transport::Sse);
+        Viewer::new(self.session.clone(), after, self.pulses.join(), open, &self.shutdown)
     }
 
     fn records(&mut self, kind: Kind) {

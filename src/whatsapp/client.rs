@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use metrics::counter;
 use tracing::{debug, warn};
 use whatsapp_rust::anyhow;
 use whatsapp_rust::bot::BotHandle;
@@ -23,6 +24,7 @@ use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{PairingMethod, PairingRefusal};
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
 
 /// Longest stop: beside a WhatsApp that accepts and says nothing the library takes 20 s.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -157,8 +159,10 @@ impl Running {
     /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
     /// still does is neither heard nor stored.
     async fn stop(self) {
-        let Self { handle, translator, storage, .. } = self;
+        let Self { handle, client, translator, storage } = self;
         translator.retire();
+        // Ours are handed over inline, without its queue; what it drops nevertheless shall be seen.
+        counter!(WHATSAPP_EVENTS_DROPPED).increment(client.stats().events_dropped);
         if tokio::time::timeout(STOP_LIMIT, handle.shutdown()).await.is_err() {
             // Dropped while it waits for a WhatsApp that says nothing: there is no connection that could live on.
             warn!("a client did not stop in time");

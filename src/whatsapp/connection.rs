@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use metrics::counter;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::async_channel::Receiver;
 use whatsapp_rust::transport::{TokioWebSocketTransportFactory, Transport, TransportEvent, TransportFactory};
@@ -12,6 +13,11 @@ use whatsapp_rust::wacore::stats::TransportResourceReport;
 
 use super::Signal;
 use super::translate::Translator;
+use crate::telemetry::metrics::WHATSAPP_CONNECTS;
+
+/// The first write is the hello; a second one follows only on WhatsApp's answer.
+/// Source: `do_handshake` in whatsapp-rust 0.7.0.
+const HELLO: usize = 1;
 
 /// Dials for one client through the dialler that all share (and its TLS roots with it), and signals what becomes of it.
 pub(super) struct WatchedDialler {
@@ -34,11 +40,16 @@ impl TransportFactory for WatchedDialler {
                 Ok((Arc::new(watched), events))
             }
             Err(error) => {
-                self.translator.signal(Signal::ConnectFailed { detail: format!("{error:#}") });
+                failed(&self.translator, format!("{error:#}"));
                 Err(error)
             }
         }
     }
+}
+
+fn failed(translator: &Translator, detail: String) {
+    counter!(WHATSAPP_CONNECTS, "result" => "failed").increment(1);
+    translator.signal(Signal::ConnectFailed { detail });
 }
 
 /// Signals a failed try unless it is told of a result first.
@@ -53,8 +64,7 @@ impl Unanswered {
 impl Drop for Unanswered {
     fn drop(&mut self) {
         if let Some(translator) = &self.0 {
-            translator
-                .signal(Signal::ConnectFailed { detail: "no connection within the client's time".into() });
+            failed(translator, "no connection within the client's time".into());
         }
     }
 }
@@ -69,15 +79,15 @@ struct WatchedTransport {
 impl Transport for WatchedTransport {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
         self.translator.store_pairing().await?;
-        self.sent.fetch_add(1, Ordering::Relaxed);
+        if self.sent.fetch_add(1, Ordering::Relaxed) == HELLO {
+            counter!(WHATSAPP_CONNECTS, "result" => "ok").increment(1);
+        }
         self.transport.send(data).await
     }
 
     async fn disconnect(&self) {
-        // The first write is the hello; a second one follows only on WhatsApp's answer.
-        // Source: `do_handshake` in whatsapp-rust 0.7.0.
-        if self.sent.load(Ordering::Relaxed) < 2 {
-            self.translator.signal(Signal::ConnectFailed { detail: "WhatsApp did not answer".into() });
+        if self.sent.load(Ordering::Relaxed) <= HELLO {
+            failed(&self.translator, "WhatsApp did not answer".into());
         }
         self.transport.disconnect().await;
     }

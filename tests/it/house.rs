@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("shutdown", &[]),
-    ("qr", &[]),
+    ("qr", &["telemetry"]),
     ("event", &["id", "qr"]),
     ("config", &[]),
     ("telemetry", &["config"]),

@@ -21,6 +21,7 @@ mod help;
 mod house;
 mod link;
 mod messages;
+mod metrics;
 mod migrate;
 mod outage;
 mod page;

@@ -57,6 +57,17 @@ fn a_port_in_use_is_one_clear_line() {
 }
 
 #[test]
+fn a_metrics_port_in_use_is_one_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = start(&[("PORT", "0"), ("METRICS_PORT", &port), ("RUST_LOG", "off")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("cannot listen on 127.0.0.1:{port} for METRICS_PORT")), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
 fn a_build_with_the_simulator_says_so_in_its_first_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

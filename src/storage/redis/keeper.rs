@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::target::Link;
 use super::{Inner, LIMIT, Script, Server, State, Warning, failure};
 use crate::storage::StorageError;
+use crate::telemetry::metrics::REDIS_UP;
 
 /// An idle connection is used this often: a managed Redis drops one that is not, and nothing else tells that one broke.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -122,6 +123,7 @@ pub(super) async fn warnings(link: &mut Link) -> Vec<Warning> {
 
 /// Never takes a `Closed` back.
 fn tell(inner: &Inner, new: State) {
+    metrics::gauge!(REDIS_UP).set(f64::from(matches!(new, State::Up(_))));
     inner.state.send_if_modified(|state| {
         let changes = *state != State::Closed && *state != new;
         if changes {

@@ -1,0 +1,27 @@
+//! `GET /metrics`: what this process has counted, as Prometheus reads it.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics::gauge;
+
+use super::App;
+use crate::event::Status;
+use crate::telemetry::metrics::{SESSIONS, scrape};
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let counts = app.inner.registry.get().map(|registry| registry.counts()).unwrap_or_default();
+    for status in Status::ALL {
+        gauge!(SESSIONS, "status" => status.as_str()).set(counts.of(status) as f64);
+    }
+    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4"), (header::CACHE_CONTROL, "no-store")];
+    (headers, scrape()).into_response()
+}
+
+/// The service of `METRICS_PORT`: nothing but the metrics, for whoever can reach it.
+pub fn router(app: App) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(app)
+}

@@ -1,0 +1,63 @@
+//! Counts a stream for the metrics, from its opening to its end.
+
+use metrics::{counter, gauge};
+
+use crate::close::Close;
+use crate::telemetry::metrics::{STREAMS, STREAMS_CLOSED, STREAMS_OPENED};
+
+/// How a stream reaches its viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Server-Sent Events.
+    Sse,
+    /// WebSocket.
+    WebSocket,
+}
+
+impl Transport {
+    /// The metrics' word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sse => "sse",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// One stream that is open. Dropped with whatever serves it, so a viewer who just leaves is counted as well.
+#[derive(Debug)]
+pub struct OpenStream {
+    transport: Transport,
+    end: Option<Close>,
+}
+
+impl OpenStream {
+    /// One more.
+    pub fn new(transport: Transport) -> Self {
+        counter!(STREAMS_OPENED, "transport" => transport.as_str()).increment(1);
+        gauge!(STREAMS, "transport" => transport.as_str()).increment(1.0);
+        Self { transport, end: None }
+    }
+
+    /// Why it ends; the first word counts.
+    pub fn closes(&mut self, end: Close) {
+        self.end.get_or_insert(end);
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Why it ends, as far as that is known.
+    pub(super) fn reason(&self) -> &'static str {
+        self.end.map_or("gone", Close::as_str)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let transport = self.transport.as_str();
+        gauge!(STREAMS, "transport" => transport).decrement(1.0);
+        counter!(STREAMS_CLOSED, "transport" => transport, "reason" => self.reason()).increment(1);
+    }
+}

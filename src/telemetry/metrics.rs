@@ -1,0 +1,217 @@
+//! The names of all metrics, and the recorder that keeps them for `GET /metrics`.
+//!
+//! Dashboards rely on these names, and `docs/operating.md` lists them. Whoever knows a number counts it where it
+//! happens, by `metrics::counter!` and its like with a name from here; a process without the recorder counts nothing.
+
+use std::sync::OnceLock;
+
+use metrics::{Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
+
+/// Always 1, with the `version`.
+pub const BUILD_INFO: &str = "qrcast_build_info";
+/// Sessions by `status`.
+pub const SESSIONS: &str = "qrcast_sessions";
+/// Open streams by `transport`.
+pub const STREAMS: &str = "qrcast_streams";
+/// Streams opened, by `transport`.
+pub const STREAMS_OPENED: &str = "qrcast_streams_opened_total";
+/// Streams closed, by `transport` and `reason`.
+pub const STREAMS_CLOSED: &str = "qrcast_streams_closed_total";
+/// Events written, by `event`.
+pub const EVENTS: &str = "qrcast_events_total";
+/// Streams resumed with a cursor.
+pub const REPLAYS: &str = "qrcast_replays_total";
+/// Streams with a cursor that is too old or unknown.
+pub const GAPS: &str = "qrcast_gaps_total";
+/// Viewers that fell behind.
+pub const VIEWER_LAGS: &str = "qrcast_viewer_lags_total";
+/// Drawing a PNG.
+pub const QR_RENDER_SECONDS: &str = "qrcast_qr_render_seconds";
+/// Storing an event.
+pub const APPEND_SECONDS: &str = "qrcast_append_seconds";
+/// Sessions taken over.
+pub const TAKEOVERS: &str = "qrcast_takeovers_total";
+/// From a claim to `ready`.
+pub const TAKEOVER_SECONDS: &str = "qrcast_takeover_seconds";
+/// Renewals of leases, by `result`.
+pub const LEASE_RENEWALS: &str = "qrcast_lease_renewals_total";
+/// Whether Redis answers.
+pub const REDIS_UP: &str = "qrcast_redis_up";
+/// A call to Redis.
+pub const REDIS_CALL_SECONDS: &str = "qrcast_redis_call_seconds";
+/// Calls to Redis without an answer.
+pub const REDIS_FAILURES: &str = "qrcast_redis_failures_total";
+/// Tries to reach WhatsApp, by `result`.
+pub const WHATSAPP_CONNECTS: &str = "qrcast_whatsapp_connects_total";
+/// Events that the client's queue dropped.
+pub const WHATSAPP_EVENTS_DROPPED: &str = "qrcast_whatsapp_events_dropped_total";
+/// Requests by `method`, `route` and `status`.
+pub const HTTP_REQUESTS: &str = "qrcast_http_requests_total";
+/// Until the head of an answer, by `route`.
+pub const HTTP_REQUEST_SECONDS: &str = "qrcast_http_request_seconds";
+/// Requests over a limit, by `limit`.
+pub const REQUESTS_LIMITED: &str = "qrcast_requests_limited_total";
+/// Requests without the right, by `reason`.
+pub const AUTH_FAILURES: &str = "qrcast_auth_failures_total";
+/// Whether an alert holds, by `name`.
+pub const ALERT: &str = "qrcast_alert";
+
+/// The names of all alerts.
+pub const ALERTS: &[&str] =
+    &["memory", "redis_lost", "sessions", "auth_failures", "redis_fallback", "storage_lost"];
+
+const TRANSPORTS: (&str, &[&str]) = ("transport", &["sse", "websocket"]);
+
+/// A counter: its name, its help, and its labels with all their values; `None` where nobody knows them before.
+struct Counter(&'static str, &'static str, Option<&'static [(&'static str, &'static [&'static str])]>);
+
+const COUNTERS: &[Counter] = &[
+    Counter(STREAMS_OPENED, "Streams opened", Some(&[TRANSPORTS])),
+    Counter(
+        STREAMS_CLOSED,
+        "Streams closed; gone: the viewer left",
+        Some(&[
+            TRANSPORTS,
+            (
+                "reason",
+                &[
+                    "ended",
+                    "draining",
+                    "too_slow",
+                    "too_big",
+                    "store_away",
+                    "overloaded",
+                    "token_expired",
+                    "gone",
+                ],
+            ),
+        ]),
+    ),
+    Counter(
+        EVENTS,
+        "Events that link tasks of this replica wrote",
+        Some(&[("event", &["qr", "code", "pairing_error", "authenticated", "ready", "disconnected"])]),
+    ),
+    Counter(REPLAYS, "Streams that were resumed with a cursor", Some(&[])),
+    Counter(GAPS, "Streams whose cursor was too old or unknown", Some(&[])),
+    Counter(VIEWER_LAGS, "Viewers that fell behind and were served from the history", Some(&[])),
+    Counter(TAKEOVERS, "Sessions taken over from another replica, or from nobody", Some(&[])),
+    Counter(LEASE_RENEWALS, "Renewals of leases", Some(&[("result", &["kept", "lost", "away"])])),
+    Counter(REDIS_FAILURES, "Calls to Redis that failed for want of an answer", Some(&[])),
+    Counter(WHATSAPP_CONNECTS, "Tries to reach WhatsApp", Some(&[("result", &["ok", "failed"])])),
+    Counter(WHATSAPP_EVENTS_DROPPED, "Events that the WhatsApp client's ordered queue dropped", Some(&[])),
+    Counter(HTTP_REQUESTS, "Requests answered", None),
+    Counter(
+        REQUESTS_LIMITED,
+        "Requests refused by a limit",
+        Some(&[("limit", &["init", "read", "streams", "streams_per_client"])]),
+    ),
+    Counter(
+        AUTH_FAILURES,
+        "Requests refused for want of a right",
+        Some(&[("reason", &["missing", "invalid", "expired", "forbidden"])]),
+    ),
+];
+
+const GAUGES: &[(&str, &str)] = &[
+    (BUILD_INFO, "Always 1"),
+    (SESSIONS, "Sessions that this replica owns"),
+    (STREAMS, "Streams open now"),
+    (REDIS_UP, "1 while Redis answers"),
+    (ALERT, "1 while the alert holds"),
+];
+
+/// From half a millisecond on: what a machine, or another one in the same building, does at once.
+const FAST: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+
+/// A pairing code may take 20 s.
+const REQUEST: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];
+
+/// A login of its own, and those that come before it.
+const TAKEOVER: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Seconds all of them. Only the requests' has a label.
+const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
+    (QR_RENDER_SECONDS, "Drawing one QR as PNG", FAST),
+    (APPEND_SECONDS, "Storing one event", FAST),
+    (TAKEOVER_SECONDS, "From the claim of a linked session to its first ready", TAKEOVER),
+    (REDIS_CALL_SECONDS, "One call to Redis that was answered", FAST),
+    (HTTP_REQUEST_SECONDS, "Until the head of the answer", REQUEST),
+];
+
+/// There is one recorder in a process.
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Starts counting for this process.
+///
+/// # Errors
+/// When something counts already.
+pub fn start() -> Result<(), BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for (name, _, buckets) in HISTOGRAMS {
+        builder = builder.set_buckets_for_metric(Matcher::Full((*name).into()), buckets)?;
+    }
+    let handle = builder.install_recorder()?;
+    describe();
+    begin_at_zero();
+    // The recorder was installed just now, so nobody was here before.
+    let _ = RECORDER.set(handle);
+    Ok(())
+}
+
+/// Everything that was counted, as Prometheus reads it; empty where nothing counts.
+pub fn scrape() -> String {
+    let Some(recorder) = RECORDER.get() else { return String::new() };
+    Collector::default().collect();
+    recorder.render()
+}
+
+/// To be called every few seconds: what histograms were told would pile up between two scrapes, and for ever where
+/// nobody scrapes.
+pub fn upkeep() {
+    if let Some(recorder) = RECORDER.get() {
+        recorder.run_upkeep();
+    }
+}
+
+fn describe() {
+    for Counter(name, help, _) in COUNTERS {
+        describe_counter!(*name, *help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(*name, *help);
+    }
+    for (name, help, _) in HISTOGRAMS {
+        describe_histogram!(*name, *help);
+    }
+    Collector::default().describe();
+}
+
+/// A rate needs the zero before the first one.
+fn begin_at_zero() {
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for name in ALERTS {
+        gauge!(ALERT, "name" => *name).set(0.0);
+    }
+    for transport in TRANSPORTS.1 {
+        gauge!(STREAMS, TRANSPORTS.0 => *transport).set(0.0);
+    }
+    for Counter(name, _, labels) in COUNTERS {
+        for labels in labels.iter().flat_map(|labels| combinations(labels)) {
+            counter!(*name, labels).absolute(0);
+        }
+    }
+    for (name, ..) in HISTOGRAMS.iter().filter(|(name, ..)| *name != HTTP_REQUEST_SECONDS) {
+        drop(histogram!(*name));
+    }
+}
+
+/// Every value of each label with every value of each other.
+fn combinations(labels: &[(&'static str, &'static [&'static str])]) -> Vec<Vec<Label>> {
+    labels.iter().fold(vec![Vec::new()], |known, (label, values)| {
+        let with = |before: &Vec<Label>, value| [&before[..], &[Label::new(*label, value)]].concat();
+        known.iter().flat_map(|before| values.iter().map(move |value| with(before, *value))).collect()
+    })
+}

@@ -1,0 +1,177 @@
+//! `GET /metrics`: the names that the documents promise, and that they count.
+
+use std::collections::BTreeSet;
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::support::proxy::free_port;
+use crate::support::redis::Redis;
+use crate::support::replicas::is_ready;
+use crate::support::{Server, eventually, whatsapp, world, world_at};
+
+/// The whole text.
+async fn scrape(server: &Server) -> String {
+    let response = server.get("/metrics").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4");
+    response.text().await.unwrap()
+}
+
+/// The value of one series, labels as they stand there.
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in:\n{text}")).parse().unwrap()
+}
+
+fn documented() -> BTreeSet<String> {
+    let page = std::fs::read_to_string("docs/operating.md").unwrap();
+    let table = page.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
+    let names = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    names.flat_map(|cell| cell.split(", ")).map(|name| name.replace('`', "")).collect()
+}
+
+/// The names of what has a value.
+fn written(text: &str) -> BTreeSet<String> {
+    let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    typed.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+/// On Redis, for there every metric is.
+#[tokio::test]
+async fn the_documents_list_what_is_there_and_nothing_else() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let server = Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url()).start().await;
+    is_ready(&server).await;
+    scrape(&server).await;
+    assert_eq!(written(&scrape(&server).await), documented());
+    let helps = scrape(&server).await.lines().filter(|line| line.starts_with("# HELP ")).count();
+    assert_eq!(helps, documented().len(), "each says what it is");
+}
+
+#[tokio::test]
+async fn what_can_happen_counts_from_zero() {
+    let (_whatsapp, server) = world().await;
+    let text = scrape(&server).await;
+    let sets: [(&str, &str, &[&str]); 8] = [
+        ("qrcast_sessions", "status", &qrcast::event::Status::ALL.map(qrcast::event::Status::as_str)),
+        ("qrcast_streams", "transport", &["sse", "websocket"]),
+        ("qrcast_events_total", "event", &qrcast::event::Kind::NAMES),
+        ("qrcast_lease_renewals_total", "result", &["kept", "lost", "away"]),
+        ("qrcast_whatsapp_connects_total", "result", &["ok", "failed"]),
+        ("qrcast_requests_limited_total", "limit", &["init", "read", "streams", "streams_per_client"]),
+        ("qrcast_auth_failures_total", "reason", &["missing", "invalid", "expired", "forbidden"]),
+        (
+            "qrcast_alert",
+            "name",
+            &["memory", "redis_lost", "sessions", "auth_failures", "redis_fallback", "storage_lost"],
+        ),
+    ];
+    for (name, label, values) in sets {
+        for label_value in values {
+            assert_eq!(value(&text, &format!("{name}{{{label}=\"{label_value}\"}}")), 0.0);
+        }
+    }
+    assert_eq!(value(&text, "qrcast_streams_closed_total{transport=\"sse\",reason=\"gone\"}"), 0.0);
+    assert_eq!(value(&text, &format!("qrcast_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
+    assert_eq!(value(&text, "qrcast_qr_render_seconds_count"), 0.0);
+    assert!(!text.contains("qrcast_redis_up "), "there is no Redis");
+}
+
+#[tokio::test]
+async fn a_life_is_counted() {
+    let (whatsapp, server) = world_at(10.0).await;
+    let session = server.init("ada").await;
+    let mut leaves = session.sse().await;
+    leaves.awaits("qr").await;
+    let mut stays = session.websocket().await;
+    let open = scrape(&server).await;
+    assert_eq!(value(&open, "qrcast_streams{transport=\"sse\"}"), 1.0);
+    assert_eq!(value(&open, "qrcast_streams{transport=\"websocket\"}"), 1.0);
+    assert_eq!(value(&open, "qrcast_sessions{status=\"scan_qr\"}"), 1.0);
+    assert_eq!(value(&open, "qrcast_qr_render_seconds_count"), 1.0);
+    drop(leaves);
+    // An abandoned body is noticed at its next heartbeat or at once, as hyper sees the end of the connection.
+    eventually("the abandoned stream to be counted", async || {
+        value(&scrape(&server).await, "qrcast_streams_closed_total{transport=\"sse\",reason=\"gone\"}") == 1.0
+    })
+    .await;
+
+    session.link(&whatsapp).await;
+    let ready = stays.awaits("ready").await;
+    drop(session.sse_after(Some(&ready.id.unwrap())).await);
+    drop(session.sse_after(Some("1-1")).await);
+    assert_eq!(session.delete().await, StatusCode::NO_CONTENT);
+    stays.awaits("disconnected").await;
+    assert_eq!(stays.ends().await, Some(1000));
+
+    let ended = "qrcast_streams_closed_total{transport=\"websocket\",reason=\"ended\"}";
+    eventually("the ended stream to be counted", async || value(&scrape(&server).await, ended) == 1.0).await;
+    let text = scrape(&server).await;
+    assert_eq!(value(&text, "qrcast_streams{transport=\"websocket\"}"), 0.0);
+    assert_eq!(value(&text, "qrcast_replays_total"), 1.0);
+    assert_eq!(value(&text, "qrcast_gaps_total"), 1.0);
+    for kind in ["authenticated", "ready", "disconnected"] {
+        assert_eq!(value(&text, &format!("qrcast_events_total{{event=\"{kind}\"}}")), 1.0, "{kind}");
+    }
+    assert!(value(&text, "qrcast_append_seconds_count") >= 4.0);
+    assert!(value(&text, "qrcast_whatsapp_connects_total{result=\"ok\"}") >= 2.0, "to pair and to log in");
+    assert_eq!(value(&text, "qrcast_whatsapp_events_dropped_total"), 0.0);
+    let made = "qrcast_http_requests_total{method=\"POST\",route=\"/api/init-session\",status=\"200\"}";
+    assert_eq!(value(&text, made), 1.0);
+    assert!(value(&text, "process_resident_memory_bytes") > 1e6);
+    assert!(!text.contains(&session.id) && !text.contains("ada"), "no label grows with the sessions");
+}
+
+#[tokio::test]
+async fn no_label_is_a_clients_own_word() {
+    let (_whatsapp, server) = world().await;
+    let odd = reqwest::Method::from_bytes(b"BREW").unwrap();
+    server.request(odd, "/health?token=x").send().await.unwrap();
+    server.get("/no/such/route").await;
+    let text = scrape(&server).await;
+    assert_eq!(
+        value(&text, "qrcast_http_requests_total{method=\"other\",route=\"/health\",status=\"405\"}"),
+        1.0
+    );
+    assert_eq!(value(&text, "qrcast_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"}"), 1.0);
+    assert!(!text.contains("BREW") && !text.contains("such"));
+}
+
+#[tokio::test]
+async fn redis_that_goes_and_comes_is_seen() {
+    let whatsapp = whatsapp().await;
+    let mut redis = Redis::start().await;
+    let server = Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url()).start().await;
+    is_ready(&server).await;
+    let up = async |up: f64| {
+        eventually("Redis up or down", async || value(&scrape(&server).await, "qrcast_redis_up") == up).await;
+    };
+    up(1.0).await;
+    redis.kill().await;
+    up(0.0).await;
+    server.post("/api/init-session", &json!({ "userId": "ada" })).await;
+    let text = scrape(&server).await;
+    assert!(value(&text, "qrcast_redis_failures_total") >= 1.0);
+    assert!(value(&text, "qrcast_redis_call_seconds_count") >= 1.0);
+    redis.launch().await;
+    up(1.0).await;
+}
+
+#[tokio::test]
+async fn a_port_of_their_own_serves_the_metrics_and_nothing_else() {
+    let whatsapp = whatsapp().await;
+    let port = free_port();
+    let builder = Server::builder(&whatsapp.url()).variable("METRICS_PORT", &port);
+    let mut server = builder.start().await;
+    // Answered by a server that has both ports.
+    server.get("/livez").await;
+    let of = |path: &str| reqwest::get(format!("http://127.0.0.1:{port}{path}"));
+    let metrics = of("/metrics").await.unwrap();
+    assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4");
+    assert!(metrics.text().await.unwrap().contains("qrcast_build_info"));
+    for path in ["/health", "/", "/api/sessions"] {
+        assert_eq!(of(path).await.unwrap().status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(server.terminate().await, Some(0), "{:#?}", server.log());
+}
