@@ -12,6 +12,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
+use metrics::counter;
 
 use super::auth::Access;
 use super::client::Client;
@@ -19,6 +20,7 @@ use crate::close::Close;
 use crate::config::{Config, RateLimits};
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::REQUESTS_LIMITED;
 
 /// How long a viewer that finds no place stays away.
 const COME_BACK: Duration = Duration::from_secs(5);
@@ -95,8 +97,8 @@ impl Limits {
         }
         match (access, session) {
             (Access::Everyone, _) => Ok(None),
-            (Access::Init, _) => requests.init.count(client.clone()).map(Some),
-            (_, session) => requests.read.count((client.clone(), session.cloned())).map(Some),
+            (Access::Init, _) => counted("init", requests.init.count(client.clone())),
+            (_, session) => counted("read", requests.read.count((client.clone(), session.cloned()))),
         }
     }
 
@@ -113,6 +115,15 @@ impl Limits {
             read.limiter.shrink_to_fit();
         }
     }
+}
+
+/// For the metrics.
+fn counted(limit: &'static str, allowance: Result<Allowance, Limited>) -> Result<Option<Allowance>, Limited> {
+    allowance.map(Some).inspect_err(|_| limited(limit))
+}
+
+fn limited(limit: &'static str) {
+    counter!(REQUESTS_LIMITED, "limit" => limit).increment(1);
 }
 
 impl Requests {
@@ -181,12 +192,20 @@ impl Streams {
         // Taken first and given back with the place, so that no two take the last one.
         let place = Place { streams: streams.clone(), client: client.clone() };
         let open = streams.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut of_client = streams.of_client.entry(client.clone()).or_default();
-        *of_client += 1;
-        let fits =
-            open <= streams.most && (*client == Client::Backend || *of_client <= streams.most_of_client);
-        drop(of_client);
-        fits.then_some(place)
+        let of_client = {
+            let mut open = streams.of_client.entry(client.clone()).or_default();
+            *open += 1;
+            *open
+        };
+        if open > streams.most {
+            limited("streams");
+            return None;
+        }
+        if of_client > streams.most_of_client && *client != Client::Backend {
+            limited("streams_per_client");
+            return None;
+        }
+        Some(place)
     }
 }
 
