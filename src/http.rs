@@ -3,6 +3,7 @@
 //! Handlers are thin: they read the request, ask `session` or `stream`, and answer. They never see a store, the bus or
 //! WhatsApp.
 
+mod alerts;
 mod auth;
 mod body;
 mod client;
@@ -37,18 +38,19 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::alerts::Alerts;
 pub use self::auth::Access;
 use self::error::ApiError;
 use self::health::StorageProbe;
 use self::limits::Limits;
 use self::tokens::Signer;
 use crate::config::Config;
+use crate::event::Time;
 use crate::id::SessionId;
 use crate::session::Session;
 use crate::session::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::stream::pulse::Pulses;
-use crate::telemetry::metrics::upkeep;
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -80,6 +82,7 @@ struct Inner {
     sse_pulses: Pulses,
     websocket_pulses: Pulses,
     storage_probe: StorageProbe,
+    alerts: Alerts,
 }
 
 impl App {
@@ -102,14 +105,11 @@ impl App {
             sse_pulses,
             websocket_pulses,
             storage_probe: StorageProbe::default(),
+            alerts: Alerts::new(),
         };
-        inner.streams.spawn_until_begun(async {
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                upkeep();
-            }
-        });
-        Self { inner: Arc::new(inner) }
+        let app = Self { inner: Arc::new(inner) };
+        app.inner.streams.spawn_until_begun(alerts::watch(app.clone()));
+        app
     }
 
     /// What signs stream tokens from now on; all replicas have the same.
@@ -142,6 +142,17 @@ impl App {
     /// The sessions, as soon as their store has been opened.
     fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
         self.inner.registry.get().ok_or_else(ApiError::store_away)
+    }
+
+    /// When this process began.
+    fn started_at(&self) -> Time {
+        let uptime = i64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(0);
+        Time::from_millis(Time::now().as_millis() - uptime)
+    }
+
+    /// Whether it runs on SQLite because Redis could not be reached.
+    fn has_fallen_back(&self) -> bool {
+        self.inner.fallen_back.load(Ordering::Relaxed)
     }
 
     /// The session of this id.

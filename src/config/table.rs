@@ -120,7 +120,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ALERT_AUTH_FAILURES",
         "20",
-        "alert `auth_failures` above so many refused keys and tokens in 5 minutes, 1 to 1000000",
+        "alert `auth_failures` above so many requests without a good key or token in 5 minutes, 1 to 1000000",
     ),
     setting("WA_DEVICE_NAME", "qrcast", "what the phone lists the device as, 1 to 50 characters"),
     setting(

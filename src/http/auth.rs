@@ -3,23 +3,26 @@
 //! `http.rs` says in its table who may use which route; [`guard`] holds it. A handler that must look closer (a user id in
 //! the body, the scope of a new token) takes [`Caller`] from the request.
 
+mod credentials;
+mod refusal;
+
 use std::sync::Arc;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use subtle::ConstantTimeEq as _;
 
+use self::credentials::identify;
+pub(super) use self::refusal::AuthFailure;
+use self::refusal::Refusal;
 use super::App;
 use super::client::Client;
 use super::error::ApiError;
 use super::limits::{Allowance, Limited};
-use super::tokens::{Claims, Scope, TokenError};
-use crate::close::Close;
-use crate::config::{ApiKey, Doors};
+use super::tokens::{Claims, Scope};
+use crate::config::ApiKey;
 use crate::event::Time;
 use crate::id::{InvalidSessionId, SessionId};
 
@@ -53,18 +56,6 @@ pub(super) enum Caller {
     Key(Arc<ApiKey>),
     /// Whoever has this token.
     Token(Claims),
-}
-
-/// Why somebody is not let in.
-enum Stranger {
-    /// No key and no token.
-    Unknown,
-    /// A wrong key, or no token of ours.
-    Wrong,
-    /// A token that was good.
-    Expired,
-    /// Nobody can tell: the store that has the secret was not reached yet.
-    Away,
 }
 
 impl Caller {
@@ -115,15 +106,20 @@ pub(super) async fn guard(
         // No UTF-8.
         Err(_) => Some(Err(InvalidSessionId)),
     };
-    let (allowance, refusal) = admit(&app, access, id, &mut request).await;
-    let mut response = match refusal {
-        None => next.run(request).await,
-        // An EventSource gives up for good on any status but 200: it is told when to come back.
-        Some(Refusal { close: Some(close), .. }) if access == Access::Stream => {
-            request.extensions_mut().insert(close);
-            next.run(request).await
-        }
-        Some(Refusal { error, .. }) => error.into_response(),
+    let (allowance, admitted) = admit(&app, access, id, &mut request).await;
+    if let Err(Refusal::Failed(failure)) = &admitted {
+        app.inner.alerts.auth_failed(*failure);
+    }
+    let mut response = match admitted {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => match refusal.close().filter(|_| access == Access::Stream) {
+            // An EventSource gives up for good on any status but 200: it is told when to come back.
+            Some(close) => {
+                request.extensions_mut().insert(close);
+                next.run(request).await
+            }
+            None => refusal.into_error().into_response(),
+        },
     };
     if let Some(allowance) = allowance {
         allowance.write(response.headers_mut());
@@ -131,45 +127,28 @@ pub(super) async fn guard(
     response
 }
 
-/// A refusal, and what a stream is told instead where it passes with time.
-struct Refusal {
-    error: ApiError,
-    close: Option<Close>,
-}
-
-impl From<ApiError> for Refusal {
-    fn from(error: ApiError) -> Self {
-        let close = error.is_store_away().then_some(Close::StoreAway);
-        Self { error, close }
-    }
-}
-
+/// Looks who asks, counts the request, and writes into it who it is from. Guesses are counted like everything else.
 async fn admit(
     app: &App,
     access: Access,
     id: Option<Result<SessionId, InvalidSessionId>>,
     request: &mut Request,
-) -> (Option<Allowance>, Option<Refusal>) {
+) -> (Option<Allowance>, Result<(), Refusal>) {
     let caller = identify(app, request);
     let client = Client::of(caller.as_ref().ok(), request.extensions());
-    let allowance = match app.inner.limits.count(access, &client, id.as_ref().and_then(|id| id.as_ref().ok()))
-    {
+    let session = id.as_ref().and_then(|id| id.as_ref().ok());
+    let allowance = match app.inner.limits.count(access, &client, session) {
         Ok(allowance) => allowance,
-        Err(Limited { allowance, wait }) => {
-            let close = Some(Close::Overloaded { pause: wait });
-            return (Some(allowance), Some(Refusal { error: ApiError::rate_limited(wait), close }));
-        }
+        Err(Limited { allowance, wait }) => return (Some(allowance), Err(Refusal::Limited(wait))),
     };
-    let caller = match caller {
-        Ok(caller) => caller,
-        Err(stranger) => return (allowance, Some(stranger.refusal())),
+    let admitted = async {
+        let caller = caller?;
+        check(app, access, id, &caller).await?;
+        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(caller);
+        Ok(())
     };
-    if let Err(error) = check(app, access, id, &caller).await {
-        return (allowance, Some(error.into()));
-    }
-    request.extensions_mut().insert(client);
-    request.extensions_mut().insert(caller);
-    (allowance, None)
+    (allowance, admitted.await)
 }
 
 /// The session that a path names, perhaps as an image.
@@ -184,97 +163,30 @@ async fn check(
     access: Access,
     id: Option<Result<SessionId, InvalidSessionId>>,
     caller: &Caller,
-) -> Result<(), ApiError> {
-    match (caller, id.transpose()?) {
+) -> Result<(), Refusal> {
+    match (caller, id.transpose().map_err(ApiError::from)?) {
         (Caller::Anyone, _) => Ok(()),
         (Caller::Key(key), None) if access != Access::Operator || key.prefix.is_none() => Ok(()),
         (Caller::Key(_), Some(session)) if caller.has_user(session.user_id()) => Ok(()),
         (Caller::Token(claims), Some(session)) if claims.session == session => {
             check_token(app, access, claims).await
         }
-        (Caller::Key(_) | Caller::Token(_), _) => Err(ApiError::forbidden()),
+        (Caller::Key(_) | Caller::Token(_), _) => Err(AuthFailure::Forbidden.into()),
     }
 }
 
 /// Whether a token of the session is good for this route.
-async fn check_token(app: &App, access: Access, claims: &Claims) -> Result<(), ApiError> {
+async fn check_token(app: &App, access: Access, claims: &Claims) -> Result<(), Refusal> {
     if matches!(access, Access::Stream | Access::Status) {
         return Ok(());
     }
     let session = app.session(claims.session.as_str()).await?;
     if session.snapshot().deleted.is_some() {
-        return Err(ApiError::unauthorized());
+        return Err(AuthFailure::Invalid.into());
     }
     match access {
-        Access::Operator | Access::Key | Access::Init => Err(ApiError::forbidden()),
-        Access::Link if claims.scope != Scope::Link => Err(ApiError::forbidden()),
+        Access::Operator | Access::Key | Access::Init => Err(AuthFailure::Forbidden.into()),
+        Access::Link if claims.scope != Scope::Link => Err(AuthFailure::Forbidden.into()),
         _ => Ok(()),
-    }
-}
-
-/// A key or a token, by whichever way it came. More than one way: the first of these.
-fn identify(app: &App, request: &Request) -> Result<Caller, Stranger> {
-    let doors = &app.inner.config.doors;
-    if doors.is_open() {
-        return Ok(Caller::Anyone);
-    }
-    let headers = request.headers();
-    if let Some(key) = headers.get("x-api-key") {
-        return key.to_str().ok().and_then(|key| key_of(doors, key)).ok_or(Stranger::Wrong);
-    }
-    let presented = bearer(headers)
-        .or_else(|| subprotocol(headers))
-        .or_else(|| query(request.uri().query().unwrap_or_default()))
-        .ok_or(Stranger::Unknown)?;
-    if let Some(caller) = key_of(doors, &presented) {
-        return Ok(caller);
-    }
-    let signer = app.signer().ok_or(Stranger::Away)?;
-    match signer.read(&presented) {
-        Ok(claims) => Ok(Caller::Token(claims)),
-        Err(TokenError::Expired) => Err(Stranger::Expired),
-        Err(TokenError::Invalid) => Err(Stranger::Wrong),
-    }
-}
-
-/// The key with this secret. Every key is compared, and each in constant time.
-fn key_of(doors: &Doors, secret: &str) -> Option<Caller> {
-    let hash = ApiKey::hash(secret);
-    let mut found = None;
-    for key in &doors.keys {
-        if bool::from(key.hash.ct_eq(&hash)) {
-            found = Some(key);
-        }
-    }
-    found.map(|key| Caller::Key(Arc::new(key.clone())))
-}
-
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
-    let (scheme, credentials) = value.split_once(' ').unwrap_or((value, ""));
-    // Another scheme is a wrong answer to the question, not none.
-    let known = scheme.eq_ignore_ascii_case("bearer");
-    Some(if known { credentials.trim().to_owned() } else { String::new() })
-}
-
-/// The way of a WebSocket in a browser, which cannot set a header.
-fn subprotocol(headers: &HeaderMap) -> Option<String> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let offered = offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
-    offered.map(str::trim).find_map(|protocol| protocol.strip_prefix("bearer.")).map(str::to_owned)
-}
-
-/// The way of an EventSource or an image in a page.
-fn query(query: &str) -> Option<String> {
-    query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(str::to_owned)
-}
-
-impl Stranger {
-    fn refusal(&self) -> Refusal {
-        match self {
-            Self::Unknown | Self::Wrong => ApiError::unauthorized().into(),
-            Self::Expired => Refusal { error: ApiError::token_expired(), close: Some(Close::TokenExpired) },
-            Self::Away => ApiError::store_away().into(),
-        }
     }
 }

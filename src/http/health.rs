@@ -1,19 +1,18 @@
 //! Is this process well, alive, ready?
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::App;
+use super::alerts::{self, Alert};
 use super::error::ApiError;
-use crate::event::{Status, Time};
+use crate::event::Status;
 use crate::session::registry::{Registry, Storage};
 
 /// The old service's name, which its monitors look for.
@@ -22,79 +21,52 @@ const SERVICE: &str = "WhatsApp Web Production Service";
 /// How old an answer of the store may be.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long Redis may be away before an operator should know.
-const REDIS_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Something an operator should know.
-#[derive(Serialize)]
-struct Alert {
-    name: &'static str,
-    since: Time,
-}
-
 /// What the store makes of this process.
 struct Verdict {
     word: &'static str,
     kind: &'static str,
     redis_connected: bool,
-    alerts: Vec<Alert>,
 }
 
 /// `GET /health`: 503 when nothing can be stored.
 pub(super) async fn health(State(app): State<App>) -> Response {
     let counts = app.inner.registry.get().map(|registry| registry.counts()).unwrap_or_default();
+    let alerts = app.inner.alerts.look(&app);
     let verdict = judge(&app).await;
-    let status = if verdict.word == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let word = match verdict.word {
+        "healthy" if alerts.iter().any(Alert::degrades) => "degraded",
+        word => word,
+    };
+    let status = if word == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let body = json!({
-        "status": verdict.word,
+        "status": word,
         "service": SERVICE,
         "version": env!("CARGO_PKG_VERSION"),
         "replica": app.inner.replica,
         "uptime": app.inner.started.elapsed().as_secs(),
         "sessions": { "active": counts.active(), "qr_codes": counts.of(Status::ScanQr) },
         "storage": { "type": verdict.kind, "redis_connected": verdict.redis_connected },
-        "memory": { "rssBytes": memory_stats::memory_stats().map(|stats| stats.physical_mem) },
-        "alerts": verdict.alerts,
+        "memory": { "rssBytes": alerts::memory() },
+        "alerts": alerts,
     });
     (status, Json(body)).into_response()
 }
 
+/// Beside what the alerts say: a Redis that is away is no good store from the first moment on.
 async fn judge(app: &App) -> Verdict {
-    let started = Time::from_millis(
-        Time::now().as_millis() - app.inner.started.elapsed().as_millis().try_into().unwrap_or(0),
-    );
-    let lost = |since| Alert { name: "redis_lost", since };
     let Some(registry) = app.inner.registry.get() else {
         // Only Redis is waited for.
-        return Verdict {
-            word: "degraded",
-            kind: "Redis",
-            redis_connected: false,
-            alerts: vec![lost(started)],
-        };
+        return Verdict { word: "degraded", kind: "Redis", redis_connected: false };
     };
-    match registry.storage() {
-        Storage::Here if app.inner.fallen_back.load(Ordering::Relaxed) => {
-            let word = if app.inner.storage_probe.stores(registry).await { "degraded" } else { "unhealthy" };
-            let alerts = vec![Alert { name: "redis_fallback", since: started }];
-            Verdict { word, kind: "SQLite", redis_connected: false, alerts }
+    let (kind, redis_connected) = match registry.storage() {
+        Storage::Here => ("SQLite", false),
+        Storage::Shared { away: Some(_), .. } => {
+            return Verdict { word: "degraded", kind: "Redis", redis_connected: false };
         }
-        Storage::Here => {
-            let word = if app.inner.storage_probe.stores(registry).await { "healthy" } else { "unhealthy" };
-            Verdict { word, kind: "SQLite", redis_connected: false, alerts: Vec::new() }
-        }
-        Storage::Shared { away, data_lost } => {
-            let alarming = away.filter(|since| since.elapsed(Time::now()) > REDIS_PATIENCE);
-            let data_lost = data_lost.map(|since| Alert { name: "storage_lost", since });
-            let alerts: Vec<_> = alarming.map(lost).into_iter().chain(data_lost).collect();
-            let word = match away {
-                None if !app.inner.storage_probe.stores(registry).await => "unhealthy",
-                None if alerts.is_empty() => "healthy",
-                _ => "degraded",
-            };
-            Verdict { word, kind: "Redis", redis_connected: away.is_none(), alerts }
-        }
-    }
+        Storage::Shared { away: None, .. } => ("Redis", true),
+    };
+    let stores = app.inner.storage_probe.stores(registry).await;
+    Verdict { word: if stores { "healthy" } else { "unhealthy" }, kind, redis_connected }
 }
 
 /// Asks the store now and then, not for every monitor that calls.

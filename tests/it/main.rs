@@ -17,6 +17,7 @@ mod drain;
 mod ends;
 mod examples;
 mod framing;
+mod health;
 mod help;
 mod house;
 mod link;

@@ -1,0 +1,286 @@
+//! What an operator should know now, and since when: the one place that decides.
+//!
+//! A look compares readings with their limits. It is taken once a second, and by `/health` so that its answer is no
+//! second old; the log hears of each beginning and end once, the metric follows. It is here because everything it reads
+//! hangs on [`App`].
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge};
+use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::App;
+use super::auth::AuthFailure;
+use crate::config::AlertLimits;
+use crate::event::Time;
+use crate::session::registry::Storage;
+use crate::telemetry::metrics::{ALERT, AUTH_FAILURES, upkeep};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long Redis may be away before an operator should know.
+const REDIS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Refused keys and tokens are counted over so many slots.
+const SLOTS: usize = 30;
+
+/// All slots together are five minutes.
+const SLOT: Duration = Duration::from_secs(10);
+
+/// Something an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Alert {
+    pub(super) name: &'static str,
+    since: Time,
+    /// What was read last, where it is a number: bytes, sessions, failures, or seconds.
+    value: Option<u64>,
+    /// It holds above this.
+    threshold: Option<u64>,
+}
+
+impl Alert {
+    /// Whether this process does its work less well while it holds.
+    pub(super) fn degrades(&self) -> bool {
+        matches!(self.name, "memory" | "redis_lost" | "redis_fallback" | "storage_lost")
+    }
+}
+
+/// What holds now.
+pub(super) struct Alerts {
+    held: Mutex<Vec<Alert>>,
+    failures: Mutex<Failures>,
+}
+
+impl Alerts {
+    pub(super) fn new() -> Self {
+        Self { held: Mutex::default(), failures: Mutex::new(Failures::new(Instant::now())) }
+    }
+
+    /// Somebody was refused for want of a right.
+    pub(super) fn auth_failed(&self, failure: AuthFailure) {
+        counter!(AUTH_FAILURES, "reason" => failure.as_str()).increment(1);
+        // A page that was left open comes with an old token: nobody tries anything.
+        if failure != AuthFailure::Expired {
+            self.failures().add(Instant::now());
+        }
+    }
+
+    /// What holds at this moment.
+    pub(super) fn look(&self, app: &App) -> Vec<Alert> {
+        let readings = Readings::of(app, self.failures().sum(Instant::now()));
+        let found = readings.alerts(&app.inner.config.alerts, Time::now());
+        // Nothing panics while it is held.
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Change { started, ended } = change(&mut held, found);
+        for Alert { name, value, threshold, .. } in started {
+            gauge!(ALERT, "name" => name).set(1.0);
+            warn!(name, value, threshold, "alert started");
+        }
+        for Alert { name, value, threshold, .. } in ended {
+            gauge!(ALERT, "name" => name).set(0.0);
+            info!(name, value, threshold, "alert ended");
+        }
+        held.clone()
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        // Nothing panics while it is held.
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks once a second, whether or not anybody asks.
+pub(super) async fn watch(app: App) {
+    let mut tick = interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        app.inner.alerts.look(&app);
+        upkeep();
+    }
+}
+
+/// The resident memory of this process, in bytes.
+pub(super) fn memory() -> Option<u64> {
+    memory_stats::memory_stats().and_then(|stats| stats.physical_mem.try_into().ok())
+}
+
+/// What alerts are made of.
+#[derive(Clone, Debug, Default)]
+struct Readings {
+    memory: Option<u64>,
+    active: usize,
+    auth_failures: usize,
+    /// Since when Redis does not answer.
+    redis_away: Option<Time>,
+    /// Since when this replica runs without the Redis that it was told of.
+    fallen_back: Option<Time>,
+    /// When Redis came back without its data.
+    data_lost: Option<Time>,
+}
+
+impl Readings {
+    fn of(app: &App, auth_failures: usize) -> Self {
+        let readings = Self { memory: memory(), auth_failures, ..Self::default() };
+        let Some(registry) = app.inner.registry.get() else {
+            let redis_away = app.inner.config.redis.is_some().then(|| app.started_at());
+            return Self { redis_away, ..readings };
+        };
+        let active = registry.counts().active();
+        let fallen_back = app.has_fallen_back().then(|| app.started_at());
+        let (redis_away, data_lost) = match registry.storage() {
+            Storage::Here => (None, None),
+            Storage::Shared { away, data_lost } => (away, data_lost),
+        };
+        Self { active, redis_away, fallen_back, data_lost, ..readings }
+    }
+
+    fn alerts(&self, limits: &AlertLimits, now: Time) -> Vec<Alert> {
+        let above = |name, value: u64, threshold: u64| {
+            (value > threshold).then_some(Alert {
+                name,
+                since: now,
+                value: Some(value),
+                threshold: Some(threshold),
+            })
+        };
+        let plain = |name, since| Alert { name, since, value: None, threshold: None };
+        let away = self.redis_away.and_then(|since| {
+            let alert = above("redis_lost", begun_seconds(since.elapsed(now)), REDIS_PATIENCE.as_secs())?;
+            Some(Alert { since, ..alert })
+        });
+        [
+            self.memory.and_then(|bytes| above("memory", bytes, limits.memory)),
+            away,
+            above("sessions", self.active as u64, limits.sessions as u64),
+            above("auth_failures", self.auth_failures as u64, limits.auth_failures as u64),
+            self.fallen_back.map(|since| plain("redis_fallback", since)),
+            self.data_lost.map(|since| plain("storage_lost", since)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// So that a moment more than a limit is above it.
+fn begun_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// What a look has changed.
+struct Change {
+    started: Vec<Alert>,
+    ended: Vec<Alert>,
+}
+
+/// What was found holds from now on; one that held before does since then.
+fn change(held: &mut Vec<Alert>, found: Vec<Alert>) -> Change {
+    let before = std::mem::take(held);
+    let has = |alerts: &[Alert], name| alerts.iter().any(|alert| alert.name == name);
+    let started = found.iter().filter(|alert| !has(&before, alert.name)).cloned().collect();
+    let ended = before.iter().filter(|alert| !has(&found, alert.name)).cloned().collect();
+    held.extend(found.into_iter().map(|alert| {
+        let since = before.iter().find(|old| old.name == alert.name).map_or(alert.since, |old| old.since);
+        Alert { since, ..alert }
+    }));
+    Change { started, ended }
+}
+
+/// How many were refused within five minutes, slot by slot.
+struct Failures {
+    begun: Instant,
+    slots: [usize; SLOTS],
+    /// The slot of the last look, counted from the beginning.
+    newest: u64,
+}
+
+impl Failures {
+    fn new(begun: Instant) -> Self {
+        Self { begun, slots: [0; SLOTS], newest: 0 }
+    }
+
+    fn add(&mut self, now: Instant) {
+        self.forget_the_old(now);
+        self.slots[place(self.newest)] += 1;
+    }
+
+    fn sum(&mut self, now: Instant) -> usize {
+        self.forget_the_old(now);
+        self.slots.iter().sum()
+    }
+
+    fn forget_the_old(&mut self, now: Instant) {
+        let slot = now.saturating_duration_since(self.begun).as_secs() / SLOT.as_secs();
+        for old in (self.newest + 1..=slot).take(SLOTS) {
+            self.slots[place(old)] = 0;
+        }
+        self.newest = self.newest.max(slot);
+    }
+}
+
+fn place(slot: u64) -> usize {
+    usize::try_from(slot % SLOTS as u64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: AlertLimits = AlertLimits { memory: 100, sessions: 2, auth_failures: 3 };
+
+    fn at(seconds: i64) -> Time {
+        Time::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn an_alert_holds_above_its_limit_and_since_it_began() {
+        let mut held = Vec::new();
+        let mut look = |memory, now| {
+            let readings = Readings { memory: Some(memory), ..Readings::default() };
+            let change = change(&mut held, readings.alerts(&LIMITS, at(now)));
+            (change.started.len(), change.ended.len(), held.clone())
+        };
+        assert_eq!(look(100, 1), (0, 0, Vec::new()));
+        let memory =
+            |value| vec![Alert { name: "memory", since: at(2), value: Some(value), threshold: Some(100) }];
+        assert_eq!(look(101, 2), (1, 0, memory(101)));
+        assert_eq!(look(150, 3), (0, 0, memory(150)));
+        assert_eq!(look(100, 4), (0, 1, Vec::new()));
+    }
+
+    #[test]
+    fn redis_may_be_away_for_a_while() {
+        let away = Readings { redis_away: Some(at(10)), ..Readings::default() };
+        assert!(away.alerts(&LIMITS, at(15)).is_empty());
+        let lost = Alert { name: "redis_lost", since: at(10), value: Some(6), threshold: Some(5) };
+        assert_eq!(away.alerts(&LIMITS, Time::from_millis(15_001)), [lost]);
+    }
+
+    #[test]
+    fn only_some_degrade() {
+        let readings = Readings { active: 3, auth_failures: 4, ..Readings::default() };
+        let alerts = readings.alerts(&LIMITS, at(0));
+        assert_eq!(alerts.iter().map(|alert| alert.name).collect::<Vec<_>>(), ["sessions", "auth_failures"]);
+        assert!(!alerts.iter().any(Alert::degrades));
+    }
+
+    #[test]
+    fn failures_are_forgotten_after_five_minutes() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut failures = Failures::new(begun);
+        failures.add(after(0));
+        failures.add(after(9));
+        failures.add(after(150));
+        assert_eq!(failures.sum(after(299)), 3);
+        assert_eq!(failures.sum(after(300)), 1);
+        assert_eq!(failures.sum(after(450)), 0);
+        failures.add(after(100_000));
+        assert_eq!(failures.sum(after(100_001)), 1);
+    }
+}
