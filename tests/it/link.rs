@@ -71,7 +71,8 @@ async fn init_answers_before_whatsapp_does() {
     assert_eq!(session.answer["estimatedTime"], "30-60 saniye");
     assert_eq!(session.answer["streamUrl"], format!("/api/sessions/{}/events", session.id));
     assert_eq!(session.answer["webSocketUrl"], format!("/api/sessions/{}/ws", session.id));
-    assert_eq!(session.answer["linkUrl"], format!("/?session={}", session.id));
+    let token = session.answer["streamToken"].as_str().unwrap();
+    assert_eq!(session.answer["linkUrl"], format!("/?session={}#token={token}", session.id));
     let (status, error) = session.qr_code().await;
     assert_eq!((status, &error["code"]), (StatusCode::CONFLICT, &"QR_NOT_READY".into()));
     let mut viewer = session.sse().await;

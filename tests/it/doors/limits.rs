@@ -140,3 +140,20 @@ async fn streams_have_so_many_places() {
     let refused = Viewer::sse(&server.base, &id, None).await;
     assert_eq!(refused.err(), Some(StatusCode::UNAUTHORIZED));
 }
+
+#[tokio::test]
+async fn guesses_are_counted_and_an_operator_hears_of_many() {
+    let (_whatsapp, server) = limited(&[("API_KEYS", "main:all-of-it"), ("ALERT_AUTH_FAILURES", "2")]).await;
+    for _ in 0..3 {
+        let guess = server.request(Method::GET, "/api/sessions").header("X-Api-Key", "guess");
+        assert_eq!(guess.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    }
+    let health: Value = server.get("/health").await.json().await.unwrap();
+    assert_eq!(health["status"], "healthy", "{health}");
+    let alert = &health["alerts"][0];
+    assert_eq!((&alert["name"], &alert["value"]), (&json!("auth_failures"), &json!(3)), "{health}");
+    let metrics = server.request(Method::GET, "/metrics").bearer_auth("all-of-it").send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("qrcast_auth_failures_total{reason=\"invalid\"} 3"), "{metrics}");
+    assert!(metrics.contains("qrcast_alert{name=\"auth_failures\"} 1"), "{metrics}");
+}

@@ -76,7 +76,9 @@ impl Builder {
                 rest.lock().unwrap().push(line);
             }
         });
-        Server { process, base, log, http: reqwest::Client::new(), builder: self }
+        // A connection of its own for each request: a server that was paused closes idle ones when it goes on.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Server { process, base, log, http, builder: self }
     }
 }
 
