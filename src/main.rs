@@ -11,6 +11,10 @@ use qrcast::shutdown::{self, Shutdown};
 use qrcast::{migrate, server, telemetry};
 use tokio::net::TcpListener;
 
+/// Memory of a wave of connections goes back to the system within some ten seconds of its end.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
 #[derive(Parser)]
 #[command(version, after_help = variables())]

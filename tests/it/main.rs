@@ -19,6 +19,7 @@ mod examples;
 mod framing;
 mod health;
 mod help;
+mod hostile;
 mod house;
 mod link;
 mod messages;
