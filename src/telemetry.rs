@@ -4,11 +4,28 @@ pub mod metrics;
 
 use std::io::IsTerminal as _;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
+
+/// Who writes down credentials, and below which severity: these lines are never written, whatever `RUST_LOG` says. A QR
+/// string or a pairing code links somebody's account, and logs are read by more people than may do that.
+const SECRETIVE: &[(&str, Level)] = &[
+    // The library's pairing codes, with the phone number.
+    ("Client/PairCode", Level::WARN),
+    ("Bot/PairCode", Level::WARN),
+    // Every stanza as text: the references of QRs, pushed names, who writes to whom.
+    ("Client/Recv", Level::WARN),
+    ("Client/Send", Level::WARN),
+    // Stanzas that nobody waited for, whole.
+    ("whatsapp_rust::handlers::iq", Level::ERROR),
+    // Every WebSocket frame, of streams and of the client, byte by byte.
+    ("tungstenite", Level::DEBUG),
+];
 
 /// Starts logging for this process.
 ///
@@ -21,10 +38,36 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_written));
     match format {
         LogFormat::Pretty => registry.with(lines).try_init()?,
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+        // The list of spans holds the current one as well.
+        LogFormat::Json => {
+            registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init()?;
+        }
     }
     Ok(())
+}
+
+fn may_be_written(line: &Metadata<'_>) -> bool {
+    let secretive = SECRETIVE.iter().find(|(target, _)| is_within(line.target(), target));
+    // A level is greater the less severe it is.
+    secretive.is_none_or(|(_, least)| line.level() <= least)
+}
+
+/// Whether a line comes from this module or one below it.
+fn is_within(target: &str, module: &str) -> bool {
+    target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_itself_and_what_is_below() {
+        assert!(is_within("tungstenite::protocol::frame", "tungstenite"));
+        assert!(is_within("Client/Recv", "Client/Recv"));
+        assert!(!is_within("tungstenite_fork", "tungstenite"));
+    }
 }

@@ -4,18 +4,18 @@ use std::str::FromStr as _;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::App;
 use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::pairing::phone_number;
 use super::tokens::{Issued, Scope};
+use super::{App, client, requests};
 use crate::event::{Status, Time};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::session::registry::{LedgerError, NewSession, Once};
@@ -52,6 +52,7 @@ pub(super) async fn init(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
+    extensions: Extensions,
     JsonBody { value: request, bytes }: JsonBody<InitRequest>,
 ) -> Result<Response, ApiError> {
     if app.inner.links.has_begun() {
@@ -70,7 +71,13 @@ pub(super) async fn init(
         }
         error => error.into(),
     })?;
-    tracing::info!(sessionId = %id, "session created");
+    tracing::info!(
+        sessionId = %id,
+        userId = id.user_id(),
+        clientIp = %client::address_of(&extensions),
+        userAgent = requests::user_agent(&headers),
+        "session created"
+    );
     let token = signer.issue(&id, Scope::Link, app.inner.config.doors.token_ttl, None)?;
     let answer = answer(&app, &id, token);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())

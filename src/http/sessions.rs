@@ -129,7 +129,7 @@ pub(super) async fn restart(
         Err(RestartError::OwnerSilent) => return Err(ApiError::owner_silent()),
         Err(RestartError::Ledger(error)) => return Err(error.into()),
         Err(RestartError::Keys(error)) => {
-            tracing::error!(%error, "session error");
+            tracing::error!(sessionId = %id, %error, "session error");
             return Err(ApiError::store_away());
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::journal::Journal;
 use super::lease::Lease;
@@ -31,10 +31,21 @@ pub(super) struct LinkTask<'a> {
     retry_at: Option<Instant>,
     /// Until when a pairing code can be typed.
     code_until: Option<Instant>,
+    /// The QR on screen.
+    shown: Option<Shown>,
+    /// Failed tries to reach WhatsApp, in a row.
+    failed: u32,
     /// WhatsApp gives no more QRs, but a code is still waiting for a phone.
     out_of_qrs: bool,
     /// A place in the queue of a starting server, and when it is given up in any case.
     place: Option<(OwnedSemaphorePermit, Instant)>,
+}
+
+/// A QR that waits for a phone.
+struct Shown {
+    attempt: u32,
+    since: Time,
+    until: Time,
 }
 
 /// WhatsApp out of reach: since a failed try, until any answer.
@@ -65,6 +76,8 @@ impl<'a> LinkTask<'a> {
             outage: None,
             retry_at: None,
             code_until: None,
+            shown: None,
+            failed: 0,
             out_of_qrs: false,
             place,
         }
@@ -118,7 +131,9 @@ impl<'a> LinkTask<'a> {
             }
             Signal::Connecting => self.retry_at = None,
             Signal::ConnectFailed { detail } => {
-                warn!(sessionId = %self.session.id(), error = %detail, "client connection failed");
+                self.failed += 1;
+                let (id, retries) = (self.session.id(), self.failed);
+                warn!(sessionId = %id, error = %detail, retryCount = retries, "client connection failed");
                 self.connect_failed(detail.clone());
             }
             Signal::Lost { .. } => self.retry_after(self.parts.timers.retry),
@@ -130,7 +145,14 @@ impl<'a> LinkTask<'a> {
                 self.answered();
                 self.code_until = Some(Instant::now() + *expires_in);
             }
-            Signal::QrExhausted { stops: false } => self.out_of_qrs = true,
+            Signal::QrExhausted { stops } => {
+                self.qr_expired();
+                if *stops {
+                    self.answered();
+                } else {
+                    self.out_of_qrs = true;
+                }
+            }
             Signal::PairingRefused { method: PairingMethod::Code, .. } | Signal::Paired { .. } => {
                 self.answered();
                 self.code_until = None;
@@ -151,12 +173,36 @@ impl<'a> LinkTask<'a> {
     fn answered(&mut self) {
         self.outage = None;
         self.place = None;
+        self.failed = 0;
+    }
+
+    /// Remembers what is on screen; a QR that makes room for the next was scanned by nobody.
+    fn shows(&mut self, kind: &Kind, now: Time) {
+        match kind {
+            Kind::Qr(qr) => {
+                if self.shown.as_ref().is_some_and(|shown| shown.attempt != qr.attempt) {
+                    self.qr_expired();
+                }
+                let since = self.shown.as_ref().map_or(now, |shown| shown.since);
+                self.shown = Some(Shown { attempt: qr.attempt, since, until: qr.expires_at });
+            }
+            Kind::Authenticated { .. } | Kind::Ready { .. } | Kind::Disconnected(_) => self.shown = None,
+            Kind::Code(_) | Kind::PairingError(_) => {}
+        }
+    }
+
+    fn qr_expired(&mut self) {
+        if let Some(Shown { since, until, .. }) = self.shown.take() {
+            let id = self.session.id();
+            info!(sessionId = %id, generatedAt = %since, expiredAt = %until, "qr expired");
+        }
     }
 
     /// Turns a signal into facts and writes each.
     async fn write(&mut self, signal: Signal) -> Next {
         let now = Time::now();
         for kind in status::facts(&self.session.snapshot().state, signal, now) {
+            self.shows(&kind, now);
             self.journal.write(kind, now).await.map_err(|_| End::Leave)?;
         }
         let state = self.session.snapshot().state;

@@ -14,7 +14,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::error;
+use tracing::{Instrument as _, error, info_span};
 
 use super::Session;
 use super::contact::StoreContact;
@@ -323,7 +323,9 @@ impl Registry {
         self.owned.insert(session.id().clone(), hold);
         let (registry, entry) = (self.clone(), entry.clone());
         let runner = Runner { session, parts: self.parts.clone(), commands: receiver, start };
-        self.parts.shutdown.spawn(async move {
+        // Whatever the task and its client say, they say of this session, and not of the request that began it.
+        let span = info_span!(parent: None, "session", sessionId = %entry.session.id(), epoch);
+        let task = async move {
             if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
                 // The panic itself is in the log. Nobody renews the lease, so another start follows.
                 error!(sessionId = %entry.session.id(), "a link task ended by a panic");
@@ -334,7 +336,8 @@ impl Registry {
             if was_last && registry.parts.leases.is_some() {
                 registry.become_mirror(entry);
             }
-        });
+        };
+        self.parts.shutdown.spawn(task.instrument(span));
         Task { commands, stopped }
     }
 }

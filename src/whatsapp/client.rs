@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use metrics::counter;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 use whatsapp_rust::anyhow;
 use whatsapp_rust::bot::BotHandle;
 use whatsapp_rust::cache_config::{CacheConfig, MsgSecretPolicy};
@@ -221,7 +221,7 @@ impl Link for WebLink {
     fn request_code(&self, phone_number: String) {
         let Some(running) = &self.running else { return };
         let (client, translator) = (running.client.clone(), running.translator.clone());
-        self.shared.tasks.spawn(async move {
+        let ask = async move {
             if let Err(error) = client.wait_for_socket(CODE_PATIENCE).await {
                 let (method, code) = (PairingMethod::Code, PairingRefusal::InternalError);
                 let detail = error.to_string();
@@ -235,13 +235,15 @@ impl Link for WebLink {
                 // Told by an event, or overtaken by a later request.
                 debug!(%error, "no pairing code");
             }
-        });
+        };
+        self.shared.tasks.spawn(ask.in_current_span());
     }
 
     fn cancel_code(&self) {
         let Some(running) = &self.running else { return };
         let client = running.client.clone();
-        self.shared.tasks.spawn(async move { client.cancel_pair_code().await });
+        let cancel = async move { client.cancel_pair_code().await };
+        self.shared.tasks.spawn(cancel.in_current_span());
     }
 
     async fn log_out(self: Box<Self>) {

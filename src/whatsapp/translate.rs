@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 use whatsapp_rust::OwnedNodeRef;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::pair_code::PairCodeRejection;
@@ -208,14 +208,15 @@ impl Translator {
     /// person's phone stays silent about messages.
     fn become_unavailable(&self, pause: Duration) {
         let Some(client) = self.client.get().cloned() else { return };
-        self.tasks.spawn(async move {
+        let set = async move {
             tokio::time::sleep(pause).await;
             let Some(client) = client.upgrade() else { return };
             if let Err(error) = client.presence().set_unavailable().await {
                 // Without a name the library has not said *available* either; without a connection it will again.
                 debug!(%error, "presence not set");
             }
-        });
+        };
+        self.tasks.spawn(set.in_current_span());
     }
 
     fn disconnected(&self, disconnected: &events::Disconnected) -> Signal {

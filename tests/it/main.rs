@@ -22,6 +22,7 @@ mod help;
 mod hostile;
 mod house;
 mod link;
+mod logs;
 mod messages;
 mod metrics;
 mod migrate;

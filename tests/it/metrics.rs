@@ -148,6 +148,7 @@ async fn redis_that_goes_and_comes_is_seen() {
         eventually("Redis up or down", async || value(&scrape(&server).await, "qrcast_redis_up") == up).await;
     };
     up(1.0).await;
+    server.init("bob").await;
     redis.kill().await;
     up(0.0).await;
     server.post("/api/init-session", &json!({ "userId": "ada" })).await;
