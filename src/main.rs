@@ -11,10 +11,6 @@ use qrcast::shutdown::{self, Shutdown};
 use qrcast::{migrate, server, telemetry};
 use tokio::net::TcpListener;
 
-/// Memory of a wave of connections goes back to the system within some ten seconds of its end.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
 #[derive(Parser)]
 #[command(version, after_help = variables())]
@@ -38,6 +34,10 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(4);
 
 /// `sysexits.h`: the command or the configuration was used wrongly.
 const EX_USAGE: u8 = 64;
+
+/// Memory that is free goes back to the system within some 20 s, so that what `/health` says of it is true again.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
