@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::proxy::free_port;
 use crate::support::redis::Redis;
-use crate::support::replicas::is_ready;
+use crate::support::replicas::{Replicas, is_ready};
 use crate::support::{Server, eventually, whatsapp, world, world_at};
 
 /// The whole text.
@@ -157,6 +157,33 @@ async fn redis_that_goes_and_comes_is_seen() {
     assert!(value(&text, "qrcast_redis_call_seconds_count") >= 1.0);
     redis.launch().await;
     up(1.0).await;
+}
+
+#[tokio::test]
+async fn a_takeover_is_counted_and_timed() {
+    let redis = Redis::start().await;
+    let mut replicas = Replicas::on(&redis.url()).start(2).await;
+    let linked = replicas.links(0, "ada").await;
+    let waiting = replicas.at(0).init("bob").await.id;
+    let renewed = async |number: usize| {
+        value(&scrape(replicas.at(number)).await, "qrcast_lease_renewals_total{result=\"kept\"}") > 0.0
+    };
+    eventually("a renewal", async || renewed(0).await).await;
+    assert_eq!(value(&scrape(replicas.at(1)).await, "qrcast_takeovers_total"), 0.0);
+    replicas.kills(0).await;
+    let heir = replicas.at(1);
+    eventually("the linked one to be back", async || {
+        value(&scrape(heir).await, "qrcast_takeover_seconds_count") == 1.0
+    })
+    .await;
+    eventually("both to be taken over", async || value(&scrape(heir).await, "qrcast_takeovers_total") == 2.0)
+        .await;
+    heir.session(&waiting).reaches("scan_qr").await;
+    assert_eq!(heir.session(&linked.id).status().await["status"], "connected");
+    // The other one waits for a person, which is no measure of ours.
+    let text = scrape(heir).await;
+    assert_eq!(value(&text, "qrcast_takeover_seconds_count"), 1.0);
+    assert!(value(&text, "qrcast_takeover_seconds_sum") > 0.0);
 }
 
 #[tokio::test]
