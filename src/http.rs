@@ -7,6 +7,7 @@ mod alerts;
 mod auth;
 mod body;
 mod client;
+mod clock;
 mod error;
 mod health;
 mod host;

@@ -17,18 +17,16 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
+use super::clock::{HeadClock, IDLE_LIMIT};
 use super::host;
 use crate::shutdown::Shutdown;
-
-/// From the first byte of a connection, or the end of its last answer, to the end of the next request's head.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest head of a request, in bytes; hyper answers 431, as it does to more than 100 headers. What is on its way out is
 /// kept to the same size before the body is asked for more.
@@ -49,7 +47,8 @@ pub struct Bounds {
 /// Takes connections in until `stop` begins, which then waits for them: idle ones end at once, the others with their answer.
 pub async fn serve(tcp: TcpListener, routes: Router, bounds: Bounds, stop: Shutdown) {
     let mut http = Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(MAX_HEAD);
+    // It begins as an idle connection's; `HeadClock` shortens it.
+    http.header_read_timeout(IDLE_LIMIT).max_buf_size(MAX_HEAD);
     let places = Arc::new(Semaphore::new(bounds.connections));
     loop {
         let accepted = tokio::select! {
@@ -87,7 +86,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// One connection, request after request. One that becomes a WebSocket goes on without this task.
-async fn converse(http: Builder, socket: Socket, peer: SocketAddr, routes: Router, stop: Shutdown) {
+async fn converse(mut http: Builder, socket: Socket, peer: SocketAddr, routes: Router, stop: Shutdown) {
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let answer = host::check(&request).map(|()| {
@@ -101,6 +100,7 @@ async fn converse(http: Builder, socket: Socket, peer: SocketAddr, routes: Route
             }
         }
     });
+    http.timer(socket.clock.clone());
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -118,6 +118,7 @@ async fn converse(http: Builder, socket: Socket, peer: SocketAddr, routes: Route
 /// A connection with a write time-out, and its place among those that may be open.
 struct Socket {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
+    clock: HeadClock,
     _place: OwnedSemaphorePermit,
 }
 
@@ -129,7 +130,7 @@ impl Socket {
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(patience));
-        Self { stream: Box::pin(stream), _place: place }
+        Self { stream: Box::pin(stream), clock: HeadClock::default(), _place: place }
     }
 }
 
@@ -139,7 +140,12 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = self.stream.as_mut().poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.clock.bytes_came();
+        }
+        read
     }
 }
 

@@ -139,10 +139,26 @@ async fn a_slow_head_and_a_slow_body_are_given_up() {
     let slow_head = slowly(&server, "GET /livez HTTP/1.1\r\nX-Slow: ".into());
     let slow_body = slowly(&server, format!("{head}Content-Length: 1000\r\n\r\n{{"));
     let slow_chunks = slowly(&server, format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\nf"));
-    let (idle, slow_head, slow_body, slow_chunks) = tokio::join!(idle, slow_head, slow_body, slow_chunks);
+    let kept = is_kept(&server);
+    let second_head = slowly(&server, format!("{SMUGGLED}GET /livez HTTP/1.1\r\nX-Slow: "));
+    let (idle, slow_head, slow_body, slow_chunks, second_head, ()) =
+        tokio::join!(idle, slow_head, slow_body, slow_chunks, second_head, kept);
+    assert_eq!(statuses(&second_head), ["200"]);
     assert_eq!((idle.as_str(), slow_head.as_str()), ("", ""));
     for answer in [slow_body, slow_chunks] {
         assert!(answer.contains(" 408 ") && answer.contains("REQUEST_TIMEOUT"), "{answer}");
+    }
+}
+
+/// A connection that waits for its next request has longer than a head.
+async fn is_kept(server: &Server) {
+    let mut socket = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
+    let mut answer = [0; 1024];
+    for pause in [0, 12] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        socket.write_all(SMUGGLED.as_bytes()).await.unwrap();
+        let count = soon("an answer", socket.read(&mut answer)).await.unwrap();
+        assert!(answer[..count].starts_with(b"HTTP/1.1 200"), "after {pause} s");
     }
 }
 
