@@ -41,23 +41,19 @@ export class Api {
     return url.href;
   }
 
-  async headers() {
-    const token = await this.token.get();
-    return token ? { Authorization: `Bearer ${token}` } : {};
-  }
-
-  /** The JSON of an answer, `null` for one without a body; throws ApiError. Renews an expired token once. */
+  /** The JSON of an answer, `null` for one without a body; throws ApiError. Comes again once with a newer token. */
   async call(method, path, body, { signal } = {}) {
+    const token = await this.token.get();
     try {
-      return await this.#callOnce(method, path, body, signal);
+      return await this.#callOnce(method, path, body, token, signal);
     } catch (error) {
-      if (error.code !== "TOKEN_EXPIRED" || !(await this.token.expired())) throw error;
-      return this.#callOnce(method, path, body, signal);
+      if (error.code !== "TOKEN_EXPIRED" || !(await this.token.expired(token))) throw error;
+      return this.#callOnce(method, path, body, await this.token.get(), signal);
     }
   }
 
-  async #callOnce(method, path, body, signal) {
-    const headers = await this.headers();
+  async #callOnce(method, path, body, token, signal) {
+    const headers = bearer(token);
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const limit = AbortSignal.timeout(PATIENCE_MS);
     let response;
@@ -79,6 +75,11 @@ export class Api {
     }
     throw await refusal(response);
   }
+}
+
+/** The header with which a token travels. A WebSocket cannot send one: see transports.js. */
+export function bearer(token) {
+  return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
 /** What a response that is no success says. */
@@ -115,8 +116,10 @@ export class Token {
     return this.#current;
   }
 
-  /** The server no longer takes it; whether there is a way to another. */
-  async expired() {
+  /** The server no longer takes this one; whether there is another. */
+  async expired(used) {
+    // Renewed since: a stream ends with the token it was opened with.
+    if (this.#current !== undefined && this.#current !== used) return true;
     if (typeof this.#source !== "function") return false;
     this.#current = undefined;
     return (await this.get()) !== undefined;

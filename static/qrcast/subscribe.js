@@ -15,6 +15,10 @@ const GOOD_CONNECTION_MS = 5_000;
 const LONG_AWAY_MS = 30_000;
 /** A token is renewed when this part of its life is over. */
 const RENEW_AT = 0.6;
+/** And when that failed and may yet succeed, after this. */
+const RENEW_AGAIN_MS = 5_000;
+/** Nor later than this where only the device's own clock is known, which may be wrong: polling without a QR. */
+const RENEW_BLINDLY_MS = 60_000;
 
 /**
  * Follows a session. Events come once each, in order, whatever happens to the connection.
@@ -26,6 +30,7 @@ const RENEW_AT = 0.6;
  * - `onState({ phase, transport, status?, error?, retryInMs? })`: how the connection is. `phase` is `connecting`,
  *   `open` (with the stream's opening frame as `status`), `waiting` (comes back in `retryInMs`), and in the end one of
  *   `ended` (the session has ended), `failed` (refused for good: `error` has `status` and `code`) or `closed` (by you).
+ * - `onToken({ token, expiresAt })`: the server gave a newer token, which is used from now on. To keep it for a reload.
  * - `lastEventId`: the cursor to resume from.
  * - `transports`: which, in which order; `["websocket", "sse", "polling"]`.
  * - `WebSocket`, `fetch`: to use instead of the global ones.
@@ -48,6 +53,7 @@ export function subscribe(sessionId, options = {}) {
 class Follower {
   cursor;
   clockOffset = 0;
+  #knowsClock = false;
   #options;
   #sessionId;
   #api;
@@ -59,6 +65,8 @@ class Follower {
   #unopened = 0;
   #everOpened = new Set();
   #renewal;
+  /** When the last token that the server gave ends. */
+  #tokenEnds;
   #ended = false;
 
   constructor(sessionId, options) {
@@ -140,7 +148,12 @@ class Follower {
       case "stop":
         return this.#finish("failed", outcome.error);
       case "expired":
-        if (await this.#freshToken()) return "again";
+        if (await this.#freshToken(outcome.token)) {
+          // What the server asks for is meant for an EventSource, which returns with the same token.
+          outcome.retryAfterMs = undefined;
+          this.#tokenEnds = undefined;
+          return "again";
+        }
         return this.#finish("failed", { status: 401, code: "TOKEN_EXPIRED", message: "the token has expired" });
       case "unopened":
         return this.#whyUnopened(outcome, transport);
@@ -165,9 +178,9 @@ class Follower {
     return this.#everOpened.has(transport) && this.#unopened < 2 ? "again" : "fall";
   }
 
-  async #freshToken() {
+  async #freshToken(used) {
     try {
-      return await this.#api.token.expired();
+      return await this.#api.token.expired(used);
     } catch {
       // The page could not reach whoever gives it tokens: asked again at the next try.
       return true;
@@ -208,7 +221,10 @@ class Follower {
 
   #open(status, transport) {
     const now = Date.parse(status.now);
-    if (!Number.isNaN(now)) this.clockOffset = now - Date.now();
+    if (!Number.isNaN(now)) {
+      this.clockOffset = now - Date.now();
+      this.#knowsClock = true;
+    }
     // A restart may have revived what had ended.
     if (status.status === "initializing") this.#ended = false;
     this.#tell({ phase: "open", transport, status });
@@ -217,22 +233,36 @@ class Follower {
 
   /** Once a stream is open its token was good, which is when the server gives the next one. */
   async #renewInTime() {
-    const { token } = this.#api;
-    if (!token.isGiven || this.#renewal !== undefined) return;
+    if (!this.#api.token.isGiven || this.#renewal !== undefined) return;
     this.#renewal = null;
-    try {
-      const path = `/api/sessions/${encodeURIComponent(this.#sessionId)}/stream-token`;
-      const answer = await this.#api.call("POST", path, {}, { signal: this.#stop.signal });
-      token.replace(answer.streamToken);
-      const life = Math.max(10_000, Date.parse(answer.streamTokenExpiresAt) - (Date.now() + this.clockOffset));
-      this.#renewal = setTimeout(() => {
-        this.#renewal = undefined;
-        this.#renewInTime();
-      }, life * RENEW_AT);
-      this.#renewal.unref?.();
-    } catch {
-      // Not allowed, or not now: tried again when the next stream opens.
+    const pause = await this.#renew();
+    this.#renewal = undefined;
+    if (pause === undefined || this.#stop.signal.aborted) return;
+    this.#renewal = setTimeout(() => {
       this.#renewal = undefined;
+      this.#renewInTime();
+    }, pause);
+    this.#renewal.unref?.();
+  }
+
+  /** How long the new token can wait for the next one; `undefined` when there is no use in asking, until a stream opens. */
+  async #renew() {
+    const path = `/api/sessions/${encodeURIComponent(this.#sessionId)}/stream-token`;
+    try {
+      const answer = await this.#api.call("POST", path, {}, { signal: this.#stop.signal });
+      if (this.#stop.signal.aborted) return undefined;
+      const { streamToken: token, streamTokenExpiresAt: expiresAt } = answer;
+      this.#api.token.replace(token);
+      this.#hand(this.#options.onToken, { token, expiresAt });
+      const ends = Date.parse(expiresAt);
+      // All that can be had of the first one is used up.
+      const isLast = this.#tokenEnds !== undefined && ends <= this.#tokenEnds;
+      this.#tokenEnds = ends;
+      if (isLast) return undefined;
+      const pause = Math.max(0, ends - Date.now() - this.clockOffset) * RENEW_AT;
+      return this.#knowsClock ? pause : Math.min(pause || RENEW_BLINDLY_MS, RENEW_BLINDLY_MS);
+    } catch (error) {
+      return error instanceof ApiError && !error.isFinal ? (error.retryAfterMs ?? RENEW_AGAIN_MS) : undefined;
     }
   }
 

@@ -1,14 +1,14 @@
 // The three ways to follow a session. Each runs one connection to its end and says how it ended; none decides what
 // that means, which is subscribe.js. Each takes a `line`:
 //   { api, path, cursor(), onFrame(frame), signal, WebSocket, openMs, silenceMs, pollMs, pollForMs }
-// and resolves with { how, opened, retryAfterMs?, error? }, `how` being one of
+// and resolves with { how, opened, token?, retryAfterMs?, error? }, `token` being the one it was opened with and `how` one of
 //   "ended"     the session has ended: nothing more will come
 //   "stop"      refused for good, `error` says why
 //   "expired"   the token is no longer taken
 //   "again"     come back, after `retryAfterMs` when it is given
 //   "unopened"  it never opened, and a browser will not say why
 
-import { refusal } from "./api.js";
+import { bearer, refusal } from "./api.js";
 
 const PROTOCOL = "qrcast.v1";
 
@@ -36,7 +36,7 @@ export async function webSocket(line) {
     const done = (outcome) => {
       clearTimeout(tooLong);
       signal.removeEventListener("abort", hangUp);
-      resolve({ opened, ...outcome });
+      resolve({ opened, token, ...outcome });
     };
     const hangUp = () => {
       done({ how: "again" });
@@ -71,6 +71,8 @@ export async function webSocket(line) {
 /** Server-Sent Events, read with fetch: unlike an EventSource it can send a header and read a status. */
 export async function sse(line) {
   const { api, signal } = line;
+  const token = await api.token.get();
+  if (signal.aborted) return { how: "again", opened: false };
   const connection = new AbortController();
   const hangUp = () => connection.abort();
   signal.addEventListener("abort", hangUp);
@@ -79,12 +81,12 @@ export async function sse(line) {
   let opened = false;
   try {
     const response = await api.fetch(api.url(withCursor(`${line.path}/events`, line.cursor())), {
-      headers: { ...(await api.headers()), Accept: "text/event-stream" },
+      headers: { ...bearer(token), Accept: "text/event-stream" },
       signal: connection.signal,
       cache: "no-store",
     });
     if (response.status === 204) return { how: "ended", opened };
-    if (response.status !== 200) return refused(await refusal(response));
+    if (response.status !== 200) return { ...refused(await refusal(response)), token };
     // Somebody between us answered with a page of his own.
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return { how: "unopened", opened };
     let drain;
@@ -95,7 +97,7 @@ export async function sse(line) {
       if (frame.event === "drain") drain = frame.data;
       else if (!signal.aborted) line.onFrame(frame);
     }
-    if (drain?.code === "TOKEN_EXPIRED") return { how: "expired", opened };
+    if (drain?.code === "TOKEN_EXPIRED") return { how: "expired", opened, token };
     return { how: "again", opened, retryAfterMs: drain?.retryAfterMs };
   } catch {
     return { how: opened || signal.aborted ? "again" : "unopened", opened };
@@ -117,6 +119,7 @@ export async function polling(line) {
   const until = Date.now() + line.pollForMs;
   let before = {};
   while (!signal.aborted) {
+    const token = await api.token.get();
     try {
       const state = await api.call("GET", `/api/session-status/${encodeURIComponent(sessionId)}`, undefined, { signal });
       const qr = state.status === "scan_qr" && state.hasQrCode ? await liveQr(line) : undefined;
@@ -130,7 +133,7 @@ export async function polling(line) {
       if (hasEnded(state)) return { how: "ended", opened: true };
     } catch (error) {
       if (signal.aborted) break;
-      if (error.code === "TOKEN_EXPIRED") return { how: "expired", opened: false };
+      if (error.code === "TOKEN_EXPIRED") return { how: "expired", opened: before.status !== undefined, token };
       if (error.isFinal) return { how: "stop", opened: false, error };
       return { how: "again", opened: before.status !== undefined, retryAfterMs: error.retryAfterMs };
     }

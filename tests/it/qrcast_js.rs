@@ -1,5 +1,8 @@
 //! `qrcast.js` against the real server, in Node and in Chromium: every transport, whatever stands in the way, and a
-//! server that goes away in the middle. What it makes of each close code is in tests/js/rules.test.mjs, run from here.
+//! server that goes away in the middle. What it makes of each close code is in tests/js/rules.test.mjs, run from here;
+//! tokens that end are in `qrcast_js/tokens.rs`.
+
+mod tokens;
 
 use std::process::Stdio;
 
@@ -15,7 +18,7 @@ use crate::support::{Seen, Server, Session, soon, whatsapp, world};
 
 /// A program in Node that follows a session with `qrcast.js`.
 struct Follower {
-    _process: Child,
+    process: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -30,7 +33,7 @@ impl Follower {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { _process: process, lines }
+        Self { process, lines }
     }
 
     async fn next(&mut self) -> Value {

@@ -24,7 +24,9 @@ function world({ sockets = [], fetches = {}, options = {} }) {
       queueMicrotask(() => {
         if (plan.opens !== false) this.onopen?.();
         for (const frame of plan.frames ?? []) this.onmessage?.({ data: JSON.stringify(frame) });
-        this.onclose?.({ code: plan.code, reason: "" });
+        const close = () => this.onclose?.({ code: plan.code, reason: "" });
+        if (plan.livesMs) setTimeout(close, plan.livesMs);
+        else close();
       });
     }
     close() {}
@@ -126,6 +128,36 @@ test("an open stream renews its token, for the next connection", async () => {
     options: { token: "first" },
   });
   assert.deepEqual(protocols, [["qrcast.v1", "bearer.first"], ["qrcast.v1", "bearer.fresh"]]);
+});
+
+test("a renewal that failed is tried again, and counts when the stream ends with the old token", async () => {
+  let tries = 0;
+  const away = { status: 503, body: { code: "STORE_AWAY", error: "away" }, headers: { "Retry-After": "1" } };
+  const fresh = { body: { streamToken: "fresh", streamTokenExpiresAt: "2026-01-01T00:10:00.000Z" } };
+  const drain = { event: "drain", data: { retryAfterMs: 5000, code: "TOKEN_EXPIRED" } };
+  const { protocols, states, last } = await world({
+    sockets: [
+      { frames: [opening, drain], livesMs: 1500, code: 4401 },
+      { frames: [opening], code: 1000 },
+    ],
+    fetches: { "/api/sessions/ID/stream-token": () => (tries++ === 0 ? away : fresh) },
+    options: { token: "first" },
+  });
+  assert.deepEqual(protocols, [["qrcast.v1", "bearer.first"], ["qrcast.v1", "bearer.fresh"]]);
+  assert.equal(last.phase, "ended");
+  // The five seconds are for whoever returns with the same token.
+  assert.ok(states.find((state) => state.phase === "waiting").retryInMs <= 500);
+});
+
+test("each newer token is told to the page", async () => {
+  const told = [];
+  const answer = { streamToken: "fresh", streamTokenExpiresAt: "2026-01-01T00:10:00.000Z" };
+  await world({
+    sockets: [{ frames: [opening], livesMs: 50, code: 1000 }],
+    fetches: { "/api/sessions/ID/stream-token": { body: answer } },
+    options: { token: "first", onToken: (token) => told.push(token) },
+  });
+  assert.deepEqual(told, [{ token: "fresh", expiresAt: answer.streamTokenExpiresAt }]);
 });
 
 test("a socket that never opened asks session-status why: a final answer ends it", async () => {

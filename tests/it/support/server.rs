@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
+use reqwest::header::HeaderName;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use simulator::{Scan, Simulator};
@@ -106,6 +107,13 @@ impl Server {
             .variable("DRAIN_SECONDS", "0")
     }
 
+    /// Asks with this key from now on.
+    pub(crate) fn with_key(mut self, key: &str) -> Self {
+        let headers = [(HeaderName::from_static("x-api-key"), key.parse().unwrap())].into_iter().collect();
+        self.http = reqwest::Client::builder().default_headers(headers).build().unwrap();
+        self
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
@@ -192,7 +200,8 @@ impl Session<'_> {
     }
 
     pub(crate) async fn sse_after(&self, cursor: Option<&str>) -> Viewer {
-        Viewer::sse(&self.server.base, &self.id, cursor).await.unwrap()
+        let request = self.server.request(Method::GET, &format!("/api/sessions/{}/events", self.id));
+        soon("an SSE answer", Viewer::sse_by(request, cursor)).await.unwrap()
     }
 
     pub(crate) async fn websocket(&self) -> Viewer {

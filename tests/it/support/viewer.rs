@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 
 use futures::{SinkExt as _, Stream, StreamExt as _};
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -49,7 +49,15 @@ impl Viewer {
         session: &str,
         cursor: Option<&str>,
     ) -> Result<Self, Option<StatusCode>> {
-        let mut request = reqwest::Client::new().get(format!("{base}/api/sessions/{session}/events"));
+        let url = format!("{base}/api/sessions/{session}/events");
+        Self::sse_by(reqwest::Client::new().get(url), cursor).await
+    }
+
+    /// Over SSE, by a request that has everything but the cursor.
+    pub(crate) async fn sse_by(
+        mut request: RequestBuilder,
+        cursor: Option<&str>,
+    ) -> Result<Self, Option<StatusCode>> {
         if let Some(cursor) = cursor {
             request = request.header("Last-Event-ID", cursor);
         }
