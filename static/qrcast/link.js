@@ -4,7 +4,8 @@
 // Attributes: `session`; `token` (or the property `token`, which may be a function); `base-url` (the server, by default
 // where this script came from); `start-over` (an address for the button that ends a dead end); `theme` (`light` or
 // `dark`, by default the reader's). Properties: `words` (another language), `view` (read only: what is shown).
-// Events, which bubble: `qrcast-event` and `qrcast-state` with what subscribe() says, `qrcast-view` with what is shown.
+// Events, which bubble: `qrcast-event`, `qrcast-state` and `qrcast-token` with what subscribe() says, `qrcast-view` with
+// what is shown.
 // Style it with `::part()` and the custom properties at the top of qrcast/style.js.
 
 import { Api } from "./api.js";
@@ -117,7 +118,12 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
       lastEventId,
       onEvent: (event) => this.#hear(event),
       onState: (state) => this.#hearState(state),
+      onToken: (token) => this.#say("qrcast-token", token),
     });
+  }
+
+  #say(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }));
   }
 
   #hear({ id, event, data }) {
@@ -149,7 +155,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
         Object.assign(known, { status: statusAfter(data), cut: data, qr: undefined, code: undefined });
         break;
     }
-    this.dispatchEvent(new CustomEvent("qrcast-event", { detail: { id, event, data }, bubbles: true, composed: true }));
+    this.#say("qrcast-event", { id, event, data });
     this.#render();
   }
 
@@ -168,7 +174,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     } else if (state.phase === "ended") {
       this.#lostSince = undefined;
     }
-    this.dispatchEvent(new CustomEvent("qrcast-state", { detail: state, bubbles: true, composed: true }));
+    this.#say("qrcast-state", state);
     this.#render();
   }
 
@@ -267,7 +273,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
             this.#follow(cursor);
           }
         },
-        (error) => (this.#known.problem = { method: "restart", code: String(error.code).toLowerCase() }),
+        (error) => this.#refused("restart", refusalWord(error)),
       ).then(() => this.#focus());
     },
   };
@@ -296,7 +302,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     const before = this.view;
     this.#drawing = draw(this.shadowRoot, this.#drawing, scene, this.#actions);
     if (this.view === before) return;
-    this.dispatchEvent(new CustomEvent("qrcast-view", { detail: { view: this.view }, bubbles: true, composed: true }));
+    this.#say("qrcast-view", { view: this.view });
   }
 }
 
@@ -307,7 +313,9 @@ function statusAfter({ reason, willReconnect }) {
 
 /** WhatsApp's own word, when the server passes one on, says more than the code of the answer. */
 function refusalWord({ code, details }) {
-  return details?.field === "phoneNumber" ? "invalid_number" : (details?.code ?? code);
+  if (details?.field === "phoneNumber") return "invalid_number";
+  // `forbidden` is a word of WhatsApp's; this is the server, which does not let this token do it.
+  return details?.code ?? (code === "FORBIDDEN" || code === "UNAUTHORIZED" ? "not_allowed" : code);
 }
 
 /** A phone cannot scan its own screen, so it is offered the code first. A tablet can be scanned by the phone. */

@@ -56,7 +56,8 @@ function viewOf({ refusal, status, cut, me, qr, code, method, now }) {
 
 function refusalView({ status, code }) {
   if (status === 404 || code === "INVALID_SESSION_ID") return "unknown";
-  if (status === 401 || status === 403) return "refused";
+  if (code === "TOKEN_EXPIRED") return "refused";
+  if (status === 401 || status === 403) return "denied";
   return code === "SESSION_ENDED" ? "unknown" : "broken";
 }
 

@@ -84,6 +84,8 @@ export const english = {
   unknownText: "It may have been removed, or the address is incomplete.",
   refusedTitle: "This link has expired",
   refusedText: "Ask for a new one where you got it.",
+  deniedTitle: "This link does not open",
+  deniedText: "The address is incomplete, or was made for something else. Ask for a new one where you got it.",
   brokenTitle: "This page can’t go on",
   brokenText: "The server refused the connection ({code}). Reload the page to try again.",
 
@@ -106,6 +108,7 @@ export const english = {
   error_unreachable: "The server can’t be reached. Check your connection and try again.",
   error_rate_limited: "Too many tries in a short time. Wait a little.",
   error_already_connected: "This account is linked already.",
+  error_not_allowed: "This page may not do that. Whoever runs this service can.",
   error_token_expired: "This link has expired. Ask for a new one where you got it.",
   error_other: "That did not work ({code}). Try again in a moment.",
 };
