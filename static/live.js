@@ -1,70 +1,227 @@
 // The live page: makes a session for a user id, keeps it in the URL, and leaves the rest to `<qrcast-link>`.
 //
-// `/?session=ID#token=TOKEN` follows one session; the fragment never reaches a server or a log.
+// `/?session=ID#token=TOKEN` follows one session; the fragment never reaches a server or a log, and always has the newest
+// token, so that a reload or a bookmark works for as long as tokens are renewed.
+//
+// A server with keys takes no session from nobody: when it says so, the page asks for a key. The key stays in this tab and
+// goes nowhere but into the `Authorization` of two calls; what the stream gets is a token.
 
 import "./qrcast.js";
 import { Api } from "./qrcast/api.js";
 
 const $ = (id) => document.getElementById(id);
-const api = new Api();
 const TITLES = { qr: "Scan the code", code: "Type the code", phone: "Link by number", ready: "Linked", over: "Not linked", refused: "Not linked" };
+const WHY_KEY = {
+  start: "Only someone with a key may link accounts here.",
+  session: "Only someone with a key may open this address.",
+  link: "With a key you can go on where the link that you were given has ended.",
+  lost: "It no longer takes the key that this tab had.",
+  other: "The key of this tab is not for this user id. Another one may be.",
+};
+const WRONG_KEY = "This server does not know that key. Check it and try again.";
+
+/** What the key is wanted for, while it is asked for: goes on with it, or throws what the server says. */
+let goOn;
+/** What was wrong with the key that the tab had, for this session. */
+let trouble;
+
+// ---- the key of this tab -----------------------------------------------------------------------------------------
+
+/** A frame of another site may have no storage: then it lasts as long as the page. */
+const key = {
+  get value() {
+    try {
+      return sessionStorage.getItem("qrcast-key") ?? undefined;
+    } catch {
+      return this.held;
+    }
+  },
+  set value(value) {
+    this.held = value;
+    try {
+      if (value) sessionStorage.setItem("qrcast-key", value);
+      else sessionStorage.removeItem("qrcast-key");
+    } catch {
+      // It is held.
+    }
+    $("keyed").hidden = !value;
+  },
+};
+
+function call(path, body, secret = key.value) {
+  return new Api({ token: secret }).call("POST", path, body);
+}
+
+async function tokenFor(session, secret) {
+  return (await call(`/api/sessions/${encodeURIComponent(session)}/stream-token`, {}, secret)).streamToken;
+}
+
+/** For the element: the token of the address, and when that is used up, another one for the key. */
+function tokens(session, given) {
+  return async () => {
+    const first = given;
+    given = undefined;
+    if (first || !key.value) return first;
+    try {
+      return await tokenFor(session);
+    } catch (error) {
+      // Without a token the element says what the server has against it.
+      if (error.status === 401) key.value = undefined;
+      trouble = { 401: "lost", 403: "other" }[error.status];
+      if (error.isFinal) return undefined;
+      throw error;
+    }
+  };
+}
+
+// ---- what is shown -----------------------------------------------------------------------------------------------
+
+/** What the URL says. */
+function address() {
+  const session = new URLSearchParams(location.search).get("session") ?? undefined;
+  const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? undefined;
+  return { session, token };
+}
 
 /** Shows what the URL says: the form, or one session. */
 function route() {
-  const session = new URLSearchParams(location.search).get("session");
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  $("start").hidden = Boolean(session);
-  $("session").hidden = $("whose").hidden = !session;
+  const { session, token } = address();
+  trouble = undefined;
+  show(session ? "session" : "start", session && userOf(session));
   const link = $("link");
   if (!session) {
     link.removeAttribute("session");
-    document.title = "Link WhatsApp";
+    link.token = undefined;
     $("user").focus();
     return;
   }
-  $("whose").firstElementChild.textContent = whose(session);
-  if (token) link.setAttribute("token", token);
-  else link.removeAttribute("token");
+  link.token = token || key.value ? tokens(session, token) : undefined;
   link.setAttribute("session", session);
 }
 
-/** The user id inside `session_<userId>_<uuid>`. */
-function whose(session) {
-  const [, user] = /^session_(.+)_[0-9a-f-]{36}$/.exec(session) ?? [];
-  return user ? `User ${user}.` : "";
+/** One of the three: `start`, `ask`, `session`. */
+function show(part, user) {
+  for (const id of ["start", "ask", "session"]) $(id).hidden = id !== part;
+  document.title = part === "ask" ? "A key is needed · Link WhatsApp" : "Link WhatsApp";
+  $("whose").hidden = part === "start";
+  $("whose").firstElementChild.textContent = user ? `User ${user}.` : "";
+  $("whose").querySelector("a").hidden = false;
+  $("other-way").hidden = true;
+  $("keyed").hidden = !key.value;
+  complain("user", "");
+  complain("key", "");
 }
 
-async function start(userId) {
-  const { sessionId, linkUrl, streamToken } = await api.call("POST", "/api/init-session", { userId });
-  const fragment = streamToken ? `#token=${encodeURIComponent(streamToken)}` : new URL(linkUrl, location.href).hash;
+/** The user id inside `session_<userId>_<uuid>`. */
+function userOf(session) {
+  return /^session_(.+)_[0-9a-f-]{36}$/.exec(session)?.[1];
+}
+
+/** Asks for a key, and goes on with it. */
+function ask(why, user, then) {
+  goOn = then;
+  show("ask", user);
+  $("ask-why").textContent = WHY_KEY[why];
+  $("key").value = "";
+  $("key").focus();
+}
+
+// ---- a new session -----------------------------------------------------------------------------------------------
+
+async function start(userId, secret = key.value) {
+  const { sessionId, streamToken } = await call("/api/init-session", { userId }, secret);
+  if (secret) key.value = secret;
+  // Whoever has a key gets tokens for it. In the address one would outlive "Forget the key".
+  const fragment = secret ? "" : `#token=${encodeURIComponent(streamToken)}`;
   // An entry of its own: "back" leads to the form, a reload to the same session.
   history.pushState(null, "", `/?session=${encodeURIComponent(sessionId)}${fragment}`);
   route();
 }
 
-$("start").addEventListener("submit", async (submit) => {
-  submit.preventDefault();
-  if ($("go").getAttribute("aria-disabled") === "true") return;
+onSubmit("start", "go", async () => {
   const user = $("user").value.trim();
-  complain("");
+  complain("user", "");
   if (!/^[A-Za-z0-9._@+-]{1,64}$/.test(user)) {
-    return complain(user ? "A user id may hold only letters, digits and . _ @ + -" : "Enter a user id first.");
+    return complain("user", user ? "A user id may hold only letters, digits and . _ @ + -" : "Enter a user id first.");
   }
-  $("go").setAttribute("aria-disabled", "true");
   try {
     await start(user);
   } catch (error) {
-    complain(why(error));
-  } finally {
-    $("go").setAttribute("aria-disabled", "false");
+    if (error.status !== 401) return complain("user", why(error));
+    const had = key.value;
+    key.value = undefined;
+    ask(had ? "lost" : "start", user, (secret) => begin(user, secret));
   }
 });
 
-function complain(text) {
-  $("problem").textContent = text;
-  $("problem").hidden = !text;
-  $("user").setAttribute("aria-invalid", String(Boolean(text)));
-  if (text) $("user").focus();
+/** A key that is good, though not for this user, is kept: the next user id may suit it. */
+async function begin(user, secret) {
+  try {
+    await start(user, secret);
+  } catch (error) {
+    if (error.status !== 403) throw error;
+    key.value = secret;
+    route();
+    $("user").value = user;
+    complain("user", why(error));
+  }
+}
+
+/** From now on without a token in the address: it would be an old one. */
+function followByKey(session) {
+  history.replaceState(null, "", `/?session=${encodeURIComponent(session)}`);
+  route();
+}
+
+/** Follows a session by a key that was typed. */
+async function follow(session, secret) {
+  try {
+    await tokenFor(session, secret);
+  } catch (error) {
+    // Anything else the element says better.
+    if (![404, 410].includes(error.status)) throw error;
+  }
+  key.value = secret;
+  followByKey(session);
+}
+
+onSubmit("ask", "unlock", async () => {
+  const secret = $("key").value.trim();
+  complain("key", "");
+  if (!secret) return complain("key", "Enter a key first.");
+  // No header could carry anything else.
+  if (!/^[\x20-\x7e]+$/.test(secret)) return complain("key", WRONG_KEY);
+  try {
+    await goOn(secret);
+    $("key").value = "";
+  } catch (error) {
+    complain("key", error.status === 401 ? WRONG_KEY : why(error));
+    $("key").select();
+  }
+});
+
+/** One at a time; the button stays where it is, for whoever pressed it. */
+function onSubmit(form, button, submitted) {
+  $(form).addEventListener("submit", async (submit) => {
+    submit.preventDefault();
+    if ($(button).getAttribute("aria-disabled") === "true") return;
+    $(button).setAttribute("aria-disabled", "true");
+    try {
+      await submitted();
+    } finally {
+      $(button).setAttribute("aria-disabled", "false");
+    }
+  });
+}
+
+// ---- words -------------------------------------------------------------------------------------------------------
+
+function complain(field, text) {
+  const problem = $(field === "key" ? "key-problem" : "problem");
+  problem.textContent = text;
+  problem.hidden = !text;
+  $(field).setAttribute("aria-invalid", String(Boolean(text)));
+  if (text) $(field).focus();
 }
 
 function why({ status, code, message, retryAfterMs }) {
@@ -72,18 +229,51 @@ function why({ status, code, message, retryAfterMs }) {
   if (code === "UNREACHABLE") return "The server can’t be reached. Check your connection and try again.";
   if (code === "SESSION_LIMIT") return `No more accounts can be linked at the moment.${wait}`;
   if (status === 429) return `Too many tries in a short time.${wait}`;
-  if (status === 401 || status === 403) return "This server lets only its own programs start a link. Use the address it gave you.";
+  if (status === 403) return "This key is good, but not for this user id. It is for certain users only.";
   if (status >= 500) return `The server could not start a link.${wait}`;
   return message;
 }
 
-$("user").addEventListener("input", () => complain(""));
+// ---- what happens ------------------------------------------------------------------------------------------------
+
+$("user").addEventListener("input", () => complain("user", ""));
+$("key").addEventListener("input", () => complain("key", ""));
+
 $("link").addEventListener("qrcast-view", ({ detail }) => {
   const title = TITLES[detail.view?.split(":")[0]];
-  document.title = title ? `${title} · Link WhatsApp` : "Link WhatsApp";
+  if (!$("session").hidden) document.title = title ? `${title} · Link WhatsApp` : "Link WhatsApp";
   // The dead ends have their own way out.
   $("whose").querySelector("a").hidden = /^(over|refused)/.test(detail.view);
 });
+
+$("link").addEventListener("qrcast-token", ({ detail }) => {
+  const { session, token } = address();
+  if (token) history.replaceState(null, "", `/?session=${encodeURIComponent(session)}#token=${encodeURIComponent(detail.token)}`);
+});
+
+/** Not let in: whoever came by an address learns that it is no longer good, and may have a key; all others need one. */
+$("link").addEventListener("qrcast-state", ({ detail }) => {
+  if (detail.phase !== "failed" || ![401, 403].includes(detail.error.status)) return;
+  const { session, token } = address();
+  if (!token) return askFor(session, trouble ?? "session");
+  if (key.value && !trouble) return followByKey(session);
+  $("other-way").firstElementChild.textContent = key.value ? "The key of this tab does not open it." : "Do you have a key of this server?";
+  $("use-key").textContent = key.value ? "Use another key" : "Use a key";
+  $("other-way").hidden = false;
+});
+
+function askFor(session, reason) {
+  ask(reason, userOf(session), (secret) => follow(session, secret));
+}
+
+$("use-key").addEventListener("click", () => askFor(address().session, trouble ?? "link"));
+
+$("forget").addEventListener("click", () => {
+  key.value = undefined;
+  history.pushState(null, "", "/");
+  route();
+});
+
 addEventListener("popstate", route);
 addEventListener("hashchange", route);
 route();

@@ -1,8 +1,9 @@
 //! The live page, in a real Chromium: a person links an account by its QR. By number is in `page/codes.rs`; how a link ends
-//! and what the page makes of it, in `page/ends.rs`.
+//! and what the page makes of it, in `page/ends.rs`; on a server with keys, in `page/keys.rs`.
 
 mod codes;
 mod ends;
+mod keys;
 
 use serde_json::Value;
 use simulator::{Scan, Simulator};

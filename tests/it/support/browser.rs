@@ -11,7 +11,9 @@ use chromiumoxide::cdp::browser_protocol::input::{
     DispatchKeyEventParams, DispatchKeyEventType, InsertTextParams,
 };
 use chromiumoxide::cdp::browser_protocol::log::{EventEntryAdded, LogEntryLevel};
-use chromiumoxide::cdp::browser_protocol::network::{EventRequestWillBeSent, EventWebSocketCreated};
+use chromiumoxide::cdp::browser_protocol::network::{
+    EventRequestWillBeSent, EventWebSocketCreated, EventWebSocketWillSendHandshakeRequest,
+};
 use chromiumoxide::cdp::browser_protocol::page::CaptureScreenshotFormat;
 use chromiumoxide::cdp::js_protocol::runtime::{
     ConsoleApiCalledType, EvaluateParams, EventConsoleApiCalled, EventExceptionThrown,
@@ -51,6 +53,8 @@ impl Screen {
 struct Log {
     errors: Vec<String>,
     urls: Vec<String>,
+    /// The headers of each WebSocket's request.
+    handshakes: Vec<String>,
 }
 
 /// A browser with one page. End it with [`Browser::closes`], which looks at its errors.
@@ -58,7 +62,8 @@ pub(crate) struct Browser {
     chromium: Chromium,
     page: Page,
     log: Arc<Mutex<Log>>,
-    origin: String,
+    /// Whom the page may speak to.
+    origins: Vec<String>,
     _profile: TempDir,
 }
 
@@ -99,7 +104,7 @@ impl Browser {
         let log = Arc::new(Mutex::new(Log::default()));
         listen(&page, &log).await;
         let origin = reqwest::Url::parse(url).unwrap().origin().ascii_serialization();
-        let browser = Self { chromium, page, log, origin, _profile: profile };
+        let browser = Self { chromium, page, log, origins: vec![origin], _profile: profile };
         browser.sits_at(screen).await;
         browser.goes_to(url).await;
         browser
@@ -230,6 +235,12 @@ impl Browser {
         reads_qr(&self.screenshot().await)
     }
 
+    /// Every address that was asked for, and the headers of each WebSocket's request.
+    pub(crate) fn asked(&self) -> (Vec<String>, Vec<String>) {
+        let log = self.log.lock().unwrap();
+        (log.urls.clone(), log.handshakes.clone())
+    }
+
     /// Closes it. Nothing may have gone wrong, but for Chromium's own lines about connections that failed and answers
     /// that refused, and nobody but the page's own server may have been spoken to.
     pub(crate) async fn closes(mut self) {
@@ -240,8 +251,8 @@ impl Browser {
         soon("Chromium to end", self.chromium.wait()).await.unwrap();
         let log = self.log.lock().unwrap();
         assert!(log.errors.is_empty(), "{:#?}", log.errors);
-        let own =
-            [self.origin.clone(), self.origin.replacen("http", "ws", 1), "data:".into(), "about:".into()];
+        let mut own = vec!["data:".to_owned(), "about:".to_owned()];
+        own.extend(self.origins.iter().flat_map(|base| [base.clone(), base.replacen("http", "ws", 1)]));
         let strangers: Vec<_> =
             log.urls.iter().filter(|url| !own.iter().any(|own| url.starts_with(own))).collect();
         assert!(strangers.is_empty(), "{strangers:#?}");
@@ -289,6 +300,9 @@ async fn listen(page: &Page, log: &Arc<Mutex<Log>>) {
     });
     on!(EventRequestWillBeSent, |sent, log| log.urls.push(sent.request.url.clone()));
     on!(EventWebSocketCreated, |created, log| log.urls.push(created.url.clone()));
+    on!(EventWebSocketWillSendHandshakeRequest, |sent, log| {
+        log.handshakes.push(format!("{:?}", sent.request.headers));
+    });
 }
 
 /// What Chromium itself says of a connection that failed, or of an answer that refused: a 4xx, or the 502 with which a
