@@ -14,6 +14,7 @@ mod creation;
 mod deployment;
 mod doors;
 mod drain;
+mod embedding;
 mod ends;
 mod examples;
 mod framing;

@@ -9,7 +9,6 @@ use serde_json::Value;
 use simulator::{Scan, Simulator};
 
 use crate::support::browser::{Browser, Screen};
-use crate::support::proxy::Proxy;
 use crate::support::{Server, Session, eventually, soon, world, world_at};
 
 /// Opens the page of a session.
@@ -136,23 +135,6 @@ async fn back_leads_to_the_form_and_forward_to_the_session() {
     browser.js::<Value>("history.forward()").await;
     browser.sees("qr").await;
     assert_eq!(session_of(&browser, &server).await.id, session.id);
-    browser.closes().await;
-}
-
-#[tokio::test]
-async fn a_strict_policy_leaves_the_page_whole() {
-    let (whatsapp, server) = world().await;
-    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    let proxy = Proxy::strict(&server.base, policy).await;
-    let browser = Browser::open(Screen::NARROW, &proxy.base).await;
-    browser.types("ada").await;
-    browser.clicks("Continue").await;
-    browser.sees("qr").await;
-    let session = session_of(&browser, &server).await;
-    eventually("the QR on the screen", async || browser.qr_on_the_screen().await.is_some()).await;
-    scans(&whatsapp, &session).await;
-    browser.reads("Ada Lovelace").await;
     browser.closes().await;
 }
 

@@ -235,14 +235,29 @@ impl Browser {
         reads_qr(&self.screenshot().await)
     }
 
+    /// The page may speak to this server, too.
+    pub(crate) fn knows(&mut self, base: &str) {
+        self.origins.push(base.to_owned());
+    }
+
     /// Every address that was asked for, and the headers of each WebSocket's request.
     pub(crate) fn asked(&self) -> (Vec<String>, Vec<String>) {
         let log = self.log.lock().unwrap();
         (log.urls.clone(), log.handshakes.clone())
     }
 
+    /// What went wrong up to now.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        self.log.lock().unwrap().errors.clone()
+    }
+
+    /// What went wrong was the point.
+    pub(crate) fn forgives(&self) {
+        self.log.lock().unwrap().errors.clear();
+    }
+
     /// Closes it. Nothing may have gone wrong, but for Chromium's own lines about connections that failed and answers
-    /// that refused, and nobody but the page's own server may have been spoken to.
+    /// that refused, and nobody may have been spoken to but the page's own server and whom it knows.
     pub(crate) async fn closes(mut self) {
         // An answer to this comes after everything that happened before.
         self.js::<Value>("null").await;

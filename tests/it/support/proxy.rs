@@ -1,11 +1,13 @@
 //! What stands between a browser and a server in some companies: a proxy that lets ordinary requests through, and
-//! neither an upgrade nor a stream where it is told so. It can also put a page of somebody else beside the server, or a
-//! policy on its pages.
+//! neither an upgrade nor a stream where it is told so. It can also put a page of somebody else beside the server. And a
+//! site that is somebody else's altogether.
+
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use tokio::net::TcpListener;
 
@@ -19,13 +21,12 @@ struct Rules {
     upstream: String,
     blocks: &'static [&'static str],
     page: Option<(&'static str, String)>,
-    policy: Option<&'static str>,
 }
 
 impl Rules {
     /// WebSocket would need more than this proxy does.
     fn of(upstream: &str) -> Self {
-        Self { upstream: upstream.to_owned(), blocks: &["/ws"], page: None, policy: None }
+        Self { upstream: upstream.to_owned(), blocks: &["/ws"], page: None }
     }
 }
 
@@ -38,11 +39,6 @@ impl Proxy {
     /// In front of a server, with somebody's page at a path.
     pub(crate) async fn serving(upstream: &str, path: &'static str, page: String) -> Self {
         Self::start(Rules { page: Some((path, page)), ..Rules::of(upstream) }).await
-    }
-
-    /// In front of a server, with a Content-Security-Policy on everything.
-    pub(crate) async fn strict(upstream: &str, policy: &'static str) -> Self {
-        Self::start(Rules { policy: Some(policy), ..Rules::of(upstream) }).await
     }
 
     async fn start(rules: Rules) -> Self {
@@ -71,11 +67,32 @@ async fn pass(State(rules): State<Rules>, request: Request) -> Response {
     let url = format!("{}{}", rules.upstream, parts.uri);
     let sent = reqwest::Client::new().request(parts.method, url).headers(headers).body(body).send().await;
     let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
-    let (status, mut headers): (_, HeaderMap) = (answer.status(), answer.headers().clone());
-    if let Some(policy) = rules.policy {
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    }
+    let (status, headers): (_, HeaderMap) = (answer.status(), answer.headers().clone());
     (status, headers, Body::from_stream(answer.bytes_stream())).into_response()
+}
+
+/// A site on an origin of its own, which shows one page at every path. It ends with the test's runtime.
+pub(crate) struct Site {
+    pub(crate) origin: String,
+    page: Arc<Mutex<String>>,
+}
+
+impl Site {
+    /// By another name than the servers have, so that a browser takes it for another site, too.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let page = Arc::new(Mutex::new(String::new()));
+        let shown = page.clone();
+        let app = Router::new().fallback(async move || Html(shown.lock().unwrap().clone()));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { origin, page }
+    }
+
+    pub(crate) fn shows(&self, body: &str) {
+        *self.page.lock().unwrap() =
+            format!("<!doctype html><title>A shop</title><link rel=icon href='data:,'><body>{body}");
+    }
 }
 
 /// A port that was free a moment ago, for a server that is to come back on it.
