@@ -16,6 +16,7 @@ mod doors;
 mod drain;
 mod embedding;
 mod ends;
+mod event_source;
 mod examples;
 mod framing;
 mod health;
