@@ -131,12 +131,15 @@ async fn poll_sh_links_an_account() {
 
 #[tokio::test]
 async fn watch_html_links_an_account_inside_somebody_elses_page() {
-    let (whatsapp, server) = world().await;
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).variable("API_KEYS", "main:secret").start().await;
+    let server = server.with_key("secret");
     let session = server.init("ada").await;
     let page = std::fs::read_to_string("examples/watch.html").unwrap();
     let proxy = Proxy::serving(&server.base, "/watch.html", page).await;
-    let browser =
-        Browser::open(Screen::WIDE, &format!("{}/watch.html?session={}", proxy.base, session.id)).await;
+    let token = session.answer["streamToken"].as_str().unwrap();
+    let address = format!("{}/watch.html?session={}#token={token}", proxy.base, session.id);
+    let browser = Browser::open(Screen::WIDE, &address).await;
     browser.reads("Scan to link WhatsApp").await;
     // In another language, and back in the middle of it all.
     browser
