@@ -4,7 +4,7 @@
 // token, so that a reload or a bookmark works for as long as tokens are renewed.
 //
 // A server with keys takes no session from nobody: when it says so, the page asks for a key. The key stays in this tab and
-// goes nowhere but into the `Authorization` of two calls; what the stream gets is a token.
+// goes nowhere but into the `Authorization` of three calls; what the stream gets is a token.
 
 import "./qrcast.js";
 import { Api } from "./qrcast/api.js";
@@ -96,6 +96,7 @@ function route() {
     return;
   }
   link.token = token || key.value ? tokens(session, token) : undefined;
+  link.restart = key.value ? () => call(`/api/sessions/${encodeURIComponent(session)}/restart`) : undefined;
   link.setAttribute("session", session);
 }
 

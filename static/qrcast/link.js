@@ -3,7 +3,8 @@
 //
 // Attributes: `session`; `token` (or the property `token`, which may be a function); `base-url` (the server, by default
 // where this script came from); `start-over` (an address for the button that ends a dead end); `theme` (`light` or
-// `dark`, by default the reader's). Properties: `words` (another language), `view` (read only: what is shown).
+// `dark`, by default the reader's). Properties: `words` (another language), `view` (read only: what is shown), `restart` (a
+// function that starts the session again in the page's way: a token may not where an account is linked).
 // Events, which bubble: `qrcast-event`, `qrcast-state` and `qrcast-token` with what subscribe() says, `qrcast-view` with
 // what is shown.
 // Style it with `::part()` and the custom properties at the top of qrcast/style.js.
@@ -35,6 +36,8 @@ const nothingKnown = () => ({
 /** In Node there is no HTMLElement, and the module is still imported there for `subscribe`. */
 export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   static observedAttributes = ["session", "token", "base-url"];
+
+  restart;
 
   #known = nothingKnown();
   #method = "qr";
@@ -264,7 +267,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     restart: () => {
       const cursor = this.#subscription?.lastEventId;
       this.#call(
-        () => this.#api.call("POST", this.#path("restart")),
+        () => (this.restart ? this.restart() : this.#api.call("POST", this.#path("restart"))),
         () => {
           const over = this.#known.cut?.reason !== "qr_exhausted" || this.#known.refusal;
           this.#known = { ...nothingKnown(), status: "initializing" };
