@@ -2,8 +2,8 @@
 #
 # All stages are the same Debian (13, trixie), for a program needs at least the glibc it was linked with.
 
-# Nothing has to be installed: only libsqlite3-sys (its own SQLite) and ring compile C, and this image has gcc.
-FROM rust:1.95.0-slim-trixie AS chef
+# Nothing has to be installed: SQLite, ring and jemalloc need a C compiler and make, which this image has (its slim one has no make).
+FROM rust:1.95.0-trixie AS chef
 RUN cargo install cargo-chef --locked --version 0.1.78
 WORKDIR /build
 
