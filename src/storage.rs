@@ -29,8 +29,8 @@ pub enum StorageError {
     #[error("the storage is busy")]
     Busy,
     /// Anything else, a bug among them: log it once and fail the request.
-    #[error("the storage failed")]
-    Failed(#[source] Arc<dyn Error + Send + Sync>),
+    #[error("the storage failed: {0}")]
+    Failed(Arc<dyn Error + Send + Sync>),
 }
 
 impl StorageError {

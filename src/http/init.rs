@@ -18,7 +18,7 @@ use super::tokens::{Issued, Scope};
 use super::{App, client, requests};
 use crate::event::{Status, Time};
 use crate::id::{InvalidUserId, SessionId, UserId};
-use crate::session::registry::{LedgerError, NewSession, Once};
+use crate::session::registry::{Creation, LedgerError, NewSession, Once};
 
 /// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
 const MAX_DEVICE_NAME: usize = 50;
@@ -64,20 +64,22 @@ pub(super) async fn init(
     }
     let once = once(&headers, caller.prefix(), &bytes)?;
     let signer = app.signer().ok_or_else(ApiError::store_away)?;
-    let id = app.registry()?.create(new, once).await.map_err(|error| match error {
+    let Creation { id, is_new } = app.registry()?.create(new, once).await.map_err(|error| match error {
         error @ LedgerError::Storage(_) if !error.is_away() => {
             tracing::error!(%error, "session error");
             ApiError::init_failed()
         }
         error => error.into(),
     })?;
-    tracing::info!(
-        sessionId = %id,
-        userId = id.user_id(),
-        clientIp = %client::address_of(&extensions),
-        userAgent = requests::user_agent(&headers),
-        "session created"
-    );
+    if is_new {
+        tracing::info!(
+            sessionId = %id,
+            userId = id.user_id(),
+            clientIp = %client::address_of(&extensions),
+            userAgent = requests::user_agent(&headers),
+            "session created"
+        );
+    }
     let token = signer.issue(&id, Scope::Link, app.inner.config.doors.token_ttl, None)?;
     let answer = answer(&app, &id, token);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())

@@ -84,6 +84,15 @@ pub struct NewSession {
     pub phone_number: Option<String>,
 }
 
+/// A session that was asked for.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// Which.
+    pub id: SessionId,
+    /// Whether it was made now; otherwise the same request had made it before.
+    pub is_new: bool,
+}
+
 /// How many sessions of this process stand where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts(HashMap<Status, usize>);
@@ -161,7 +170,7 @@ impl Registry {
         self: &Arc<Self>,
         new: NewSession,
         once: Option<Once>,
-    ) -> Result<SessionId, LedgerError> {
+    ) -> Result<Creation, LedgerError> {
         let this = self.clone();
         self.to_its_end(async move { this.create_now(new, once).await }).await
     }
@@ -170,7 +179,7 @@ impl Registry {
         self: &Arc<Self>,
         new: NewSession,
         once: Option<Once>,
-    ) -> Result<SessionId, LedgerError> {
+    ) -> Result<Creation, LedgerError> {
         let record = Record {
             session: SessionId::new(&new.user),
             created: Time::now(),
@@ -183,14 +192,14 @@ impl Registry {
         let lease = self.lease();
         let epoch = match self.parts.ledger.create(record.clone(), self.parts.limits, once).await? {
             Created::New(epoch) => epoch,
-            Created::Before(session) => return Ok(session),
+            Created::Before(id) => return Ok(Creation { id, is_new: false }),
         };
         let id = record.session.clone();
         let entry = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
         let start = Start { epoch, lease, owner_lost: false, after: None, taken: None, pace: None };
         let code = new.phone_number.map(|phone_number| Command::Code { phone_number });
         *entry.task.lock().await = Some(self.start(&entry, start, code));
-        Ok(id)
+        Ok(Creation { id, is_new: true })
     }
 
     /// Forgets everything about a session, at once. Its device is not logged out.
