@@ -35,6 +35,8 @@ def follow(base, session, token=None):
             for frame in connect(url, cursor, token):
                 pause = FIRST_PAUSE
                 if frame["event"] == "drain":
+                    if frame["data"]["code"] == "TOKEN_EXPIRED":
+                        raise Refused("the token has expired")
                     asked = frame["data"]["retryAfterMs"] / 1000
                 elif frame["id"] is not None:
                     cursor = frame["id"]

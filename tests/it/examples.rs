@@ -109,6 +109,25 @@ async fn follow_py_follows_a_session_through_a_restart_to_its_end() {
 }
 
 #[tokio::test]
+async fn follow_py_and_watch_rs_end_with_their_token() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).variable("API_KEYS", "main:secret").start().await;
+    let post = async |path: &str, body: Value| -> Value {
+        let request = server.request(reqwest::Method::POST, path).bearer_auth("secret").json(&body);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let session = post("/api/init-session", json!({ "userId": "ada" })).await;
+    let id = session["sessionId"].as_str().unwrap();
+    let token = post(&format!("/api/sessions/{id}/stream-token"), json!({ "ttlSeconds": 1 })).await;
+    let token = token["streamToken"].as_str().unwrap();
+    let python =
+        Program::start(Command::new("python3").args(["examples/follow.py", &server.base, id, token]));
+    assert_eq!(python.ends().await, Some(1));
+    let refused = soon("a refusal", watch::follow(&server.base, id, Some(token), |_| {})).await.unwrap_err();
+    assert!(refused.to_string().contains("expired"), "{refused}");
+}
+
+#[tokio::test]
 async fn poll_sh_links_an_account() {
     let (whatsapp, server) = world().await;
     let folder = tempfile::tempdir().unwrap();
