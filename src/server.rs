@@ -1,48 +1,31 @@
-//! Puts the pieces together: the only file that names the client and, beside `migrate`, the concrete stores.
+//! Puts the pieces together: the only module that names the client and, beside `migrate`, the concrete stores.
 
 mod stop;
+mod store;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::stop::{Left, Stages};
-use crate::bus::Bus;
-use crate::bus::local::{self, LocalBus};
-use crate::bus::redis::RedisBus;
-use crate::config::{Config, RedisSettings};
+pub(crate) use self::store::{DATABASE, MIGRATIONS};
+use self::store::{Store, Stores};
+use crate::config::Config;
 use crate::http::{self, App, listener};
-use crate::ledger::redis::RedisLedger;
-use crate::ledger::sqlite::{self as ledger, SqliteLedger};
-use crate::ledger::{Leases, Ledger, LedgerError, Limits};
+use crate::ledger::{Ledger, LedgerError, Limits};
 use crate::session::janitor::{self, Ages};
 use crate::session::ownership::Ownership;
 use crate::session::registry::{Parts, Registry, Timers};
 use crate::shutdown::Shutdown;
-use crate::storage::folder::{FolderError, FolderLock};
-use crate::storage::redis::{ConnectError, Redis};
-use crate::storage::sqlite::{Migration, OpenError, Sqlite};
+use crate::storage::folder::FolderError;
+use crate::storage::redis::ConnectError;
+use crate::storage::sqlite::OpenError;
 use crate::whatsapp::client::{Options, WhatsAppWeb};
-use crate::whatsapp::store::Engine;
-use crate::whatsapp::store::redis::RedisEngine;
-use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
-
-/// The schema, over all modules that have tables. A step that was released is never changed.
-pub(crate) const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, sql: device::SCHEMA },
-    Migration { version: 2, sql: ledger::SCHEMA },
-    Migration { version: 3, sql: local::SCHEMA },
-    Migration { version: 4, sql: ledger::SECRET_SCHEMA },
-];
-
-/// The database of a data folder.
-pub(crate) const DATABASE: &str = "qrcast.sqlite";
 
 /// Connections beside streams: requests, and streams that are refused for being too many.
 const OTHER_CONNECTIONS: usize = 1000;
@@ -55,12 +38,6 @@ const METRICS_CONNECTIONS: usize = 64;
 
 /// Pause between two looks at the secret that signs tokens.
 const SECRET_EVERY: Duration = Duration::from_secs(5);
-
-/// Pause between two tries to reach Redis at the start.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-
-/// How many tries are made before a replica that may do so runs alone.
-const TRIES: u32 = 3;
 
 /// Why a server does not start, or does not end well.
 #[derive(Debug, thiserror::Error)]
@@ -274,103 +251,5 @@ impl House {
             hand_overs: Semaphore::new(HAND_OVERS),
             not_released: AtomicUsize::new(0),
         }
-    }
-}
-
-/// Where everything is kept.
-enum Store {
-    /// In a file of this process.
-    Alone { _lock: FolderLock, sqlite: Sqlite },
-    /// In Redis, with other replicas.
-    Shared { redis: Redis, lease: Duration },
-}
-
-/// What stands on the store.
-struct Stores {
-    bus: Arc<dyn Bus>,
-    ledger: Arc<dyn Ledger>,
-    leases: Option<Arc<dyn Leases>>,
-    engine: Arc<dyn Engine>,
-}
-
-impl Store {
-    /// Opening reads the whole file once, and blocks.
-    async fn alone(data_dir: &Path) -> Result<Self, ServerError> {
-        let lock = FolderLock::take(data_dir)?;
-        let path = data_dir.join(DATABASE);
-        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, MIGRATIONS)).await;
-        Ok(Self::Alone { _lock: lock, sqlite: opened.map_err(std::io::Error::other)?? })
-    }
-
-    /// Waits for Redis, or not for long where this replica may run alone.
-    async fn shared(config: &Config) -> Result<Self, ServerError> {
-        let Some(settings) = &config.redis else { return Self::alone(&config.data_dir).await };
-        match connect(settings).await.map_err(ServerError::Redis)? {
-            Some(redis) => Ok(Self::Shared { redis, lease: settings.lease }),
-            None => {
-                warn!(
-                    "Redis cannot be reached: running alone on SQLite, without any session of Redis, until the next restart"
-                );
-                Self::alone(&config.data_dir).await
-            }
-        }
-    }
-
-    fn open(&self, config: &Config, replica: &str) -> Stores {
-        match self {
-            Self::Alone { sqlite, .. } => Stores {
-                bus: Arc::new(LocalBus::new(sqlite.clone(), config.history_events)),
-                ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
-                leases: None,
-                engine: Arc::new(SqliteEngine::new(sqlite.clone())),
-            },
-            Self::Shared { redis, lease } => {
-                let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
-                Stores {
-                    bus: Arc::new(RedisBus::new(redis.clone(), replica, config.history_events)),
-                    ledger: ledger.clone(),
-                    leases: Some(ledger),
-                    engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
-                }
-            }
-        }
-    }
-
-    async fn close(&self) {
-        match self {
-            Self::Alone { sqlite, .. } => {
-                if let Err(error) = sqlite.close().await {
-                    error!(%error, "the database was not closed well");
-                }
-            }
-            Self::Shared { redis, .. } => redis.close().await,
-        }
-    }
-}
-
-/// `None` when this replica gives up waiting, which it may.
-async fn connect(settings: &RedisSettings) -> Result<Option<Redis>, ConnectError> {
-    let mut tries = 0;
-    loop {
-        match Redis::connect(&settings.url.0, &settings.prefix).await {
-            Ok((redis, warnings)) => {
-                for warning in warnings {
-                    warn!("{warning}");
-                }
-                info!("Redis answers");
-                return Ok(Some(redis));
-            }
-            Err(ConnectError::Away(error)) => {
-                if tries == 0 {
-                    warn!(%error, "Redis does not answer; waiting for it");
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        tries += 1;
-        if settings.fallback && tries >= TRIES {
-            return Ok(None);
-        }
-        tokio::time::sleep(TRY_AGAIN).await;
     }
 }

@@ -1,0 +1,66 @@
+//! What a stream token can be exchanged for, and what it cannot do.
+
+use super::*;
+
+#[tokio::test]
+async fn a_token_is_renewed_for_the_same_or_less_and_not_for_ever() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url())
+        .variable("API_KEYS", "main:all-of-it")
+        .variable("TOKEN_MAX_AGE_SECONDS", "60")
+        .start()
+        .await;
+    let (id, first) = new_session(&server, "ada").await;
+    let (_, read) = token(&server, &id, &first, &json!({ "scope": "read" })).await;
+    let read = read["streamToken"].as_str().unwrap();
+    let (status, error) = token(&server, &id, read, &json!({ "scope": "link" })).await;
+    assert_eq!((status, &error["code"]), (403, &json!("FORBIDDEN")));
+    let (_, again) = token(&server, &id, read, &json!({})).await;
+    assert_eq!(again["scope"], "read");
+    // Never past the age of the first, whoever renews it, and whatever is asked for.
+    let until = |answer: &Value| answer["streamTokenExpiresAt"].as_str().unwrap().to_owned();
+    let (_, renewed) = token(&server, &id, &first, &json!({ "ttlSeconds": 60 })).await;
+    assert!(until(&renewed) <= until(&again), "{renewed} {again}");
+    for (body, field) in [
+        (json!({ "ttlSeconds": 0 }), "ttlSeconds"),
+        (json!({ "ttlSeconds": 61 }), "ttlSeconds"),
+        (json!({ "ttlSeconds": "9" }), "ttlSeconds"),
+        (json!({ "scope": "write" }), "scope"),
+    ] {
+        let (status, error) = token(&server, &id, &first, &body).await;
+        assert_eq!((status, &error["code"]), (400, &json!("INVALID_BODY")), "{body}");
+        assert_eq!(error["details"]["field"], field);
+    }
+    // No body is no wish.
+    let path = format!("/api/sessions/{id}/stream-token");
+    assert_eq!(call(&server, Method::POST, &path, &Credential::Bearer(first)).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_token_restarts_what_is_not_linked_only() {
+    let (whatsapp, server) = locked().await;
+    let (id, token) = new_session(&server, "ada").await;
+    let key = Credential::Bearer("all-of-it".into());
+    let restart = format!("/api/sessions/{id}/restart");
+    let credential = Credential::Bearer(token);
+    assert_eq!(call(&server, Method::POST, &restart, &credential).await.0, 202);
+    has_qr(&server, &id).await;
+    let request = server.request(Method::GET, &format!("/api/qr-code/{id}")).bearer_auth("all-of-it");
+    let qr: Value = request.send().await.unwrap().json().await.unwrap();
+    let qr = qr["qrString"].as_str().unwrap().to_owned();
+    soon("a scan", whatsapp.scan(simulator::Scan { qr, ..Default::default() })).await.unwrap();
+    let path = format!("/api/session-status/{id}");
+    soon("the link", async {
+        loop {
+            let request = server.request(Method::GET, &path).bearer_auth("all-of-it");
+            let status: Value = request.send().await.unwrap().json().await.unwrap();
+            if status["status"] == "connected" {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(call(&server, Method::POST, &restart, &credential).await, (403, "FORBIDDEN".into()));
+    assert_eq!(call(&server, Method::POST, &restart, &key).await.0, 202);
+}
