@@ -67,10 +67,8 @@ pub enum OriginRule {
 /// Whose word on a client's address is taken.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
-    /// Where they are.
-    pub ranges: Vec<IpNet>,
-    /// Headers in which such a proxy names the client alone. `X-Forwarded-For` is read where none of them is there.
-    pub headers: Vec<&'static str>,
+    /// Where they are, and in which header one from there names the client alone; else it is `X-Forwarded-For`.
+    pub ranges: Vec<(IpNet, Option<&'static str>)>,
 }
 
 /// A secret shorter than this can be guessed. Also the size of the hash that signs, see RFC 7518, section 3.2.
@@ -89,15 +87,16 @@ impl Doors {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let keys = reader.secret(
             "API_KEYS",
-            "a comma list of name:secret or name:secret:userIdPrefix, each name once",
+            "a comma list of name:secret or name:secret:userIdPrefix, each name and each secret once",
             api_keys,
         );
         let keys = keys.unwrap_or_default();
+        let has_keys = reader.text("API_KEYS").is_some();
         let origins = reader.parsed(
             "ALLOWED_ORIGINS",
             Origins::default(),
             "a comma list of origins such as https://app.example.com or https://*.example.com; * only with API_KEYS",
-            |text| origins(text).filter(|origins| !origins.any || !keys.is_empty()),
+            |text| origins(text).filter(|origins| !origins.any || has_keys),
         );
         Self {
             keys,
@@ -175,14 +174,20 @@ impl fmt::Display for OriginRule {
 impl TrustedProxies {
     /// Whether the word of this address is taken.
     pub fn trust(&self, address: IpAddr) -> bool {
-        self.ranges.iter().any(|range| range.contains(&address))
+        self.ranges.iter().any(|(range, _)| range.contains(&address))
+    }
+
+    /// The header in which this proxy names the client alone.
+    pub fn header_of(&self, proxy: IpAddr) -> Option<&'static str> {
+        self.ranges.iter().filter(|(range, _)| range.contains(&proxy)).find_map(|(_, header)| *header)
     }
 }
 
 fn api_keys(text: &str) -> Option<Vec<ApiKey>> {
     let keys = text.split(',').map(|entry| api_key(entry.trim())).collect::<Option<Vec<_>>>()?;
-    let unique =
-        keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|other| other.name != key.name));
+    // Of two keys with one secret nobody could say which one came.
+    let differs = |one: &ApiKey, other: &ApiKey| one.name != other.name && one.hash != other.hash;
+    let unique = keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|other| differs(key, other)));
     unique.then_some(keys)
 }
 
@@ -264,8 +269,7 @@ fn proxies(text: &str) -> Option<TrustedProxies> {
         };
         // An address alone is a range of one.
         let range = range.parse().or_else(|_| range.parse::<IpAddr>().map(IpNet::from));
-        proxies.ranges.push(range.ok()?);
-        proxies.headers.extend(header);
+        proxies.ranges.push((range.ok()?, header));
     }
     Some(proxies)
 }
@@ -281,9 +285,18 @@ mod tests {
         assert_eq!((keys[1].name.as_str(), keys[1].prefix.as_deref()), ("shop", Some("shop-")));
         assert_eq!(keys[0].hash, ApiKey::hash("s3cret"));
         assert!(!format!("{keys:?}").contains("s3cret"));
-        for wrong in
-            ["", "web", "web:", ":secret", "web:a:b:c", "web:a:", "web:a:b b", "web:a,web:b", "web:a,"]
-        {
+        for wrong in [
+            "",
+            "web",
+            "web:",
+            ":secret",
+            "web:a:b:c",
+            "web:a:",
+            "web:a:b b",
+            "web:a,web:b",
+            "web:a,shop:a:s",
+            "web:a,",
+        ] {
             assert!(api_keys(wrong).is_none(), "{wrong:?}");
         }
     }
@@ -329,7 +342,9 @@ mod tests {
         for good in ["10.1.2.3", "192.0.2.7", "172.19.0.1"] {
             assert!(trusted.trust(good.parse().unwrap()), "{good}");
         }
-        assert!(trusted.headers == ["fly-client-ip"] && !trusted.trust("192.0.2.8".parse().unwrap()));
+        assert_eq!(trusted.header_of("172.19.0.1".parse().unwrap()), Some("fly-client-ip"));
+        assert_eq!(trusted.header_of("10.1.2.3".parse().unwrap()), None);
+        assert!(!trusted.trust("192.0.2.8".parse().unwrap()));
         for wrong in ["everyone", "10.0.0.0/33", "10.0.0.0/8,"] {
             assert!(proxies(wrong).is_none(), "{wrong:?}");
         }

@@ -91,7 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ALLOWED_ORIGINS",
         "",
-        "comma list of the pages that may use and embed this server: `https://app.example.com`, `https://*.example.com`, or `*`; same origin only without it",
+        "comma list of the pages that may use and embed this server: `https://app.example.com`, `https://*.example.com`, or, only with `API_KEYS`, `*`; same origin only without it",
     ),
     setting(
         "TRUSTED_PROXIES",

@@ -14,6 +14,8 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use tracing::Span;
+
 use self::credentials::identify;
 pub(super) use self::refusal::AuthFailure;
 use self::refusal::Refusal;
@@ -136,19 +138,33 @@ async fn admit(
 ) -> (Option<Allowance>, Result<(), Refusal>) {
     let caller = identify(app, request);
     let client = Client::of(caller.as_ref().ok(), request.extensions());
-    let session = id.as_ref().and_then(|id| id.as_ref().ok());
+    let session = counted_session(caller.as_ref().ok(), id.as_ref());
     let allowance = match app.inner.limits.count(access, &client, session) {
         Ok(allowance) => allowance,
         Err(Limited { allowance, wait }) => return (Some(allowance), Err(Refusal::Limited(wait))),
     };
     let admitted = async {
         let caller = caller?;
+        if let Caller::Key(key) = &caller {
+            Span::current().record("key", &key.name);
+        }
         check(app, access, id, &caller).await?;
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(caller);
         Ok(())
     };
     (allowance, admitted.await)
+}
+
+/// The session that a request is counted for. What a stranger names need not exist, and there are many names.
+fn counted_session<'a>(
+    caller: Option<&'a Caller>,
+    named: Option<&'a Result<SessionId, InvalidSessionId>>,
+) -> Option<&'a SessionId> {
+    match caller? {
+        Caller::Token(claims) => Some(&claims.session),
+        Caller::Anyone | Caller::Key(_) => named?.as_ref().ok(),
+    }
 }
 
 /// The session that a path names, perhaps as an image.

@@ -57,8 +57,9 @@ fn believe(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> IpAdd
     if !proxies.trust(client) {
         return client;
     }
-    let named = proxies.headers.iter().find_map(|name| parse(headers.get(*name)?.to_str().ok()?));
-    if let Some(address) = named {
+    if let Some(named) = proxies.header_of(client).and_then(|name| headers.get(name))
+        && let Some(address) = named.to_str().ok().and_then(parse)
+    {
         return address;
     }
     let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -128,7 +129,7 @@ mod tests {
         // Fly's own header counts where Fly is.
         let fly = [("fly-client-ip", "192.0.2.2"), ("x-forwarded-for", "192.0.2.1")];
         assert_eq!(seen("172.16.0.2", "fly", &fly), "192.0.2.2");
-        assert_eq!(seen("10.0.0.2", "10.0.0.0/8", &fly), "192.0.2.1");
+        assert_eq!(seen("10.0.0.2", "fly,10.0.0.0/8", &fly), "192.0.2.1");
     }
 
     #[test]

@@ -37,17 +37,15 @@ pub(super) fn cors(config: &Config) -> CorsLayer {
         .allow_headers(TAKEN.map(HeaderName::from_static))
         .expose_headers(EXPOSED.map(HeaderName::from_static))
         .max_age(PREFLIGHT_AGE);
-    if config.doors.origins.any {
-        return layer.allow_origin(AllowOrigin::any());
-    }
+    // There are no cookies to protect; a page that sends its own on all its calls must not be refused for that. For any
+    // page at all it is not allowed, for it would be the first thing to regret.
+    let credentials = !config.doors.origins.any;
     let config = config.clone();
     let allowed = AllowOrigin::predicate(move |origin, parts| {
-        origin
-            .to_str()
-            .is_ok_and(|origin| allows(&config, origin, host(&parts.headers, parts.uri.authority())))
+        let host = host(&parts.headers, parts.uri.authority());
+        origin.to_str().is_ok_and(|origin| allows(&config, origin, host))
     });
-    // There are no cookies to protect; a page that sends its own on all its calls must not be refused for that.
-    layer.allow_origin(allowed).allow_credentials(true)
+    layer.allow_origin(allowed).allow_credentials(credentials)
 }
 
 /// Whether the page behind this request may open a WebSocket, which no preflight protects. Without an `Origin` it is

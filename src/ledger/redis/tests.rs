@@ -349,3 +349,15 @@ async fn on_a_cluster_it_is_the_same() {
     let left: Vec<_> = cluster.nodes.iter().flat_map(|node| of_data(node.keys())).collect();
     assert!(left.iter().all(|key| key.contains("{idem:") || key.contains("{replicas}")), "{left:?}");
 }
+
+#[tokio::test]
+async fn the_first_secret_is_everyones_and_is_written_again_when_it_is_lost() {
+    let server = Server::start();
+    let (one, other) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    assert_eq!(one.token_secret("first").await.unwrap(), "first");
+    assert_eq!(other.token_secret("second").await.unwrap(), "first");
+    assert_eq!(one.token_secret("third").await.unwrap(), "first");
+    server.tell(&["FLUSHALL"]);
+    assert_eq!(other.token_secret("first").await.unwrap(), "first");
+    assert_eq!(one.token_secret("second").await.unwrap(), "first");
+}

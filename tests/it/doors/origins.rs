@@ -86,9 +86,12 @@ async fn any_origin_has_no_credentials() {
         .variable("API_KEYS", "main:all-of-it")
         .start()
         .await;
-    let headers = headers(&server, Method::GET, "/api/sessions", Some("https://evil.example")).await;
-    assert_eq!(headers["access-control-allow-origin"], "*");
-    assert!(!headers.contains_key("access-control-allow-credentials"));
+    let of_a_page = headers(&server, Method::GET, "/api/sessions", Some("https://any.example")).await;
+    assert_eq!(of_a_page["access-control-allow-origin"], "https://any.example");
+    assert!(!of_a_page.contains_key("access-control-allow-credentials"));
+    // A frame without an origin of its own could be anybody's.
+    let of_nobody = headers(&server, Method::GET, "/api/sessions", Some("null")).await;
+    assert!(!of_nobody.contains_key("access-control-allow-origin"));
 }
 
 #[tokio::test]
@@ -129,6 +132,12 @@ async fn every_answer_has_the_headers_of_a_careful_server() {
     let whatsapp = whatsapp().await;
     let server =
         Server::builder(&whatsapp.url()).variable("PUBLIC_URL", "https://link.example.com").start().await;
+    // What binds a browser to https is for servers that have it.
+    let plain =
+        Server::builder(&whatsapp.url()).variable("PUBLIC_URL", "http://link.example.com").start().await;
+    let of_plain = headers(&plain, Method::GET, "/", None).await;
+    assert!(!of_plain.contains_key("strict-transport-security"));
+    assert!(!of_plain["content-security-policy"].to_str().unwrap().contains("upgrade-insecure-requests"));
     for path in ["/", "/api/nothing", "/health", "/qrcast.js"] {
         let headers = headers(&server, Method::GET, path, None).await;
         for (name, value) in [

@@ -1,6 +1,8 @@
 //! What a stream token can be exchanged for, and what it cannot do.
 
 use super::*;
+use crate::support::eventually;
+use crate::support::redis::Redis;
 
 #[tokio::test]
 async fn a_token_is_renewed_for_the_same_or_less_and_not_for_ever() {
@@ -63,4 +65,41 @@ async fn a_token_restarts_what_is_not_linked_only() {
     .await;
     assert_eq!(call(&server, Method::POST, &restart, &credential).await, (403, "FORBIDDEN".into()));
     assert_eq!(call(&server, Method::POST, &restart, &key).await.0, 202);
+}
+
+#[tokio::test]
+async fn every_replica_reads_a_token_also_after_redis_has_lost_the_secret() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let replica = || {
+        Server::builder(&whatsapp.url())
+            .variable("REDIS_URL", &redis.url())
+            .variable("LEASE_TTL_MS", "3000")
+            .variable("API_KEYS", "main:all-of-it")
+    };
+    let (one, other) = (replica().start().await, replica().start().await);
+    for server in [&one, &other] {
+        eventually("both to be ready", async || server.get("/readyz").await.status() == 200).await;
+    }
+    let (id, first) = new_session(&one, "ada").await;
+    let path = format!("/api/session-status/{id}");
+    let reads = async |server: &Server, token: &str| {
+        call(server, Method::GET, &path, &Credential::Bearer(token.to_owned())).await.0 == 200
+    };
+    assert!(reads(&one, &first).await && reads(&other, &first).await);
+    redis.tell::<()>(&["FLUSHALL"]).await;
+    // Whichever replica is asked gives tokens that the other reads, and the old one is still good.
+    for (giver, reader) in [(&one, &other), (&other, &one)] {
+        eventually("a token that both read", async || {
+            let (status, answer) = token(giver, &id, "all-of-it", &json!({})).await;
+            status == 200
+                && reads(reader, answer["streamToken"].as_str().unwrap()).await
+                && reads(reader, &first).await
+        })
+        .await;
+    }
+    // One that comes later finds it again.
+    let is_stored = async || redis.keys().await.iter().any(|key| key.ends_with("token-secret"));
+    eventually("the secret to be stored again", is_stored).await;
+    let third = replica().start().await;
+    eventually("a third to read it", async || reads(&third, &first).await).await;
 }
