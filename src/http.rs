@@ -230,6 +230,7 @@ pub fn router(app: App) -> Router {
         .layer(origins::cors(config))
         .layer(map_response(secure))
         .layer(from_fn_with_state(app.clone(), client::locate))
+        .layer(from_fn(host::is_clear))
         // The outermost: whatever the others refuse has an id and is counted.
         .layer(from_fn(requests::around))
         .with_state(app)

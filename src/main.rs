@@ -1,6 +1,6 @@
 //! The binary: config → logging → bind → run → drain → exit code.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -116,14 +116,25 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
 
 /// For a container that has no other client.
 fn health(config: &Config) -> anyhow::Result<()> {
-    let mut address = config.address();
-    if address.ip().is_unspecified() {
-        let here = if address.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
-        address.set_ip(here);
-    }
     let client = ureq::Agent::config_builder().timeout_global(Some(HEALTH_PATIENCE)).proxy(None).build();
-    let mut answer = ureq::Agent::from(client).get(format!("http://{address}/health")).call()?;
-    eprintln!("{}", answer.body_mut().read_to_string()?);
+    let client = ureq::Agent::from(client);
+    // `::` takes IPv4 too, and containers often have no IPv6 of their own.
+    let hosts: &[IpAddr] = match config.host {
+        IpAddr::V4(host) if host.is_unspecified() => &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        IpAddr::V6(host) if host.is_unspecified() => {
+            &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+        }
+        _ => &[config.host],
+    };
+    let ask =
+        |host: &IpAddr| client.get(format!("http://{}/health", SocketAddr::new(*host, config.port))).call();
+    let mut answer = ask(&hosts[0]);
+    for host in &hosts[1..] {
+        if matches!(answer, Err(ureq::Error::Io(_) | ureq::Error::ConnectionFailed)) {
+            answer = ask(host);
+        }
+    }
+    eprintln!("{}", answer?.body_mut().read_to_string()?);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ pub(crate) use self::store::{DATABASE, MIGRATIONS};
 use self::store::{Store, Stores};
 use crate::config::Config;
 use crate::http::{self, App, listener};
-use crate::ledger::{Ledger, LedgerError, Limits};
+use crate::ledger::{LedgerError, Limits};
 use crate::session::janitor::{self, Ages};
 use crate::session::ownership::Ownership;
 use crate::session::registry::{Parts, Registry, Timers};
@@ -93,6 +93,28 @@ pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Resul
     result.and_then(|()| house.says(&left))
 }
 
+/// How many of these connections there are file descriptors for. A quarter is left to sessions and the store: if it were
+/// used up, a lost connection to WhatsApp or Redis could not be made again.
+fn room_for(connections: usize) -> usize {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => {
+            let room = usize::try_from(limit - limit / 4).unwrap_or(usize::MAX);
+            if room < connections {
+                warn!(
+                    limit,
+                    connections = room,
+                    "few file descriptors: fewer connections are taken in; see ulimit -n"
+                );
+            }
+            connections.min(room)
+        }
+        Err(error) => {
+            warn!(%error, "the number of file descriptors is not known");
+            connections
+        }
+    }
+}
+
 /// One process, from its start to its end.
 struct House {
     config: Config,
@@ -116,10 +138,8 @@ impl House {
     /// Begins to answer requests.
     fn listen(&self, listener: TcpListener) {
         let connections = &self.stages.connections;
-        let bounds = listener::Bounds {
-            patience: self.config.slow_viewer,
-            connections: self.config.max_streams + OTHER_CONNECTIONS,
-        };
+        let wanted = self.config.max_streams + OTHER_CONNECTIONS;
+        let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: room_for(wanted) };
         let routes = http::router(self.app.clone());
         connections.spawn(listener::serve(listener, routes, bounds, connections.clone()));
     }
@@ -155,7 +175,7 @@ impl House {
     async fn open(&self, store: &Store) -> Result<(), ServerError> {
         let Self { config, stages: Stages { links, streams, .. }, .. } = self;
         let parts = self.parts(store);
-        self.keep_token_secret(&parts.ledger).await?;
+        self.keep_token_secret(&parts).await?;
         let leases = parts.leases.clone();
         let registry = Registry::open(parts).await?;
         // Called once.
@@ -175,23 +195,31 @@ impl House {
         Ok(())
     }
 
-    /// Where no secret is set, the deployment has one of its own. It is looked at again and again: Redis may lose it, and
-    /// all replicas must have the same.
-    async fn keep_token_secret(&self, ledger: &Arc<dyn Ledger>) -> Result<(), ServerError> {
+    /// Where no secret is set, the deployment has one of its own. It is looked at again and again, and whenever the store
+    /// comes back: Redis may have lost it, and all replicas must have the same.
+    async fn keep_token_secret(&self, parts: &Parts) -> Result<(), ServerError> {
         if let Some(secret) = &self.config.doors.token_secret {
             self.app.set_token_secret(&secret.0);
             return Ok(());
         }
         let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        let mut secret = match ledger.token_secret(&fresh).await {
+        let mut secret = match parts.ledger.token_secret(&fresh).await {
             // Asked for again below; until then nobody is given a token.
             Err(error) if error.is_away() => fresh,
             secret => secret.inspect(|secret| self.app.set_token_secret(secret))?,
         };
-        let (ledger, app) = (ledger.clone(), self.app.clone());
+        let (ledger, app) = (parts.ledger.clone(), self.app.clone());
+        let mut contact = parts.leases.as_ref().map(|leases| leases.contact());
         self.stages.streams.spawn_until_begun(async move {
             loop {
-                tokio::time::sleep(SECRET_EVERY).await;
+                let news = async {
+                    let changed = async { contact.as_mut()?.changed().await.ok() };
+                    if changed.await.is_none() {
+                        std::future::pending().await
+                    }
+                };
+                // Either way it is looked at.
+                let _ = tokio::time::timeout(SECRET_EVERY, news).await;
                 // While the store is away it can lose nothing.
                 if let Ok(stored) = ledger.token_secret(&secret).await {
                     if stored != secret || !app.has_token_secret() {

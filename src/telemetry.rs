@@ -4,7 +4,7 @@ pub mod metrics;
 
 use std::io::IsTerminal as _;
 
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -46,7 +46,16 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
             registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init()?;
         }
     }
+    log_panics();
     Ok(())
+}
+
+/// A panic is a line like any other, and where it happened: what it says may be a text that was being handled.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        error!(location, "panic");
+    }));
 }
 
 fn may_be_written(line: &Metadata<'_>) -> bool {

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::App;
 use super::alerts::{self, Alert};
@@ -20,6 +21,9 @@ const SERVICE: &str = "WhatsApp Web Production Service";
 
 /// How old an answer of the store may be.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the store may take to answer: a disk that hangs is one that stores nothing.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the store makes of this process.
 struct Verdict {
@@ -81,16 +85,21 @@ impl StorageProbe {
         {
             return stores;
         }
-        let result = match registry.check_storage().await {
+        let stores = match timeout(PROBE_PATIENCE, registry.check_storage()).await {
+            Ok(Ok(())) => true,
             // Another matter: it is away, and comes back.
-            Err(error) if error.is_away() => Ok(()),
-            result => result,
+            Ok(Err(error)) if error.is_away() => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "nothing can be stored");
+                false
+            }
+            Err(_) => {
+                tracing::error!("the storage does not answer");
+                false
+            }
         };
-        if let Err(error) = &result {
-            tracing::error!(%error, "nothing can be stored");
-        }
-        *last = Some((Instant::now(), result.is_ok()));
-        result.is_ok()
+        *last = Some((Instant::now(), stores));
+        stores
     }
 }
 

@@ -6,11 +6,20 @@
 
 use axum::http::uri::Authority;
 use axum::http::{Request, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 
 use super::error::ApiError;
 
 /// Refuses a request whose host is not clear, or whose target is no path.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), ApiError> {
+pub(super) async fn is_clear(request: axum::extract::Request, next: Next) -> Response {
+    match check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn check<B>(request: &Request<B>) -> Result<(), ApiError> {
     let uri = request.uri();
     // `CONNECT host:port` and `OPTIONS *`, which are for proxies.
     if !uri.path().starts_with('/') {

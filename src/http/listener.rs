@@ -3,7 +3,6 @@
 //! `axum::serve` has none of these limits. A connection that takes no bytes for too long is closed whatever it speaks: a
 //! body or a WebSocket cannot notice that by itself, for nobody asks it for more while the peer's window is shut.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -13,7 +12,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
@@ -25,7 +23,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
 use super::clock::{HeadClock, IDLE_LIMIT};
-use super::host;
 use crate::shutdown::Shutdown;
 
 /// Longest head of a request, in bytes; hyper answers 431, as it does to more than 100 headers. What is on its way out is
@@ -89,16 +86,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn converse(mut http: Builder, socket: Socket, peer: SocketAddr, routes: Router, stop: Shutdown) {
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        let answer = host::check(&request).map(|()| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            routes.call(request)
-        });
-        async move {
-            match answer {
-                Ok(answer) => answer.await,
-                Err(refusal) => Ok::<Response, Infallible>(refusal.into_response()),
-            }
-        }
+        request.extensions_mut().insert(ConnectInfo(peer));
+        routes.call(request)
     });
     http.timer(socket.clock.clone());
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use metrics::{counter, histogram};
+use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug, info_span};
 use uuid::Uuid;
 
@@ -24,6 +25,9 @@ const LONGEST_ID: usize = 128;
 /// What of a text that a client chose is written down, in bytes.
 const LONGEST_TEXT: usize = 256;
 
+/// The status of a request whose client has left, in the metrics and the log: nginx's.
+const CLIENT_GONE: u16 = 499;
+
 /// The route of a request for which there is none, in the metrics.
 const NO_ROUTE: &str = "none";
 
@@ -34,21 +38,37 @@ pub(super) async fn around(request: Request, next: Next) -> Response {
     let method = word(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = span(&id, method, route.as_ref(), request.uri().path());
+    let call = Call { begun, method, route, status: CLIENT_GONE };
     async move {
+        // All of it goes in here, to be dropped with the request.
+        let mut call = call;
         let mut response = next.run(request).await;
-        let status = response.status();
-        let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
-        histogram!(HTTP_REQUEST_SECONDS, "route" => route.clone()).record(begun.elapsed());
-        let labels =
-            [("method", method.to_owned()), ("route", route), ("status", status.as_str().to_owned())];
-        counter!(HTTP_REQUESTS, &labels).increment(1);
-        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        debug!(status = status.as_u16(), ms, "request answered");
+        call.status = response.status().as_u16();
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
     .instrument(span)
     .await
+}
+
+/// One request, counted when it is over: answered, or dropped because its client has left.
+struct Call {
+    begun: Instant,
+    method: &'static str,
+    route: Option<MatchedPath>,
+    status: u16,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
+        histogram!(HTTP_REQUEST_SECONDS, "route" => route.clone()).record(self.begun.elapsed());
+        let labels =
+            [("method", self.method.to_owned()), ("route", route), ("status", self.status.to_string())];
+        counter!(HTTP_REQUESTS, &labels).increment(1);
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        debug!(status = self.status, ms, "request answered");
+    }
 }
 
 /// The client's own id, where it has a fit one.
@@ -65,8 +85,12 @@ fn id(headers: &HeaderMap) -> HeaderValue {
 fn span(id: &HeaderValue, method: &str, route: Option<&MatchedPath>, path: &str) -> Span {
     let id = id.to_str().unwrap_or_default();
     match route {
-        Some(route) => info_span!("request", requestId = id, method, route = route.as_str()),
-        None => info_span!("request", requestId = id, method, path = shortened(path)),
+        Some(route) => info_span!("request", requestId = id, method, route = route.as_str(), key = Empty),
+        // Whatever is written in another way than it had to be may be a query: a token.
+        None => {
+            let plain = path.split('%').next().unwrap_or_default();
+            info_span!("request", requestId = id, method, path = shortened(plain))
+        }
     }
 }
 
