@@ -6,6 +6,7 @@
 mod alerts;
 mod auth;
 mod body;
+mod caller;
 mod client;
 mod clock;
 mod error;
@@ -22,6 +23,7 @@ mod polling;
 mod requests;
 mod sessions;
 mod sse;
+mod stream_token;
 mod tokens;
 mod viewer;
 mod websocket;
@@ -40,7 +42,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::alerts::Alerts;
-pub use self::auth::Access;
+pub use self::caller::Access;
 use self::error::ApiError;
 use self::health::StorageProbe;
 use self::limits::Limits;
@@ -184,7 +186,7 @@ fn routes() -> Vec<Route> {
         delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete)),
         post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart)),
         post("/api/sessions/{id}/pairing-code", Access::Link, self::post(pairing::code)),
-        post("/api/sessions/{id}/stream-token", Access::Read, self::post(tokens::stream_token)),
+        post("/api/sessions/{id}/stream-token", Access::Read, self::post(stream_token::stream_token)),
         get("/api/qr-code/{id}", Access::Read, self::get(polling::qr_code)),
         get("/api/session-status/{id}", Access::Status, self::get(polling::status)),
         get("/api/sessions/{id}/events", Access::Stream, self::get(sse::events)),

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::App;
-use super::auth::Caller;
+use super::caller::Caller;
 use crate::config::TrustedProxies;
 
 /// The address of the client of a request, as far as it can be believed.

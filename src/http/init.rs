@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::auth::Caller;
 use super::body::JsonBody;
+use super::caller::Caller;
 use super::error::ApiError;
 use super::pairing::phone_number;
 use super::tokens::{Issued, Scope};

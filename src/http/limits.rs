@@ -14,7 +14,7 @@ use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use metrics::counter;
 
-use super::auth::Access;
+use super::caller::Access;
 use super::client::Client;
 use crate::close::Close;
 use crate::config::{Config, RateLimits};

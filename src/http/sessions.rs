@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::auth::Caller;
+use super::caller::Caller;
 use super::error::ApiError;
 use super::polling::StatusAnswer;
 use super::{App, NamedPath};

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::App;
-use super::auth::Caller;
+use super::caller::Caller;
 use super::client::Client;
 use super::error::ApiError;
 use super::limits::Place;

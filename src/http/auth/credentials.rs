@@ -6,9 +6,10 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq as _;
 
-use super::{AuthFailure, Caller, Refusal};
+use super::{AuthFailure, Refusal};
 use crate::config::{ApiKey, Doors};
 use crate::http::App;
+use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::tokens::TokenError;
 
