@@ -6,8 +6,9 @@
 use std::sync::OnceLock;
 
 use metrics::{Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
+use metrics_util::layers::{FilterLayer, Layer as _};
 
 /// Always 1, with the `version`.
 pub const BUILD_INFO: &str = "qrcast_build_info";
@@ -57,6 +58,9 @@ pub const REQUESTS_LIMITED: &str = "qrcast_requests_limited_total";
 pub const AUTH_FAILURES: &str = "qrcast_auth_failures_total";
 /// Whether an alert holds, by `name`.
 pub const ALERT: &str = "qrcast_alert";
+
+/// What the names of the WhatsApp client's own metrics begin with (`wacore::telemetry`).
+const CLIENTS_OWN: &str = "wa_";
 
 /// The names of all alerts.
 pub const ALERTS: &[&str] =
@@ -148,13 +152,19 @@ static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 ///
 /// # Errors
 /// When something counts already.
-pub fn start() -> Result<(), BuildError> {
+pub fn start() -> anyhow::Result<()> {
     let mut builder = PrometheusBuilder::new();
     for (name, _, buckets) in HISTOGRAMS {
         builder = builder.set_buckets_for_metric(Matcher::Full((*name).into()), buckets)?;
     }
-    let handle = builder.install_recorder()?;
+    builder = builder.set_buckets_for_metric(Matcher::Prefix(CLIENTS_OWN.into()), REQUEST)?;
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    // Whichever client of this process spoke last is connected or not: that is no count.
+    let recorder = FilterLayer::from_patterns(["wa_connected"]).layer(recorder);
+    metrics::set_global_recorder(recorder).map_err(|error| anyhow::anyhow!("{error}"))?;
     describe();
+    wacore::telemetry::describe();
     begin_at_zero();
     // The recorder was installed just now, so nobody was here before.
     let _ = RECORDER.set(handle);

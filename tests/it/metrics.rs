@@ -44,9 +44,27 @@ async fn the_documents_list_what_is_there_and_nothing_else() {
     let server = Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url()).start().await;
     is_ready(&server).await;
     scrape(&server).await;
-    assert_eq!(written(&scrape(&server).await), documented());
-    let helps = scrape(&server).await.lines().filter(|line| line.starts_with("# HELP ")).count();
-    assert_eq!(helps, documented().len(), "each says what it is");
+    // The client's own come as they happen: see below.
+    let text = scrape(&server).await;
+    let ours = |name: &String| !name.starts_with("wa_");
+    assert_eq!(written(&text).into_iter().filter(ours).collect::<BTreeSet<_>>(), documented());
+    let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).map(str::to_owned).filter(ours);
+    assert_eq!(helps.count(), documented().len(), "each says what it is");
+}
+
+#[tokio::test]
+async fn what_the_client_counts_for_itself_is_there_and_documented() {
+    let (whatsapp, server) = world().await;
+    server.init("ada").await.link(&whatsapp).await;
+    let text = scrape(&server).await;
+    let own: BTreeSet<_> = written(&text).into_iter().filter(|name| name.starts_with("wa_")).collect();
+    assert!(value(&text, "wa_connect_total{outcome=\"ok\"}") >= 1.0);
+    // Of many clients the last one's state says nothing.
+    assert!(own.len() > 3 && !own.contains("wa_connected"), "{own:?}");
+    let page = std::fs::read_to_string("docs/operating.md").unwrap();
+    for name in own {
+        assert!(page.contains(&format!("`{name}`")), "docs/operating.md lacks {name}");
+    }
 }
 
 #[tokio::test]
