@@ -15,6 +15,8 @@ const GOOD_CONNECTION_MS = 5_000;
 const LONG_AWAY_MS = 30_000;
 /** A token is renewed when this part of its life is over. */
 const RENEW_AT = 0.6;
+/** But not sooner than this, where tokens are good for seconds. */
+const RENEW_AFTER_MS = 1_000;
 /** And when that failed and may yet succeed, after this. */
 const RENEW_AGAIN_MS = 5_000;
 /** Nor later than this where only the device's own clock is known, which may be wrong: polling without a QR. */
@@ -259,8 +261,9 @@ class Follower {
       const isLast = this.#tokenEnds !== undefined && ends <= this.#tokenEnds;
       this.#tokenEnds = ends;
       if (isLast) return undefined;
-      const pause = Math.max(0, ends - Date.now() - this.clockOffset) * RENEW_AT;
-      return this.#knowsClock ? pause : Math.min(pause || RENEW_BLINDLY_MS, RENEW_BLINDLY_MS);
+      const part = Math.max(0, ends - Date.now() - this.clockOffset) * RENEW_AT;
+      const pause = this.#knowsClock ? part : Math.min(part || RENEW_BLINDLY_MS, RENEW_BLINDLY_MS);
+      return Math.max(pause, RENEW_AFTER_MS);
     } catch (error) {
       return error instanceof ApiError && !error.isFinal ? (error.retryAfterMs ?? RENEW_AGAIN_MS) : undefined;
     }

@@ -103,6 +103,26 @@ test("4401 means: return with another token, or not at all", async () => {
   assert.equal(given.last.error.code, "TOKEN_EXPIRED");
 });
 
+test("tokens of a second are renewed once a second", async () => {
+  const renewed = [];
+  const { last } = await world({
+    sockets: [{ frames: [opening], livesMs: 2500, code: 1000 }],
+    fetches: {
+      "/api/sessions/ID/stream-token": () => {
+        renewed.push(performance.now());
+        // As seen by the server's clock, which begins with the year.
+        const ends = Date.parse(opening.data.now) + (renewed.at(-1) - renewed[0]) + 600;
+        return { body: { streamToken: `fresh-${renewed.length}`, streamTokenExpiresAt: new Date(ends).toISOString() } };
+      },
+    },
+    options: { token: "first" },
+  });
+  assert.equal(last.phase, "ended");
+  assert.ok(renewed.length > 1);
+  // A timer may be a few milliseconds early.
+  renewed.slice(1).forEach((at, n) => assert.ok(at - renewed[n] > 980, `renewed after ${at - renewed[n]} ms`));
+});
+
 test("a token that could not be fetched is fetched again", async () => {
   let tries = 0;
   const { protocols, last } = await world({
