@@ -47,7 +47,7 @@ export class Api {
     try {
       return await this.#callOnce(method, path, body, token, signal);
     } catch (error) {
-      if (error.code !== "TOKEN_EXPIRED" || !(await this.token.expired(token))) throw error;
+      if (!(await this.token.another(token, error))) throw error;
       return this.#callOnce(method, path, body, await this.token.get(), signal);
     }
   }
@@ -100,6 +100,8 @@ export class Token {
   #source;
   #current;
   #fetching;
+  /** Fetched because the server did not know the one before. */
+  #secondTry;
 
   constructor(source) {
     this.#source = source || undefined;
@@ -116,10 +118,29 @@ export class Token {
     return this.#current;
   }
 
-  /** The server no longer takes this one; whether there is another. */
-  async expired(used) {
+  /** The server does not take this one, for this reason; whether there is another to come back with. */
+  async another(used, { code }) {
+    if (code !== "TOKEN_EXPIRED" && code !== "UNAUTHORIZED") return false;
     // Renewed since: a stream ends with the token it was opened with.
     if (this.#current !== undefined && this.#current !== used) return true;
+    if (code === "UNAUTHORIZED") return this.#askAgain(used);
+    // What was given may be good for longer than what the server made of it: a page that slept has it still.
+    if (typeof this.#source === "string" && used !== this.#source) {
+      this.#current = this.#source;
+      return true;
+    }
+    return this.#ask();
+  }
+
+  /** Once: the secret of the server may have changed, but a new token that it does not know either is no token of its. */
+  async #askAgain(used) {
+    if (used !== undefined && used === this.#secondTry) return false;
+    if (!(await this.#ask())) return false;
+    this.#secondTry = this.#current;
+    return true;
+  }
+
+  async #ask() {
     if (typeof this.#source !== "function") return false;
     this.#current = undefined;
     return (await this.get()) !== undefined;

@@ -27,7 +27,8 @@ const RENEW_BLINDLY_MS = 60_000;
  *
  * Options, all of them optional:
  * - `baseUrl`: where the server is; by default where this script came from. Needed in Node.
- * - `token`: a stream token, or a function (it may be async) that fetches one.
+ * - `token`: a stream token, or a function (it may be async) that fetches one. It is called again when its token is no
+ *   longer taken, and after whatever it throws, but for an `ApiError` that is final: that ends it.
  * - `onEvent({ id, event, data })`: something happened to the session.
  * - `onState({ phase, transport, status?, error?, retryInMs? })`: how the connection is. `phase` is `connecting`,
  *   `open` (with the stream's opening frame as `status`), `waiting` (comes back in `retryInMs`), and in the end one of
@@ -131,7 +132,7 @@ class Follower {
       pollForMs: this.#options.pollForMs ?? 300_000,
     });
     // What is thrown comes from the page's own `token` function, which may have better luck the next time.
-    const outcome = await connection.catch(() => ({ how: "again", opened: false }));
+    const outcome = await connection.catch((error) => ({ how: isFinal(error) ? "stop" : "again", opened: false, error }));
     if (outcome.opened) {
       this.#everOpened.add(transport);
       this.#unopened = 0;
@@ -150,13 +151,13 @@ class Follower {
       case "stop":
         return this.#finish("failed", outcome.error);
       case "expired":
-        if (await this.#freshToken(outcome.token)) {
+        if (await this.#freshToken(outcome.token, outcome.error)) {
           // What the server asks for is meant for an EventSource, which returns with the same token.
           outcome.retryAfterMs = undefined;
           this.#tokenEnds = undefined;
           return "again";
         }
-        return this.#finish("failed", { status: 401, code: "TOKEN_EXPIRED", message: "the token has expired" });
+        return this.#finish("failed", outcome.error);
       case "unopened":
         return this.#whyUnopened(outcome, transport);
       default:
@@ -169,8 +170,10 @@ class Follower {
     const path = `/api/session-status/${encodeURIComponent(this.#sessionId)}`;
     try {
       await this.#api.call("GET", path, undefined, { signal: this.#attempt.signal });
+      // It was the token, and the question was let in with another one.
+      if ((await this.#api.token.get()) !== outcome.token) return "again";
     } catch (error) {
-      if (error instanceof ApiError && error.isFinal) this.#finish("failed", error);
+      if (isFinal(error)) this.#finish("failed", error);
       outcome.retryAfterMs = error.retryAfterMs;
       return "again";
     }
@@ -180,9 +183,9 @@ class Follower {
     return this.#everOpened.has(transport) && this.#unopened < 2 ? "again" : "fall";
   }
 
-  async #freshToken(used) {
+  async #freshToken(used, error) {
     try {
-      return await this.#api.token.expired(used);
+      return await this.#api.token.another(used, error);
     } catch {
       // The page could not reach whoever gives it tokens: asked again at the next try.
       return true;
@@ -290,6 +293,11 @@ class Follower {
       else console.error(error);
     }
   }
+}
+
+/** Whether the server has said that asking again can never help. */
+function isFinal(error) {
+  return error instanceof ApiError && error.isFinal;
 }
 
 /** Whether one event id, `<epoch>-<seq>`, is later than another. The numbers are small enough for a Number. */

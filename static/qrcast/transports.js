@@ -4,7 +4,7 @@
 // and resolves with { how, opened, token?, retryAfterMs?, error? }, `token` being the one it was opened with and `how` one of
 //   "ended"     the session has ended: nothing more will come
 //   "stop"      refused for good, `error` says why
-//   "expired"   the token is no longer taken
+//   "expired"   the token is no longer taken, or not known: `error` says which
 //   "again"     come back, after `retryAfterMs` when it is given
 //   "unopened"  it never opened, and a browser will not say why
 
@@ -14,6 +14,9 @@ const PROTOCOL = "qrcast.v1";
 
 /** The close codes of the protocol; any other is a broken connection. */
 const AFTER_CLOSE = { 1000: "ended", 1009: "stop", 4401: "expired" };
+
+/** What a stream that ends with its token means. */
+const EXPIRED = { status: 401, code: "TOKEN_EXPIRED", message: "the token has expired" };
 
 /** WebSocket: one text frame an event. */
 export async function webSocket(line) {
@@ -58,7 +61,7 @@ export async function webSocket(line) {
     };
     socket.onclose = ({ code, reason }) => {
       if (!opened && code === 1006) return done({ how: "unopened" });
-      const error = { status: 0, code: `CLOSED_${code}`, message: reason };
+      const error = code === 4401 ? EXPIRED : { status: 0, code: `CLOSED_${code}`, message: reason };
       done({ how: AFTER_CLOSE[code] ?? "again", retryAfterMs: drain.retryAfterMs, error });
     };
     // A close that says what happened follows, except in Node 20 after a refused upgrade.
@@ -86,7 +89,7 @@ export async function sse(line) {
       cache: "no-store",
     });
     if (response.status === 204) return { how: "ended", opened };
-    if (response.status !== 200) return { ...refused(await refusal(response)), token };
+    if (response.status !== 200) return refused(await refusal(response), token);
     // Somebody between us answered with a page of his own.
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return { how: "unopened", opened };
     let drain;
@@ -97,7 +100,7 @@ export async function sse(line) {
       if (frame.event === "drain") drain = frame.data;
       else if (!signal.aborted) line.onFrame(frame);
     }
-    if (drain?.code === "TOKEN_EXPIRED") return { how: "expired", opened, token };
+    if (drain?.code === "TOKEN_EXPIRED") return { how: "expired", opened, token, error: EXPIRED };
     return { how: "again", opened, retryAfterMs: drain?.retryAfterMs };
   } catch {
     return { how: opened || signal.aborted ? "again" : "unopened", opened };
@@ -133,7 +136,7 @@ export async function polling(line) {
       if (hasEnded(state)) return { how: "ended", opened: true };
     } catch (error) {
       if (signal.aborted) break;
-      if (error.code === "TOKEN_EXPIRED") return { how: "expired", opened: before.status !== undefined, token };
+      if (error.code === "TOKEN_EXPIRED") return { how: "expired", opened: before.status !== undefined, token, error };
       if (error.isFinal) return { how: "stop", opened: false, error };
       return { how: "again", opened: before.status !== undefined, retryAfterMs: error.retryAfterMs };
     }
@@ -191,10 +194,10 @@ function hasEnded({ status, reason }) {
   return status === "failed" || (status === "disconnected" && reason !== "qr_exhausted");
 }
 
-function refused(error) {
+function refused(error, token) {
   // Not our server's words: somebody between us lets this kind of answer not through.
-  if (error.code === "UNKNOWN") return { how: "unopened", opened: false };
-  if (error.code === "TOKEN_EXPIRED") return { how: "expired", opened: false };
+  if (error.code === "UNKNOWN") return { how: "unopened", opened: false, token };
+  if (error.code === "TOKEN_EXPIRED" || error.code === "UNAUTHORIZED") return { how: "expired", opened: false, token, error };
   if (error.isFinal) return { how: "stop", opened: false, error };
   return { how: "again", opened: false, retryAfterMs: error.retryAfterMs };
 }

@@ -1,4 +1,5 @@
-// Follows one session with qrcast.js in Node and says what it hears, a line of JSON each: `{"event":…}` or `{"state":…}`.
+// Follows one session with qrcast.js in Node and says what it hears, a line of JSON each: `{"event":…}`, `{"state":…}` or
+// `{"token":…}`, a newer one.
 // With `key` among the options it fetches its tokens by that key, and says `{"asked":true}` each time.
 // Run by tests/it/qrcast_js.rs: node follow.mjs BASE_URL SESSION_ID OPTIONS
 
@@ -19,4 +20,5 @@ subscribe(sessionId, {
   ...rest,
   onEvent: (event) => say({ event }),
   onState: (state) => say({ state }),
+  onToken: (token) => say({ token }),
 });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { subscribe } from "../../static/qrcast.js";
+import { ApiError, subscribe } from "../../static/qrcast.js";
 import { isAfter } from "../../static/qrcast/subscribe.js";
 
 const ID = "session_ada_00000000-0000-4000-8000-000000000000";
@@ -36,7 +36,7 @@ function world({ sockets = [], fetches = {}, options = {} }) {
     seen.calls.push({ path, headers: init.headers });
     const answer = fetches[path];
     if (!answer) throw new TypeError("fetch failed");
-    const { status = 200, body, type = "application/json", headers } = typeof answer === "function" ? answer() : answer;
+    const { status = 200, body, type = "application/json", headers } = typeof answer === "function" ? answer(init) : answer;
     const text = typeof body === "string" ? body : JSON.stringify(body);
     return new Response(status === 204 ? null : text, { status, headers: { "Content-Type": type, ...headers } });
   };
@@ -101,6 +101,72 @@ test("4401 means: return with another token, or not at all", async () => {
   const given = await world({ sockets: [{ code: 4401 }], options: { token: "only" } });
   assert.equal(given.last.phase, "failed");
   assert.equal(given.last.error.code, "TOKEN_EXPIRED");
+});
+
+test("a token that the server does not know is fetched anew, once, over every transport", async () => {
+  const unknown = { status: 401, body: { code: "UNAUTHORIZED", error: "no" } };
+  const knows = (token, answer) => ({ headers }) => (headers.Authorization === `Bearer ${token}` ? answer : unknown);
+  const ended = { status: "failed", reason: "banned" };
+  for (const transport of ["websocket", "sse", "polling"]) {
+    const follow = (known) => {
+      const asked = [];
+      const fetches = {
+        "/api/session-status/ID": knows(known, { body: ended }),
+        "/api/sessions/ID/events": knows(known, { status: 204 }),
+        "/api/sessions/ID/stream-token": { status: 404, body: { code: "NOT_FOUND" } },
+      };
+      const token = async () => {
+        asked.push(1);
+        return `token-${asked.length}`;
+      };
+      const sockets = [{ opens: false, code: 1006 }, { frames: [opening], code: 1000 }];
+      const transports = [transport, ...["sse"].filter((next) => next !== transport)];
+      return world({ sockets, fetches, options: { transports, token } }).then((seen) => ({ ...seen, asked: asked.length }));
+    };
+    const renewed = await follow("token-2");
+    assert.deepEqual([renewed.last.phase, renewed.asked], ["ended", 2], transport);
+    const connected = renewed.states.filter(({ phase }) => phase === "connecting").map((state) => state.transport);
+    assert.ok(connected.every((by) => by === transport), `${transport} was not what stood in the way: ${connected}`);
+
+    const wrong = await follow("another");
+    assert.deepEqual([wrong.last.phase, wrong.last.error.code, wrong.asked], ["failed", "UNAUTHORIZED", 2], transport);
+  }
+});
+
+test("a given token that the server does not know ends it", async () => {
+  const unknown = { status: 401, body: { code: "UNAUTHORIZED", error: "no" } };
+  const { last, calls } = await world({
+    fetches: { "/api/sessions/ID/events": unknown },
+    options: { transports: ["sse"], token: "only" },
+  });
+  assert.deepEqual([last.phase, last.error.code, calls.length], ["failed", "UNAUTHORIZED", 1]);
+});
+
+test("when what the server made of a given token has expired, the given one is tried again", async () => {
+  const drain = { event: "drain", data: { retryAfterMs: 0, code: "TOKEN_EXPIRED" } };
+  const { protocols, last } = await world({
+    sockets: [{ frames: [opening, drain], livesMs: 20, code: 4401 }, { code: 4401 }, { frames: [opening], code: 4401 }],
+    fetches: {
+      "/api/sessions/ID/stream-token": { body: { streamToken: "short", streamTokenExpiresAt: "2026-01-01T00:10:00.000Z" } },
+    },
+    options: { token: "long" },
+  });
+  // Once: when it has expired too, that is all there was.
+  assert.deepEqual(protocols.map(([, bearer]) => bearer), ["bearer.long", "bearer.short", "bearer.long"]);
+  assert.deepEqual([last.phase, last.error.code], ["failed", "TOKEN_EXPIRED"]);
+});
+
+test("what the page's function says for good ends it", async () => {
+  let asked = 0;
+  const { last, urls } = await world({
+    options: {
+      token: async () => {
+        if (asked++ === 0) throw new ApiError({ status: 410, code: "SESSION_ENDED", message: "gone" });
+        return "late";
+      },
+    },
+  });
+  assert.deepEqual([last.phase, last.error.code, asked, urls.length], ["failed", "SESSION_ENDED", 1, 0]);
 });
 
 test("tokens of a second are renewed once a second", async () => {

@@ -18,6 +18,7 @@ async fn locked(ttl: &str, max_age: &str) -> (Simulator, Server) {
     let whatsapp = whatsapp().await;
     let server = Server::builder(&whatsapp.url())
         .variable("API_KEYS", "main:all-of-it")
+        .variable("TOKEN_SECRET", &"1".repeat(32))
         .variable("PORT", &free_port())
         .variable("TOKEN_TTL_SECONDS", ttl)
         .variable("TOKEN_MAX_AGE_SECONDS", max_age)
@@ -206,5 +207,72 @@ async fn what_slept_through_the_end_of_its_token_gets_on() {
         story.hears(told.last().unwrap()).await;
         story.is_whole(&told);
         assert!(story.asked() > before, "{:?}", story.lines());
+    }
+}
+
+#[tokio::test]
+async fn after_another_secret_a_function_is_asked_and_a_given_token_is_over() {
+    let (whatsapp, server) = locked("600", "3600").await;
+    let session = server.init("ada").await;
+    let id = session.id.clone();
+    let given = json!({ "token": session.answer["streamToken"] });
+    let with_key = TRANSPORTS.map(|transport| Story::of(&session, transport, &json!({ "key": "all-of-it" })));
+    let given = TRANSPORTS.map(|transport| Story::of(&session, transport, &given));
+    let mut told: Vec<_> =
+        session.sse().await.until("qr").await.into_iter().filter_map(|seen| seen.id).collect();
+    for story in with_key.iter().chain(&given) {
+        story.hears(told.last().unwrap()).await;
+    }
+    let jid = scan(&whatsapp, &session).await;
+    told.extend(
+        session
+            .sse_after(told.last().map(String::as_str))
+            .await
+            .until("ready")
+            .await
+            .into_iter()
+            .filter_map(|seen| seen.id),
+    );
+    for story in with_key.iter().chain(&given) {
+        story.hears(told.last().unwrap()).await;
+    }
+
+    let server = server.crash().await.variable("TOKEN_SECRET", &"2".repeat(32)).start().await;
+    let server = server.with_key("all-of-it");
+    let session = server.session(&id);
+    let mut viewer = session.sse_after(told.last().map(String::as_str)).await;
+    told.extend(viewer.until("ready").await.into_iter().filter_map(|seen| seen.id));
+    goes_on(&whatsapp, &jid, &mut viewer, &mut told).await;
+    for story in &with_key {
+        story.hears(told.last().unwrap()).await;
+        story.is_whole(&told);
+        assert_eq!(story.asked(), 2, "{:?}", story.lines());
+    }
+    for story in &given {
+        eventually("the end", async || !story.states("failed").is_empty()).await;
+        assert_eq!(story.states("failed")[0]["error"]["code"], "UNAUTHORIZED", "over {}", story.transport);
+    }
+}
+
+#[tokio::test]
+async fn a_given_token_that_is_good_for_long_survives_the_short_ones_of_the_server() {
+    let (_whatsapp, server) = locked("2", "3600").await;
+    let id = server.init("ada").await.id;
+    let path = format!("/api/sessions/{id}/stream-token");
+    let long: Value = server.post(&path, &json!({ "ttlSeconds": 600 })).await.json().await.unwrap();
+    let options = json!({ "token": long["streamToken"] });
+    let stories = TRANSPORTS.map(|transport| Story::of(&server.session(&id), transport, &options));
+    for story in &stories {
+        eventually("a renewal", async || story.lines().iter().any(|line| line["token"].is_object())).await;
+        signal(story.pid, "-STOP");
+    }
+    let short: Value = server.post(&path, &json!({})).await.json().await.unwrap();
+    expires(&server.session(&id), short["streamToken"].as_str().unwrap()).await;
+    let server = server.crash_and_restart().await.with_key("all-of-it");
+    let newest = server.session(&id).sse().await.awaits("qr").await.id.unwrap();
+    for story in &stories {
+        signal(story.pid, "-CONT");
+        story.hears(&newest).await;
+        assert!(story.states("failed").is_empty(), "{:?}", story.lines());
     }
 }
