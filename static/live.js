@@ -56,20 +56,23 @@ async function tokenFor(session, secret) {
   return (await call(`/api/sessions/${encodeURIComponent(session)}/stream-token`, {}, secret)).streamToken;
 }
 
-/** For the element: the token of the address, and when that is used up, another one for the key. */
+/** For the element: the token of the address, and when that is used up, others for the key. */
 function tokens(session, given) {
   return async () => {
     const first = given;
     given = undefined;
     if (first || !key.value) return first;
+    // One of the key's making would outlive "Forget the key" there.
+    if (address().session === session) dropToken(session);
     try {
       return await tokenFor(session);
     } catch (error) {
-      // Without a token the element says what the server has against it.
-      if (error.status === 401) key.value = undefined;
       trouble = { 401: "lost", 403: "other" }[error.status];
-      if (error.isFinal) return undefined;
-      throw error;
+      // No session of that name, or no longer: no key helps, and the element says so.
+      if (!trouble) throw error;
+      // Without a token it is not let in, and the page asks for another key.
+      if (trouble === "lost") key.value = undefined;
+      return undefined;
     }
   };
 }
@@ -95,7 +98,7 @@ function route() {
     $("user").focus();
     return;
   }
-  link.token = token || key.value ? tokens(session, token) : undefined;
+  link.token = key.value ? tokens(session, token) : token;
   link.restart = key.value ? () => call(`/api/sessions/${encodeURIComponent(session)}/restart`) : undefined;
   link.setAttribute("session", session);
 }
@@ -169,8 +172,12 @@ async function begin(user, secret) {
 }
 
 /** From now on without a token in the address: it would be an old one. */
-function followByKey(session) {
+function dropToken(session) {
   history.replaceState(null, "", `/?session=${encodeURIComponent(session)}`);
+}
+
+function followByKey(session) {
+  dropToken(session);
   route();
 }
 
@@ -180,7 +187,7 @@ async function follow(session, secret) {
     await tokenFor(session, secret);
   } catch (error) {
     // Anything else the element says better.
-    if (![404, 410].includes(error.status)) throw error;
+    if (![400, 404, 410].includes(error.status)) throw error;
   }
   key.value = secret;
   followByKey(session);

@@ -1,9 +1,10 @@
 //! The live page, in a real Chromium: a person links an account by its QR. By number is in `page/codes.rs`; how a link ends
-//! and what the page makes of it, in `page/ends.rs`; on a server with keys, in `page/keys.rs`.
+//! and what the page makes of it, in `page/ends.rs`; on a server with keys, in `page/keys.rs` and `page/void.rs`.
 
 mod codes;
 mod ends;
 mod keys;
+mod void;
 
 use serde_json::Value;
 use simulator::{Scan, Simulator};

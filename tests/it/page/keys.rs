@@ -1,4 +1,5 @@
-//! The page of a server with keys: by an address that has a token in it, and by a key.
+//! The page of a server with keys: by an address that has a token in it, and by a key. What becomes of a page whose
+//! session or token is no longer there is in `void.rs`.
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -8,9 +9,9 @@ use super::{opens, scans, session_of};
 use crate::support::browser::{Browser, Screen};
 use crate::support::{Server, Session, eventually, whatsapp};
 
-const KEY: &str = "all-of-it";
+pub(super) const KEY: &str = "all-of-it";
 
-async fn locked(variables: &[(&str, &str)]) -> (Simulator, Server) {
+pub(super) async fn locked(variables: &[(&str, &str)]) -> (Simulator, Server) {
     let whatsapp = whatsapp().await;
     let mut server = Server::builder(&whatsapp.url()).variable("API_KEYS", "main:all-of-it,bob:only-bob:bob");
     for (name, value) in variables {
@@ -21,7 +22,7 @@ async fn locked(variables: &[(&str, &str)]) -> (Simulator, Server) {
 }
 
 /// Until the server no longer takes this token.
-async fn expires(session: &Session<'_>, token: &str) {
+pub(super) async fn expires(session: &Session<'_>, token: &str) {
     let url = format!("{}/api/session-status/{}", session.server.base, session.id);
     eventually("the token to expire", async || {
         let request = reqwest::Client::new().get(&url).bearer_auth(token);
@@ -30,8 +31,17 @@ async fn expires(session: &Session<'_>, token: &str) {
     .await;
 }
 
+/// A token that the server no longer takes.
+pub(super) async fn expired(session: &Session<'_>) -> String {
+    let path = format!("/api/sessions/{}/stream-token", session.id);
+    let short = session.server.post(&path, &serde_json::json!({ "ttlSeconds": 1 })).await;
+    let short = short.json::<Value>().await.unwrap()["streamToken"].as_str().unwrap().to_owned();
+    expires(session, &short).await;
+    short
+}
+
 /// The token in the page's address, if it has one.
-async fn in_the_address(browser: &Browser) -> Option<String> {
+pub(super) async fn in_the_address(browser: &Browser) -> Option<String> {
     browser.js("new URLSearchParams(location.hash.slice(1)).get('token')").await
 }
 
@@ -98,11 +108,7 @@ async fn used_up_qrs_are_renewed_by_whoever_has_the_address() {
 async fn an_address_that_has_expired_says_so_and_a_key_helps() {
     let (_whatsapp, server) = locked(&[]).await;
     let session = server.init("ada").await;
-    let path = format!("/api/sessions/{}/stream-token", session.id);
-    let short: Value =
-        server.post(&path, &serde_json::json!({ "ttlSeconds": 1 })).await.json().await.unwrap();
-    let short = short["streamToken"].as_str().unwrap();
-    expires(&session, short).await;
+    let short = expired(&session).await;
     let address = format!("{}/?session={}#token={short}", server.base, session.id);
     let browser = Browser::open(Screen::NARROW, &address).await;
     browser.reads("This link has expired").await;
