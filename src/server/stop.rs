@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_millis(4300);
 /// How long the store may take to close when all the time was used up. What was answered with yes is stored by then.
 const STORE_GRACE: Duration = Duration::from_millis(400);
 
-/// How long connections have for their last bytes, once no stream is left.
+/// How long connections have for their last bytes, once no stream is left or the time of the streams is over.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// What ends one after the other. Each begins to end after the one before.
@@ -60,12 +60,49 @@ impl Stages {
         self.links.finished_by(end.min(ready_until + LINKS_FIRST)).await;
         info!(streams = self.drain.running(), "sending streams away");
         self.drain.begin_over(drain);
-        let (links, watching) = tokio::join!(self.links.finished_by(end), self.drain.finished_by(end));
+        // One viewer that takes no bytes, or one slow link task, must not cost all others their last bytes.
+        let streams_until = end - LAST_BYTES;
+        tokio::join!(self.links.finished_by(streams_until), self.drain.finished_by(streams_until));
         self.streams.begin();
         self.connections.begin();
         let last_bytes = end.min(Instant::now() + LAST_BYTES);
-        let (below, connections) =
-            tokio::join!(self.streams.finished_by(last_bytes), self.connections.finished_by(last_bytes));
-        Left { links, connections: watching.max(below).max(connections), until: end + STORE_GRACE }
+        let (links, below, connections) = tokio::join!(
+            self.links.finished_by(end),
+            self.streams.finished_by(last_bytes),
+            self.connections.finished_by(last_bytes)
+        );
+        let connections = self.drain.running().max(below).max(connections);
+        Left { links, connections, until: end + STORE_GRACE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_viewer_that_takes_no_bytes_costs_the_others_nothing() {
+        let stages = Stages::default();
+        let _never_goes = stages.drain.turn();
+        for stage in [&stages.streams, &stages.connections] {
+            let begun = stage.clone();
+            stage.spawn(async move {
+                begun.begun().await;
+                tokio::time::sleep(LAST_BYTES * 9 / 10).await;
+            });
+        }
+        let asked = Instant::now();
+        let left = stages.end(Duration::ZERO, Duration::ZERO).await;
+        assert_eq!((stages.streams.running(), stages.connections.running()), (0, 0), "had their time");
+        assert_eq!((left.links, left.connections), (0, 1));
+        assert!(asked.elapsed() <= GRACE, "{:?}", asked.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_link_task_has_all_the_time_there_is() {
+        let stages = Stages::default();
+        stages.links.spawn(tokio::time::sleep(GRACE - Duration::from_millis(100)));
+        let left = stages.end(Duration::ZERO, Duration::ZERO).await;
+        assert_eq!((left.links, left.connections), (0, 0));
     }
 }
