@@ -236,14 +236,15 @@ impl Link for WebLink {
                 debug!(%error, "no pairing code");
             }
         };
-        self.shared.tasks.spawn(ask.in_current_span());
+        // Where WhatsApp cannot be reached it waits for long: a stop does not.
+        self.shared.tasks.spawn_until_begun(ask.in_current_span());
     }
 
     fn cancel_code(&self) {
         let Some(running) = &self.running else { return };
         let client = running.client.clone();
         let cancel = async move { client.cancel_pair_code().await };
-        self.shared.tasks.spawn(cancel.in_current_span());
+        self.shared.tasks.spawn_until_begun(cancel.in_current_span());
     }
 
     async fn log_out(self: Box<Self>) {

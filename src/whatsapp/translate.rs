@@ -216,7 +216,7 @@ impl Translator {
                 debug!(%error, "presence not set");
             }
         };
-        self.tasks.spawn(set.in_current_span());
+        self.tasks.spawn_until_begun(set.in_current_span());
     }
 
     fn disconnected(&self, disconnected: &events::Disconnected) -> Signal {
