@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Session;
-use super::task::Parts;
+use super::task::{Parts, Start};
 use crate::ledger::LedgerError;
 use crate::whatsapp::{Account, Link, Signal};
 
@@ -24,24 +24,27 @@ enum Phone {
 }
 
 /// Logs a device out and wipes it. `running`: its client, where one runs; `connected`: whether that is logged in.
+///
+/// # Errors
+/// When the session was not given up: it may still be ours.
 pub(super) async fn erase(
     session: &Arc<Session>,
     parts: &Parts,
-    epoch: u64,
+    start: &Start,
     running: Option<Running>,
     connected: bool,
-) {
+) -> Result<(), LedgerError> {
     let linked = session.snapshot().state.me.is_some();
     match running {
         Some((link, _)) if !linked => link.stop().await,
         None if !linked => {}
         running => {
-            if log_out(session, parts, epoch, running, connected).await == Phone::StillLists {
+            if log_out(session, parts, start.epoch, running, connected).await == Phone::StillLists {
                 warn!(sessionId = %session.id(), "session deleted, but its phone still lists the device");
             }
         }
     }
-    forget(session, parts, epoch).await;
+    forget(session, parts, start.epoch).await
 }
 
 async fn log_out(
@@ -111,16 +114,18 @@ async fn answer(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
 }
 
 /// Wipes the keys. While the server stops the rest is left to its next start, or to another replica.
-async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) {
-    let done = if parts.shutdown.has_begun() {
-        parts.hand_over(session.id(), epoch).await.map(|()| "session left to be erased")
-    } else {
-        let wiped = parts.whatsapp.forget(session.id()).await.map_err(LedgerError::failed);
-        let released = parts.ledger.release(session.id(), epoch).await;
-        wiped.and(released).map(|()| "session erased")
-    };
-    match done {
-        Ok(what) => info!(sessionId = %session.id(), "{what}"),
+async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) -> Result<(), LedgerError> {
+    if parts.shutdown.has_begun() {
+        parts.hand_over(session.id(), epoch).await?;
+        info!(sessionId = %session.id(), "session left to be erased");
+        return Ok(());
+    }
+    let wiped = parts.whatsapp.forget(session.id()).await;
+    parts.ledger.release(session.id(), epoch).await?;
+    match wiped {
+        Ok(()) => info!(sessionId = %session.id(), "session erased"),
+        // Released it is: what is left of its keys goes with the next sweep.
         Err(error) => error!(sessionId = %session.id(), %error, "session error"),
     }
+    Ok(())
 }

@@ -23,6 +23,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Pause before events that were shown first are stored.
 const SOON: Duration = Duration::from_millis(200);
 
+/// How long a session that is given up waits for what was shown to be stored. With one call before and one after it,
+/// each of at most a second, a stop with no time for viewers still has enough.
+const SETTLE: Duration = Duration::from_millis(1500);
+
 /// How many events may be shown before they are stored.
 const MOST_OWED: usize = 64;
 
@@ -40,10 +44,14 @@ pub(super) struct Journal {
     taken: Option<Instant>,
 }
 
-/// The fact is not written, and no other can be: another owner has the session or may have it, or the server stops
-/// while nothing can be stored.
+/// The fact is not written, and no other can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PenLost;
+pub(super) enum PenLost {
+    /// Another owner has the session, or may have it: leave it alone.
+    Fenced,
+    /// The server stops while nothing can be stored: the session is still ours, and to be given up.
+    Stopping,
+}
 
 impl Journal {
     pub(super) fn new(
@@ -67,7 +75,7 @@ impl Journal {
         while let Err(error) = self.store(&event).await {
             if matches!(error, AppendError::Fenced) {
                 warn!(sessionId = %self.session.id(), epoch = self.cursor.epoch, "another owner has this session");
-                return Err(PenLost);
+                return Err(PenLost::Fenced);
             }
             if !std::mem::replace(&mut complained, true) {
                 error!(sessionId = %self.session.id(), %error, "session error");
@@ -77,8 +85,11 @@ impl Journal {
                 self.pay_at = Some(Instant::now() + SOON);
                 break;
             }
-            if self.shutdown.has_begun() || self.must_stop() {
-                return Err(PenLost);
+            if self.shutdown.has_begun() {
+                return Err(PenLost::Stopping);
+            }
+            if self.must_stop() {
+                return Err(PenLost::Fenced);
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -112,10 +123,26 @@ impl Journal {
     pub(super) async fn catch_up(&mut self) -> Result<(), PenLost> {
         match self.pay().await {
             Ok(()) => Ok(()),
-            Err(AppendError::Fenced) => Err(PenLost),
+            Err(AppendError::Fenced) => Err(PenLost::Fenced),
             Err(AppendError::Away | AppendError::Storage(_)) => {
                 self.pay_at = Some(Instant::now() + SOON);
                 Ok(())
+            }
+        }
+    }
+
+    /// Stores what was shown before the session is given up: whoever has it next knows it from the log alone.
+    ///
+    /// # Errors
+    /// When it still cannot be stored after a while.
+    pub(super) async fn settle(&mut self) -> Result<(), AppendError> {
+        let give_up = Instant::now() + SETTLE;
+        loop {
+            match self.pay().await {
+                // Fenced: what is in this log now is the next owner's matter.
+                Ok(()) | Err(AppendError::Fenced) => return Ok(()),
+                Err(error) if Instant::now() + SOON > give_up => return Err(error),
+                Err(AppendError::Away | AppendError::Storage(_)) => tokio::time::sleep(SOON).await,
             }
         }
     }

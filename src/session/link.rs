@@ -102,7 +102,7 @@ impl<'a> LinkTask<'a> {
                 () = at(tell_at) => self.tell_unreachable(link).await,
                 () = at(self.retry_at) => self.retry(link).await,
                 () = at(self.code_until) => self.code_expired(link).await,
-                () = at(self.journal.pay_at()) => self.journal.catch_up().await.map_err(|_| End::Leave),
+                () = at(self.journal.pay_at()) => self.journal.catch_up().await.map_err(End::from),
                 () = self.lease.lapsed(), if self.session.is_unpaired() => self.lapsed(),
                 () = at(give_up_place) => { self.place = None; Ok(()) }
             };
@@ -203,7 +203,7 @@ impl<'a> LinkTask<'a> {
         let now = Time::now();
         for kind in status::facts(&self.session.snapshot().state, signal, now) {
             self.shows(&kind, now);
-            self.journal.write(kind, now).await.map_err(|_| End::Leave)?;
+            self.journal.write(kind, now).await?;
         }
         let state = self.session.snapshot().state;
         // Used up or ended; either way there is nothing to run.
@@ -231,10 +231,7 @@ impl<'a> LinkTask<'a> {
             Command::Restart { done } => {
                 if self.session.snapshot().state.status == Status::Connected {
                     let lost = Disconnected::new(Reason::ConnectionLost, Some(RESTART.into()));
-                    self.journal
-                        .write(Kind::Disconnected(lost), Time::now())
-                        .await
-                        .map_err(|_| End::Leave)?;
+                    self.journal.write(Kind::Disconnected(lost), Time::now()).await?;
                 }
                 let _ = done.send(());
                 Err(End::Leave)

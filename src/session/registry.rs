@@ -344,6 +344,10 @@ impl Registry {
             drop(guard);
             if was_last && registry.parts.leases.is_some() {
                 registry.become_mirror(entry);
+                if registry.parts.shutdown.has_begun() {
+                    let parts = &registry.parts;
+                    parts.given_up(entry.session.id(), parts.hand_over(entry.session.id(), epoch).await);
+                }
             }
         };
         self.parts.shutdown.spawn(task.instrument(span));

@@ -4,7 +4,6 @@
 //! starts it and gives it [`Command`]s.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -17,6 +16,7 @@ use super::journal::Journal;
 use super::link::LinkTask;
 use super::task::{Command, End, Parts, Start};
 use crate::event::{Disconnected, Kind, Reason, Time};
+use crate::ledger::LedgerError;
 use crate::whatsapp::{Account, Link, Signals, StartError};
 
 /// How long a session waits for others to be handed over first.
@@ -43,35 +43,17 @@ impl Runner {
             Some(_) if end == End::HandOver => timeout(TURN, parts.hand_overs.acquire()).await.ok(),
             _ => None,
         };
-        match end {
-            End::Erase { connected } => {
-                start.last_client_stopped().await;
-                eraser::erase(&session, &parts, start.epoch, running, connected).await;
-            }
+        let given_up = if let End::Erase { connected } = end {
+            start.last_client_stopped().await;
+            eraser::erase(&session, &parts, &start, running, connected).await
+        } else {
             // The client first: nothing may follow the last word of this epoch.
-            End::Over | End::Leave | End::HandOver => {
-                if let Some((link, _)) = running {
-                    link.stop().await;
-                }
+            if let Some((link, _)) = running {
+                link.stop().await;
             }
-        }
-        let given_up = match end {
-            End::HandOver => {
-                // Not written: the next start then says `owner_lost`.
-                let _ = journal
-                    .write(Kind::Disconnected(Disconnected::new(Reason::Shutdown, None)), Time::now())
-                    .await;
-                parts.hand_over(session.id(), start.epoch).await
-            }
-            End::Over => parts.ledger.release(session.id(), start.epoch).await,
-            End::Leave | End::Erase { .. } => Ok(()),
+            give_up(&session, &parts, &start, &mut journal, end).await
         };
-        if let Err(error) = given_up {
-            if end == End::HandOver && parts.shutdown.has_begun() {
-                parts.not_released.fetch_add(1, Ordering::Relaxed);
-            }
-            error!(sessionId = %session.id(), %error, "session error");
-        }
+        parts.given_up(session.id(), given_up);
         debug!(sessionId = %session.id(), epoch = start.epoch, ?end, "link task ended");
     }
 
@@ -84,8 +66,8 @@ impl Runner {
     ) -> (Option<Running>, End) {
         if start.owner_lost {
             let lost = Kind::Disconnected(Disconnected::new(Reason::OwnerLost, None));
-            if journal.write(lost, Time::now()).await.is_err() {
-                return (None, End::Leave);
+            if let Err(lost) = journal.write(lost, Time::now()).await {
+                return (None, lost.into());
             }
         }
         let (sender, mut signals) = mpsc::unbounded_channel();
@@ -104,6 +86,34 @@ impl Runner {
         let task = LinkTask::new(session.clone(), parts.clone(), start, journal, place);
         let end = task.run(link.as_mut(), &mut signals, commands).await;
         (Some((link, signals)), end)
+    }
+}
+
+/// Gives a session up that nobody has deleted, after its last word; an error where it may still be ours.
+async fn give_up(
+    session: &Session,
+    parts: &Parts,
+    start: &Start,
+    journal: &mut Journal,
+    end: End,
+) -> Result<(), LedgerError> {
+    match end {
+        End::HandOver => {
+            // Not written: the next start then says `owner_lost`.
+            let shutdown = Disconnected::new(Reason::Shutdown, None);
+            let _ = journal.write(Kind::Disconnected(shutdown), Time::now()).await;
+        }
+        // It is not ours, or nobody renews it and the next claim takes it.
+        End::Leave if !parts.shutdown.has_begun() => return Ok(()),
+        End::Over | End::Leave | End::Erase { .. } => {}
+    }
+    // Released before, it would go on elsewhere with a log that lacks what viewers here have seen.
+    journal.settle().await.map_err(LedgerError::failed)?;
+    match end {
+        End::Over => parts.ledger.release(session.id(), start.epoch).await,
+        // Left while the server stops it may be ours nevertheless: nobody could tell, or its next start does not come
+        // any more. Another's session stays as it is.
+        End::HandOver | End::Leave | End::Erase { .. } => parts.hand_over(session.id(), start.epoch).await,
     }
 }
 

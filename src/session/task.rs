@@ -1,14 +1,15 @@
 //! What link tasks are made of: the parts they stand on, how one begins, what it is told, how it ends.
 //!
-//! No logic. The registry starts tasks, the runner lives them.
+//! The registry starts tasks, the runner lives them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use super::journal::PenLost;
 use super::lease::Lease;
@@ -53,6 +54,15 @@ impl Parts {
             Some(leases) => leases.hand_over(session, epoch).await,
             None => Ok(()),
         }
+    }
+
+    /// A session was to be given up. Where that was not acknowledged while the server stops, the exit code says so.
+    pub(super) fn given_up(&self, session: &SessionId, outcome: Result<(), LedgerError>) {
+        let Err(error) = outcome else { return };
+        if self.shutdown.has_begun() {
+            self.not_released.fetch_add(1, Ordering::Relaxed);
+        }
+        error!(sessionId = %session, %error, "session error");
     }
 
     /// Whether this replica still owns a session; no, where nobody can tell.
@@ -129,7 +139,7 @@ impl Start {
 pub(super) enum End {
     /// The session needs no client any more.
     Over,
-    /// The session is no longer this task's: another start has it, or another owner.
+    /// The session is no longer this task's, as far as it knows: another start has it, or another owner.
     Leave,
     /// The server stops, or has more than its share: its next start runs this session, or another replica.
     HandOver,
@@ -144,6 +154,15 @@ impl End {
     /// Of a session whose last word is written (or cannot be). Whoever asked waits for that, not for what follows.
     pub(super) fn erase(written: Result<bool, PenLost>, done: oneshot::Sender<()>) -> Self {
         let _ = done.send(());
-        written.map_or(Self::Leave, |connected| Self::Erase { connected })
+        written.map_or_else(Self::from, |connected| Self::Erase { connected })
+    }
+}
+
+impl From<PenLost> for End {
+    fn from(lost: PenLost) -> Self {
+        match lost {
+            PenLost::Fenced => Self::Leave,
+            PenLost::Stopping => Self::HandOver,
+        }
     }
 }

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use qrcast::event::Time;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use crate::support::proxy::free_port;
 use crate::support::redis::Redis;
 use crate::support::replicas::{Replicas, is_ready};
 use crate::support::server::Builder;
@@ -49,7 +51,16 @@ async fn says_not_ready(server: &Server) {
     .await;
 }
 
-#[tokio::test]
+/// How long the stop of a server that has ended took, by its own log: a busy machine may be slow to send the signal, and to
+/// notice the end.
+fn stop_took(server: &Server) -> Duration {
+    let log: Vec<Value> = server.log().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let time = |line: &Value| -> Time { serde_json::from_value(line["timestamp"].clone()).unwrap() };
+    let begun = log.iter().find(|line| line["message"] == "stopping").unwrap();
+    time(begun).elapsed(time(log.last().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_streams_are_sent_away_one_after_the_other() {
     const DRAIN: Duration = Duration::from_secs(4);
     let whatsapp = whatsapp().await;
@@ -227,6 +238,60 @@ async fn what_cannot_be_handed_over_is_no_good_end() {
     assert!(server.log().iter().any(|line| line.contains("not all was handed over")), "{:#?}", server.log());
     redis.thaw();
 }
+/// A request for a pairing code waits 20 s for a WhatsApp that cannot be reached.
+#[tokio::test]
+async fn a_pairing_code_that_cannot_be_had_does_not_hold_it_up() {
+    let nobody = format!("ws://127.0.0.1:{}", free_port());
+    let mut server = builder(&nobody, 0, 0).start().await;
+    server.init_with(json!({ "userId": "ada", "phoneNumber": "905551234567" })).await;
+    eventually("a try to reach WhatsApp", async || {
+        server.log().iter().any(|line| line.contains("client connection failed"))
+    })
+    .await;
+    assert_eq!(server.terminate().await, Some(0), "{:#?}", server.log());
+    assert!(stop_took(&server) < Duration::from_secs(3), "{:?}", stop_took(&server));
+}
+
+/// Redis is away for longer than a lease, so a fact can be neither stored nor shown, and its session not handed over.
+#[tokio::test]
+async fn a_fact_that_waits_to_be_stored_is_no_good_end() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let builder = builder(&whatsapp.url(), 0, 1).variable("REDIS_URL", &redis.url());
+    let mut server = builder.variable("LEASE_TTL_MS", "3000").start().await;
+    is_ready(&server).await;
+    let linked = server.init("ada").await;
+    let (id, jid) = (linked.id.clone(), linked.link(&whatsapp).await);
+    server.init("bob").await.reaches("scan_qr").await;
+    redis.freeze();
+    let says = |what: &'static [&str], session: &str| {
+        let log = server.log();
+        log.iter().any(|line| line.contains(session) && what.iter().all(|word| line.contains(word)))
+    };
+    // It says so of the one that nobody has linked; both were renewed together.
+    eventually("the leases to lapse", async || says(&["the lease has lapsed"], "")).await;
+    whatsapp.drop_connections(Some(&jid)).unwrap();
+    eventually("the fact to wait", async || says(&["session error", "the store is away"], &id)).await;
+    assert_eq!(server.terminate().await, Some(1), "{:#?}", server.log());
+    assert!(server.log().iter().any(|line| line.contains("not all was handed over")), "{:#?}", server.log());
+    redis.thaw();
+}
+
+/// Redis is away for a moment, so the last word is shown first: it is stored before the next owner may come.
+#[tokio::test]
+async fn what_was_shown_is_stored_before_the_hand_over() {
+    let redis = Redis::start().await;
+    let mut replicas = Replicas::on(&redis.url()).variable("LEASE_TTL_MS", "60000").start(1).await;
+    let linked = replicas.links(0, "ada").await;
+    let cursor = replicas.end_of(&linked.id).await;
+    redis.holds_everyone(Duration::from_millis(1500)).await;
+    replicas.stops(0).await;
+    let next = replicas.grows().await;
+    let mut viewer = replicas.at(next).session(&linked.id).sse_after(Some(&cursor.to_string())).await;
+    assert_eq!(viewer.expects("status").await.data["gap"], false);
+    assert_eq!(viewer.expects("disconnected").await.data["reason"], "shutdown");
+    assert_eq!(viewer.expects("ready").await.data["me"]["id"], linked.jid);
+}
+
 
 /// Whoever watches on the replica that goes hears of the next owner before it is sent away.
 #[tokio::test]
