@@ -44,6 +44,7 @@ pub(super) async fn erase(
             }
         }
     }
+    start.lease.give_up();
     forget(session, parts, start.epoch).await
 }
 

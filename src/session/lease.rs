@@ -1,34 +1,48 @@
 //! How long this replica may act as the owner of a session.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// One ownership's end, as far as this replica knows. Counted from the start of the last good renewal, on the process's
 /// own clock, which goes on while the process is paused.
 #[derive(Debug)]
-pub(super) struct Lease(watch::Sender<Option<Instant>>);
+pub(super) struct Lease {
+    end: watch::Sender<Option<Instant>>,
+    given_up: AtomicBool,
+}
 
 impl Lease {
     /// Where every session is always ours.
     pub(super) fn forever() -> Self {
-        Self(watch::Sender::new(None))
+        Self { end: watch::Sender::new(None), given_up: AtomicBool::new(false) }
     }
 
     pub(super) fn until(end: Instant) -> Self {
-        Self(watch::Sender::new(Some(end)))
+        Self { end: watch::Sender::new(Some(end)), given_up: AtomicBool::new(false) }
     }
 
     pub(super) fn renew(&self, end: Instant) {
-        self.0.send_replace(Some(end));
+        self.end.send_replace(Some(end));
     }
 
     pub(super) fn lasts(&self) -> bool {
-        self.0.borrow().is_none_or(|end| Instant::now() < end)
+        self.end.borrow().is_none_or(|end| Instant::now() < end)
+    }
+
+    /// This replica is about to release it: from now on it is no surprise that it is gone.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Waits until it has lapsed.
     pub(super) async fn lapsed(&self) {
-        let mut end = self.0.subscribe();
+        let mut end = self.end.subscribe();
         loop {
             let until = *end.borrow_and_update();
             let lapse = async {

@@ -165,7 +165,10 @@ impl Ownership {
         let renewal = self.leases.renew(id, hold.epoch).await;
         let result = match renewal {
             Renewal::Held { .. } => "kept",
-            Renewal::Lost | Renewal::Missing => "lost",
+            // Given up or ended since the round began: an ordinary end.
+            Renewal::Lost | Renewal::Missing if !self.registry.keeps(id, hold) => return false,
+            Renewal::Lost => "lost",
+            Renewal::Missing => "missing",
             Renewal::Unknown => "away",
         };
         counter!(LEASE_RENEWALS, "result" => result).increment(1);

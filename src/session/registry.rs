@@ -278,6 +278,12 @@ impl Registry {
         self.owned.get(id).is_some_and(|hold| hold.lease.lasts())
     }
 
+    /// Whether this ownership has neither ended nor is being given up.
+    pub(super) fn keeps(&self, id: &SessionId, hold: &Hold) -> bool {
+        let is_this = self.owned.get(id).is_some_and(|current| current.epoch == hold.epoch);
+        is_this && !hold.lease.is_given_up()
+    }
+
     /// Every ownership of this process.
     pub(super) fn held(&self) -> Vec<(SessionId, Hold)> {
         self.owned.iter().map(|hold| (hold.key().clone(), hold.clone())).collect()
@@ -338,16 +344,16 @@ impl Registry {
             if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
                 // The panic itself is in the log. Nobody renews the lease, so another start follows.
                 error!(sessionId = %entry.session.id(), "a link task ended by a panic");
+                if registry.parts.shutdown.has_begun() {
+                    let parts = &registry.parts;
+                    parts.given_up(entry.session.id(), parts.hand_over(entry.session.id(), epoch).await);
+                }
             }
             let id = entry.session.id();
             let was_last = registry.owned.remove_if(id, |_, hold| hold.epoch == epoch).is_some();
             drop(guard);
             if was_last && registry.parts.leases.is_some() {
                 registry.become_mirror(entry);
-                if registry.parts.shutdown.has_begun() {
-                    let parts = &registry.parts;
-                    parts.given_up(entry.session.id(), parts.hand_over(entry.session.id(), epoch).await);
-                }
             }
         };
         self.parts.shutdown.spawn(task.instrument(span));

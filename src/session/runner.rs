@@ -109,6 +109,7 @@ async fn give_up(
     }
     // Released before, it would go on elsewhere with a log that lacks what viewers here have seen.
     journal.settle().await.map_err(LedgerError::failed)?;
+    start.lease.give_up();
     match end {
         End::Over => parts.ledger.release(session.id(), start.epoch).await,
         // Left while the server stops it may be ours nevertheless: nobody could tell, or its next start does not come

@@ -102,7 +102,7 @@ const COUNTERS: &[Counter] = &[
     Counter(GAPS, "Streams whose cursor was too old or unknown", Some(&[])),
     Counter(VIEWER_LAGS, "Viewers that fell behind and were served from the history", Some(&[])),
     Counter(TAKEOVERS, "Sessions taken over from another replica, or from nobody", Some(&[])),
-    Counter(LEASE_RENEWALS, "Renewals of leases", Some(&[("result", &["kept", "lost", "away"])])),
+    Counter(LEASE_RENEWALS, "Renewals of leases", Some(&[("result", &["kept", "lost", "missing", "away"])])),
     Counter(REDIS_FAILURES, "Calls to Redis that failed for want of an answer", Some(&[])),
     Counter(WHATSAPP_CONNECTS, "Tries to reach WhatsApp", Some(&[("result", &["ok", "failed"])])),
     Counter(WHATSAPP_EVENTS_DROPPED, "Events that the WhatsApp client's ordered queue dropped", Some(&[])),

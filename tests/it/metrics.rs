@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -75,7 +76,7 @@ async fn what_can_happen_counts_from_zero() {
         ("qrcast_sessions", "status", &qrcast::event::Status::ALL.map(qrcast::event::Status::as_str)),
         ("qrcast_streams", "transport", &["sse", "websocket"]),
         ("qrcast_events_total", "event", &qrcast::event::Kind::NAMES),
-        ("qrcast_lease_renewals_total", "result", &["kept", "lost", "away"]),
+        ("qrcast_lease_renewals_total", "result", &["kept", "lost", "missing", "away"]),
         ("qrcast_whatsapp_connects_total", "result", &["ok", "failed"]),
         ("qrcast_requests_limited_total", "limit", &["init", "read", "streams", "streams_per_client"]),
         ("qrcast_auth_failures_total", "reason", &["missing", "invalid", "expired", "forbidden"]),
@@ -178,6 +179,38 @@ async fn redis_that_goes_and_comes_is_seen() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn an_ordinary_end_is_no_lost_lease_and_what_redis_forgot_is_missing() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let builder = Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url());
+    let server = builder.variable("LEASE_TTL_MS", "3000").start().await;
+    is_ready(&server).await;
+    let renewals = async |result: &str| {
+        let series = format!("qrcast_lease_renewals_total{{result=\"{result}\"}}");
+        value(&scrape(&server).await, &series)
+    };
+    let mut sessions = Vec::new();
+    for number in 0..8 {
+        sessions.push(server.init(&format!("user{number}")).await);
+    }
+    // Each restart ends one ownership and begins another, and each deletion ends one, whenever leases are renewed.
+    eventually("many renewals", async || {
+        join_all(sessions.iter().map(Session::restart)).await;
+        renewals("kept").await >= 30.0
+    })
+    .await;
+    for session in sessions.drain(1..) {
+        session.delete().await;
+    }
+    assert_eq!((renewals("lost").await, renewals("missing").await), (0.0, 0.0));
+    eventually("a renewal that misses its lease", async || {
+        redis.tell::<()>(&["FLUSHALL"]).await;
+        renewals("missing").await > 0.0
+    })
+    .await;
+    assert_eq!(renewals("lost").await, 0.0);
+}
+
 async fn a_takeover_is_counted_and_timed() {
     let redis = Redis::start().await;
     let mut replicas = Replicas::on(&redis.url()).start(2).await;
