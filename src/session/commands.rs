@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::registry::{Entry, PATIENCE, Registry};
+use super::registry::{Entry, PATIENCE, Registry, Task};
 use super::takeover::UNLIMITED;
 use super::task::{Command, Start};
 use crate::event::{Me, Reason, Time};
@@ -169,12 +169,21 @@ impl Registry {
     }
 
     pub(super) async fn restart_entry(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), RestartError> {
-        let session = &entry.session;
         let mut task = entry.task.lock().await;
+        self.restart_task(entry, &mut task).await
+    }
+
+    /// The same, by whoever holds the place of its link task.
+    pub(super) async fn restart_task(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        task: &mut Option<Task>,
+    ) -> Result<(), RestartError> {
+        let session = &entry.session;
         if session.snapshot().deleted.is_some() {
             return Err(RestartError::Deleted);
         }
-        let after = match &*task {
+        let after = match task {
             Some(last) => {
                 last.told(|done| Command::Restart { done }).await;
                 if self.parts.leases.is_some() {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use metrics::counter;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::info;
 
 use super::Session;
 use super::commands::RestartError;
@@ -19,8 +20,8 @@ use crate::telemetry::metrics::TAKEOVERS;
 pub(super) const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
 
 impl Registry {
-    /// Takes a session that nobody runs, where that is still so, and does what it needs. Whether its link task runs
-    /// here now.
+    /// Takes a session that nobody runs, where that is still so, and does what it needs. Whether this call has begun its
+    /// link task here.
     pub(super) async fn take_over(self: &Arc<Self>, id: &SessionId) -> Result<bool, LedgerError> {
         let Some(leases) = &self.parts.leases else { return Ok(false) };
         let Some(found) = leases.find(id).await? else { return Ok(false) };
@@ -35,13 +36,14 @@ impl Registry {
             Err(LedgerError::Held) => Ok(false),
             Ok(true) => {
                 counter!(TAKEOVERS).increment(1);
+                info!(sessionId = %id, "session taken over");
                 Ok(true)
             }
             done => done,
         }
     }
 
-    /// Begins, or goes on with, whatever a session of this record needs.
+    /// Begins, or goes on with, whatever a session of this record needs. Whether this call has begun its link task.
     pub(super) async fn resume(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
@@ -53,14 +55,15 @@ impl Registry {
             entry.heard.fetch_max(at, Ordering::Relaxed);
             wish
         });
-        let deleted = session.snapshot().deleted.is_some();
-        if wish == Some(Wish::Restart { epoch: record.epoch }) && !deleted {
-            return self.restart_entry(entry).await.map(|()| true).map_err(RestartError::into_ledger);
-        }
         let mut task = entry.task.lock().await;
         if self.parts.leases.is_some() && self.had(session.id()) {
             // Taken over while this waited.
-            return Ok(true);
+            return Ok(false);
+        }
+        let deleted = session.snapshot().deleted.is_some();
+        if wish == Some(Wish::Restart { epoch: record.epoch }) && !deleted {
+            let restarted = self.restart_task(entry, &mut task).await;
+            return restarted.map(|()| true).map_err(RestartError::into_ledger);
         }
         let needs_task = if deleted { record.claimed } else { session.snapshot().state.runs() };
         if !needs_task {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
 use super::{AT_ONCE, Ownership, share};
 use crate::id::SessionId;
@@ -84,14 +84,10 @@ impl Ownership {
         Ok(full && taken > 0)
     }
 
-    /// Whether it runs here now.
+    /// Whether this call has begun its link task here.
     async fn take_over(self: &Arc<Self>, id: &SessionId) -> bool {
         match self.registry.take_over(id).await {
-            Ok(true) => {
-                info!(sessionId = %id, "session taken over");
-                true
-            }
-            Ok(false) => false,
+            Ok(begun) => begun,
             Err(error) => {
                 error!(sessionId = %id, %error, "session error");
                 false

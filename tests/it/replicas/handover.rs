@@ -55,6 +55,16 @@ async fn sessions_go_on_elsewhere_within_a_second_and_their_viewers_stay() {
         }
     }
     replicas.has_clients(SESSIONS).await;
+    // Each session is heard of twice, by the word of its release and by the look for such: it is taken, and counted, once.
+    let mut taken = 0;
+    for number in [1, 2] {
+        let metrics = replicas.at(number).get("/metrics").await.text().await.unwrap();
+        let count = metrics.lines().find_map(|line| line.strip_prefix("qrcast_takeovers_total ")).unwrap();
+        taken += count.parse::<usize>().unwrap();
+        let said = |line: &&String| line.contains("\"session taken over\"");
+        assert_eq!(replicas.at(number).log().iter().filter(said).count().to_string(), count);
+    }
+    assert_eq!(taken, SESSIONS);
     replicas.never_two_logins();
     for linked in &linked {
         assert_ne!(replicas.owner_of(&linked.id).await, Some(0));
