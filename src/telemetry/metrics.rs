@@ -105,7 +105,11 @@ const COUNTERS: &[Counter] = &[
     Counter(LEASE_RENEWALS, "Renewals of leases", Some(&[("result", &["kept", "lost", "missing", "away"])])),
     Counter(REDIS_FAILURES, "Calls to Redis that failed for want of an answer", Some(&[])),
     Counter(WHATSAPP_CONNECTS, "Tries to reach WhatsApp", Some(&[("result", &["ok", "failed"])])),
-    Counter(WHATSAPP_EVENTS_DROPPED, "Events that the WhatsApp client's ordered queue dropped", Some(&[])),
+    Counter(
+        WHATSAPP_EVENTS_DROPPED,
+        "Events that the WhatsApp client's queue for callbacks dropped; there is none, so 0",
+        Some(&[]),
+    ),
     Counter(HTTP_REQUESTS, "Requests answered", None),
     Counter(
         REQUESTS_LIMITED,
