@@ -62,7 +62,7 @@ fn stop_took(server: &Server) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_streams_are_sent_away_one_after_the_other() {
-    const DRAIN: Duration = Duration::from_secs(4);
+    const DRAIN: Duration = Duration::from_secs(8);
     let whatsapp = whatsapp().await;
     let mut server = builder(&whatsapp.url(), 500, DRAIN.as_secs()).start().await;
     let linked = server.init("ada").await;
@@ -96,7 +96,7 @@ async fn two_hundred_streams_are_sent_away_one_after_the_other() {
     for quarter in 0..4 {
         let (from, to) = (DRAIN / 4 * quarter, DRAIN / 4 * (quarter + 1));
         let count = moments.iter().filter(|at| (from..to).contains(&(**at - first))).count();
-        assert!(count >= 20, "{count} in quarter {quarter}: {moments:?}");
+        assert!(count >= 10, "{count} in quarter {quarter}: {moments:?}");
     }
     for (index, at) in moments.iter().enumerate() {
         let together = moments[index..].iter().take_while(|later| **later - *at < DRAIN / 10).count();
@@ -107,7 +107,7 @@ async fn two_hundred_streams_are_sent_away_one_after_the_other() {
 #[tokio::test]
 async fn meanwhile_it_is_alive_not_ready_and_tells_who_comes_to_go() {
     let whatsapp = whatsapp().await;
-    let mut server = builder(&whatsapp.url(), 1500, 5).start().await;
+    let mut server = builder(&whatsapp.url(), 5000, 5).start().await;
     let session = server.init("ada").await;
     let mut early = Vec::new();
     for _ in 0..20 {
@@ -207,9 +207,8 @@ async fn a_silent_whatsapp_does_not_hold_it_up_and_the_exit_code_is_honest() {
         }
         let id = session.id.clone();
         whatsapp.pause();
-        let begun = Instant::now();
         let code = server.terminate().await;
-        let took = begun.elapsed();
+        let took = stop_took(&server);
         assert!(took <= Duration::from_secs(drain + 5), "{took:?}");
         let warning = server.log().into_iter().find(|line| line.contains("not all was handed over"));
         eprintln!("DRAIN_SECONDS={drain}: exit code {code:?} after {took:?}, {warning:?}");
@@ -238,6 +237,7 @@ async fn what_cannot_be_handed_over_is_no_good_end() {
     assert!(server.log().iter().any(|line| line.contains("not all was handed over")), "{:#?}", server.log());
     redis.thaw();
 }
+
 /// A request for a pairing code waits 20 s for a WhatsApp that cannot be reached.
 #[tokio::test]
 async fn a_pairing_code_that_cannot_be_had_does_not_hold_it_up() {
@@ -291,7 +291,6 @@ async fn what_was_shown_is_stored_before_the_hand_over() {
     assert_eq!(viewer.expects("disconnected").await.data["reason"], "shutdown");
     assert_eq!(viewer.expects("ready").await.data["me"]["id"], linked.jid);
 }
-
 
 /// Whoever watches on the replica that goes hears of the next owner before it is sent away.
 #[tokio::test]

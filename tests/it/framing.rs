@@ -10,6 +10,10 @@ use crate::support::{Server, soon, whatsapp};
 /// What a smuggled request would ask for: nothing else here answers `ok`.
 const SMUGGLED: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
+/// After so long without a word the server has no more to say, and leaves the connection open. Long for a busy machine,
+/// and shorter than the server's own patience with a connection.
+const SILENCE: Duration = Duration::from_secs(5);
+
 async fn server() -> Server {
     Server::builder(&whatsapp().await.url()).start().await
 }
@@ -22,7 +26,7 @@ async fn sends(server: &Server, bytes: &[u8]) -> (String, bool) {
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     let closed = loop {
-        match tokio::time::timeout(Duration::from_millis(500), socket.read(&mut part)).await {
+        match tokio::time::timeout(SILENCE, socket.read(&mut part)).await {
             Ok(Ok(0) | Err(_)) => break true,
             Ok(Ok(count)) => answer.extend_from_slice(&part[..count]),
             Err(_) => break false,

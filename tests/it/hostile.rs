@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Server, Viewer, whatsapp};
+use crate::support::{Server, Viewer, soon, whatsapp};
 
 const REQUESTS: usize = 10_000;
 
@@ -33,7 +33,8 @@ const HANGS: Duration = Duration::from_secs(3);
 const GOOD: usize = 20;
 const EVERY: Duration = Duration::from_millis(200);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+// The viewers' clock must not wait for the attackers' work: more threads than that keeps busy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ten_thousand_hostile_requests_leave_nothing_behind() {
     let whatsapp = whatsapp().await;
     let server = Server::builder(&whatsapp.url())
@@ -52,20 +53,24 @@ async fn ten_thousand_hostile_requests_leave_nothing_behind() {
 
     let begun = Instant::now();
     let attack = Attack::on(&server, &ids[0]);
-    let sent = tokio::select! {
-        sent = attack.all() => sent,
+    let answered = tokio::select! {
+        answered = attack.all() => answered,
         () = makes_events(&whatsapp, &jids) => unreachable!("it goes on for ever"),
     };
     let took = begun.elapsed();
-    assert_eq!(sent, REQUESTS);
+    assert!(answered >= REQUESTS / 10, "only {answered} were answered at all");
     assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
     over.store(true, Ordering::Relaxed);
     // One more event for each, so that every viewer looks up.
     whatsapp.drop_connections(None).unwrap();
-    let delays: Vec<Duration> = join_all(watching).await.into_iter().flat_map(Result::unwrap).collect();
+    let watched = soon("every viewer to look up", join_all(watching)).await;
+    let delays: Vec<Duration> = watched.into_iter().flat_map(Result::unwrap).collect();
     let slowest = delays.iter().max().unwrap();
     let expected = took.as_millis() as usize / EVERY.as_millis() as usize * 2;
-    eprintln!("{sent} in {took:?}; {} events of {expected}, the slowest after {slowest:?}", delays.len());
+    eprintln!(
+        "{answered} of {REQUESTS} answered in {took:?}; {} events of {expected}, the slowest after {slowest:?}",
+        delays.len()
+    );
     assert!(*slowest <= Duration::from_secs(1), "{slowest:?}");
     assert!(delays.len() >= expected * 3 / 4, "{} events", delays.len());
 
@@ -153,7 +158,8 @@ fn descriptors(server: &Server) -> usize {
 struct Attack {
     address: String,
     session: String,
-    sent: Arc<AtomicUsize>,
+    sent: AtomicUsize,
+    answered: AtomicUsize,
     hanging: Arc<Semaphore>,
 }
 
@@ -172,12 +178,13 @@ impl Attack {
         Self {
             address: server.base.trim_start_matches("http://").to_owned(),
             session: session.to_owned(),
-            sent: Arc::default(),
+            sent: AtomicUsize::default(),
+            answered: AtomicUsize::default(),
             hanging: Arc::new(Semaphore::new(HANGING)),
         }
     }
 
-    /// All of it; how many were sent.
+    /// All of it; how many were answered.
     async fn all(&self) -> usize {
         join_all((0..ATTACKERS).map(|_| async {
             while self.sent.fetch_add(1, Ordering::Relaxed) < REQUESTS {
@@ -188,7 +195,7 @@ impl Attack {
         .await;
         // Those that still hang.
         let _ = self.hanging.acquire_many(HANGING as u32).await.unwrap();
-        self.sent.load(Ordering::Relaxed) - ATTACKERS
+        self.answered.load(Ordering::Relaxed)
     }
 
     async fn strike(&self, blow: Blow) {
@@ -200,6 +207,7 @@ impl Attack {
                 let _ = socket.write_all(&bytes).await;
                 let mut answer = [0; 1024];
                 if let Ok(Ok(count)) = timeout(Duration::from_secs(2), socket.read(&mut answer)).await {
+                    self.answered.fetch_add(usize::from(count > 0), Ordering::Relaxed);
                     let answer = String::from_utf8_lossy(&answer[..count]);
                     assert!(
                         !answer.starts_with("HTTP/1.1 5"),

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::proxy::free_port;
 use crate::support::redis::Redis;
 use crate::support::replicas::{Replicas, is_ready};
-use crate::support::{Server, eventually, whatsapp, world, world_at};
+use crate::support::{Server, Session, eventually, whatsapp, world, world_at};
 
 /// The whole text.
 async fn scrape(server: &Server) -> String {
@@ -131,7 +131,8 @@ async fn a_life_is_counted() {
     assert_eq!(value(&text, "qrcast_replays_total"), 1.0);
     assert_eq!(value(&text, "qrcast_gaps_total"), 1.0);
     for kind in ["authenticated", "ready", "disconnected"] {
-        assert_eq!(value(&text, &format!("qrcast_events_total{{event=\"{kind}\"}}")), 1.0, "{kind}");
+        // More than one where a busy machine lets a time-out of the fast client come.
+        assert!(value(&text, &format!("qrcast_events_total{{event=\"{kind}\"}}")) >= 1.0, "{kind}");
     }
     assert!(value(&text, "qrcast_append_seconds_count") >= 4.0);
     assert!(value(&text, "qrcast_whatsapp_connects_total{result=\"ok\"}") >= 2.0, "to pair and to log in");
@@ -179,7 +180,6 @@ async fn redis_that_goes_and_comes_is_seen() {
 }
 
 #[tokio::test]
-#[tokio::test]
 async fn an_ordinary_end_is_no_lost_lease_and_what_redis_forgot_is_missing() {
     let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
     let builder = Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url());
@@ -211,6 +211,7 @@ async fn an_ordinary_end_is_no_lost_lease_and_what_redis_forgot_is_missing() {
     assert_eq!(renewals("lost").await, 0.0);
 }
 
+#[tokio::test]
 async fn a_takeover_is_counted_and_timed() {
     let redis = Redis::start().await;
     let mut replicas = Replicas::on(&redis.url()).start(2).await;

@@ -11,6 +11,7 @@ use simulator::{Scan, Simulator};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::{Viewer, signal, soon};
 
@@ -72,14 +73,14 @@ impl Builder {
         })
         .await;
         let rest = log.clone();
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 rest.lock().unwrap().push(line);
             }
         });
         // A connection of its own for each request: a server that was paused closes idle ones when it goes on.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-        Server { process, base, log, http, builder: self }
+        Server { process, base, log, reader, http, builder: self }
     }
 }
 
@@ -88,6 +89,8 @@ pub(crate) struct Server {
     process: Child,
     pub(crate) base: String,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log; ends with the process.
+    reader: JoinHandle<()>,
     http: reqwest::Client,
     builder: Builder,
 }
@@ -181,9 +184,14 @@ impl Server {
         self.ends().await
     }
 
-    /// Waits for the end; the exit code.
+    /// Waits for the end, and for the last line of the log; the exit code.
     pub(crate) async fn ends(&mut self) -> Option<i32> {
-        soon("the server to stop", self.process.wait()).await.unwrap().code()
+        let code = soon("the server to stop", self.process.wait()).await.unwrap().code();
+        // A second wait finds it finished, and must not ask it again.
+        if !self.reader.is_finished() {
+            soon("the end of the log", &mut self.reader).await.unwrap();
+        }
+        code
     }
 }
 
