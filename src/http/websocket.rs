@@ -64,7 +64,10 @@ pub(super) async fn upgrade(
                     run(socket, viewer).instrument(span).await;
                 }
                 Err(end) => {
-                    viewer::refused(Transport::WebSocket, end);
+                    // One that is already over is no stream, as over SSE.
+                    if end != Close::Ended {
+                        viewer::refused(Transport::WebSocket, end);
+                    }
                     close(socket, end).await;
                 }
             }
