@@ -125,8 +125,9 @@ pub trait Leases: Ledger {
     /// How many sessions have, or wait for, a link task.
     async fn claimed(&self) -> Result<usize, LedgerError>;
 
-    /// Renews the lease of a session, of the epoch that this replica holds.
-    async fn renew(&self, session: &SessionId, epoch: u64) -> Renewal;
+    /// Renews the lease of a session, of the epoch that this replica holds. `keeps` says, when the answer is here, whether
+    /// it still does: a session that it is giving up meanwhile is not put off for those who look for one.
+    async fn renew(&self, session: &SessionId, epoch: u64, keeps: &(dyn Fn() -> bool + Sync)) -> Renewal;
 
     /// Up to `limit` sessions that are to run and have no owner; or this replica, with a lapsed lease, be there a link
     /// task or not; or, where `since` is given, one whose lease has lapsed for so long.

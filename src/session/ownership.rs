@@ -162,7 +162,7 @@ impl Ownership {
         contact: &watch::Receiver<Contact>,
     ) -> bool {
         let begun = Instant::now();
-        let renewal = self.leases.renew(id, hold.epoch).await;
+        let renewal = self.leases.renew(id, hold.epoch, &|| self.registry.keeps(id, hold)).await;
         let result = match renewal {
             Renewal::Held { .. } => "kept",
             // Given up or ended since the round began: an ordinary end.

@@ -62,15 +62,19 @@ impl Leases for RedisLedger {
         Ok(self.redis.query(redis::cmd("ZCARD").arg(self.places())).await?)
     }
 
-    async fn renew(&self, session: &SessionId, epoch: u64) -> Renewal {
+    async fn renew(&self, session: &SessionId, epoch: u64, keeps: &(dyn Fn() -> bool + Sync)) -> Renewal {
         let renew = self.redis.script(&RENEW).key(self.session(session)).arg(&*self.owner);
         let renew = renew.arg(epoch).arg(millis(self.lease)).arg(millis(WISH_LIFE));
         match renew.run::<(i64, bool)>().await {
             Ok((0, _)) => Renewal::Lost,
             Ok((-1, _)) => Renewal::Missing,
             Ok((expires, wished)) => {
-                // The index may lag: a failure costs a look at a session that has an owner.
-                let _ = self.put_in_index(session, expires).await;
+                // Sent before anything of a release that begins after this look, so a release has the last word: or
+                // nobody would find the session for a whole lease.
+                if keeps() {
+                    // The index may lag: a failure costs a look at a session that has an owner.
+                    let _ = self.put_in_index(session, expires).await;
+                }
                 Renewal::Held { wished }
             }
             Err(_) => Renewal::Unknown,

@@ -12,6 +12,7 @@ const LEASE: Duration = Duration::from_millis(600);
 const ROOM: Limits = Limits { all: 100, user: 100 };
 const MOST: usize = 1000;
 const NOW: Option<Duration> = Some(Duration::ZERO);
+const KEPT: &(dyn Fn() -> bool + Sync) = &|| true;
 const HELD: Renewal = Renewal::Held { wished: false };
 
 async fn ledger(server: &Server, name: &str) -> RedisLedger {
@@ -39,7 +40,7 @@ async fn create(ledger: &RedisLedger, record: &Record) -> u64 {
 }
 
 async fn renewals(ledger: &RedisLedger, held: &[(SessionId, u64)]) -> Vec<Renewal> {
-    futures::future::join_all(held.iter().map(|(id, epoch)| ledger.renew(id, *epoch))).await
+    futures::future::join_all(held.iter().map(|(id, epoch)| ledger.renew(id, *epoch, KEPT))).await
 }
 
 fn of_data(keys: Vec<String>) -> Vec<String> {
@@ -150,7 +151,7 @@ async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
     let mut epoch = create(&a, &record).await;
     for _ in 0..4 {
         sleep(LEASE / 2).await;
-        assert_eq!(a.renew(id, epoch).await, HELD);
+        assert_eq!(a.renew(id, epoch, KEPT).await, HELD);
         assert!(b.lapsed(NOW, MOST).await.unwrap().is_empty());
         assert!(matches!(b.claim(id, ROOM).await, Err(LedgerError::Held)));
     }
@@ -163,7 +164,7 @@ async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
             both => panic!("{both:?}"),
         };
         assert!(won > epoch);
-        assert_eq!(a.renew(id, epoch).await, Renewal::Lost);
+        assert_eq!(a.renew(id, epoch, KEPT).await, Renewal::Lost);
         a.release(id, epoch).await.unwrap();
         a.release(id, won).await.unwrap();
         assert!(a.lapsed(NOW, MOST).await.unwrap().is_empty(), "not a's to release");
@@ -179,12 +180,12 @@ async fn the_owner_may_renew_a_lapsed_lease_that_nobody_claimed() {
     let epoch = create(&a, &record).await;
     sleep(LEASE * 2).await;
     assert!(b.lapsed(Some(LEASE * 3), MOST).await.unwrap().is_empty(), "in the time of grace");
-    assert_eq!(a.renew(&record.session, epoch).await, HELD);
+    assert_eq!(a.renew(&record.session, epoch, KEPT).await, HELD);
     assert!(matches!(b.claim(&record.session, ROOM).await, Err(LedgerError::Held)));
-    assert_eq!(a.renew(&record.session, epoch - 1).await, Renewal::Lost);
-    assert_eq!(a.renew(&record.session, epoch + 1).await, Renewal::Missing, "Redis has lost its end");
+    assert_eq!(a.renew(&record.session, epoch - 1, KEPT).await, Renewal::Lost);
+    assert_eq!(a.renew(&record.session, epoch + 1, KEPT).await, Renewal::Missing, "Redis has lost its end");
     let unknown = super::tests::record("bob").session;
-    assert_eq!(a.renew(&unknown, 1).await, Renewal::Missing);
+    assert_eq!(a.renew(&unknown, 1, KEPT).await, Renewal::Missing);
 }
 
 #[tokio::test]
@@ -219,12 +220,12 @@ async fn an_owner_writes_again_what_redis_lost() {
     let mine = Record { epoch, ..record };
     assert!(a.reassert(&mine).await.unwrap(), "nothing lost");
     server.forget();
-    assert_eq!(a.renew(&mine.session, epoch).await, Renewal::Unknown);
+    assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Unknown);
     until(&a.redis, |state| !is_up(state)).await;
     server.launch();
     let back = until(&a.redis, is_up).await;
     until(&b.redis, |state| *state == back).await;
-    assert_eq!(a.renew(&mine.session, epoch).await, Renewal::Missing);
+    assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Missing);
     assert!(a.reassert(&mine).await.unwrap());
     assert_eq!(b.all().await.unwrap(), std::slice::from_ref(&mine));
     assert!(matches!(b.claim(&mine.session, ROOM).await, Err(LedgerError::Held)));
@@ -286,7 +287,7 @@ async fn a_wish_reaches_the_owner_and_stands_for_the_next_one() {
     let restart = Wish::Restart { epoch };
     assert!(b.wish(id, &restart).await.unwrap());
     assert_eq!(news.next().await, Some(News::Wished(id.clone())));
-    assert_eq!(a.renew(id, epoch).await, Renewal::Held { wished: true });
+    assert_eq!(a.renew(id, epoch, KEPT).await, Renewal::Held { wished: true });
     assert_eq!(a.find(id).await.unwrap().unwrap().wish.unwrap().1, restart);
     sleep(LEASE * 2).await;
     assert!(b.find(id).await.unwrap().unwrap().owner.is_none());
@@ -360,4 +361,21 @@ async fn the_first_secret_is_everyones_and_is_written_again_when_it_is_lost() {
     server.tell(&["FLUSHALL"]);
     assert_eq!(other.token_secret("first").await.unwrap(), "first");
     assert_eq!(one.token_secret("second").await.unwrap(), "first");
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_overtaken_by_a_release_does_not_hide_the_session() {
+    let server = Server::start();
+    let a = ledger(&server, "a").await;
+    let record = record("ada");
+    let epoch = create(&a, &record).await;
+    let index = a.index(shard_of(&record.session));
+    let put_off =
+        || server.tell(&["ZSCORE", &index, record.session.as_str()]) != redis::Value::BulkString(b"0".into());
+    // What a release does last, while the answer to a renewal is on its way.
+    a.note(&record.session, "0").await.unwrap();
+    assert_eq!(a.renew(&record.session, epoch, &|| false).await, HELD);
+    assert!(!put_off(), "nobody would find it for a whole lease");
+    assert_eq!(a.renew(&record.session, epoch, KEPT).await, HELD);
+    assert!(put_off());
 }
