@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,7 +16,7 @@ use super::reader::Reader;
 #[derive(Clone, Debug)]
 pub struct Doors {
     /// Without any the server is open. `API_KEYS`
-    pub keys: Vec<ApiKey>,
+    pub keys: Vec<Arc<ApiKey>>,
     /// Open to others than this machine. `ALLOW_ANONYMOUS`
     pub anonymous: bool,
     /// Signs stream tokens; `None`: the deployment makes one. `TOKEN_SECRET`
@@ -183,8 +184,9 @@ impl TrustedProxies {
     }
 }
 
-fn api_keys(text: &str) -> Option<Vec<ApiKey>> {
-    let keys = text.split(',').map(|entry| api_key(entry.trim())).collect::<Option<Vec<_>>>()?;
+fn api_keys(text: &str) -> Option<Vec<Arc<ApiKey>>> {
+    let keys =
+        text.split(',').map(|entry| api_key(entry.trim()).map(Arc::new)).collect::<Option<Vec<_>>>()?;
     // Of two keys with one secret nobody could say which one came.
     let differs = |one: &ApiKey, other: &ApiKey| one.name != other.name && one.hash != other.hash;
     let unique = keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|other| differs(key, other)));

@@ -3,12 +3,12 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics::gauge;
 
-use super::{App, origins};
+use super::{App, host, origins};
 use crate::event::Status;
 use crate::telemetry::metrics::{SESSIONS, scrape};
 
@@ -25,5 +25,5 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
 /// The service of `METRICS_PORT`: nothing but the metrics, for whoever can reach it.
 pub fn router(app: App) -> Router {
     let local = from_fn_with_state(app.clone(), origins::only_this_machine);
-    Router::new().route("/metrics", get(metrics)).layer(local).with_state(app)
+    Router::new().route("/metrics", get(metrics)).layer(local).layer(from_fn(host::is_clear)).with_state(app)
 }

@@ -64,13 +64,16 @@ fn allows(config: &Config, origin: &str, host: Option<&str>) -> bool {
 /// proxy may have taken TLS off, so the scheme says nothing then.
 fn is_own(config: &Config, origin: &str, host: Option<&str>) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    match &config.public_url {
-        Some(public) => public.split_once("://").is_some_and(|(own_scheme, rest)| {
-            let own = rest.split('/').next().unwrap_or_default();
-            own_scheme.eq_ignore_ascii_case(scheme) && same(scheme, own, authority)
-        }),
+    match public_origin(config) {
+        Some((own_scheme, own)) => own_scheme.eq_ignore_ascii_case(scheme) && same(scheme, own, authority),
         None => host.is_some_and(|host| same(scheme, host, authority)),
     }
+}
+
+/// Scheme and authority of `PUBLIC_URL`.
+fn public_origin(config: &Config) -> Option<(&str, &str)> {
+    let (scheme, rest) = config.public_url.as_deref()?.split_once("://")?;
+    Some((scheme, rest.split('/').next().unwrap_or_default()))
 }
 
 /// Whether two authorities are one, be the default port written or not.
@@ -95,9 +98,8 @@ pub(super) async fn only_this_machine(State(app): State<App>, request: Request, 
     if !doors.is_open() || doors.anonymous {
         return next.run(request).await;
     }
-    let once = request.headers().get_all(header::HOST).iter().count() == 1;
     let local = host(request.headers(), request.uri().authority()).is_some_and(is_local);
-    if once && local { next.run(request).await } else { ApiError::misdirected().into_response() }
+    if local { next.run(request).await } else { ApiError::misdirected().into_response() }
 }
 
 fn is_local(host: &str) -> bool {
@@ -112,7 +114,7 @@ fn is_local(host: &str) -> bool {
 /// inline is needed here. What an answer says itself is left as it is.
 pub(super) fn security(config: &Config) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let secure = config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+    let secure = public_origin(config).is_some_and(|(scheme, _)| scheme == "https");
     for (name, value) in [
         ("cross-origin-opener-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
@@ -143,10 +145,9 @@ fn content_policy(config: &Config, secure: bool) -> String {
     parents.extend(origins.any.then(|| "*".to_owned()));
     parents.extend(origins.rules.iter().map(ToString::to_string));
     // `'self'` does not cover WebSockets in Safari before 15.4.
-    let streams = config.public_url.as_deref().and_then(|url| {
-        let (scheme, rest) = url.split_once("://")?;
-        let authority = rest.split('/').next()?;
-        Some(format!(" {}://{authority}", if scheme == "https" { "wss" } else { "ws" }))
+    let streams = public_origin(config).map(|(scheme, authority)| {
+        let scheme = if scheme == "https" { "wss" } else { "ws" };
+        format!(" {scheme}://{authority}")
     });
     let mut policy = format!(
         "default-src 'self'; base-uri 'self'; connect-src 'self'{}; font-src 'self'; form-action 'self'; \

@@ -76,16 +76,19 @@ pub(super) async fn upgrade(
 }
 
 fn check_subprotocol(headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().peekable();
-    if offered.peek().is_none() {
-        return Ok(());
-    }
-    let known = offered.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
-    if known.map(str::trim).any(|protocol| protocol == PROTOCOL) {
+    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        || offered_protocols(headers).any(|name| name == PROTOCOL)
+    {
         Ok(())
     } else {
         Err(ApiError::unknown_subprotocol())
     }
+}
+
+/// What a client offers to speak; in a browser also where its token is.
+pub(super) fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 /// The whole life of one connection: what the viewer is told, what it answers, and its end.

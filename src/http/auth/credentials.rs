@@ -1,7 +1,5 @@
 //! The ways by which a key or a token comes.
 
-use std::sync::Arc;
-
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq as _;
@@ -12,6 +10,7 @@ use crate::http::App;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::tokens::TokenError;
+use crate::http::websocket::offered_protocols;
 
 /// A key or a token, by whichever way it came. More than one way: the first of these.
 pub(super) fn identify(app: &App, request: &Request) -> Result<Caller, Refusal> {
@@ -49,7 +48,7 @@ fn key_of(doors: &Doors, secret: &str) -> Option<Caller> {
             found = Some(key);
         }
     }
-    found.map(|key| Caller::Key(Arc::new(key.clone())))
+    found.cloned().map(Caller::Key)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {
@@ -62,9 +61,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
 
 /// The way of a WebSocket in a browser, which cannot set a header.
 fn subprotocol(headers: &HeaderMap) -> Option<String> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let offered = offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
-    offered.map(str::trim).find_map(|protocol| protocol.strip_prefix("bearer.")).map(str::to_owned)
+    offered_protocols(headers).find_map(|protocol| protocol.strip_prefix("bearer.")).map(str::to_owned)
 }
 
 /// The way of an EventSource or an image in a page.
