@@ -121,11 +121,6 @@ impl App {
         *self.inner.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
     }
 
-    /// Whether that is known yet.
-    pub fn has_token_secret(&self) -> bool {
-        self.signer().is_some()
-    }
-
     /// From now on over these sessions; on SQLite for want of Redis, perhaps.
     pub fn open(&self, registry: Arc<Registry>, fallen_back: bool) {
         self.inner.fallen_back.store(fallen_back, Ordering::Relaxed);
@@ -160,8 +155,11 @@ impl App {
 
     /// The session of this id.
     async fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
-        let id = id.parse::<SessionId>()?;
-        self.registry()?.find(&id).await?.ok_or_else(ApiError::session_not_found)
+        self.find(&id.parse()?).await
+    }
+
+    async fn find(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
+        self.registry()?.find(id).await?.ok_or_else(ApiError::session_not_found)
     }
 }
 

@@ -203,11 +203,12 @@ impl House {
             return Ok(());
         }
         let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        let mut secret = match parts.ledger.token_secret(&fresh).await {
+        let mut known = match parts.ledger.token_secret(&fresh).await {
             // Asked for again below; until then nobody is given a token.
-            Err(error) if error.is_away() => fresh,
-            secret => secret.inspect(|secret| self.app.set_token_secret(secret))?,
+            Err(error) if error.is_away() => None,
+            secret => Some(secret?),
         };
+        known.iter().for_each(|secret| self.app.set_token_secret(secret));
         let (ledger, app) = (parts.ledger.clone(), self.app.clone());
         let mut contact = parts.leases.as_ref().map(|leases| leases.contact());
         self.stages.streams.spawn_until_begun(async move {
@@ -221,11 +222,11 @@ impl House {
                 // Either way it is looked at.
                 let _ = tokio::time::timeout(SECRET_EVERY, news).await;
                 // While the store is away it can lose nothing.
-                if let Ok(stored) = ledger.token_secret(&secret).await {
-                    if stored != secret || !app.has_token_secret() {
-                        app.set_token_secret(&stored);
-                    }
-                    secret = stored;
+                if let Ok(stored) = ledger.token_secret(known.as_ref().unwrap_or(&fresh)).await
+                    && known.as_ref() != Some(&stored)
+                {
+                    app.set_token_secret(&stored);
+                    known = Some(stored);
                 }
             }
         });

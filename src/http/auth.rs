@@ -122,7 +122,7 @@ async fn check_token(app: &App, access: Access, claims: &Claims) -> Result<(), R
     if matches!(access, Access::Stream | Access::Status) {
         return Ok(());
     }
-    let session = app.session(claims.session.as_str()).await?;
+    let session = app.find(&claims.session).await?;
     if session.snapshot().deleted.is_some() {
         return Err(AuthFailure::Invalid.into());
     }

@@ -120,7 +120,7 @@ pub(super) async fn restart(
     }
     let id = session_id(path)?;
     // A token gets a person through; what is linked is its owner's to interrupt.
-    if matches!(caller, Caller::Token(_)) && app.session(id.as_str()).await?.snapshot().state.has_device() {
+    if matches!(caller, Caller::Token(_)) && app.find(&id).await?.snapshot().state.has_device() {
         return Err(ApiError::forbidden());
     }
     match app.registry()?.restart(&id).await {
