@@ -10,7 +10,10 @@ import "./qrcast.js";
 import { Api } from "./qrcast/api.js";
 
 const $ = (id) => document.getElementById(id);
-const TITLES = { qr: "Scan the code", code: "Type the code", phone: "Link by number", ready: "Linked", over: "Not linked", refused: "Not linked" };
+const TITLES = {
+  qr: "Scan the code", code: "Type the code", phone: "Link by number", ready: "Linked", over: "Not linked", refused: "Not linked",
+  passkey: "Passkey needed", passkeyPhone: "Passkey needed", passkeyAsking: "Passkey needed", passkeyCode: "Compare the code",
+};
 const WHY_KEY = {
   start: "Only someone with a key may link accounts here.",
   session: "Only someone with a key may open this address.",

@@ -7,12 +7,14 @@
 //
 // Plain modules, no build step, no dependency. Read them in this order: qrcast/subscribe.js (when to connect, and what
 // to make of an end), qrcast/transports.js (WebSocket, SSE, polling), qrcast/api.js (REST and tokens), qrcast/link.js
-// (the element) and qrcast/words.js (everything it says).
+// (the element), qrcast/step.js (WhatsApp's passkey) and qrcast/words.js (everything it says).
 
 import { QrcastLink } from "./qrcast/link.js";
 
 export { subscribe } from "./qrcast/subscribe.js";
 export { ApiError } from "./qrcast/api.js";
+export { Extension, ExtensionError } from "./qrcast/extension.js";
+export { AnswerError, onlyNeeded, readAnswer, snippet } from "./qrcast/passkey.js";
 export { english } from "./qrcast/words.js";
 export { QrcastLink };
 

@@ -2,14 +2,16 @@
 // session and what the person chose; qrcast/views.js draws it, qrcast/subscribe.js brings the news.
 //
 // Attributes: `session`; `token` (or the property `token`, which may be a function); `base-url` (the server, by default
-// where this script came from); `start-over` (an address for the button that ends a dead end); `theme` (`light` or
-// `dark`, by default the reader's). Properties: `words` (another language), `view` (read only: what is shown), `restart` (a
+// where this script came from); `start-over` (an address for the button that ends a dead end); `extension` (where people
+// get the browser extension for the passkey step); `theme` (`light` or `dark`, by default the reader's). Properties: `words` (another language), `view` (read only: what is shown), `restart` (a
 // function that starts the session again in the page's way: a token may not where an account is linked).
 // Events, which bubble: `qrcast-event`, `qrcast-state` and `qrcast-token` with what subscribe() says, `qrcast-view` with
 // what is shown.
 // Style it with `::part()` and the custom properties at the top of qrcast/style.js.
 
 import { Api } from "./api.js";
+import { nothingKnown, open, refuse, take } from "./known.js";
+import { PasskeyStep } from "./step.js";
 import { style } from "./style.js";
 import { subscribe } from "./subscribe.js";
 import { draw } from "./views.js";
@@ -20,19 +22,6 @@ const QUIET_MS = 1_000;
 /** How often countdowns are looked at. */
 const TICK_MS = 250;
 
-const nothingKnown = () => ({
-  status: undefined,
-  me: undefined,
-  qr: undefined,
-  code: undefined,
-  /** The last `disconnected`. */
-  cut: undefined,
-  /** Why the last try to link failed: `{ method, code, until }`. */
-  problem: undefined,
-  /** Set when the stream was refused for good. */
-  refusal: undefined,
-});
-
 /** In Node there is no HTMLElement, and the module is still imported there for `subscribe`. */
 export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   static observedAttributes = ["session", "token", "base-url"];
@@ -40,6 +29,10 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   restart;
 
   #known = nothingKnown();
+  /** Polling does not bring what a `passkey` says. */
+  #isPolled = false;
+  /** While WhatsApp waits for a passkey. */
+  #step;
   #method = "qr";
   #chosen = false;
   #busy = false;
@@ -66,6 +59,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     clearInterval(this.#ticking);
     this.#subscription?.close();
     this.#subscription = undefined;
+    this.#endStep();
   }
 
   attributeChangedCallback() {
@@ -106,6 +100,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
       this.#subscription?.close();
       this.#subscription = undefined;
       this.#known = nothingKnown();
+      this.#endStep();
       this.#chosen = false;
       this.#lostSince = undefined;
       if (!this.isConnected) return;
@@ -130,46 +125,27 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   }
 
   #hear({ id, event, data }) {
-    const known = this.#known;
-    switch (event) {
-      case "qr":
-        Object.assign(known, { status: "scan_qr", qr: data, me: undefined, cut: undefined });
-        break;
-      case "code":
-        Object.assign(known, { status: "scan_qr", code: data, me: undefined, cut: undefined, problem: undefined });
-        // Somebody asked for it, on this page or with `init-session`.
-        if (!this.#chosen) this.#method = "phone";
-        this.#number ||= data.phoneNumber;
-        break;
-      case "pairing_error":
-        known.status = "scan_qr";
-        this.#refused(data.method, data.code, data.retryAfterMs);
-        break;
-      case "passkey":
-        Object.assign(known, { status: "passkey_required", qr: undefined, code: undefined });
-        break;
-      case "authenticated":
-        Object.assign(known, nothingKnown(), { status: "authenticated", me: data.me });
-        break;
-      case "ready":
-        Object.assign(known, nothingKnown(), { status: "connected", me: data.me });
-        break;
-      case "disconnected":
-        Object.assign(known, { status: statusAfter(data), cut: data, qr: undefined, code: undefined });
-        break;
-    }
+    if (take(this.#known, event, data, this.#now())) this.#goOn(event, data);
     this.#say("qrcast-event", { id, event, data });
     this.#render();
   }
 
+  #goOn(event, data) {
+    if (event === "code") {
+      // Somebody asked for it, on this page or with `init-session`.
+      if (!this.#chosen) this.#method = "phone";
+      this.#number ||= data.phoneNumber;
+    } else if (event === "passkey") {
+      this.#step ??= this.#newStep();
+      this.#step.hear(data);
+    }
+  }
+
   #hearState(state) {
     if (state.phase === "open") {
+      this.#isPolled = state.transport === "polling";
       this.#lostSince = undefined;
-      const { status, me, resumed, gap } = state.status;
-      // Without a cursor, what is still live is told anew.
-      if (!resumed || gap) Object.assign(this.#known, { qr: undefined, code: undefined });
-      if (status === "initializing") Object.assign(this.#known, nothingKnown());
-      Object.assign(this.#known, { status, me: me ?? undefined });
+      open(this.#known, state.status);
     } else if (state.phase === "waiting") {
       this.#lostSince ??= Date.now();
     } else if (state.phase === "failed") {
@@ -182,21 +158,30 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   }
 
   #refused(method, code, retryAfterMs) {
-    const word = String(code).toLowerCase();
-    if (word === "code_expired" && this.#known.code) {
-      // Not a mistake of anyone's: it has a view of its own, by whichever clock it came first.
-      const { expiresAt } = this.#known.code;
-      const over = new Date(Math.min(Date.parse(expiresAt), this.#now())).toISOString();
-      this.#known.code = { ...this.#known.code, expiresAt: over };
-      return;
-    }
-    const until = retryAfterMs > 0 ? this.#now() + retryAfterMs : undefined;
-    this.#known.problem = { method, code: word, until };
-    if (method === "code") this.#known.code = undefined;
+    refuse(this.#known, { method, code, retryAfterMs }, this.#now());
   }
 
   #now() {
     return this.#subscription?.now() ?? Date.now();
+  }
+
+  #newStep() {
+    const subscription = this.#subscription;
+    return new PasskeyStep({
+      send: (credential) => subscription.answerPasskey(credential),
+      confirm: () => subscription.confirmPasskey(),
+      onChange: () => {
+        const before = this.view;
+        this.#render();
+        // A field that is being filled in keeps the focus.
+        if (this.view !== before) this.#focus();
+      },
+    });
+  }
+
+  #endStep() {
+    this.#step?.close();
+    this.#step = undefined;
   }
 
   // ---- what the person does ----------------------------------------------------------------------------------
@@ -259,6 +244,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
         (error) => this.#refused("code", refusalWord(error), error.details?.retryAfterMs ?? error.retryAfterMs),
       ).then(() => this.#focus());
     },
+    passkey: (what, ...how) => this.#step?.[what](...how),
     otherNumber: () => {
       this.#known.code = undefined;
       this.#render();
@@ -291,8 +277,13 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   #render() {
     if (!this.shadowRoot || !this.#api) return;
     const offline = this.#lostSince !== undefined && Date.now() - this.#lostSince > QUIET_MS && !this.#known.refusal;
+    if (this.#known.status !== "passkey_required") this.#endStep();
     const scene = {
       ...this.#known,
+      step: this.#step,
+      isPolled: this.#isPolled,
+      isPhone: isPhone(),
+      extensionAddress: this.getAttribute("extension"),
       method: this.#method,
       busy: this.#busy,
       number: this.#number,
@@ -307,11 +298,6 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     if (this.view === before) return;
     this.#say("qrcast-view", { view: this.view });
   }
-}
-
-function statusAfter({ reason, willReconnect }) {
-  if (willReconnect) return "reconnecting";
-  return ["banned", "client_outdated", "rejected"].includes(reason) ? "failed" : "disconnected";
 }
 
 /** WhatsApp's own word, when the server passes one on, says more than the code of the answer. */

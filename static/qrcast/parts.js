@@ -57,8 +57,8 @@ export function busyButton(node, text, busy) {
 }
 
 /** On the phone that is to be linked, the code is pasted. A page without TLS may not copy. */
-export function copyButton(text, words) {
-  const node = button("plain", words.copy, async () => {
+export function copyButton(text, words, label = words.copy) {
+  const node = button("plain", label, async () => {
     try {
       await navigator.clipboard.writeText(text);
       write(node, words.copied);
@@ -68,6 +68,34 @@ export function copyButton(text, words) {
   });
   node.hidden = !navigator.clipboard;
   return node;
+}
+
+/** A code in two halves, each letter in a box of its own. */
+export function codeBoxes(code, alt) {
+  const boxes = code.split("-").map((half) => h("span", { class: "half" }, ...[...half].map((letter) => h("b", {}, letter))));
+  return h("div", { part: "code", class: "code", role: "img", "aria-label": alt }, ...boxes);
+}
+
+/** A code as it is read out. */
+export function spelled(code) {
+  return code.split("-").map((half) => [...half].join(" ")).join(", ");
+}
+
+/** What to do about an end, in WhatsApp's words or the server's. Only an address of WhatsApp's becomes a link. */
+export function helpLine(help, words) {
+  if (!help) return undefined;
+  if (!isWhatsApps(help)) return h("p", { part: "help", class: "muted" }, help);
+  const link = h("a", { class: "link", href: help, target: "_blank", rel: "noopener noreferrer" }, words.help);
+  return h("p", { part: "help" }, link);
+}
+
+function isWhatsApps(address) {
+  try {
+    const { protocol, hostname } = new URL(address);
+    return protocol === "https:" && (hostname === "wa.me" || /^([a-z0-9-]+\.)*whatsapp\.com$/.test(hostname));
+  } catch {
+    return false;
+  }
 }
 
 export function steps(...sentences) {

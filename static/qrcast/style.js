@@ -5,7 +5,7 @@
 //   --qrcast-good, --qrcast-bad, --qrcast-warning
 //   --qrcast-radius, --qrcast-font
 // Parts: body, title, text, steps, qr-frame, qr, countdown, attempt, input, button, switch, copy, code, account, name,
-// number, icon, problem, notice.
+// number, icon, problem, help, notice.
 //
 // A constructed sheet, so that a policy without 'unsafe-inline' lets it through. The QR is black on white in the dark,
 // too: scanners want it so.
@@ -46,7 +46,7 @@ h2:focus { outline: none; }
 .body > * { animation: appear 0.2s ease-out; }
 @keyframes appear { from { opacity: 0; transform: translateY(4px); } }
 
-button, input, a { font: inherit; }
+button, input, a, summary { font: inherit; }
 button, a.main { cursor: pointer; }
 .main {
   display: inline-flex; justify-content: center; align-items: center; min-block-size: 48px; padding: 0 1.5rem;
@@ -103,6 +103,27 @@ button, a.main { cursor: pointer; }
   font: 650 clamp(1.35rem, 6cqi, 2rem) / 1 ui-monospace, "SF Mono", "Cascadia Mono", "Roboto Mono", "DejaVu Sans Mono", monospace;
 }
 .single > .meta { justify-content: center; }
+
+.passkey { inline-size: min(100%, 32rem); margin-inline: auto; padding-block: 0.5rem; }
+.single.passkey > .muted { max-inline-size: 30rem; }
+.left { text-align: center; font-variant-numeric: tabular-nums; font-weight: 600; }
+.way { display: grid; gap: 0.75rem; justify-items: center; text-align: center; max-inline-size: 26rem; }
+.way.quiet { padding: 0.9rem 1.1rem; border: 1px solid var(--border); border-radius: var(--radius); background: var(--surface); text-align: start; justify-items: start; }
+.hand { inline-size: 100%; border-block: 1px solid var(--border); }
+.hand[open] { padding-block-end: 1.25rem; }
+.hand > :not(summary) { margin-block-start: 1rem; }
+.hand .steps, .hand .form { max-inline-size: none; inline-size: 100%; }
+summary { min-block-size: 48px; padding-block: 0.6rem; display: flex; align-items: center; gap: 0.6rem; cursor: pointer; font-weight: 600; list-style: none; }
+summary::-webkit-details-marker { display: none; }
+summary::before { content: ""; flex: none; inline-size: 0.5rem; block-size: 0.5rem; border: solid var(--accent); border-width: 0 2px 2px 0; rotate: -45deg; }
+[open] > summary::before { rotate: 45deg; }
+textarea {
+  display: block; inline-size: 100%; padding: 0.75rem 1rem; border: 1px solid var(--border); border-radius: var(--radius);
+  background: var(--surface); color: inherit; font: 0.8125rem/1.45 ui-monospace, "SF Mono", "Cascadia Mono", "Roboto Mono", "DejaVu Sans Mono", monospace;
+  resize: vertical; overflow-wrap: anywhere;
+}
+textarea[aria-invalid="true"] { border-color: var(--bad); }
+textarea::placeholder { color: var(--muted); opacity: 0.75; }
 
 .message { display: grid; justify-items: center; gap: 0.75rem; text-align: center; padding-block: 1.5rem; }
 .message > p { max-inline-size: 26rem; text-wrap: pretty; }

@@ -2,6 +2,7 @@
 // element; the element, the live page and other people's code call it.
 
 import { Api, ApiError } from "./api.js";
+import { onlyNeeded } from "./passkey.js";
 import { polling, sleep, sse, webSocket } from "./transports.js";
 
 const TRANSPORTS = { websocket: webSocket, sse, polling };
@@ -39,7 +40,8 @@ const RENEW_BLINDLY_MS = 60_000;
  * - `WebSocket`, `fetch`: to use instead of the global ones.
  * - `pollMs` (2000), `openMs` (10000), `silenceMs` (45000), `pollForMs` (300000).
  *
- * Returns `close()`, `now()` (the server's time in milliseconds) and `lastEventId`.
+ * Returns `close()`, `now()` (the server's time in milliseconds), `lastEventId`, and for the event `passkey`
+ * `answerPasskey(credential)` (a browser's PublicKeyCredential, or its JSON) and `confirmPasskey()`, which throw ApiError.
  */
 export function subscribe(sessionId, options = {}) {
   const follower = new Follower(sessionId, options);
@@ -47,6 +49,8 @@ export function subscribe(sessionId, options = {}) {
   return {
     close: () => follower.close(),
     now: () => Date.now() + follower.clockOffset,
+    answerPasskey: (credential) => follower.passkey("passkey", { credential: onlyNeeded(credential) }),
+    confirmPasskey: () => follower.passkey("passkey/confirm"),
     get lastEventId() {
       return follower.cursor;
     },
@@ -82,6 +86,11 @@ class Follower {
 
   close() {
     this.#finish("closed");
+  }
+
+  /** What follows comes as an event. */
+  async passkey(call, body) {
+    await this.#api.call("POST", `/api/sessions/${encodeURIComponent(this.#sessionId)}/${call}`, body);
   }
 
   async run() {

@@ -165,7 +165,7 @@ function opening({ cursor }, state, before, qr) {
 }
 
 function newest(state, qr) {
-  const { sessionId, status, me, connectedAt, reason } = state;
+  const { sessionId, status, me, connectedAt, reason, detail, help } = state;
   switch (status) {
     case "scan_qr": {
       if (!qr) return undefined;
@@ -175,14 +175,20 @@ function newest(state, qr) {
     case "authenticated":
       return { event: "authenticated", data: { sessionId, me } };
     case "connected":
-      return { event: "ready", data: { sessionId, me, connectedAt } };
+      return { event: "ready", data: { sessionId, me, connectedAt, ...unfinished(state) } };
     case "reconnecting":
     case "disconnected":
     case "failed":
-      return { event: "disconnected", data: { sessionId, reason, willReconnect: status === "reconnecting", detail: null } };
+      return { event: "disconnected", data: { sessionId, reason, willReconnect: status === "reconnecting", detail, help } };
     default:
       return undefined;
   }
+}
+
+/** What marks a `ready` that has more to come. */
+function unfinished({ incomplete, missing }) {
+  if (!incomplete) return {};
+  return { incomplete: true, missing: missing ?? (typeof incomplete === "string" ? incomplete : undefined) };
 }
 
 function isSameQr(qr, other) {

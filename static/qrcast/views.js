@@ -2,8 +2,10 @@
 // keeps its focus while the world around it changes. Knows no server.
 
 import {
-  account, busyButton, button, copyButton, h, icon, message, moment, problemLine, startAgain, steps, switchTo, title, write,
+  account, busyButton, button, codeBoxes, copyButton, h, helpLine, icon, message, moment, problemLine, spelled, startAgain, steps,
+  switchTo, title, write,
 } from "./parts.js";
+import { PASSKEY_VIEWS, passkeyView } from "./passkey-views.js";
 import { clock, fill, phoneNumber } from "./words.js";
 
 /**
@@ -31,7 +33,8 @@ export function draw(root, drawing, scene, actions) {
 }
 
 /** Which view fits; after a colon, what makes it another one of its kind. */
-function viewOf({ refusal, status, cut, me, qr, code, method, now }) {
+function viewOf(scene) {
+  const { refusal, status, cut, me, qr, code, method, now } = scene;
   if (refusal) return `refused:${refusalView(refusal)}`;
   switch (status) {
     case "connected":
@@ -39,9 +42,10 @@ function viewOf({ refusal, status, cut, me, qr, code, method, now }) {
     case "authenticated":
       return "authenticated";
     case "passkey_required":
-      return "passkey";
+      return passkeyView(scene);
     case "reconnecting":
       if (cut?.reason === "whatsapp_unreachable") return "unreachable";
+      if (cut?.reason === "client_outdated") return "outdated";
       return me ? "lost:linked" : "lost";
     case "disconnected":
     case "failed":
@@ -72,12 +76,23 @@ function buildFrame(root) {
 // ---- the views -------------------------------------------------------------------------------------------------
 
 const VIEWS = {
-  loading, qr: qrView, phone, code: codeView, expired, authenticated, ready, passkey, lost, unreachable, over, refused,
+  loading, qr: qrView, phone, code: codeView, expired, authenticated, ready, lost, outdated, unreachable, over, refused,
+  ...PASSKEY_VIEWS,
 };
+
+/** What ended a try after the scan concerns whoever tries again, by whichever way. */
+const ANY_WAY = ["passkey_refused", "passkey_expired", "device_removed"];
+
+function problemOf({ problem, why }, method) {
+  if (!problem) return "";
+  return problem.method === method || ANY_WAY.includes(problem.code) ? why(problem.code) : "";
+}
 
 function loading({ words, method }, actions) {
   const others = method === "qr" ? [switchTo("phone", words.toPhone, actions)] : [];
-  return message(words.loadingTitle, words.loadingText, "spinner", others, "progress");
+  const alert = problemLine();
+  const view = message(words.loadingTitle, words.loadingText, "spinner", [alert.node, ...others], "progress");
+  return { ...view, update: (scene) => alert.update(problemOf(scene)) };
 }
 
 function qrView({ words }, actions) {
@@ -103,7 +118,8 @@ function qrView({ words }, actions) {
   );
   let shown;
   let seenSince;
-  const update = ({ qr, now, problem, why }) => {
+  const update = (scene) => {
+    const { qr, now } = scene;
     if (shown !== qr) {
       shown = qr;
       image.src = qr.qrDataUrl;
@@ -118,7 +134,7 @@ function qrView({ words }, actions) {
     bar.style.inlineSize = `${(100 * left) / Math.max(1, expires - seenSince)}%`;
     waiting.hidden = left > 0;
     image.classList.toggle("stale", left === 0);
-    alert.update(problem?.method === "qr" ? why(problem.code) : "");
+    alert.update(problemOf(scene, "qr"));
   };
   return { node, update, says: words.scanTitle };
 }
@@ -161,21 +177,20 @@ function phone({ words, number }, actions) {
     form,
     h("div", { class: "other" }, switchTo("qr", words.toQr, actions)),
   );
-  const update = ({ problem, busy, now, why }) => {
+  const update = (scene) => {
+    const { problem, busy, now } = scene;
     const ours = problem?.method === "code" ? problem : undefined;
     const wait = ours?.until > now ? ours.until - now : 0;
     const says = busy ? words.phoneBusy : wait ? fill(words.phoneWait, { time: clock(wait) }) : words.phoneButton;
     busyButton(ask, says, busy || wait > 0);
     input.setAttribute("aria-invalid", String(ours?.code === "invalid_number"));
-    alert.update(ours ? why(ours.code) : "");
+    alert.update(problemOf(scene, "code"));
   };
   return { node, update, says: words.phoneTitle };
 }
 
 function codeView({ words, code }, actions) {
-  const halves = code.code.split("-");
-  const alt = fill(words.codeAlt, { spelled: halves.map((half) => [...half].join(" ")).join(", ") });
-  const boxes = halves.map((half) => h("span", { class: "half" }, ...[...half].map((letter) => h("b", {}, letter))));
+  const alt = fill(words.codeAlt, { spelled: spelled(code.code) });
   const countdown = h("span", { part: "countdown", role: "timer" });
   const alert = problemLine();
   const node = h(
@@ -183,15 +198,15 @@ function codeView({ words, code }, actions) {
     { class: "single" },
     title(words.codeTitle),
     h("p", { class: "muted" }, fill(words.codeFor, { number: phoneNumber(code.phoneNumber) })),
-    h("div", { part: "code", class: "code", role: "img", "aria-label": alt }, ...boxes),
-    h("p", { class: "meta" }, countdown, copyButton(halves.join(""), words)),
+    codeBoxes(code.code, alt),
+    h("p", { class: "meta" }, countdown, copyButton(code.code.replace("-", ""), words)),
     alert.node,
     steps(words.codeStep1, words.codeStep2, words.codeStep3),
     h("div", { class: "other" }, button("link", words.otherNumber, actions.otherNumber), switchTo("qr", words.toQr, actions)),
   );
-  const update = ({ now, problem, why }) => {
-    write(countdown, fill(words.codeCountdown, { time: clock(Date.parse(code.expiresAt) - now) }));
-    alert.update(problem?.method === "code" ? why(problem.code) : "");
+  const update = (scene) => {
+    write(countdown, fill(words.codeCountdown, { time: clock(Date.parse(code.expiresAt) - scene.now) }));
+    alert.update(problemOf(scene, "code"));
   };
   return { node, update, says: `${words.codeTitle}. ${alt}` };
 }
@@ -211,41 +226,70 @@ function authenticated({ words }) {
   return message(words.authenticatedTitle, words.authenticatedText, "spinner", [], "progress");
 }
 
+/** Once for all of it: what is still missing at WhatsApp comes and goes in the same place. */
 function ready({ words, me }) {
-  const view = message(words.readyTitle, words.readyText, "check", [], "good");
+  const view = message(words.readyTitle, "", "check", [], "good");
+  const [sign, text] = ["[part=icon]", "[part=text]"].map((part) => view.node.querySelector(part));
+  text.setAttribute("aria-live", "polite");
   const who = account(words);
   view.node.querySelector("h2").after(who.node);
-  return { ...view, update: ({ me: now }) => who.update(now), says: `${words.readyTitle}: ${me?.pushName ?? ""} ${phoneNumber(me?.id)}` };
+  let shown = "check";
+  const update = ({ me: now, ready }) => {
+    who.update(now);
+    const { incomplete, missing } = ready ?? {};
+    const unfinished = missing === "keys" ? words.incompleteKeysText : words.incompleteSettingsText;
+    // The status alone does not say; the event does, and comes with it.
+    write(text, !ready ? "" : incomplete ? unfinished : words.readyText);
+    const fitting = incomplete ? "spinner" : "check";
+    if (fitting === shown) return;
+    shown = fitting;
+    sign.className = `sign ${incomplete ? "progress" : "good"}`;
+    sign.replaceChildren(icon(fitting));
+  };
+  return { ...view, update, says: `${words.readyTitle}: ${me?.pushName ?? ""} ${phoneNumber(me?.id)}` };
 }
 
-function passkey({ words }) {
-  return message(words.passkeyTitle, words.passkeyText, "key");
-}
-
-function lost({ words, me }) {
+function lost({ words, me, cut }) {
   const view = message(words.lostTitle, me ? words.lostText : words.lostUnlinkedText, "spinner", [], "progress");
+  return withAccount(withHelp(view, cut, words), me, words);
+}
+
+function outdated({ words, me, cut }) {
+  const view = message(words.outdatedTitle, words.outdatedText, "clock", [], "warning");
+  return withAccount(withHelp(view, cut, words), me, words);
+}
+
+function unreachable({ words, cut }) {
+  return withHelp(message(words.unreachableTitle, words.unreachableText, "away", [], "warning"), cut, words);
+}
+
+function withAccount(view, me, words) {
   if (!me) return view;
   const who = account(words);
   view.node.querySelector("h2").after(who.node);
   return { ...view, update: ({ me: now }) => who.update(now) };
 }
 
-function unreachable({ words }) {
-  return message(words.unreachableTitle, words.unreachableText, "away", [], "warning");
+function withHelp(view, cut, words) {
+  const help = helpLine(cut?.help, words);
+  if (help) view.node.querySelector("[part=text]").after(help);
+  return view;
 }
 
 /** Not linked and not coming back by itself: what happened, and the next step. */
 function over({ words, cut, startOver }, actions) {
   const { reason, until, detail } = cut;
   const values = { until: until && moment(until), detail: detail ?? "" };
-  const text = reason === "banned" && until ? words.bannedUntilText : words[`${reason}Text`];
+  const plain = detail ? words.rejectedText : words.rejectedPlainText;
+  const text = reason === "banned" && until ? words.bannedUntilText : reason !== "rejected" && words[`${reason}Text`];
   const next = words[`${reason}Next`];
   const again = next && button("main", next, actions.restart);
   const alert = problemLine();
   const buttons = [alert.node, again, startAgain(startOver, words, !next)].filter(Boolean);
   const look = { qr_exhausted: ["clock", "calm"], logged_out: ["exit", "calm"], replaced: ["exit", "calm"] };
   const [sign, mood] = look[reason] ?? ["stop", reason === "deleted" ? "calm" : "bad"];
-  const view = message(words[`${reason}Title`] ?? words.rejectedTitle, fill(text ?? words.rejectedText, values), sign, buttons, mood);
+  const view = message(words[`${reason}Title`] ?? words.rejectedTitle, fill(text || plain, values), sign, buttons, mood);
+  withHelp(view, cut, words);
   const update = ({ busy, problem, why }) => {
     if (again) busyButton(again, next, busy);
     alert.update(problem?.method === "restart" ? fill(words.restartFailed, { reason: why(problem.code) }) : "");

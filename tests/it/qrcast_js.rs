@@ -1,5 +1,6 @@
 //! `qrcast.js` against the real server, in Node and in Chromium: every transport, whatever stands in the way, and a
-//! server that goes away in the middle. What it makes of each close code is in tests/js/rules.test.mjs, run from here;
+//! server that goes away in the middle. What it makes of each close code is in tests/js/rules.test.mjs, and of
+//! a passkey in tests/js/passkey.test.mjs, both run from here;
 //! tokens that end are in `qrcast_js/tokens.rs`.
 
 mod tokens;
@@ -86,11 +87,19 @@ async fn scan(whatsapp: &Simulator, session: &Session<'_>) -> String {
     soon("a scan", whatsapp.scan(Scan { qr, ..Scan::default() })).await.unwrap()
 }
 
+async fn passes_in_node(file: &str) {
+    let output = soon(file, Command::new("node").args(["--test", file]).output()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 #[tokio::test]
 async fn the_rules_of_the_stream_are_kept() {
-    let run = Command::new("node").args(["--test", "tests/js/rules.test.mjs"]).output();
-    let output = soon("the rules", run).await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    passes_in_node("tests/js/rules.test.mjs").await;
+}
+
+#[tokio::test]
+async fn the_passkey_step_and_the_extension_keep_to_their_rules() {
+    passes_in_node("tests/js/passkey.test.mjs").await;
 }
 
 #[tokio::test]

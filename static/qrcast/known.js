@@ -1,0 +1,81 @@
+// What `<qrcast-link>` knows of its session, as the stream tells it. Pure: link.js holds it, views.js draws it.
+
+/** What comes before a session is linked. */
+const ON_THE_WAY = ["qr", "code", "pairing_error", "passkey", "authenticated"];
+
+/** Before anything was heard. */
+export const nothingKnown = () => ({
+  status: undefined,
+  me: undefined,
+  qr: undefined,
+  code: undefined,
+  /** The last `disconnected`. */
+  cut: undefined,
+  /** The last `ready`, which may yet be incomplete. */
+  ready: undefined,
+  /** Why the last try to link failed: `{ method, code, until }`. */
+  problem: undefined,
+  /** Set when the stream was refused for good. */
+  refusal: undefined,
+  /** Since when that is so with which a stream was resumed: what led there is history. */
+  since: undefined,
+});
+
+/** A stream opens with this status. */
+export function open(known, { status, me, since, resumed, gap }) {
+  // Without a cursor, what is still live is told anew.
+  if (!resumed || gap) Object.assign(known, { qr: undefined, code: undefined });
+  if (status === "initializing") Object.assign(known, nothingKnown());
+  Object.assign(known, { status, me: me ?? undefined, since: resumed ? Date.parse(since) : undefined });
+}
+
+/** An event comes. False: it is history, and nothing of it is to be shown. `now` is the server's time. */
+export function take(known, event, data, now) {
+  // A page that comes back hears what it missed, and shall not show a QR that was scanned meanwhile.
+  if (ON_THE_WAY.includes(event) && Date.parse(data.at) < known.since) return false;
+  known.since = undefined;
+  switch (event) {
+    case "qr":
+      Object.assign(known, { status: "scan_qr", qr: data, me: undefined, cut: undefined });
+      break;
+    case "code":
+      Object.assign(known, { status: "scan_qr", code: data, me: undefined, cut: undefined, problem: undefined });
+      break;
+    case "pairing_error":
+      // Whoever was let in, or asked for a passkey, begins anew.
+      if (known.status !== "scan_qr") Object.assign(known, nothingKnown(), { status: "scan_qr" });
+      refuse(known, data, now);
+      break;
+    case "passkey":
+      Object.assign(known, nothingKnown(), { status: "passkey_required" });
+      break;
+    case "authenticated":
+      Object.assign(known, nothingKnown(), { status: "authenticated", me: data.me });
+      break;
+    case "ready":
+      Object.assign(known, nothingKnown(), { status: "connected", me: data.me, ready: data });
+      break;
+    case "disconnected":
+      Object.assign(known, { status: statusAfter(data), cut: data, qr: undefined, code: undefined });
+      break;
+  }
+  return true;
+}
+
+/** WhatsApp or the server said no. */
+export function refuse(known, { method, code, retryAfterMs }, now) {
+  const word = String(code).toLowerCase();
+  if (word === "code_expired" && known.code) {
+    // Not a mistake of anyone's: it has a view of its own, by whichever clock it came first.
+    const over = new Date(Math.min(Date.parse(known.code.expiresAt), now)).toISOString();
+    known.code = { ...known.code, expiresAt: over };
+    return;
+  }
+  known.problem = { method, code: word, until: retryAfterMs > 0 ? now + retryAfterMs : undefined };
+  if (method === "code") known.code = undefined;
+}
+
+function statusAfter({ reason, willReconnect }) {
+  if (willReconnect) return "reconnecting";
+  return ["banned", "client_outdated", "rejected"].includes(reason) ? "failed" : "disconnected";
+}
