@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use chromiumoxide::browser::BrowserConfigBuilder;
 use chromiumoxide::cdp::browser_protocol::emulation::{
     MediaFeature, SetDeviceMetricsOverrideParams, SetEmulatedMediaParams, SetTouchEmulationEnabledParams,
 };
@@ -80,8 +81,17 @@ const seen = () => [document.body, ...elements().filter((e) => e.shadowRoot).fla
 impl Browser {
     /// Opens a page on a fresh profile.
     pub(crate) async fn open(screen: Screen, url: &str) -> Self {
+        Self::open_as(screen, url, |config| config).await
+    }
+
+    /// The same, of a browser that is started in a way of its own.
+    pub(crate) async fn open_as(
+        screen: Screen,
+        url: &str,
+        how: impl FnOnce(BrowserConfigBuilder) -> BrowserConfigBuilder,
+    ) -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let config = BrowserConfig::builder()
+        let config = how(BrowserConfig::builder())
             .chrome_executable("/usr/bin/chromium")
             .no_sandbox()
             .user_data_dir(profile.path())
@@ -179,7 +189,7 @@ impl Browser {
     /// Clicks what has these words on it.
     pub(crate) async fn clicks(&self, text: &str) {
         let found = format!(
-            "elements().filter((e) => e.matches('button, a, input, label') && isSeen(e) && words(e).includes({}))",
+            "elements().filter((e) => e.matches('button, a, input, label, summary') && isSeen(e) && words(e).includes({}))",
             json!(text)
         );
         self.until(&format!("{found}.length > 0")).await;
@@ -198,22 +208,37 @@ impl Browser {
         self.page.execute(InsertTextParams::new(text)).await.unwrap();
     }
 
+    /// Pastes into the field that a selector finds, in place of what is there.
+    pub(crate) async fn fills(&self, selector: &str, text: &str) {
+        let field = format!("elements().find((e) => e.matches({}) && isSeen(e))", json!(selector));
+        self.until(&format!("{field} !== undefined")).await;
+        self.js::<Value>(&format!("(({field}).focus(), ({field}).select())")).await;
+        self.page.execute(InsertTextParams::new(text)).await.unwrap();
+    }
+
     /// Presses a key: `Tab`, `Enter`.
     pub(crate) async fn presses(&self, key: &str) {
-        let code = match key {
-            "Tab" => 9,
-            "Enter" => 13,
-            other => panic!("no such key here: {other}"),
-        };
-        for kind in [DispatchKeyEventType::KeyDown, DispatchKeyEventType::KeyUp] {
-            let press = DispatchKeyEventParams::builder()
-                .r#type(kind)
-                .key(key)
-                .code(key)
-                .windows_virtual_key_code(code)
-                .text(if key == "Enter" { "\r" } else { "" });
-            self.page.execute(press.build().unwrap()).await.unwrap();
-        }
+        press(&self.page, key).await;
+    }
+
+    /// Another tab, as soon as it shows a page of this address.
+    pub(crate) async fn tab(&self, address: &str) -> Page {
+        soon(address, async {
+            loop {
+                for page in self.chromium.pages().await.unwrap() {
+                    if page.url().await.ok().flatten().is_some_and(|url| url.starts_with(address)) {
+                        return page;
+                    }
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    }
+
+    /// Opens another tab.
+    pub(crate) async fn opens(&self, url: &str) -> Page {
+        soon(url, self.chromium.new_page(url)).await.unwrap()
     }
 
     /// The words on what has the focus.
@@ -271,6 +296,24 @@ impl Browser {
         let strangers: Vec<_> =
             log.urls.iter().filter(|url| !own.iter().any(|own| url.starts_with(own))).collect();
         assert!(strangers.is_empty(), "{strangers:#?}");
+    }
+}
+
+/// Presses a key in a page.
+pub(crate) async fn press(page: &Page, key: &str) {
+    let code = match key {
+        "Tab" => 9,
+        "Enter" => 13,
+        other => panic!("no such key here: {other}"),
+    };
+    for kind in [DispatchKeyEventType::KeyDown, DispatchKeyEventType::KeyUp] {
+        let press = DispatchKeyEventParams::builder()
+            .r#type(kind)
+            .key(key)
+            .code(key)
+            .windows_virtual_key_code(code)
+            .text(if key == "Enter" { "\r" } else { "" });
+        page.execute(press.build().unwrap()).await.unwrap();
     }
 }
 
