@@ -1,6 +1,8 @@
 //! The HTTP side: `/ws/chat` for clients, `/control/…` for tests. Every handler reads its body and calls the method of the
 //! same name; shapes and status codes are fixed by the contract ("The simulator" in docs).
 
+mod account;
+
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -25,7 +27,7 @@ struct Control {
 
 /// Everything on the simulator's port. WebSockets become tasks of `tasks`.
 pub(crate) fn router(shared: Arc<Shared>, tasks: TaskTracker) -> Router {
-    Router::new()
+    account::routes(Router::new())
         .route("/ws/chat", any(chat))
         .route("/control/scan", post(scan))
         .route("/control/enter-code", post(enter_code))

@@ -25,11 +25,13 @@ pub struct Config {
     pub listen: SocketAddr,
     /// QR references per pairing, at least 1. Default: 6.
     pub refs: usize,
+    /// Contacts of every account that nobody spoke of ([`Simulator::account`]). Default: 0, accounts without a history.
+    pub contacts: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), refs: REFS }
+        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), refs: REFS, contacts: 0 }
     }
 }
 
@@ -79,8 +81,8 @@ impl Simulator {
         let identity = ServerIdentity::generate().map_err(|error| StartError::Chain(error.to_string()))?;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(identity, config.refs));
-        let tasks = TaskTracker::new();
+        let shared = Arc::new(Shared::new(identity, address, config.refs, config.contacts));
+        let tasks = shared.tasks.clone();
         let listener = listener.tap_io(|stream| {
             // Only latency is lost without it.
             let _slow = stream.set_nodelay(true);

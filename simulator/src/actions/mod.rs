@@ -1,18 +1,23 @@
 //! What a test can make happen: a phone scans or enters a code, a friend writes, a connection drops, a device is replaced,
 //! logged out, refused. Methods of [`Simulator`] over those of [`Shared`]; `control` calls the latter for HTTP.
 
+mod account;
 mod code;
 mod link;
 mod message;
+mod refs;
 mod scan;
 
 use crate::server::Shared;
 use crate::simulator::Simulator;
 use crate::state::{ClientId, Failure, Order, State, World};
 
+pub(crate) use account::take_back;
+pub use account::{Account, AccountError, Removal};
 pub use code::EnterCode;
 pub use link::LinkError;
 pub use message::{Write, WriteError, Written};
+pub use refs::{Refresh, Refs, RefsError};
 pub use scan::{Passkey, Scan};
 
 /// The next login fails.

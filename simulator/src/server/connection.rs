@@ -155,6 +155,9 @@ impl Connection {
             Order::Replace => self.last_word(stanza::conflict(None, "replaced")).await,
             Order::LogOut => self.last_word(stanza::conflict(Some(401), "device_removed")).await,
             Order::Deliver => login::deliver(self).await,
+            Order::Tell(node) => login::tell(self, *node).await,
+            Order::RenewSecret => pairing::renew_secret(self).await,
+            Order::RenewRefs(refs) => pairing::renew_refs(self, &refs).await,
             Order::Answer(answer) => {
                 // Who asked may have given up.
                 let _gone = answer.send(());

@@ -57,7 +57,7 @@ pub(super) fn pair_success(id: &str, offer: &Offer) -> Node {
     let children = [
         NodeBuilder::new("device-identity").bytes(offer.container.clone()).build(),
         NodeBuilder::new("device").attr("jid", &offer.jid).attr("lid", &offer.lid).build(),
-        NodeBuilder::new("platform").attr("name", "android").build(),
+        NodeBuilder::new("platform").attr("name", offer.platform).build(),
     ];
     md_set(id)
         .attr("t", now())
@@ -118,6 +118,20 @@ pub(super) fn notification(kind: &'static str, child: Node) -> Node {
         .attr("id", fresh_id())
         .attr("t", now())
         .children([child])
+        .build()
+}
+
+/// Tells a device that collections have newer versions. Source: `handlers/notification/groups.rs`.
+pub(crate) fn server_sync(changed: &[(String, u64)]) -> Node {
+    let collections = changed.iter().map(|(name, version)| {
+        NodeBuilder::new("collection").attr("name", name.as_str()).attr("version", *version).build()
+    });
+    NodeBuilder::new("notification")
+        .attr("from", SERVER_JID)
+        .attr("type", "server_sync")
+        .attr("id", fresh_id())
+        .attr("t", now())
+        .children(collections)
         .build()
 }
 
