@@ -2,6 +2,7 @@
 //! same name; shapes and status codes are fixed by the contract ("The simulator" in docs).
 
 mod account;
+mod rules;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub(crate) fn router(shared: Arc<Shared>, tasks: TaskTracker) -> Router {
         .route("/control/pause", post(pause))
         .route("/control/resume", post(resume))
         .route("/control/state", get(state))
+        .merge(rules::routes())
         .fallback(async || Refused(StatusCode::NOT_FOUND, "not_found", "no such path".to_owned()))
         .method_not_allowed_fallback(async || {
             Refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "no such method here".to_owned())
@@ -127,6 +129,11 @@ async fn fail(Shares(control): Shares_, body: Bytes) -> Answer {
         reason: required(body.number("reason")?, "reason")?,
         code: body.number("code")?,
         expire: body.number("expire")?,
+        times: body.number("times")?,
+        message: body.text("message")?,
+        url: body.text("url")?,
+        header: body.text("header")?,
+        subtext: body.text("subtext")?,
     };
     control.shared.fail(fail)?;
     Ok(Json(json!({})))

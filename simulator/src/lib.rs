@@ -33,8 +33,8 @@ mod state;
 
 pub use actions::{
     Account, AccountError, ActionError, EnterCode, Fail, LinkError, Passkey, Refresh, Refs, RefsError,
-    Removal, Scan, Write, WriteError, Written,
+    Removal, Scan, Version, Write, WriteError, Written,
 };
 pub use noise::Pattern;
 pub use simulator::{Config, Simulator, StartError};
-pub use state::{Blobs, DeviceState, KeyShare, PasskeyState, Presence, State};
+pub use state::{Blobs, DeviceState, KeyShare, Latest, PasskeyState, Presence, State};

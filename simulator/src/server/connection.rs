@@ -14,7 +14,7 @@ use wacore_binary::{Node, NodeRef, OwnedNodeRef, marshal};
 
 use super::pairing::Pairing;
 use super::wire::Wire;
-use super::{Shared, code, login, pairing, passkey, stanza};
+use super::{Shared, code, gate, login, pairing, passkey, stanza};
 use crate::noise::{Hello, NoiseError, Responder, Step, Transport, frame};
 use crate::state::{Client, ClientId, Order, Role};
 
@@ -203,6 +203,9 @@ impl Connection {
     async fn greet(&mut self, hello: Hello) -> Flow {
         tracing::debug!(client = self.id, pattern = ?hello.pattern, "handshake done");
         self.shared.shelf.world().shook_hands(hello.pattern);
+        if let Some(refusal) = gate::refusal(&self.shared, &hello) {
+            return self.last_word(refusal).await;
+        }
         match hello.payload.username {
             Some(_) => login::begin(self, hello).await,
             None => pairing::begin(self, hello).await,

@@ -47,7 +47,9 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
     };
     let Some(lid) = lid else { return END };
     connection.phase = Phase::Online { jid, active: false };
-    connection.say(stanza::success(&lid)).await
+    connection.say(stanza::success(&lid)).await?;
+    let expires = connection.shared.shelf.world().versions.expires;
+    if expires > 0 { connection.say(stanza::client_expiration(expires)).await } else { GO_ON }
 }
 
 fn claimed_jid(hello: &Hello) -> Jid {
@@ -69,7 +71,7 @@ struct Refused {
 
 fn judge(world: &mut World, jid: &str, hello: &Hello) -> Verdict {
     let logged_out = |complaint: Option<String>| Verdict {
-        refused: Some(Refused { failure: Failure { reason: 401, code: 0, expire: 0 }, complaint }),
+        refused: Some(Refused { failure: Failure::of(401), complaint }),
         complaint: None,
     };
     let Some(device) = world.devices.get_mut(jid) else {

@@ -4,6 +4,7 @@
 mod app_state;
 mod code;
 pub(crate) mod connection;
+mod gate;
 mod iq;
 mod login;
 pub(crate) mod media;
@@ -13,6 +14,7 @@ pub(crate) mod peer;
 mod prekeys;
 pub(crate) mod stanza;
 mod usync;
+pub(crate) mod web;
 mod wire;
 
 use std::net::SocketAddr;

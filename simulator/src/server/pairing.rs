@@ -48,8 +48,7 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
         Ok(registration) => Arc::new(registration),
         Err(error) => {
             connection.complain(&format!("registration: {error}"));
-            let failure = Failure { reason: 400, code: 0, expire: 0 };
-            return connection.last_word(stanza::failure(&failure)).await;
+            return connection.last_word(stanza::failure(&Failure::of(400))).await;
         }
     };
     let count = connection.shared.refs.load(Ordering::Relaxed);

@@ -82,11 +82,27 @@ pub(super) fn success(lid: &Jid) -> Node {
 
 /// Source: `wacore` `stanza/connect_failure.rs`; `code` and `expire` make a 402 a temporary ban.
 pub(super) fn failure(failure: &Failure) -> Node {
-    let node = NodeBuilder::new("failure").attr("reason", failure.reason).attr("location", "sim");
-    match failure.reason {
-        402 => node.attr("code", failure.code).attr("expire", failure.expire).build(),
-        _ => node.build(),
+    let mut node = NodeBuilder::new("failure").attr("reason", failure.reason).attr("location", "sim");
+    if failure.reason == 402 {
+        node = node.attr("code", failure.code).attr("expire", failure.expire);
     }
+    let texts = [
+        ("message", &failure.message),
+        ("url", &failure.url),
+        ("logout_message_header", &failure.header),
+        ("logout_message_subtext", &failure.subtext),
+        // The client of WhatsApp Web shows the texts only in its own language, so the server names theirs.
+        (
+            "logout_message_locale",
+            &failure.header.as_ref().or(failure.subtext.as_ref()).map(|_| "en".to_owned()),
+        ),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            node = node.attr(name, text.as_str());
+        }
+    }
+    node.build()
 }
 
 /// Source: `client/node_io.rs` `handle_stream_error`.
@@ -155,6 +171,12 @@ pub(super) fn offline_preview(count: usize) -> Node {
 pub(super) fn edge_routing(bytes: Vec<u8>) -> Node {
     let info = NodeBuilder::new("routing_info").bytes(bytes).build();
     ib(NodeBuilder::new("edge_routing").children([info]).build())
+}
+
+/// Announces the day on which the client's build is refused. The client of 0.7.0 logs it
+/// as unhandled (`handlers/ib.rs`).
+pub(super) fn client_expiration(at: u64) -> Node {
+    ib(NodeBuilder::new("client_expiration").attr("t", at).build())
 }
 
 fn ib(child: Node) -> Node {

@@ -8,6 +8,7 @@ mod failures;
 mod mailbox;
 mod registration;
 mod rules;
+mod version;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -29,6 +30,8 @@ pub(crate) use registration::{
 };
 pub(crate) use rules::Rules;
 pub use rules::{Blobs, KeyShare};
+pub use version::Latest;
+pub(crate) use version::Versions;
 pub use view::{DeviceState, PasskeyState, State};
 
 /// Push name of a phone that was given none.
@@ -65,6 +68,7 @@ pub(crate) struct World {
     /// Links that wait for a passkey.
     pub(crate) passkeys: BTreeMap<ClientId, PasskeyState>,
     pub(crate) paused: bool,
+    pub(crate) versions: Versions,
     complaints: VecDeque<String>,
     handshakes: VecDeque<Pattern>,
     last_client: ClientId,

@@ -21,6 +21,9 @@ use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use crate::DEADLINE;
 use crate::media::Loopback;
 
+/// The build that a client claims to be.
+pub(crate) const BUILD: u32 = 1_030_000_000;
+
 /// A store that outlives the client built on it.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<InMemoryBackend>);
@@ -104,6 +107,21 @@ impl Client {
         factor: u32,
         http: Loopback,
     ) -> Self {
+        Self::start_whole(simulator, store, factor, BUILD, http).await
+    }
+
+    /// A client that claims to be build `2.3000.<build>`.
+    pub(crate) async fn start_as(simulator: &Simulator, store: &Store, factor: u32, build: u32) -> Self {
+        Self::start_whole(simulator, store, factor, build, Loopback(DEADLINE)).await
+    }
+
+    async fn start_whole(
+        simulator: &Simulator,
+        store: &Store,
+        factor: u32,
+        build: u32,
+        http: Loopback,
+    ) -> Self {
         // Shown for a failed test, or with RUST_LOG and --nocapture.
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
         let _already = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -113,7 +131,7 @@ impl Client {
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(simulator.url()))
             .with_http_client(http)
             .with_runtime(Hasty(factor))
-            .with_version((2, 3000, 1_030_000_000))
+            .with_version((2, 3000, build))
             .with_device_props(wacore::store::DevicePropsOverride::new().with_os("qrcast"))
             .with_wanted_pre_key_count(20)
             .skip_history_sync()

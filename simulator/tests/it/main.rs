@@ -18,6 +18,7 @@ mod raw;
 mod refs;
 mod rules;
 mod session;
+mod version;
 
 use std::time::{Duration, Instant};
 
