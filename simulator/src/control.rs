@@ -9,6 +9,8 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{State as Shares, WebSocketUpgrade};
 use axum::http::StatusCode;
+use axum::http::header::DATE;
+use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
@@ -46,7 +48,16 @@ pub(crate) fn router(shared: Arc<Shared>, tasks: TaskTracker) -> Router {
         .method_not_allowed_fallback(async || {
             Refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "no such method here".to_owned())
         })
+        .layer(map_response_with_state(Arc::clone(&shared), date))
         .with_state(Control { shared, tasks })
+}
+
+/// A server whose clock is off shows it in HTTP too.
+async fn date(Shares(shared): Shares<Arc<Shared>>, mut response: Response) -> Response {
+    if let Some(date) = shared.conditions.date() {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 /// An error as the control API answers it.
@@ -146,13 +157,14 @@ async fn message(Shares(control): Shares_, body: Bytes) -> Answer {
     Ok(Json(json!(written)))
 }
 
-async fn pause(Shares(control): Shares_) -> Json<Value> {
-    control.shared.set_paused(true);
-    Json(json!({}))
+async fn pause(Shares(control): Shares_, body: Bytes) -> Answer {
+    let refuse = Body::read(&body)?.flag("refuse")?.unwrap_or_default();
+    control.shared.set_outage(true, refuse);
+    Ok(Json(json!({})))
 }
 
 async fn resume(Shares(control): Shares_) -> Json<Value> {
-    control.shared.set_paused(false);
+    control.shared.set_outage(false, false);
     Json(json!({}))
 }
 
@@ -187,6 +199,14 @@ impl Body {
                 let number = value.as_u64().ok_or_else(wrong)?;
                 T::try_from(number).map(Some).map_err(|_| wrong())
             }
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, Refused> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(bad_request(format!("{name} is neither true nor false"))),
         }
     }
 

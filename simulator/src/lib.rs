@@ -32,9 +32,9 @@ mod simulator;
 mod state;
 
 pub use actions::{
-    Account, AccountError, ActionError, EnterCode, Fail, LinkError, Passkey, Refresh, Refs, RefsError,
-    Removal, Scan, Version, Write, WriteError, Written,
+    Account, AccountError, ActionError, EnterCode, Fail, LinkError, Network, Passkey, Refresh, Refs,
+    RefsError, Removal, Scan, Version, Write, WriteError, Written,
 };
 pub use noise::Pattern;
 pub use simulator::{Config, Simulator, StartError};
-pub use state::{Blobs, DeviceState, KeyShare, Latest, PasskeyState, Presence, State};
+pub use state::{Attempt, AttemptKind, Blobs, DeviceState, KeyShare, Latest, PasskeyState, Presence, State};

@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::control;
 use crate::noise::{Pattern, ServerIdentity};
 use crate::server::Shared;
+use crate::server::line::Lines;
 
 /// References per pairing, as WhatsApp gives them.
 const REFS: usize = 6;
@@ -83,10 +83,7 @@ impl Simulator {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(identity, address, config.refs, config.contacts));
         let tasks = shared.tasks.clone();
-        let listener = listener.tap_io(|stream| {
-            // Only latency is lost without it.
-            let _slow = stream.set_nodelay(true);
-        });
+        let listener = Lines::new(listener, Arc::clone(&shared));
         let app = control::router(Arc::clone(&shared), tasks.clone());
         let stop = shared.stop.clone();
         let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());

@@ -5,6 +5,7 @@ mod account;
 mod code;
 mod link;
 mod message;
+mod network;
 mod refs;
 mod scan;
 mod version;
@@ -18,6 +19,7 @@ pub use account::{Account, AccountError, Removal};
 pub use code::EnterCode;
 pub use link::LinkError;
 pub use message::{Write, WriteError, Written};
+pub use network::Network;
 pub use refs::{Refresh, Refs, RefsError};
 pub use scan::{Passkey, Scan};
 pub use version::Version;
@@ -102,12 +104,12 @@ impl Simulator {
     /// Plays an outage: connections are accepted and kept, nothing is answered. What clients say meanwhile is read after
     /// [`Simulator::resume`], as a frozen server would.
     pub fn pause(&self) {
-        self.shared.set_paused(true);
+        self.shared.set_outage(true, false);
     }
 
-    /// Ends the outage.
+    /// Ends every outage.
     pub fn resume(&self) {
-        self.shared.set_paused(false);
+        self.shared.set_outage(false, false);
     }
 
     /// A snapshot.
@@ -174,11 +176,6 @@ impl Shared {
         };
         world.failures.push(fail.jid, failure, fail.times.unwrap_or(1));
         Ok(())
-    }
-
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.shelf.world().paused = paused;
-        self.paused.send_replace(paused);
     }
 
     pub(crate) fn state(&self) -> State {

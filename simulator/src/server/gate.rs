@@ -2,13 +2,17 @@
 
 use wacore_binary::Node;
 
-use super::stanza;
+use super::{Shared, stanza};
 use crate::noise::Hello;
-use crate::server::Shared;
-use crate::state::Failure;
+use crate::state::{AttemptKind, Failure};
 
 /// The stanza with which this client is turned away; `None` lets it go on.
 pub(super) fn refusal(shared: &Shared, hello: &Hello) -> Option<Node> {
-    let outdated = shared.shelf.world().versions.refuses(&hello.payload);
-    outdated.then(|| stanza::failure(&Failure::of(405)))
+    let mut world = shared.shelf.world();
+    let login = hello.payload.username.is_some();
+    world.attempts.note(if login { AttemptKind::Login } else { AttemptKind::Registration });
+    if login && world.attempts.throttles() {
+        return Some(stanza::stream_error(429));
+    }
+    world.versions.refuses(&hello.payload).then(|| stanza::failure(&Failure::of(405)))
 }

@@ -3,11 +3,14 @@
 
 mod app_state;
 mod code;
+mod conditions;
 pub(crate) mod connection;
 mod gate;
 mod iq;
+pub(crate) mod line;
 mod login;
 pub(crate) mod media;
+mod outbox;
 mod pairing;
 mod passkey;
 pub(crate) mod peer;
@@ -25,6 +28,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::conditions::Conditions;
 use crate::noise::ServerIdentity;
 use crate::state::{Media, Shelf};
 pub(crate) use pairing::fresh_ref;
@@ -36,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) refs: AtomicUsize,
     /// What goes on beside connections; the simulator's end waits for it.
     pub(crate) tasks: TaskTracker,
+    pub(crate) conditions: Conditions,
     /// True while nothing is answered.
     pub(crate) paused: watch::Sender<bool>,
     /// Cancelled when the simulator ends.
@@ -55,6 +60,7 @@ impl Shared {
             shelf,
             refs: AtomicUsize::new(refs),
             tasks: TaskTracker::new(),
+            conditions: Conditions::default(),
             paused: watch::Sender::new(false),
             stop: CancellationToken::new(),
             identity: Mutex::new(Arc::new(identity)),

@@ -2,6 +2,7 @@
 //! Plain data behind one lock that is never held across an await; no socket and no stanza is touched here.
 //! `server` and `actions` call it.
 
+mod attempts;
 mod clients;
 mod device;
 mod failures;
@@ -20,6 +21,8 @@ use tokio::sync::oneshot;
 use crate::noise::Pattern;
 use crate::phone::{Offer, Phone};
 
+pub(crate) use attempts::Attempts;
+pub use attempts::{Attempt, AttemptKind};
 pub(crate) use clients::{Client, ClientId, LinkCode, Order, Refusal, Role, Waiting};
 pub(crate) use device::Device;
 pub use device::Presence;
@@ -69,6 +72,7 @@ pub(crate) struct World {
     pub(crate) passkeys: BTreeMap<ClientId, PasskeyState>,
     pub(crate) paused: bool,
     pub(crate) versions: Versions,
+    pub(crate) attempts: Attempts,
     complaints: VecDeque<String>,
     handshakes: VecDeque<Pattern>,
     last_client: ClientId,

@@ -23,6 +23,12 @@ pub struct State {
     pub lookups: u64,
     /// Clients refused with 405 because their build is below the lowest.
     pub outdated: u64,
+    /// WebSockets that clients tried to open.
+    pub attempts: u64,
+    /// Connections that were reset at their first word, while nobody could be reached.
+    pub refused: u64,
+    /// Logins above the rate.
+    pub throttled: u64,
 }
 
 /// One device.
@@ -70,6 +76,9 @@ impl World {
             paused: self.paused,
             lookups: self.versions.lookups,
             outdated: self.versions.outdated,
+            attempts: self.attempts.connections,
+            refused: self.attempts.refused,
+            throttled: self.attempts.throttled,
         }
     }
 

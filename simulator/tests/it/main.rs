@@ -11,6 +11,7 @@ mod control;
 mod http;
 mod media;
 mod message;
+mod network;
 mod outage;
 mod pairing;
 mod passkey;
