@@ -14,7 +14,10 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 pub use self::encoded::Encoded;
-pub use self::kind::{Code, Disconnected, Kind, Me, PairingError, PairingMethod, PairingRefusal, Qr, Reason};
+pub use self::kind::{
+    Assertion, Code, Disconnected, Kind, Me, Missing, PairingError, PairingMethod, PairingRefusal, Passkey,
+    Qr, Reason,
+};
 pub use self::time::Time;
 use crate::id::SessionId;
 
@@ -75,6 +78,8 @@ pub enum Status {
     Initializing,
     /// A QR (or a pairing code) waits for a phone.
     ScanQr,
+    /// WhatsApp waits for the account's passkey.
+    PasskeyRequired,
     /// A phone has linked the device; the first login is under way.
     Authenticated,
     /// Logged in at WhatsApp.
@@ -89,9 +94,10 @@ pub enum Status {
 
 impl Status {
     /// Every status there is.
-    pub const ALL: [Status; 7] = [
+    pub const ALL: [Status; 8] = [
         Status::Initializing,
         Status::ScanQr,
+        Status::PasskeyRequired,
         Status::Authenticated,
         Status::Connected,
         Status::Reconnecting,
@@ -104,6 +110,7 @@ impl Status {
         match self {
             Status::Initializing => "initializing",
             Status::ScanQr => "scan_qr",
+            Status::PasskeyRequired => "passkey_required",
             Status::Authenticated => "authenticated",
             Status::Connected => "connected",
             Status::Reconnecting => "reconnecting",
@@ -128,10 +135,16 @@ pub struct State {
     pub linked: bool,
     /// Since when it is connected, while it is.
     pub connected_at: Option<Time>,
+    /// What of the account could not be fetched yet. It outlives a break of the connection.
+    #[serde(default)]
+    pub missing: Option<Missing>,
     /// Of the last `disconnected`.
     pub reason: Option<Reason>,
     /// Of the last `disconnected`.
     pub detail: Option<String>,
+    /// Of the last `disconnected`.
+    #[serde(default)]
+    pub help: Option<String>,
     /// Whether its streams are closed.
     pub ended: bool,
 }
@@ -145,8 +158,10 @@ impl State {
             me,
             linked: false,
             connected_at: None,
+            missing: None,
             reason: None,
             detail: None,
+            help: None,
             ended: false,
         }
     }
@@ -256,7 +271,7 @@ mod tests {
         let qr = Qr { qr_string: "2@x".into(), expires_at: now, attempt: 1, max_attempts: 6 };
         for kind in [
             Kind::Qr(qr),
-            Kind::Ready { me: me.clone(), connected_at: now },
+            Kind::Ready { me: me.clone(), connected_at: now, missing: None },
             Kind::Disconnected(Disconnected { until: Some(now), ..Disconnected::new(Reason::Banned, None) }),
         ] {
             let id: SessionId = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap();

@@ -19,6 +19,7 @@ pub mod metrics;
 mod origins;
 mod pages;
 mod pairing;
+mod passkey;
 mod polling;
 mod requests;
 mod sessions;
@@ -184,6 +185,8 @@ fn routes() -> Vec<Route> {
         delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete)),
         post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart)),
         post("/api/sessions/{id}/pairing-code", Access::Link, self::post(pairing::code)),
+        post("/api/sessions/{id}/passkey", Access::Link, self::post(passkey::answer)),
+        post("/api/sessions/{id}/passkey/confirm", Access::Link, self::post(passkey::confirm)),
         post("/api/sessions/{id}/stream-token", Access::Read, self::post(stream_token::stream_token)),
         get("/api/qr-code/{id}", Access::Read, self::get(polling::qr_code)),
         get("/api/session-status/{id}", Access::Status, self::get(polling::status)),

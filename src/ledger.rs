@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::event::{Cursor, Time};
+use crate::event::{Assertion, Cursor, Time};
 use crate::id::SessionId;
 use crate::storage::StorageError;
 pub use crate::storage::redis::State as Contact;
@@ -192,6 +192,10 @@ pub enum Wish {
         /// Digits only.
         phone_number: String,
     },
+    /// The answer of a passkey.
+    Passkey(Assertion),
+    /// A person has compared the code of a passkey step.
+    ConfirmPasskey,
 }
 
 /// What other replicas say.

@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub last: Option<Cursor>,
     /// The QR that can be scanned now.
     pub qr: Option<Arc<Event>>,
+    /// The step of a passkey that waits now.
+    pub passkey: Option<Arc<Event>>,
     /// When somebody deleted it.
     pub deleted: Option<Time>,
     /// The replica that runs its link task; `None` while nobody does.
@@ -150,7 +152,9 @@ impl Session {
         let mut inner = self.inner();
         inner.history.clear_screen();
         let linked = inner.state.linked && me.is_some();
-        inner.state = State { linked, ..State::initializing(Time::now(), me) };
+        // What was missing still is, as long as it is the same device.
+        let missing = inner.state.missing.filter(|_| me.is_some());
+        inner.state = State { linked, missing, ..State::initializing(Time::now(), me) };
     }
 
     /// Somebody deleted it. False when somebody had before.
@@ -228,6 +232,7 @@ impl Session {
             state: inner.state.clone(),
             last: inner.history.last().map(|event| event.at),
             qr: inner.history.qr(Time::now()).cloned(),
+            passkey: inner.history.passkey(Time::now()).cloned(),
             deleted: inner.deleted,
             owner: inner.owner.clone(),
         }
@@ -287,5 +292,6 @@ fn state_of(record: &Record, last: Option<&Arc<Event>>, owned: bool) -> State {
     if last.state.reason == Some(Reason::LoggedOut) {
         return State::initializing(last.time, None);
     }
-    State { linked: last.state.linked, ..State::initializing(last.time, last.state.me.clone()) }
+    let State { linked, missing, ref me, .. } = last.state;
+    State { linked, missing, ..State::initializing(last.time, me.clone()) }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::event::{Me, PairingMethod, PairingRefusal, Time};
+use crate::event::{Assertion, Me, Missing, PairingMethod, PairingRefusal, Time};
 use crate::id::SessionId;
 
 /// Which account to run, and with what.
@@ -73,6 +73,27 @@ pub enum Stopped {
 pub trait Link: Send + Sync {
     /// Whether WhatsApp has answered on the connection of this moment.
     fn is_reached(&self) -> bool;
+
+    /// Whether WhatsApp has taken the login on the connection of this moment.
+    fn is_logged_in(&self) -> bool;
+
+    /// What of the account is not stored yet.
+    ///
+    /// # Errors
+    /// When the store does not say.
+    async fn missing(&self) -> Result<Option<Missing>, StartError>;
+
+    /// Asks for what is missing again, over a new connection: the client has no other way.
+    fn fetch_again(&self);
+
+    /// Hands the passkey's answer to WhatsApp. What follows, a refusal too, comes as a signal.
+    fn answer_passkey(&self, assertion: Assertion);
+
+    /// A person has seen the same code on the phone. What follows, a refusal too, comes as a signal.
+    fn confirm_passkey(&self);
+
+    /// The passkey step is over, however it ended: QRs rotate again.
+    fn end_passkey(&self);
 
     /// Tries to connect now, where the client's own back-off would wait longer.
     async fn retry(&mut self) -> Result<(), StartError>;
@@ -139,17 +160,40 @@ pub enum Signal {
         /// How long WhatsApp wants to be left alone.
         retry_after: Option<Duration>,
     },
+    /// WhatsApp asks for the account's passkey; [`Link::answer_passkey`] goes on.
+    PasskeyRequired {
+        /// `PublicKeyCredentialRequestOptions`, as WhatsApp sent them.
+        options: serde_json::Value,
+        /// How long WhatsApp waits.
+        expires_in: Duration,
+    },
+    /// WhatsApp took the passkey; [`Link::confirm_passkey`] goes on.
+    PasskeyConfirmation {
+        /// As the phone shows it.
+        code: String,
+        /// Whether nobody needs to compare it; the client goes on by itself.
+        automatic: bool,
+    },
     /// A phone has linked the device. The client logs in next, over a connection of its own.
     Paired {
         /// The account, as the phone gave it.
         me: Me,
     },
-    /// Logged in.
+    /// WhatsApp took the login. What it owes a fresh device comes next; the client says [`Signal::Connected`] when it has
+    /// that, or never.
+    LoggedIn,
+    /// The phone's key to the account's settings was stored.
+    KeyStored,
+    /// Settings of the account were stored.
+    SettingsStored,
+    /// Logged in, and the client is content. Whether everything is there says the store: [`Link::missing`].
     Connected {
         /// The device's JID.
         id: String,
         /// The account's name, where it is known.
         push_name: Option<String>,
+        /// What the store lacks; filled in by the link task, which can ask it.
+        missing: Option<Missing>,
     },
     /// The client opens a connection: whatever it had before is gone.
     Connecting,

@@ -1,11 +1,16 @@
 //! The HTTP side: `/ws/chat` for clients, `/control/…` for tests. Every handler reads its body and calls the method of the
 //! same name; shapes and status codes are fixed by the contract ("The simulator" in docs).
 
+mod account;
+mod rules;
+
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{State as Shares, WebSocketUpgrade};
 use axum::http::StatusCode;
+use axum::http::header::DATE;
+use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
@@ -25,7 +30,7 @@ struct Control {
 
 /// Everything on the simulator's port. WebSockets become tasks of `tasks`.
 pub(crate) fn router(shared: Arc<Shared>, tasks: TaskTracker) -> Router {
-    Router::new()
+    account::routes(Router::new())
         .route("/ws/chat", any(chat))
         .route("/control/scan", post(scan))
         .route("/control/enter-code", post(enter_code))
@@ -38,11 +43,21 @@ pub(crate) fn router(shared: Arc<Shared>, tasks: TaskTracker) -> Router {
         .route("/control/pause", post(pause))
         .route("/control/resume", post(resume))
         .route("/control/state", get(state))
+        .merge(rules::routes())
         .fallback(async || Refused(StatusCode::NOT_FOUND, "not_found", "no such path".to_owned()))
         .method_not_allowed_fallback(async || {
             Refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "no such method here".to_owned())
         })
+        .layer(map_response_with_state(Arc::clone(&shared), date))
         .with_state(Control { shared, tasks })
+}
+
+/// A server whose clock is off shows it in HTTP too.
+async fn date(Shares(shared): Shares<Arc<Shared>>, mut response: Response) -> Response {
+    if let Some(date) = shared.conditions.date() {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 /// An error as the control API answers it.
@@ -125,6 +140,11 @@ async fn fail(Shares(control): Shares_, body: Bytes) -> Answer {
         reason: required(body.number("reason")?, "reason")?,
         code: body.number("code")?,
         expire: body.number("expire")?,
+        times: body.number("times")?,
+        message: body.text("message")?,
+        url: body.text("url")?,
+        header: body.text("header")?,
+        subtext: body.text("subtext")?,
     };
     control.shared.fail(fail)?;
     Ok(Json(json!({})))
@@ -137,13 +157,14 @@ async fn message(Shares(control): Shares_, body: Bytes) -> Answer {
     Ok(Json(json!(written)))
 }
 
-async fn pause(Shares(control): Shares_) -> Json<Value> {
-    control.shared.set_paused(true);
-    Json(json!({}))
+async fn pause(Shares(control): Shares_, body: Bytes) -> Answer {
+    let refuse = Body::read(&body)?.flag("refuse")?.unwrap_or_default();
+    control.shared.set_outage(true, refuse);
+    Ok(Json(json!({})))
 }
 
 async fn resume(Shares(control): Shares_) -> Json<Value> {
-    control.shared.set_paused(false);
+    control.shared.set_outage(false, false);
     Json(json!({}))
 }
 
@@ -178,6 +199,14 @@ impl Body {
                 let number = value.as_u64().ok_or_else(wrong)?;
                 T::try_from(number).map(Some).map_err(|_| wrong())
             }
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, Refused> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(bad_request(format!("{name} is neither true nor false"))),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Plays WhatsApp's server and any number of phones on loopback, so that the real `whatsapp-rust` client pairs, logs in,
-//! is dropped, replaced, banned and logged out without WhatsApp.
+//! is dropped, replaced, banned and logged out without WhatsApp. Accounts are as friendly as they can be until
+//! [`Simulator::account`] or [`Config::contacts`] makes them like one that has been in use: app state as encrypted files
+//! on the simulator's own media host (which may fail in every way), a phone that is off, collections that are refused,
+//! devices that are taken back. Clients are told `https://ADDRESS/…` for that host; ask it in plain HTTP.
 //!
 //! It is made from what the client of version 0.7.0 accepts and from its sources; it shows what the client does, not what
 //! WhatsApp does. It checks what WhatsApp could check (every signature, counter and key) and tells a client that breaks
@@ -28,7 +31,10 @@ mod server;
 mod simulator;
 mod state;
 
-pub use actions::{ActionError, EnterCode, Fail, LinkError, Passkey, Scan, Write, WriteError, Written};
+pub use actions::{
+    Account, AccountError, ActionError, EnterCode, Fail, LinkError, Network, Passkey, Refresh, Refs,
+    RefsError, Removal, Scan, Version, Write, WriteError, Written,
+};
 pub use noise::Pattern;
 pub use simulator::{Config, Simulator, StartError};
-pub use state::{DeviceState, PasskeyState, Presence, State};
+pub use state::{Attempt, AttemptKind, Blobs, DeviceState, KeyShare, Latest, PasskeyState, Presence, State};

@@ -1,4 +1,4 @@
-//! The binary: `simulator --listen 127.0.0.1:8090 [--refs 6]`. One line says where it listens; Ctrl-C ends it.
+//! The binary: `simulator --listen 127.0.0.1:8090 [--refs 6] [--contacts 0]`. One line says where it listens; Ctrl-C ends it.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -18,6 +18,9 @@ struct Arguments {
     /// QR references per pairing.
     #[arg(long, default_value_t = Config::default().refs)]
     refs: usize,
+    /// Contacts of every account, which then has a history: its app state comes as blobs of the simulator's own media host.
+    #[arg(long, default_value_t = Config::default().contacts)]
+    contacts: usize,
 }
 
 #[tokio::main]
@@ -35,7 +38,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> io::Result<()> {
-    let simulator = Simulator::start(Config { listen: arguments.listen, refs: arguments.refs }).await?;
+    let simulator = Simulator::start(Config {
+        listen: arguments.listen,
+        refs: arguments.refs,
+        contacts: arguments.contacts,
+    })
+    .await?;
     writeln!(io::stdout(), "listening on {} (clients: {})", simulator.addr(), simulator.url())?;
     io::stdout().flush()?;
     tokio::signal::ctrl_c().await?;

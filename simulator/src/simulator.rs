@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::control;
 use crate::noise::{Pattern, ServerIdentity};
 use crate::server::Shared;
+use crate::server::line::Lines;
 
 /// References per pairing, as WhatsApp gives them.
 const REFS: usize = 6;
@@ -25,11 +25,13 @@ pub struct Config {
     pub listen: SocketAddr,
     /// QR references per pairing, at least 1. Default: 6.
     pub refs: usize,
+    /// Contacts of every account that nobody spoke of ([`Simulator::account`]). Default: 0, accounts without a history.
+    pub contacts: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), refs: REFS }
+        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), refs: REFS, contacts: 0 }
     }
 }
 
@@ -79,12 +81,9 @@ impl Simulator {
         let identity = ServerIdentity::generate().map_err(|error| StartError::Chain(error.to_string()))?;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(identity, config.refs));
-        let tasks = TaskTracker::new();
-        let listener = listener.tap_io(|stream| {
-            // Only latency is lost without it.
-            let _slow = stream.set_nodelay(true);
-        });
+        let shared = Arc::new(Shared::new(identity, address, config.refs, config.contacts));
+        let tasks = shared.tasks.clone();
+        let listener = Lines::new(listener, Arc::clone(&shared));
         let app = control::router(Arc::clone(&shared), tasks.clone());
         let stop = shared.stop.clone();
         let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Code, Disconnected, Event, Kind, Me, PairingError, Qr, Time};
+use super::{Code, Disconnected, Event, Kind, Me, Missing, PairingError, Passkey, Qr, Time};
 use crate::id::SessionId;
 use crate::qr;
 
@@ -49,6 +49,7 @@ enum Fields<'a> {
     },
     Code(&'a Code),
     PairingError(&'a PairingError),
+    Passkey(&'a Passkey),
     Authenticated {
         me: &'a Me,
     },
@@ -56,6 +57,11 @@ enum Fields<'a> {
     Ready {
         me: &'a Me,
         connected_at: Time,
+        /// True or left out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        incomplete: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        missing: Option<Missing>,
     },
     Disconnected(&'a Disconnected),
 }
@@ -66,7 +72,13 @@ fn data(event: &Event) -> String {
         Kind::Code(code) => Fields::Code(code),
         Kind::PairingError(error) => Fields::PairingError(error),
         Kind::Authenticated { me } => Fields::Authenticated { me },
-        Kind::Ready { me, connected_at } => Fields::Ready { me, connected_at: *connected_at },
+        Kind::Passkey(passkey) => Fields::Passkey(passkey),
+        Kind::Ready { me, connected_at, missing } => Fields::Ready {
+            me,
+            connected_at: *connected_at,
+            incomplete: missing.map(|_| true),
+            missing: *missing,
+        },
         Kind::Disconnected(disconnected) => Fields::Disconnected(disconnected),
     };
     let data = Data { session_id: &event.session, at: event.time, fields };

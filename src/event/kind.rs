@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Status, Time};
 
@@ -28,6 +29,8 @@ pub enum Kind {
     Code(Code),
     /// A phone or WhatsApp refused a pairing; the session can still be linked.
     PairingError(PairingError),
+    /// WhatsApp asks for a passkey of the account before it links the device.
+    Passkey(Passkey),
     /// A phone has linked the device.
     Authenticated {
         /// The account.
@@ -40,6 +43,9 @@ pub enum Kind {
         me: Me,
         /// Since when.
         connected_at: Time,
+        /// What of the account could not be fetched yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<Missing>,
     },
     /// Cut off, for a while or for good.
     Disconnected(Disconnected),
@@ -47,8 +53,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every name there is.
-    pub const NAMES: [&'static str; 6] =
-        ["qr", "code", "pairing_error", "authenticated", "ready", "disconnected"];
+    pub const NAMES: [&'static str; 7] =
+        ["qr", "code", "pairing_error", "passkey", "authenticated", "ready", "disconnected"];
 
     /// The event's name on the wire.
     pub fn name(&self) -> &'static str {
@@ -56,18 +62,21 @@ impl Kind {
             Kind::Qr(_) => "qr",
             Kind::Code(_) => "code",
             Kind::PairingError(_) => "pairing_error",
+            Kind::Passkey(_) => "passkey",
             Kind::Authenticated { .. } => "authenticated",
             Kind::Ready { .. } => "ready",
             Kind::Disconnected(_) => "disconnected",
         }
     }
 
-    /// When what it shows stops being of use, for a QR or a code.
+    /// When what it shows stops being of use, for a QR, a code or the wait for a passkey.
     pub fn expires_at(&self) -> Option<Time> {
         match self {
             Kind::Qr(qr) => Some(qr.expires_at),
             Kind::Code(code) => Some(code.expires_at),
-            Kind::PairingError(_)
+            Kind::Passkey(Passkey::Required { expires_at, .. }) => Some(*expires_at),
+            Kind::Passkey(Passkey::Confirmation { .. })
+            | Kind::PairingError(_)
             | Kind::Authenticated { .. }
             | Kind::Ready { .. }
             | Kind::Disconnected(_) => None,
@@ -117,6 +126,72 @@ impl fmt::Debug for Code {
     }
 }
 
+/// A step of the passkey that WhatsApp asks for. The code is what two people compare: `Debug` masks it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Passkey {
+    /// The person has to use the passkey, on a page of WhatsApp's.
+    Required {
+        /// `PublicKeyCredentialRequestOptions`, as WhatsApp sent them.
+        options: Value,
+        /// When WhatsApp stops waiting.
+        expires_at: Time,
+    },
+    /// The phone shows a code that must be the same as this one.
+    Confirmation {
+        /// As the phone shows it, `XXXX-XXXX`.
+        code: String,
+        /// Whether the server confirms by itself; otherwise a person has to say that both are the same.
+        automatic: bool,
+    },
+}
+
+impl fmt::Debug for Passkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Required { expires_at, .. } => {
+                write!(f, "Passkey::Required {{ expires_at: {expires_at}, .. }}")
+            }
+            Self::Confirmation { automatic, .. } => {
+                write!(f, "Passkey::Confirmation {{ automatic: {automatic}, .. }}")
+            }
+        }
+    }
+}
+
+/// What a browser made of the account's passkey, as the parts of its `PublicKeyCredential` that WhatsApp takes, each in
+/// base64url without padding. A credential: `Debug` masks it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assertion {
+    /// Which passkey.
+    pub id: String,
+    /// `response.clientDataJSON`
+    pub client_data_json: String,
+    /// `response.authenticatorData`
+    pub authenticator_data: String,
+    /// `response.signature`
+    pub signature: String,
+    /// `response.userHandle`, where the passkey gives one.
+    pub user_handle: Option<String>,
+}
+
+impl fmt::Debug for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Assertion { .. }")
+    }
+}
+
+/// What of an account could not be fetched yet, though its device is logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// The phone has not sent the keys of the account's settings: it is offline.
+    Keys,
+    /// The settings themselves.
+    Settings,
+}
+
 /// By which way somebody tried to link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,6 +200,8 @@ pub enum PairingMethod {
     Qr,
     /// A phone number and a code.
     Code,
+    /// The account's passkey, after one of the two.
+    Passkey,
 }
 
 /// Why a pairing failed. The words are stable.
@@ -149,6 +226,12 @@ pub enum PairingRefusal {
     InvalidNumber,
     /// Nobody entered the code in time.
     CodeExpired,
+    /// WhatsApp did not take the passkey's answer.
+    PasskeyRefused,
+    /// Nobody used the passkey in time, or the connection broke meanwhile.
+    PasskeyExpired,
+    /// WhatsApp took the device back right after the pairing.
+    DeviceRemoved,
 }
 
 /// A pairing that failed.
@@ -227,8 +310,8 @@ impl Reason {
         }
     }
 
-    /// The status after it.
-    pub fn status(self) -> Status {
+    /// The status after it, where the session does not come back by itself in spite of it.
+    fn status(self) -> Status {
         match self {
             Reason::ConnectionLost | Reason::OwnerLost | Reason::Shutdown | Reason::WhatsappUnreachable => {
                 Status::Reconnecting
@@ -238,16 +321,6 @@ impl Reason {
             }
             Reason::Banned | Reason::ClientOutdated | Reason::Rejected => Status::Failed,
         }
-    }
-
-    /// Whether the session comes back by itself.
-    pub fn will_reconnect(self) -> bool {
-        self.status() == Status::Reconnecting
-    }
-
-    /// Whether the session has ended: its streams are closed, only a restart revives it.
-    pub fn ends(self) -> bool {
-        !self.will_reconnect() && self != Reason::QrExhausted
     }
 }
 
@@ -264,12 +337,32 @@ pub struct Disconnected {
     /// For a ban with an end: when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+    /// A link of WhatsApp's, or a next step in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
 }
 
 impl Disconnected {
     /// For this reason, without an end.
     pub fn new(reason: Reason, detail: Option<String>) -> Self {
-        Self { reason, will_reconnect: reason.will_reconnect(), detail, until: None }
+        let will_reconnect = reason.status() == Status::Reconnecting;
+        Self { reason, will_reconnect, detail, until: None, help: None }
+    }
+
+    /// The same for a session that comes back by itself nevertheless.
+    #[must_use]
+    pub fn coming_back(self) -> Self {
+        Self { will_reconnect: true, ..self }
+    }
+
+    /// The status after it.
+    pub fn status(&self) -> Status {
+        if self.will_reconnect { Status::Reconnecting } else { self.reason.status() }
+    }
+
+    /// Whether the session has ended: its streams are closed, only a restart revives it.
+    pub fn ends(&self) -> bool {
+        !self.will_reconnect && self.reason != Reason::QrExhausted
     }
 }
 

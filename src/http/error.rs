@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::event::{PairingError, PairingRefusal, Time};
+use crate::event::{PairingError, PairingRefusal, Status, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
 use crate::session::registry::LedgerError;
 
@@ -227,6 +227,9 @@ impl ApiError {
             PairingRefusal::CodeExpired => (StatusCode::CONFLICT, "CODE_EXPIRED"),
             PairingRefusal::HmacMismatch
             | PairingRefusal::SignatureMismatch
+            | PairingRefusal::PasskeyRefused
+            | PairingRefusal::PasskeyExpired
+            | PairingRefusal::DeviceRemoved
             | PairingRefusal::InternalError => (StatusCode::BAD_GATEWAY, "INTERNAL_ERROR"),
         };
         let error = Self::new(status, code, "WhatsApp gives no pairing code for this number").with_details(
@@ -236,6 +239,12 @@ impl ApiError {
             Some(pause) => error.with_retry_after(Duration::from_millis(pause)),
             None => error,
         }
+    }
+
+    /// Nobody is waiting for a passkey of this session, or not for this step of it.
+    pub(super) fn no_passkey_step(status: Status) -> Self {
+        let message = "no passkey step of this session waits for this call; follow its `passkey` events";
+        Self::new(StatusCode::CONFLICT, "NO_PASSKEY_STEP", message).with_details(json!({ "status": status }))
     }
 
     pub(super) fn not_an_upgrade() -> Self {

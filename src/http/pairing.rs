@@ -17,6 +17,7 @@ use super::polling::why_not_to_link;
 use super::{App, NamedPath};
 use crate::event::{Code, Event, Kind, PairingError, PairingMethod};
 use crate::id::InvalidSessionId;
+use crate::session::registry::Ask;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,7 +42,7 @@ pub(super) async fn code(
         return Err(refusal);
     }
     let number = phone_number(request.phone_number.as_deref().unwrap_or_default())?;
-    if !app.registry()?.request_code(session.id(), number.clone()).await? {
+    if !app.registry()?.ask(session.id(), Ask::Code { phone_number: number.clone() }).await? {
         return Err(ApiError::qr_not_ready());
     }
     let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;

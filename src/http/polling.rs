@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::pages::CROSS_ORIGIN;
 use super::{App, NamedPath};
-use crate::event::{Event, Kind, Me, Qr, Reason, State, Status, Time};
+use crate::event::{Event, Kind, Me, Missing, Qr, Reason, State, Status, Time};
 use crate::id::{InvalidSessionId, SessionId};
 use crate::qr;
 use crate::session::{Session, Snapshot};
@@ -42,7 +42,16 @@ pub(super) struct StatusAnswer<'a> {
     uptime: Option<u64>,
     last_event_id: Option<String>,
     me: Option<Me>,
+    /// Of the last `disconnected`.
     reason: Option<Reason>,
+    /// Of the last `disconnected`.
+    detail: Option<String>,
+    /// Of the last `disconnected`.
+    help: Option<String>,
+    /// Whether something of the account could not be fetched yet, though it is linked.
+    incomplete: bool,
+    /// What.
+    missing: Option<Missing>,
     owner: Option<String>,
     metadata: Option<&'a Map<String, Value>>,
 }
@@ -61,6 +70,10 @@ impl<'a> StatusAnswer<'a> {
             last_event_id: last.map(|cursor| cursor.to_string()),
             me: state.me,
             reason: state.reason,
+            detail: state.detail,
+            help: state.help,
+            incomplete: state.missing.is_some(),
+            missing: state.missing,
             owner,
             metadata: session.about().metadata.as_ref(),
         }
@@ -132,7 +145,7 @@ pub(super) fn why_not_to_link(state: &State) -> Option<ApiError> {
         _ if state.me.is_some() => Some(ApiError::already_connected()),
         Status::Authenticated | Status::Connected => Some(ApiError::already_connected()),
         Status::Disconnected | Status::Failed => Some(ApiError::qr_expired()),
-        Status::Initializing | Status::Reconnecting | Status::ScanQr => None,
+        Status::Initializing | Status::Reconnecting | Status::ScanQr | Status::PasskeyRequired => None,
     }
 }
 

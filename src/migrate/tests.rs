@@ -81,7 +81,7 @@ impl Old {
     async fn linked(&self, user: &str, ahead: i64) -> Record {
         let record = self.session(user, ahead).await;
         for seq in 1..=30 {
-            let kind = Kind::Ready { me: me(), connected_at: Time::now() };
+            let kind = Kind::Ready { me: me(), connected_at: Time::now(), missing: None };
             self.says(&record, seq, kind, state_of_a_linked_one()).await;
         }
         let big = Bytes::from(vec![7; 1000]);
@@ -285,7 +285,13 @@ async fn a_try_that_ended_early_is_copied_anew() {
     let epoch = old.ledger.claim(&linked.session, ROOM).await.unwrap();
     let linked = Record { epoch, ..linked };
     old.puts(&linked, vec![Change::Delete(Table::PreKey, 5_u32.to_be_bytes().to_vec())]).await;
-    old.says(&linked, 1, Kind::Ready { me: me(), connected_at: Time::now() }, state_of_a_linked_one()).await;
+    old.says(
+        &linked,
+        1,
+        Kind::Ready { me: me(), connected_at: Time::now(), missing: None },
+        state_of_a_linked_one(),
+    )
+    .await;
     old.engine.wipe(&deleted.session).await.unwrap();
     old.ledger.remove(&waiting.session).await.unwrap();
     old.bus.forget(&waiting.session).await.unwrap();

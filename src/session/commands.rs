@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::registry::{Entry, PATIENCE, Registry, Task};
 use super::takeover::UNLIMITED;
-use super::task::{Command, Start};
+use super::task::{Ask, Command, Start};
 use crate::event::{Me, Reason, Time};
 use crate::id::SessionId;
 use crate::ledger::{Leases, LedgerError, Wish};
@@ -106,16 +106,13 @@ impl Registry {
         }
     }
 
-    /// Asks for a pairing code, which comes as an event. False when the session has no client to ask.
-    pub async fn request_code(
-        self: &Arc<Self>,
-        id: &SessionId,
-        phone_number: String,
-    ) -> Result<bool, LedgerError> {
+    /// Asks something of a session's client; what becomes of it comes as an event. False when the session has no client to
+    /// ask.
+    pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, LedgerError> {
         let Some(entry) = self.entry(id).await? else { return Ok(false) };
         if self.owner_elsewhere(&entry)
             && let Some(leases) = &self.parts.leases
-            && leases.wish(id, &Wish::Code { phone_number: phone_number.clone() }).await?
+            && leases.wish(id, &ask.clone().into()).await?
         {
             return Ok(true);
         }
@@ -124,7 +121,7 @@ impl Registry {
             self.to_its_end(async move { this.take_over(&id).await }).await?;
         }
         let task = entry.task.lock().await;
-        Ok(task.as_ref().is_some_and(|task| task.commands.send(Command::Code { phone_number }).is_ok()))
+        Ok(task.as_ref().is_some_and(|task| task.commands.send(Command::Ask(ask)).is_ok()))
     }
 
     /// Goes on with it when whoever asked has gone: half of it would leave a session without a task, or with two.
@@ -158,10 +155,10 @@ impl Registry {
         match wish {
             Wish::Restart { epoch } if epoch == found.record.epoch => self.restart_entry(&entry).await,
             Wish::Restart { .. } => Ok(()),
-            Wish::Code { phone_number } => {
-                if let Some(task) = &*entry.task.lock().await {
+            wish => {
+                if let (Some(ask), Some(task)) = (Ask::of(wish), &*entry.task.lock().await) {
                     // Ended just now: whoever asked sees why in the log.
-                    let _ = task.commands.send(Command::Code { phone_number });
+                    let _ = task.commands.send(Command::Ask(ask));
                 }
                 Ok(())
             }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bus::Log;
-use crate::event::{Cursor, Event, Kind, Status, Time};
+use crate::event::{Cursor, Event, Kind, PairingMethod, Status, Time};
 
 /// The last events of one session, oldest first.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) struct History {
 struct Live {
     qr: Option<Arc<Event>>,
     code: Option<Arc<Event>>,
+    passkey: Option<Arc<Event>>,
 }
 
 impl History {
@@ -74,13 +75,21 @@ impl History {
         self.live.qr.as_ref().filter(|event| !event.expired(now))
     }
 
+    /// The step of a passkey that waits now.
+    pub(super) fn passkey(&self, now: Time) -> Option<&Arc<Event>> {
+        self.live.passkey.as_ref().filter(|event| !event.expired(now))
+    }
+
     pub(super) fn push(&mut self, event: Arc<Event>) {
         self.retire_pictures(&event);
         match &event.kind {
             Kind::Qr(_) if event.is_blank() => self.live.qr = None,
             Kind::Qr(_) => self.live.qr = Some(event.clone()),
             Kind::Code(_) => self.live.code = Some(event.clone()),
-            Kind::PairingError(_) => {}
+            // What was scanned or typed to come here is used up.
+            Kind::Passkey(_) => self.live = Live { passkey: Some(event.clone()), ..Live::default() },
+            Kind::PairingError(error) if error.method == PairingMethod::Code => {}
+            Kind::PairingError(_) => self.live.passkey = None,
             Kind::Authenticated { .. } | Kind::Ready { .. } | Kind::Disconnected(_) => {
                 self.live = Live::default();
                 self.made = Some(event.clone());
@@ -94,7 +103,7 @@ impl History {
 
     /// A superseded QR is seldom replayed: its encoded picture, some 8 KB, need not stay in memory.
     fn retire_pictures(&mut self, next: &Event) {
-        if matches!(next.kind, Kind::PairingError(_) | Kind::Code(_)) {
+        if matches!(next.kind, Kind::PairingError(_) | Kind::Code(_) | Kind::Passkey(_)) {
             return;
         }
         if let Some(old) = &self.live.qr
@@ -106,7 +115,7 @@ impl History {
 
     /// For a viewer without a cursor: what is on screen or, if nothing is, the event that made the state.
     pub(super) fn snapshot(&self, status: Status, now: Time) -> Vec<Arc<Event>> {
-        let mut live: Vec<_> = [&self.live.qr, &self.live.code]
+        let mut live: Vec<_> = [&self.live.qr, &self.live.code, &self.live.passkey]
             .into_iter()
             .flatten()
             .filter(|event| !event.expired(now))

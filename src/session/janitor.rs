@@ -113,6 +113,7 @@ mod tests {
             state: State::initializing(hours(0), None),
             last: Some(Cursor { epoch, seq: 3 }),
             qr: None,
+            passkey: None,
             deleted: None,
             owner: None,
         };

@@ -2,6 +2,9 @@
 //!
 //! The runner starts the client before and stops it after; this is the loop between.
 
+mod pairing;
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use self::settings::Settings;
 use super::journal::Journal;
 use super::lease::Lease;
-use super::task::{Command, End, Parts, Start};
+use super::task::{Ask, Command, End, Parts, Start};
 use super::{RESTART, Session, status};
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
 use crate::whatsapp::{Link, Signal, StartError, Stopped};
@@ -31,6 +35,14 @@ pub(super) struct LinkTask<'a> {
     retry_at: Option<Instant>,
     /// Until when a pairing code can be typed.
     code_until: Option<Instant>,
+    /// Until when WhatsApp waits for a passkey.
+    passkey_until: Option<Instant>,
+    /// What of the account is missing, and when it is asked for again.
+    settings: Settings,
+    /// When a phone linked the device, if that was now and not in an earlier life.
+    paired_at: Option<Instant>,
+    /// How often in a row WhatsApp has taken a new device back.
+    removals: u32,
     /// The QR on screen.
     shown: Option<Shown>,
     /// Failed tries to reach WhatsApp, in a row.
@@ -76,6 +88,10 @@ impl<'a> LinkTask<'a> {
             outage: None,
             retry_at: None,
             code_until: None,
+            passkey_until: None,
+            settings: Settings::default(),
+            paired_at: None,
+            removals: 0,
             shown: None,
             failed: 0,
             out_of_qrs: false,
@@ -102,6 +118,9 @@ impl<'a> LinkTask<'a> {
                 () = at(tell_at) => self.tell_unreachable(link).await,
                 () = at(self.retry_at) => self.retry(link).await,
                 () = at(self.code_until) => self.code_expired(link).await,
+                () = at(self.passkey_until) => self.passkey_is_late(link).await,
+                () = at(self.settings.tell_at) => self.login_is_late(link).await,
+                () = at(self.settings.fetch_at) => self.fetch_again(link).await,
                 () = at(self.journal.pay_at()) => self.journal.catch_up().await.map_err(End::from),
                 () = self.lease.lapsed(), if self.session.is_unpaired() => self.lapsed(),
                 () = at(give_up_place) => { self.place = None; Ok(()) }
@@ -113,15 +132,35 @@ impl<'a> LinkTask<'a> {
     }
 
     async fn hear(&mut self, signal: Signal, link: &mut dyn Link) -> Next {
-        if status::is_unfinished_pairing(&self.session.snapshot().state, &signal) {
-            // The keys of a next owner are not ours to forget.
-            if !self.parts.owns(self.session.id(), self.epoch).await {
-                return Err(End::Leave);
+        if let Some(next) = self.taken_back(&signal, link).await {
+            return next;
+        }
+        if self.in_passkey_step() {
+            match &signal {
+                Signal::Connecting | Signal::ConnectFailed { .. } | Signal::Lost { .. } => {
+                    return self.passkey_lost("the connection to WhatsApp broke", link).await;
+                }
+                Signal::PairingRefused { method: PairingMethod::Qr | PairingMethod::Passkey, .. } => {
+                    return self.passkey_failed(signal, link).await;
+                }
+                _ => {}
             }
-            warn!(sessionId = %self.session.id(), "a pairing was cut short; starting over with new keys");
-            self.session.restart(None);
-            let started = link.start_over().await;
-            return self.started(started).await;
+        }
+        match signal {
+            Signal::PasskeyRequired { expires_in, .. } => {
+                return self.passkey_required(signal, expires_in).await;
+            }
+            Signal::PasskeyConfirmation { automatic, .. } => {
+                return self.passkey_taken(signal, automatic, link).await;
+            }
+            Signal::LoggedIn => return self.logged_in(link).await,
+            Signal::Connected { id, push_name, .. } => return self.connected(id, push_name, link).await,
+            Signal::SettingsStored => return self.settings_stored(link).await,
+            Signal::KeyStored => {
+                self.key_stored();
+                return Ok(());
+            }
+            _ => {}
         }
         match &signal {
             // The next owner's login, where it came before this one knew.
@@ -129,7 +168,12 @@ impl<'a> LinkTask<'a> {
                 warn!(sessionId = %self.session.id(), "another replica has taken over");
                 return Err(End::Leave);
             }
-            Signal::Connecting => self.retry_at = None,
+            Signal::Connecting => {
+                self.retry_at = None;
+                if self.settings.takes_connecting() {
+                    return Ok(());
+                }
+            }
             Signal::ConnectFailed { detail } => {
                 self.failed += 1;
                 let (id, retries) = (self.session.id(), self.failed);
@@ -153,9 +197,17 @@ impl<'a> LinkTask<'a> {
                     self.out_of_qrs = true;
                 }
             }
-            Signal::PairingRefused { method: PairingMethod::Code, .. } | Signal::Paired { .. } => {
+            Signal::PairingRefused { method: PairingMethod::Code, .. } => {
                 self.answered();
                 self.code_until = None;
+            }
+            Signal::Paired { .. } => {
+                self.answered();
+                self.code_until = None;
+                self.passkey_until = None;
+                link.end_passkey();
+                self.paired_at = Some(Instant::now());
+                self.expect_login();
             }
             _ => self.answered(),
         }
@@ -186,7 +238,9 @@ impl<'a> LinkTask<'a> {
                 let since = self.shown.as_ref().map_or(now, |shown| shown.since);
                 self.shown = Some(Shown { attempt: qr.attempt, since, until: qr.expires_at });
             }
-            Kind::Authenticated { .. } | Kind::Ready { .. } | Kind::Disconnected(_) => self.shown = None,
+            Kind::Passkey(_) | Kind::Authenticated { .. } | Kind::Ready { .. } | Kind::Disconnected(_) => {
+                self.shown = None;
+            }
             Kind::Code(_) | Kind::PairingError(_) => {}
         }
     }
@@ -212,8 +266,14 @@ impl<'a> LinkTask<'a> {
 
     async fn obey(&mut self, command: Command, link: &mut dyn Link) -> Next {
         match command {
-            Command::Code { phone_number } => {
-                link.request_code(phone_number);
+            Command::Ask(ask) => {
+                match ask {
+                    Ask::Code { phone_number } => link.request_code(phone_number),
+                    // A step that is over meanwhile has been told as that.
+                    Ask::Passkey(assertion) if self.in_passkey_step() => link.answer_passkey(assertion),
+                    Ask::ConfirmPasskey if self.in_passkey_step() => link.confirm_passkey(),
+                    Ask::Passkey(_) | Ask::ConfirmPasskey => {}
+                }
                 Ok(())
             }
             Command::Leave => Err(End::Leave),

@@ -20,8 +20,8 @@ use super::Session;
 use super::contact::StoreContact;
 use super::lease::Lease;
 use super::runner::Runner;
+pub use super::task::{Ask, Parts, Timers};
 use super::task::{Command, Start};
-pub use super::task::{Parts, Timers};
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
 use crate::ledger::{Created, Record};
@@ -197,7 +197,7 @@ impl Registry {
         let id = record.session.clone();
         let entry = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
         let start = Start { epoch, lease, owner_lost: false, after: None, taken: None, pace: None };
-        let code = new.phone_number.map(|phone_number| Command::Code { phone_number });
+        let code = new.phone_number.map(|phone_number| Command::Ask(Ask::Code { phone_number }));
         *entry.task.lock().await = Some(self.start(&entry, start, code));
         Ok(Creation { id, is_new: true })
     }

@@ -14,7 +14,7 @@ use super::Session;
 use super::eraser::{self, Running};
 use super::journal::Journal;
 use super::link::LinkTask;
-use super::task::{Command, End, Parts, Start};
+use super::task::{Ask, Command, End, Parts, Start};
 use crate::event::{Disconnected, Kind, Reason, Time};
 use crate::ledger::LedgerError;
 use crate::whatsapp::{Account, Link, Signals, StartError};
@@ -129,9 +129,9 @@ async fn told_to_stop(
         tokio::select! {
             () = parts.shutdown.begun() => return None,
             Some(command) = commands.recv() => match command {
-                Command::Code { phone_number } => *code_for = Some(phone_number),
-                // It is on its way already.
-                Command::HandOver | Command::Reopen => {}
+                Command::Ask(Ask::Code { phone_number }) => *code_for = Some(phone_number),
+                // Those are of a client that is gone; the others are on their way already.
+                Command::Ask(Ask::Passkey(_) | Ask::ConfirmPasskey) | Command::HandOver | Command::Reopen => {}
                 command @ (Command::Restart { .. } | Command::Erase { .. } | Command::Leave) => {
                     return Some(command);
                 }
@@ -149,7 +149,7 @@ async fn obey(command: Option<Command>, journal: &mut Journal) -> End {
             End::Leave
         }
         // `told_to_stop` keeps all but the first.
-        Some(Command::Leave | Command::Code { .. } | Command::HandOver | Command::Reopen) => End::Leave,
+        Some(Command::Leave | Command::Ask(_) | Command::HandOver | Command::Reopen) => End::Leave,
     }
 }
 

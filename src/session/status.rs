@@ -2,7 +2,10 @@
 //!
 //! [`facts`] says what happened, [`apply`] what that makes of the state. The runner stamps and stores the facts.
 
-use crate::event::{Code, Disconnected, Kind, Me, PairingError, Qr, Reason, State, Status, Time};
+use crate::event::{
+    Code, Disconnected, Kind, Me, Missing, PairingError, PairingMethod, PairingRefusal, Passkey, Qr, Reason,
+    State, Status, Time,
+};
 use crate::whatsapp::Signal;
 
 /// The facts that a signal adds to a session in this state, in order; often none.
@@ -17,6 +20,13 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
             let qr = Qr { qr_string, expires_at: now.after(expires_in), attempt, max_attempts };
             unless_paired(state, Kind::Qr(qr))
         }
+        Signal::PasskeyRequired { options, expires_in } => {
+            let expires_at = now.after(expires_in);
+            unless_paired(state, Kind::Passkey(Passkey::Required { options, expires_at }))
+        }
+        Signal::PasskeyConfirmation { code, automatic } => {
+            unless_paired(state, Kind::Passkey(Passkey::Confirmation { code, automatic }))
+        }
         Signal::Code { code, phone_number, expires_in } => {
             unless_paired(state, Kind::Code(Code { code, phone_number, expires_at: now.after(expires_in) }))
         }
@@ -25,7 +35,9 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
             unless_paired(state, Kind::PairingError(PairingError { method, code, detail, retry_after_ms }))
         }
         Signal::Paired { me } => unless_paired(state, Kind::Authenticated { me }),
-        Signal::Connected { id, push_name } => connected(state, id, push_name, now),
+        Signal::Connected { id, push_name, missing } => connected(state, id, push_name, missing, now),
+        // What these mean depends on what is stored: the link task asks.
+        Signal::LoggedIn | Signal::KeyStored | Signal::SettingsStored => Vec::new(),
         Signal::Connecting if state.status == Status::Connected => {
             vec![cut_off(Reason::ConnectionLost, Some("the client opens a new connection".into()))]
         }
@@ -56,16 +68,24 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
 /// Whether this is the end of a pairing that was cut short, and not of a link: WhatsApp knows nothing of a device that
 /// was never logged in, because a crash came between the phone's signature and ours.
 pub fn is_unfinished_pairing(state: &State, signal: &Signal) -> bool {
-    matches!(signal, Signal::LoggedOut { detail: Some(_) }) && !state.linked && !state.ended
+    matches!(signal, Signal::LoggedOut { .. }) && !state.linked && !state.ended
+}
+
+/// The device that a phone has just linked was taken back before its first login: a new QR follows.
+pub fn device_removed() -> Kind {
+    let (method, code) = (PairingMethod::Qr, PairingRefusal::DeviceRemoved);
+    let detail = "WhatsApp took the new device back; scan the next code".to_owned();
+    Kind::PairingError(PairingError { method, code, detail, retry_after_ms: None })
 }
 
 /// The state right after a fact.
 pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
     let (status, me) = match kind {
         Kind::Qr(_) | Kind::Code(_) | Kind::PairingError(_) => (Status::ScanQr, None),
+        Kind::Passkey(_) => (Status::PasskeyRequired, None),
         Kind::Authenticated { me } => (Status::Authenticated, Some(me.clone())),
         Kind::Ready { me, .. } => (Status::Connected, Some(me.clone())),
-        Kind::Disconnected(disconnected) => (disconnected.reason.status(), state.me.clone()),
+        Kind::Disconnected(disconnected) => (disconnected.status(), state.me.clone()),
     };
     let linked = match kind {
         Kind::Ready { .. } => true,
@@ -76,12 +96,17 @@ pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
         Kind::Ready { connected_at, .. } => Some(*connected_at),
         _ => None,
     };
-    let (reason, detail, ended) = match kind {
-        Kind::Disconnected(d) => (Some(d.reason), d.detail.clone(), d.reason.ends()),
-        _ => (state.reason, state.detail.clone(), false),
+    let missing = match kind {
+        Kind::Ready { missing, .. } => *missing,
+        Kind::Disconnected(_) => state.missing,
+        _ => None,
+    };
+    let (reason, detail, help, ended) = match kind {
+        Kind::Disconnected(d) => (Some(d.reason), d.detail.clone(), d.help.clone(), d.ends()),
+        _ => (state.reason, state.detail.clone(), state.help.clone(), false),
     };
     let since = if status == state.status { state.since } else { now };
-    State { status, since, me, linked, connected_at, reason, detail, ended }
+    State { status, since, me, linked, connected_at, missing, reason, detail, help, ended }
 }
 
 fn cut_off(reason: Reason, detail: Option<String>) -> Kind {
@@ -91,18 +116,37 @@ fn cut_off(reason: Reason, detail: Option<String>) -> Kind {
 /// The client rotates its QRs on while a phone links the device; a linked session shows none.
 fn unless_paired(state: &State, kind: Kind) -> Vec<Kind> {
     let paired = matches!(state.status, Status::Authenticated | Status::Connected) || state.me.is_some();
-    if paired { Vec::new() } else { vec![kind] }
+    // Nor is there one, or a code to type, while WhatsApp waits for a passkey.
+    let superseded = state.status == Status::PasskeyRequired
+        && match &kind {
+            Kind::Qr(_) | Kind::Code(_) => true,
+            Kind::PairingError(error) => error.method == PairingMethod::Code,
+            _ => false,
+        };
+    if paired || superseded { Vec::new() } else { vec![kind] }
 }
 
-/// A second login without a break between is the client's own silent reconnect: viewers are told of the break.
-fn connected(state: &State, id: String, push_name: Option<String>, now: Time) -> Vec<Kind> {
+/// A second login without a break between is the client's own silent reconnect: viewers are told of the break. Not where
+/// it was made to fetch what was missing: then the only news is that nothing is missing any more.
+fn connected(
+    state: &State,
+    id: String,
+    push_name: Option<String>,
+    missing: Option<Missing>,
+    now: Time,
+) -> Vec<Kind> {
     let known = state.me.as_ref();
     let me = Me {
         id,
         push_name: push_name.or_else(|| known.and_then(|me| me.push_name.clone())),
         platform: known.and_then(|me| me.platform.clone()),
     };
-    let ready = Kind::Ready { me, connected_at: now };
+    if state.status == Status::Connected && state.missing.is_some() {
+        let connected_at = state.connected_at.unwrap_or(now);
+        let complete = Kind::Ready { me, connected_at, missing: None };
+        return if missing.is_none() { vec![complete] } else { Vec::new() };
+    }
+    let ready = Kind::Ready { me, connected_at: now, missing };
     if state.status == Status::Connected {
         return vec![cut_off(Reason::ConnectionLost, Some("the client reconnected".into())), ready];
     }
@@ -124,7 +168,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{PairingMethod, PairingRefusal};
 
     fn now() -> Time {
         Time::from_millis(1_763_985_600_000)
@@ -145,8 +188,15 @@ mod tests {
                 code: "ABCD-1234".into(), phone_number: "905551234567".into(), expires_in: Duration::from_secs(180),
             }),
             2 => Just(Signal::Paired { me: me() }),
-            4 => proptest::option::of("[a-z]{1,5}")
-                .prop_map(move |push_name| Signal::Connected { id: me().id, push_name }),
+            4 => (proptest::option::of("[a-z]{1,5}"), prop_oneof![Just(None), Just(Some(Missing::Settings))])
+                .prop_map(move |(push_name, missing)| Signal::Connected { id: me().id, push_name, missing }),
+            2 => Just(Signal::PasskeyRequired {
+                options: serde_json::json!({ "rpId": "whatsapp.com" }), expires_in: Duration::from_secs(600),
+            }),
+            1 => any::<bool>().prop_map(|automatic| Signal::PasskeyConfirmation {
+                code: "ABCD-EFGH".into(), automatic,
+            }),
+            1 => Just(Signal::LoggedIn),
             1 => detail().prop_map(|detail| Signal::PairingRefused {
                 method: PairingMethod::Qr, code: PairingRefusal::HmacMismatch, detail, retry_after: None,
             }),
@@ -180,25 +230,30 @@ mod tests {
                     let next = apply(&state, &kind, now());
                     let expected = match &kind {
                         Kind::Qr(_) | Kind::Code(_) | Kind::PairingError(_) => Status::ScanQr,
+                        Kind::Passkey(_) => Status::PasskeyRequired,
                         Kind::Authenticated { .. } => Status::Authenticated,
                         Kind::Ready { .. } => Status::Connected,
-                        Kind::Disconnected(d) => d.reason.status(),
+                        Kind::Disconnected(d) => d.status(),
                     };
                     prop_assert_eq!(next.status, expected);
                     prop_assert_eq!(next.connected_at.is_some(), next.status == Status::Connected);
                     match &kind {
-                        Kind::Ready { .. } => {
-                            prop_assert!(!ready_since_break, "a second ready without a disconnected");
+                        Kind::Ready { missing, .. } => {
+                            let completes = state.missing.is_some() && missing.is_none();
+                            prop_assert!(completes || !ready_since_break, "a second ready without a disconnected");
                             ready_since_break = true;
                         }
                         Kind::Disconnected(d) => {
                             prop_assert_ne!(Some(d), last_disconnected.as_ref(), "said twice");
-                            prop_assert_eq!(d.will_reconnect, d.reason.status() == Status::Reconnecting);
-                            prop_assert_eq!(next.ended, d.reason.ends());
+                            prop_assert_eq!(d.will_reconnect, d.status() == Status::Reconnecting);
+                            prop_assert_eq!(next.ended, d.ends());
                             prop_assert_eq!(next.reason, Some(d.reason));
                             ready_since_break = false;
                         }
-                        Kind::Qr(_) => prop_assert!(state.me.is_none(), "a QR on a linked session"),
+                        Kind::Qr(_) => {
+                            prop_assert!(state.me.is_none(), "a QR on a linked session");
+                            prop_assert_ne!(state.status, Status::PasskeyRequired, "a QR in a passkey step");
+                        }
                         _ => {}
                     }
                     last_disconnected = match kind { Kind::Disconnected(d) => Some(d), _ => None };
@@ -210,8 +265,9 @@ mod tests {
 
     #[test]
     fn a_silent_reconnect_becomes_visible() {
-        let connected =
-            |state: &State| facts(state, Signal::Connected { id: "a".into(), push_name: None }, now());
+        let connected = |state: &State| {
+            facts(state, Signal::Connected { id: "a".into(), push_name: None, missing: None }, now())
+        };
         let mut state = State::initializing(now(), None);
         for kind in connected(&state) {
             state = apply(&state, &kind, now());
@@ -237,7 +293,8 @@ mod tests {
     fn a_name_and_a_platform_outlive_a_login_that_does_not_tell_them() {
         let me = Me { id: "a:1".into(), push_name: Some("Ada".into()), platform: Some("ios".into()) };
         let state = State::initializing(now(), Some(me.clone()));
-        let kinds = facts(&state, Signal::Connected { id: "a:1".into(), push_name: None }, now());
-        assert_eq!(kinds, [Kind::Ready { me, connected_at: now() }]);
+        let kinds =
+            facts(&state, Signal::Connected { id: "a:1".into(), push_name: None, missing: None }, now());
+        assert_eq!(kinds, [Kind::Ready { me, connected_at: now(), missing: None }]);
     }
 }

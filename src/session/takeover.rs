@@ -11,7 +11,7 @@ use tracing::info;
 use super::Session;
 use super::commands::RestartError;
 use super::registry::{Entry, Registry};
-use super::task::{Command, Start};
+use super::task::{Ask, Command, Start};
 use crate::id::SessionId;
 use crate::ledger::{LedgerError, Limits, Record, Wish};
 use crate::telemetry::metrics::TAKEOVERS;
@@ -83,8 +83,8 @@ impl Registry {
         }
         let first = match wish {
             _ if deleted => Some(Command::Erase { done: oneshot::channel().0 }),
-            Some(Wish::Code { phone_number }) => Some(Command::Code { phone_number }),
-            _ => None,
+            Some(wish) => Ask::of(wish).map(Command::Ask),
+            None => None,
         };
         // After a clean stop the log says so already.
         let owner_lost = !deleted && !session.was_shut_down();

@@ -14,8 +14,9 @@ use tracing::error;
 use super::journal::PenLost;
 use super::lease::Lease;
 use crate::bus::Bus;
+use crate::event::Assertion;
 use crate::id::SessionId;
-use crate::ledger::{Leases, Ledger, LedgerError, Limits, Renewal};
+use crate::ledger::{Leases, Ledger, LedgerError, Limits, Renewal, Wish};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
@@ -85,6 +86,14 @@ pub struct Timers {
     pub again: Duration,
     /// How long a deleted session tries to log its device out.
     pub log_out: Duration,
+    /// From a login until viewers hear that the account's settings are missing.
+    pub settings: Duration,
+    /// Pauses before missing settings are asked for again; the last one stands for all that follow.
+    pub fetch_again: [Duration; 4],
+    /// How long the client may take to go on by itself when the phone has sent a key.
+    pub key_grace: Duration,
+    /// How much faster than real all of these run.
+    pub factor: f64,
 }
 
 impl Timers {
@@ -92,7 +101,52 @@ impl Timers {
     pub fn faster(factor: f64) -> Self {
         let scaled = |seconds: u64| Duration::from_secs(seconds).div_f64(factor);
         // 50 s and not 60, so that a try that takes a few seconds still begins within the minute.
-        Self { unreachable: scaled(20), retry: scaled(50), again: scaled(1), log_out: scaled(60) }
+        Self {
+            unreachable: scaled(20),
+            retry: scaled(50),
+            again: scaled(1),
+            log_out: scaled(60),
+            settings: scaled(60),
+            fetch_again: [60, 180, 600, 900].map(scaled),
+            key_grace: scaled(5),
+            factor,
+        }
+    }
+}
+
+/// What a person who links an account asks of its client. What becomes of it is told as an event.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// A pairing code to type.
+    Code {
+        /// Digits only.
+        phone_number: String,
+    },
+    /// To hand this to WhatsApp, which waits for a passkey.
+    Passkey(Assertion),
+    /// To go on: the phone shows the same code.
+    ConfirmPasskey,
+}
+
+impl From<Ask> for Wish {
+    fn from(ask: Ask) -> Self {
+        match ask {
+            Ask::Code { phone_number } => Self::Code { phone_number },
+            Ask::Passkey(assertion) => Self::Passkey(assertion),
+            Ask::ConfirmPasskey => Self::ConfirmPasskey,
+        }
+    }
+}
+
+impl Ask {
+    /// What was wished for elsewhere; `None` for a restart, which is more than the client's matter.
+    pub(super) fn of(wish: Wish) -> Option<Self> {
+        match wish {
+            Wish::Restart { .. } => None,
+            Wish::Code { phone_number } => Some(Self::Code { phone_number }),
+            Wish::Passkey(assertion) => Some(Self::Passkey(assertion)),
+            Wish::ConfirmPasskey => Some(Self::ConfirmPasskey),
+        }
     }
 }
 
@@ -102,8 +156,8 @@ pub(super) enum Command {
     Restart { done: oneshot::Sender<()> },
     /// The session is deleted.
     Erase { done: oneshot::Sender<()> },
-    /// Somebody wants to type a code.
-    Code { phone_number: String },
+    /// Somebody who links an account asks for something.
+    Ask(Ask),
     /// Another replica has the session: stop, and write nothing.
     Leave,
     /// Another replica shall have the session.

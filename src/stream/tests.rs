@@ -53,7 +53,7 @@ impl Stage {
 
     fn is_ready(&mut self) {
         let me = Me { id: "905:1@s.whatsapp.net".into(), push_name: None, platform: None };
-        self.records(Kind::Ready { me, connected_at: Time::now() });
+        self.records(Kind::Ready { me, connected_at: Time::now(), missing: None });
     }
 
     fn is_lost(&mut self, reason: Reason) {

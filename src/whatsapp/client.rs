@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use metrics::counter;
 use tracing::{Instrument as _, debug, warn};
 use whatsapp_rust::anyhow;
@@ -11,17 +13,19 @@ use whatsapp_rust::bot::BotHandle;
 use whatsapp_rust::cache_config::{CacheConfig, MsgSecretPolicy};
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::pair_code::PairCodeOptions;
+use whatsapp_rust::passkey::{self, PasskeyError};
 use whatsapp_rust::prelude::{Bot, Client};
 use whatsapp_rust::transport::{TokioWebSocketTransportFactory, default_tls_connector};
 use whatsapp_rust::wacore::store::DevicePropsOverride;
+use whatsapp_rust::wacore::store::commands::DeviceCommand;
 
 use super::connection::WatchedDialler;
-use super::pace::Paced;
-use super::store::{DeviceStorage, Engine, EngineError, Fence};
-use super::translate::Translator;
+use super::pace::{Holds, Paced};
+use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored};
+use super::translate::{Translator, passkey_refused};
 use super::version::Versions;
 use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
-use crate::event::{PairingMethod, PairingRefusal};
+use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
@@ -98,10 +102,13 @@ impl WhatsApp for WhatsAppWeb {
 impl Shared {
     async fn run(&self, account: &Account, signals: &Signals) -> Result<Running, StartError> {
         let factor = self.options.time_factor;
-        let translator = Arc::new(Translator::new(signals.clone(), factor, self.tasks.clone()));
+        let holds = Holds::new();
+        let translator =
+            Arc::new(Translator::new(signals.clone(), factor, self.tasks.clone(), holds.clone()));
         let fence = Fence { session: account.session.clone(), epoch: account.epoch };
         let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
+        storage.hide_name_while_incomplete().await?;
         let mut builder = Bot::builder();
         if let Some(push_name) = &account.push_name
             && storage.is_nameless().await?
@@ -115,7 +122,7 @@ impl Shared {
                 translator: translator.clone(),
             })
             .with_http_client(NoHttp)
-            .with_runtime(Paced::new(factor))
+            .with_runtime(Paced::new(factor, holds))
             .with_version(self.versions.current().await)
             .with_device_props(DevicePropsOverride::new().with_os(name))
             .skip_history_sync()
@@ -125,6 +132,13 @@ impl Shared {
             .map_err(|error| StartError::Failed(error.to_string()))?;
         let client = bot.client();
         translator.attach(&client);
+        let told = translator.clone();
+        storage.listen(move |stored| {
+            told.signal(match stored {
+                Stored::Key => Signal::KeyStored,
+                Stored::Settings => Signal::SettingsStored,
+            });
+        });
         Ok(Running { handle: bot.spawn(), client, translator, storage })
     }
 }
@@ -185,6 +199,47 @@ struct WebLink {
 impl Link for WebLink {
     fn is_reached(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.client.is_connected())
+    }
+
+    fn is_logged_in(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.client.is_logged_in())
+    }
+
+    async fn missing(&self) -> Result<Option<Missing>, StartError> {
+        let Some(running) = &self.running else { return Ok(None) };
+        let missing = running.storage.missing().await?;
+        if missing.is_none()
+            && running.client.push_name().is_empty()
+            && let Some(name) = running.storage.hidden_name()
+        {
+            // Without a name it would ask for all of it again at each login.
+            let named = DeviceCommand::SetPushName(name.clone());
+            running.client.persistence_manager().process_command(named).await;
+        }
+        Ok(missing)
+    }
+
+    fn fetch_again(&self) {
+        let Some(running) = &self.running else { return };
+        let client = running.client.clone();
+        let reconnect = async move { client.reconnect_immediately().await };
+        self.shared.tasks.spawn_until_begun(reconnect.in_current_span());
+    }
+
+    fn answer_passkey(&self, assertion: Assertion) {
+        self.passkey_step(async move |client| {
+            client.send_passkey_response(in_their_words(&assertion)?).await
+        });
+    }
+
+    fn confirm_passkey(&self) {
+        self.passkey_step(async move |client| client.send_passkey_confirmation().await);
+    }
+
+    fn end_passkey(&self) {
+        if let Some(running) = &self.running {
+            running.translator.passkey_over();
+        }
     }
 
     async fn retry(&mut self) -> Result<(), StartError> {
@@ -262,6 +317,41 @@ impl Link for WebLink {
             running.stop().await;
         }
     }
+}
+
+impl WebLink {
+    /// Calls the client for a step of the passkey; a refusal comes as a signal.
+    fn passkey_step<F>(&self, step: impl FnOnce(Arc<Client>) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), PasskeyError>> + Send,
+    {
+        let Some(running) = &self.running else { return };
+        let (client, translator) = (running.client.clone(), running.translator.clone());
+        let call = async move {
+            if let Err(error) = step(client).await {
+                translator.signal(passkey_refused(&error.to_string()));
+            }
+        };
+        self.shared.tasks.spawn_until_begun(call.in_current_span());
+    }
+}
+
+/// The assertion with exactly the fields that WhatsApp knows.
+fn in_their_words(assertion: &Assertion) -> Result<passkey::Assertion, PasskeyError> {
+    let bytes = |text: &str| {
+        let decoded = URL_SAFE_NO_PAD.decode(text);
+        decoded.map_err(|_| PasskeyError::Backend("the answer is not base64url".into()))
+    };
+    let credential_id = bytes(&assertion.id)?;
+    let user_handle = assertion.user_handle.as_deref().map(bytes).transpose()?;
+    let assertion_json = passkey::build_webauthn_assertion_json(
+        &credential_id,
+        &bytes(&assertion.client_data_json)?,
+        &bytes(&assertion.authenticator_data)?,
+        &bytes(&assertion.signature)?,
+        user_handle.as_deref(),
+    );
+    Ok(passkey::Assertion { assertion_json, credential_id })
 }
 
 /// History and media would need HTTP; we take neither.

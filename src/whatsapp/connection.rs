@@ -79,6 +79,7 @@ struct WatchedTransport {
 impl Transport for WatchedTransport {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
         self.translator.store_pairing().await?;
+        self.translator.sending();
         if self.sent.fetch_add(1, Ordering::Relaxed) == HELLO {
             counter!(WHATSAPP_CONNECTS, "result" => "ok").increment(1);
         }

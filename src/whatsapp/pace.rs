@@ -1,28 +1,114 @@
-//! The library's clock: tokio's, made faster by a factor in builds that talk to a simulator.
+//! The library's clock: tokio's, made faster by a factor in builds that talk to a simulator, and with a few of the
+//! library's sleeps under our control.
 //!
 //! The library has no knobs for its 60 s and 20 s rotations, its pings and its back-off; it does take its timers from
-//! outside, as it takes what runs its tasks.
+//! outside, as it takes what runs its tasks. Two of its timers would end what must go on: the rotation of QRs ends a
+//! connection in the middle of a passkey step, and a watchdog reconnects every 180 s while an account's settings cannot
+//! be fetched. `translate` says when the first is held; the second is held always, for the link task has a schedule of
+//! its own.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing::{Instrument as _, Span};
 use whatsapp_rust::prelude::TokioRuntime;
 use whatsapp_rust::wacore::runtime::{AbortHandle, Runtime};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
+/// After this long without the account's settings the library opens a new connection. No other sleep is as long.
+/// Source: `CRITICAL_SYNC_TIMEOUT_SECS` in `client/node_io.rs` of whatsapp-rust 0.7.0.
+const WATCHDOG: Duration = Duration::from_secs(180);
+
+/// After this long without a `pair-success` the library drops a pairing code that a phone has taken. While no device is
+/// linked only the first QR is shown as long. Source: `start_pair_success_timeout` in `pair_code.rs`.
+const PAIR_SUCCESS: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// The sleep that was made last on this thread, and whose.
+    static LAST: RefCell<Option<(Arc<Holds>, Arc<AtomicBool>)>> = const { RefCell::new(None) };
+}
+
 /// Tokio with faster timers. What its tasks log belongs to the span in which it was made.
 pub(super) struct Paced {
     factor: f64,
     span: Span,
+    holds: Arc<Holds>,
+}
+
+/// Which sleeps of one client wait for more than the clock.
+pub(super) struct Holds {
+    /// Whether the sleeps that end a pairing are held: a passkey step is open.
+    pairing: watch::Sender<bool>,
+    /// Counts watchdogs: the next one frees the one before, whose connection is gone.
+    watchdogs: watch::Sender<u64>,
+}
+
+impl Holds {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { pairing: watch::Sender::new(false), watchdogs: watch::Sender::new(0) })
+    }
+
+    /// The sleep that was made last on this thread is one that ends a pairing. The library makes the sleep of a QR right
+    /// before it shows it, and says so on the same thread; its length tells nothing, for others are as long.
+    pub(super) fn mark_last(self: &Arc<Self>) {
+        LAST.with_borrow(|last| {
+            if let Some((holds, marked)) = last
+                && Arc::ptr_eq(holds, self)
+            {
+                marked.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// The sleeps that end a pairing go on past their time until [`Holds::resume`].
+    pub(super) fn hold(&self) {
+        self.pairing.send_replace(true);
+    }
+
+    /// Those whose time has passed end now.
+    pub(super) fn resume(&self) {
+        self.pairing.send_replace(false);
+    }
+
+    /// The client stops: nothing waits for us any more.
+    pub(super) fn release(&self) {
+        self.resume();
+        self.watchdogs.send_modify(|count| *count += 1);
+    }
+
+    /// A sleep of one of the lengths that are known, or one that may be marked before it ends.
+    fn sleep(self: &Arc<Self>, length: Duration, asleep: Task) -> Task {
+        if length == WATCHDOG {
+            self.watchdogs.send_modify(|count| *count += 1);
+            let mut watchdogs = self.watchdogs.subscribe();
+            return Box::pin(async move {
+                asleep.await;
+                // An error means that the client is gone.
+                let _ = watchdogs.changed().await;
+            });
+        }
+        let marked = Arc::new(AtomicBool::new(length == PAIR_SUCCESS));
+        LAST.set(Some((self.clone(), marked.clone())));
+        let mut pairing = self.pairing.subscribe();
+        Box::pin(async move {
+            asleep.await;
+            if marked.load(Ordering::Relaxed) {
+                let _ = pairing.wait_for(|held| !held).await;
+            }
+        })
+    }
 }
 
 impl Paced {
     /// Timers run `factor` times as fast; 1 is real time.
-    pub(super) fn new(factor: f64) -> Self {
-        Self { factor, span: Span::current() }
+    pub(super) fn new(factor: f64, holds: Arc<Holds>) -> Self {
+        Self { factor, span: Span::current(), holds }
     }
 }
 
@@ -36,7 +122,7 @@ impl Runtime for Paced {
     }
 
     fn sleep(&self, duration: Duration) -> Task {
-        TokioRuntime.sleep(duration.div_f64(self.factor))
+        self.holds.sleep(duration, TokioRuntime.sleep(duration.div_f64(self.factor)))
     }
 
     fn spawn_blocking(&self, f: Box<dyn FnOnce() + Send + 'static>) -> Task {
@@ -46,5 +132,70 @@ impl Runtime for Paced {
 
     fn yield_now(&self) -> Option<Task> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn paced() -> (Paced, Arc<Holds>) {
+        let holds = Holds::new();
+        (Paced::new(1.0, holds.clone()), holds)
+    }
+
+    async fn ended(sleep: &mut Task, after: Duration) -> bool {
+        // Polled once, so that the clock knows of it.
+        assert!(sleep.now_or_never_ref().is_none());
+        advance(after).await;
+        sleep.now_or_never_ref().is_some()
+    }
+
+    trait Poll {
+        fn now_or_never_ref(&mut self) -> Option<()>;
+    }
+
+    impl Poll for Task {
+        fn now_or_never_ref(&mut self) -> Option<()> {
+            self.as_mut().now_or_never()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_marked_sleep_is_held_and_any_other_is_not() {
+        let (paced, holds) = paced();
+        let mut keep_alive = paced.sleep(Duration::from_secs(20));
+        let mut qr = paced.sleep(Duration::from_secs(20));
+        holds.mark_last();
+        holds.hold();
+        assert!(ended(&mut keep_alive, Duration::from_secs(21)).await);
+        assert!(!ended(&mut qr, Duration::from_secs(600)).await);
+        holds.resume();
+        qr.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_mark_of_one_client_is_not_put_on_the_sleep_of_another() {
+        let ((mine, holds), (other, _)) = (paced(), paced());
+        let mut ours = mine.sleep(Duration::from_secs(20));
+        let _theirs = other.sleep(Duration::from_secs(20));
+        holds.mark_last();
+        holds.hold();
+        assert!(ended(&mut ours, Duration::from_secs(21)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watchdog_ends_with_the_next_one_or_with_the_client() {
+        let (paced, holds) = paced();
+        let mut first = paced.sleep(WATCHDOG);
+        assert!(!ended(&mut first, Duration::from_secs(3600)).await);
+        let mut second = paced.sleep(WATCHDOG);
+        first.await;
+        assert!(!ended(&mut second, Duration::from_secs(3600)).await);
+        holds.release();
+        second.await;
     }
 }

@@ -51,7 +51,7 @@ mod tests;
 mod token;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -61,6 +61,7 @@ use wacore::store::traits::DeviceStore as _;
 
 pub use self::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use self::messages::{Sent, Sweep};
+use crate::event::Missing;
 use crate::storage::StorageError;
 
 /// The linked device of one session, as its owner of one epoch may use it. The library's `Backend`.
@@ -76,6 +77,22 @@ pub struct DeviceStorage {
     sent_sweep: Sweep,
     pending_sweep: Sweep,
     secret_sweep: Sweep,
+    /// The account's name, while it is kept from the library.
+    hidden_name: OnceLock<String>,
+    /// Who hears of what is stored.
+    listener: OnceLock<Listener>,
+}
+
+/// Hears of what is stored, right after it is.
+type Listener = Box<dyn Fn(Stored) + Send + Sync>;
+
+/// News of the account's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// A key to them.
+    Key,
+    /// One of the collections that a fresh device waits for.
+    Settings,
 }
 
 impl DeviceStorage {
@@ -94,6 +111,8 @@ impl DeviceStorage {
             sent_sweep: Sweep::default(),
             pending_sweep: Sweep::default(),
             secret_sweep: Sweep::default(),
+            hidden_name: OnceLock::new(),
+            listener: OnceLock::new(),
         })
     }
 
@@ -124,11 +143,47 @@ impl DeviceStorage {
         self.save(device).await.map_err(failed)
     }
 
-    /// Whether a device is linked whose account's name is not stored: a crash came before the library had stored it. It
-    /// would wait up to 10 s at each login for the phone to say it.
+    /// Whether a device is linked whose settings are stored, and the account's name is not: a crash came before the library
+    /// had stored it. It would wait up to 10 s at each login for the phone to say it.
     pub(super) async fn is_nameless(&self) -> std::result::Result<bool, EngineError> {
-        let device = self.load().await.map_err(failed)?;
-        Ok(device.is_some_and(|device| device.pn.is_some() && device.push_name.is_empty()))
+        let device = self.stored_device().await.map_err(failed)?;
+        let nameless = device.is_some_and(|device| device.pn.is_some() && device.push_name.is_empty());
+        Ok(nameless && self.missing().await?.is_none())
+    }
+
+    /// Keeps the account's name from a client that is about to begin, where the account's settings are missing: one that
+    /// knows a name takes them for fetched and never asks. The name stays in the store.
+    pub(super) async fn hide_name_while_incomplete(&self) -> std::result::Result<(), EngineError> {
+        if let Some(device) = self.stored_device().await.map_err(failed)?
+            && device.pn.is_some()
+            && !device.push_name.is_empty()
+            && self.missing().await?.is_some()
+        {
+            // A storage is opened for each client.
+            let _ = self.hidden_name.set(device.push_name);
+        }
+        Ok(())
+    }
+
+    /// What of the account is not stored yet.
+    pub(super) async fn missing(&self) -> std::result::Result<Option<Missing>, EngineError> {
+        self.what_is_missing().await.map_err(failed)
+    }
+
+    /// The account's name, where it is kept from the library.
+    pub(super) fn hidden_name(&self) -> Option<&String> {
+        self.hidden_name.get()
+    }
+
+    /// Tells this listener of what is stored from now on. Called once.
+    pub(super) fn listen(&self, listener: impl Fn(Stored) + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
+    }
+
+    fn tell(&self, stored: Stored) {
+        if let Some(listener) = self.listener.get() {
+            listener(stored);
+        }
     }
 
     async fn get(&self, table: Table, key: Key) -> Result<Option<Bytes>> {

@@ -13,12 +13,19 @@ use whatsapp_rust::pair_code::PairCodeRejection;
 use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKind, RawNodeLease};
 use whatsapp_rust::types::events::{self, ConnectFailureReason};
 
+use super::pace::Holds;
 use super::{Signal, Signals};
 use crate::event::{Me, PairingMethod, PairingRefusal, Time};
 use crate::shutdown::Shutdown;
 
 /// After a change of the name the library says *available* in a task of its own; our answer comes later than that.
 const AFTER_AVAILABLE: Duration = Duration::from_millis(500);
+
+/// How long WhatsApp waits for a passkey where it does not say; as seen in the options of September 2026.
+const PASSKEY_WAIT: Duration = Duration::from_secs(600);
+
+/// How long a passkey step may take, whatever WhatsApp says.
+const PASSKEY_LONGEST: Duration = Duration::from_secs(3600);
 
 /// The kinds of a link's life.
 const KINDS: &[EventKind] = &[
@@ -30,6 +37,9 @@ const KINDS: &[EventKind] = &[
     EventKind::PairingCodeError,
     EventKind::PairSuccess,
     EventKind::PairError,
+    EventKind::PairPasskeyRequest,
+    EventKind::PairPasskeyConfirmation,
+    EventKind::PairPasskeyError,
     EventKind::Connected,
     EventKind::SelfPushNameUpdated,
     EventKind::Disconnected,
@@ -53,6 +63,8 @@ struct Memory {
     stream_error: Option<String>,
     /// For whom a pairing code was asked.
     code_for: String,
+    /// WhatsApp has taken the login of this connection.
+    logged_in: bool,
     /// A phone has linked the device on this connection: what is sent next tells it that we know.
     pairing: bool,
     /// Keeps the raw stanzas coming, while the device is not paired.
@@ -70,12 +82,14 @@ pub(super) struct Translator {
     memory: Mutex<Memory>,
     client: OnceLock<Weak<Client>>,
     tasks: Shutdown,
+    holds: Arc<Holds>,
 }
 
 impl Translator {
-    /// For one client. `factor` is how much faster than real its timers run; `tasks` counts the small tasks it starts.
-    pub(super) fn new(signals: Signals, factor: f64, tasks: Shutdown) -> Self {
-        Self { signals, factor, memory: Mutex::default(), client: OnceLock::new(), tasks }
+    /// For one client. `factor` is how much faster than real its timers run; `tasks` counts the small tasks it starts;
+    /// `holds` are its sleeps.
+    pub(super) fn new(signals: Signals, factor: f64, tasks: Shutdown, holds: Arc<Holds>) -> Self {
+        Self { signals, factor, memory: Mutex::default(), client: OnceLock::new(), tasks, holds }
     }
 
     /// Begins to listen to a client that does not run yet.
@@ -94,6 +108,7 @@ impl Translator {
     /// Says nothing from now on.
     pub(super) fn retire(&self) {
         self.memory().retired = true;
+        self.holds.release();
     }
 
     /// A pairing code for this number comes next, or a refusal.
@@ -108,8 +123,22 @@ impl Translator {
         memory.shown = None;
         memory.stream_error = None;
         memory.pairing = false;
+        memory.logged_in = false;
         drop(memory);
+        // A passkey step is over with the connection that carried it.
+        self.holds.resume();
         self.signal(Signal::Connecting);
+    }
+
+    /// Something is being sent. The library has no event for a login that WhatsApp took: what it sends right after that is
+    /// the first to show it.
+    pub(super) fn sending(&self) {
+        let logged_in =
+            || self.client.get().and_then(Weak::upgrade).is_some_and(|client| client.is_logged_in());
+        if !self.memory().logged_in && logged_in() {
+            self.memory().logged_in = true;
+            self.signal(Signal::LoggedIn);
+        }
     }
 
     /// Before anything is sent: a pairing is on the disk before the phone hears that we signed it. The library alone
@@ -145,6 +174,9 @@ impl Translator {
             _ => Instant::now() + qr.timeout.div_f64(self.factor),
         };
         let max_attempts = count(memory.refs.len());
+        if memory.shown.as_ref().is_none_or(|(shown, _)| shown != reference) {
+            self.holds.mark_last();
+        }
         memory.shown = Some((reference.to_owned(), until));
         Some(Signal::Qr {
             qr_string: qr.code.clone(),
@@ -182,6 +214,24 @@ impl Translator {
         self.memory().refs = refs.collect();
     }
 
+    /// The step may take longer than the QRs that are left: their rotation waits for it.
+    fn passkey_required(&self, request: &events::PairPasskeyRequest) -> Signal {
+        match serde_json::from_str::<serde_json::Value>(&request.request_options_json) {
+            Ok(options) => {
+                self.holds.hold();
+                let wait = options["timeout"].as_u64().map_or(PASSKEY_WAIT, Duration::from_millis);
+                let expires_in = wait.min(PASSKEY_LONGEST).div_f64(self.factor);
+                Signal::PasskeyRequired { options, expires_in }
+            }
+            Err(error) => passkey_refused(&format!("WhatsApp's request for a passkey is not JSON: {error}")),
+        }
+    }
+
+    /// No passkey step is open any more.
+    pub(super) fn passkey_over(&self) {
+        self.holds.resume();
+    }
+
     fn paired(&self, success: &events::PairSuccess) -> Signal {
         let mut memory = self.memory();
         memory.raw_nodes = None;
@@ -196,7 +246,8 @@ impl Translator {
     fn connected(&self) -> Signal {
         self.become_unavailable(Duration::ZERO);
         let memory = self.memory();
-        Signal::Connected { id: memory.me.clone().unwrap_or_default(), push_name: memory.push_name.clone() }
+        let (id, push_name) = (memory.me.clone().unwrap_or_default(), memory.push_name.clone());
+        Signal::Connected { id, push_name, missing: None }
     }
 
     fn renamed(&self, update: &events::SelfPushNameUpdated) {
@@ -246,6 +297,12 @@ impl EventHandler for Translator {
             Event::PairingCode(code) => Some(self.code(code)),
             Event::PairingCodeError(error) => Some(code_refused(error)),
             Event::PairingCodeRefresh(_) => Some(code_void()),
+            Event::PairPasskeyRequest(request) => Some(self.passkey_required(request)),
+            Event::PairPasskeyConfirmation(confirmation) => Some(Signal::PasskeyConfirmation {
+                code: confirmation.code.clone(),
+                automatic: confirmation.skip_handoff_ux,
+            }),
+            Event::PairPasskeyError(error) => Some(passkey_refused(&error.error)),
             Event::PairSuccess(success) => Some(self.paired(success)),
             Event::PairError(error) => Some(pairing_refused(&error.error)),
             Event::Connected(_) => Some(self.connected()),
@@ -289,6 +346,12 @@ fn code_refused(error: &events::PairingCodeError) -> Signal {
     };
     let (method, detail) = (PairingMethod::Code, error.error.clone());
     Signal::PairingRefused { method, code, detail, retry_after: error.backoff }
+}
+
+/// WhatsApp or the client refused a step of the passkey.
+pub(super) fn passkey_refused(error: &str) -> Signal {
+    let (method, code) = (PairingMethod::Passkey, PairingRefusal::PasskeyRefused);
+    Signal::PairingRefused { method, code, detail: error.to_owned(), retry_after: None }
 }
 
 /// The phone opened the link and did not finish: a wrong code was typed, or WhatsApp wants a new one.

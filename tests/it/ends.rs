@@ -84,7 +84,7 @@ async fn a_replaced_device_ends_the_session() {
 async fn refused(reason: u16, status: &str, word: &str) -> Value {
     let (whatsapp, server) = world().await;
     let (session, mut viewers, jid) = linked(&whatsapp, &server).await;
-    whatsapp.fail(Fail { jid: Some(jid.clone()), reason, code: None, expire: None }).unwrap();
+    whatsapp.fail(Fail { jid: Some(jid.clone()), reason, ..Fail::default() }).unwrap();
     whatsapp.drop_connections(Some(&jid)).unwrap();
     assert_eq!(both_see(&mut viewers, "disconnected").await.data["reason"], "connection_lost");
     let last = both_see(&mut viewers, "disconnected").await;
@@ -131,7 +131,7 @@ async fn a_login_refused_for_now_is_tried_again() {
     for code in [500, 503] {
         let (whatsapp, server) = world().await;
         let (_session, mut viewers, jid) = linked(&whatsapp, &server).await;
-        whatsapp.fail(Fail { jid: Some(jid.clone()), reason: code, code: None, expire: None }).unwrap();
+        whatsapp.fail(Fail { jid: Some(jid.clone()), reason: code, ..Fail::default() }).unwrap();
         whatsapp.drop_connections(Some(&jid)).unwrap();
         both_see(&mut viewers, "disconnected").await;
         let again = both_see(&mut viewers, "disconnected").await;
@@ -177,7 +177,7 @@ async fn a_pairing_that_whatsapp_does_not_know_starts_over_with_a_new_qr() {
     let mut viewer = session.sse().await;
     let first = viewer.awaits("qr").await;
     // As after a crash between the phone's signature and ours: the first login is that of a device nobody knows.
-    whatsapp.fail(Fail { jid: None, reason: 401, code: None, expire: None }).unwrap();
+    whatsapp.fail(Fail { jid: None, reason: 401, ..Fail::default() }).unwrap();
     let qr = first.data["qrString"].as_str().unwrap().to_owned();
     whatsapp.scan(Scan { qr, ..Scan::default() }).await.unwrap();
     viewer.expects("authenticated").await;

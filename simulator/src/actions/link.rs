@@ -11,8 +11,6 @@ use crate::state::{ClientId, Order, Refusal, Role, Waiting, World};
 
 /// A client that was offered a link answers within milliseconds; one that is silent for so long is stuck.
 const SIGNING: Duration = Duration::from_secs(20);
-/// Push name of a phone that was given none.
-const PUSH_NAME: &str = "Ada";
 
 /// Why no device was linked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +64,7 @@ impl Linker {
     /// The phone with this number, bought if need be.
     pub(super) fn phone(self, world: &mut World) -> (String, &mut Phone) {
         let number = self.number.unwrap_or_else(|| fresh_number(world));
-        let new = || Phone::new(number.clone(), PUSH_NAME.to_owned());
-        let phone = world.phones.entry(number.clone()).or_insert_with(new);
+        let phone = world.phone(&number);
         if let Some(push_name) = self.push_name {
             phone.rename(push_name);
         }

@@ -1,31 +1,51 @@
 //! What a test can make happen: a phone scans or enters a code, a friend writes, a connection drops, a device is replaced,
 //! logged out, refused. Methods of [`Simulator`] over those of [`Shared`]; `control` calls the latter for HTTP.
 
+mod account;
 mod code;
 mod link;
 mod message;
+mod network;
+mod refs;
 mod scan;
+mod version;
 
 use crate::server::Shared;
 use crate::simulator::Simulator;
 use crate::state::{ClientId, Failure, Order, State, World};
 
+pub(crate) use account::take_back;
+pub use account::{Account, AccountError, Removal};
 pub use code::EnterCode;
 pub use link::LinkError;
 pub use message::{Write, WriteError, Written};
+pub use network::Network;
+pub use refs::{Refresh, Refs, RefsError};
 pub use scan::{Passkey, Scan};
+pub use version::Version;
 
-/// The next login fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The next logins fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fail {
     /// Whose login; `None`: of whoever logs in next.
     pub jid: Option<String>,
-    /// WhatsApp's failure code, 400 to 599.
+    /// WhatsApp's failure code, 400 to 599; 0 forgets the failures ordered for `jid` (all, without one), which is how those
+    /// without end are ended.
     pub reason: u16,
     /// Why it is banned (402 only). Default: 101, sent to too many people.
     pub code: Option<u32>,
     /// Seconds that the ban lasts (402 only). Default: 3600.
     pub expire: Option<u64>,
+    /// How many logins meet it. Default: 1; 0: all, until told otherwise.
+    pub times: Option<u32>,
+    /// What the server says about it, not meant for people.
+    pub message: Option<String>,
+    /// Where WhatsApp says more.
+    pub url: Option<String>,
+    /// Headline of what a person is shown (`logout_message_header`, in English).
+    pub header: Option<String>,
+    /// The text below it (`logout_message_subtext`).
+    pub subtext: Option<String>,
 }
 
 /// Why nothing happened.
@@ -41,7 +61,7 @@ pub enum ActionError {
     #[error("{0} is not linked any more")]
     Unlinked(String),
     /// Not a failure code.
-    #[error("reason is not a failure code from 400 to 599")]
+    #[error("reason is neither a failure code from 400 to 599 nor 0")]
     Reason,
     /// Not a code with which WhatsApp refuses a pairing code.
     #[error("error is none of 400, 403, 429, 452, 500")]
@@ -73,7 +93,7 @@ impl Simulator {
         self.shared.logout(jid)
     }
 
-    /// Makes one login fail. Asked for twice, two logins fail.
+    /// Makes logins fail: one, unless `times` says otherwise. Asked for twice, two logins fail. Registrations are not logins.
     ///
     /// # Errors
     /// [`ActionError::Unknown`], [`ActionError::Reason`].
@@ -84,12 +104,12 @@ impl Simulator {
     /// Plays an outage: connections are accepted and kept, nothing is answered. What clients say meanwhile is read after
     /// [`Simulator::resume`], as a frozen server would.
     pub fn pause(&self) {
-        self.shared.set_paused(true);
+        self.shared.set_outage(true, false);
     }
 
-    /// Ends the outage.
+    /// Ends every outage.
     pub fn resume(&self) {
-        self.shared.set_paused(false);
+        self.shared.set_outage(false, false);
     }
 
     /// A snapshot.
@@ -134,25 +154,28 @@ impl Shared {
     }
 
     pub(crate) fn fail(&self, fail: Fail) -> Result<(), ActionError> {
-        if !(400..600).contains(&fail.reason) {
+        if fail.reason != 0 && !(400..600).contains(&fail.reason) {
             return Err(ActionError::Reason);
         }
         let mut world = self.shelf.world();
         if let Some(jid) = &fail.jid {
             known(&world, jid)?;
         }
+        if fail.reason == 0 {
+            world.failures.forget(fail.jid.as_deref());
+            return Ok(());
+        }
         let failure = Failure {
             reason: fail.reason,
             code: fail.code.unwrap_or(101),
             expire: fail.expire.unwrap_or(3600),
+            message: fail.message,
+            url: fail.url,
+            header: fail.header,
+            subtext: fail.subtext,
         };
-        world.failures.push(fail.jid, failure);
+        world.failures.push(fail.jid, failure, fail.times.unwrap_or(1));
         Ok(())
-    }
-
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.shelf.world().paused = paused;
-        self.paused.send_replace(paused);
     }
 
     pub(crate) fn state(&self) -> State {

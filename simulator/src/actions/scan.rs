@@ -62,7 +62,15 @@ impl Shared {
         let linker = Linker::new(scan.phone.as_deref(), scan.push_name)?;
         let qr = Qr::read(&scan.qr).ok_or(LinkError::NotWaiting)?;
         let client = claim(&mut self.shelf.world(), |waiting| qr.is_of(waiting))?;
-        link(self, client, linker, qr.identity, qr.adv_secret).await
+        let refreshed = self.shelf.world().refreshed(client);
+        let linked = link(self, client, linker, qr.identity, qr.adv_secret).await;
+        match linked {
+            // Only the client knows its secret. One that was told to renew it refuses the QR from before.
+            Err(LinkError::Refused { text, .. }) if refreshed && text == "hmac-mismatch" => {
+                Err(LinkError::NotWaiting)
+            }
+            linked => linked,
+        }
     }
 
     pub(crate) fn scan_with_passkey(&self, scan: Scan, passkey: Passkey) -> Result<String, LinkError> {

@@ -26,17 +26,24 @@ pub(crate) struct ServerIdentity {
     /// The encoded `CertChain`.
     pub(crate) chain: Vec<u8>,
     root: KeyPair,
+    /// Seconds by which the clock was ahead that the chain was signed by.
+    offset: i64,
 }
 
 impl ServerIdentity {
     /// A fresh root with a fresh chain below it.
     pub(crate) fn generate() -> Result<Self, CurveError> {
-        Self::below(KeyPair::generate(&mut rand::rng()))
+        Self::below(KeyPair::generate(&mut rand::rng()), KeyPair::generate(&mut rand::rng()), 0)
     }
 
     /// Another static key under the same root, as when WhatsApp changes its servers' keys.
     pub(crate) fn rotated(&self) -> Result<Self, CurveError> {
-        Self::below(self.root.clone())
+        Self::below(self.root.clone(), KeyPair::generate(&mut rand::rng()), self.offset)
+    }
+
+    /// The same keys, vouched for by certificates of a clock that is so many seconds ahead.
+    pub(crate) fn at_offset(&self, offset: i64) -> Result<Self, CurveError> {
+        Self::below(self.root.clone(), self.static_key.clone(), offset)
     }
 
     /// Public key of the root that signed the chain.
@@ -46,15 +53,14 @@ impl ServerIdentity {
         key
     }
 
-    fn below(root: KeyPair) -> Result<Self, CurveError> {
+    fn below(root: KeyPair, static_key: KeyPair, offset: i64) -> Result<Self, CurveError> {
         let intermediate = KeyPair::generate(&mut rand::rng());
-        let static_key = KeyPair::generate(&mut rand::rng());
         let chain = CertChain {
-            intermediate: certificate(INTERMEDIATE_SERIAL, ROOT_SERIAL, &intermediate, &root)?,
-            leaf: certificate(LEAF_SERIAL, INTERMEDIATE_SERIAL, &static_key, &intermediate)?,
+            intermediate: certificate(INTERMEDIATE_SERIAL, ROOT_SERIAL, &intermediate, &root, offset)?,
+            leaf: certificate(LEAF_SERIAL, INTERMEDIATE_SERIAL, &static_key, &intermediate, offset)?,
         }
         .encode_to_vec();
-        Ok(Self { static_key, chain, root })
+        Ok(Self { static_key, chain, root, offset })
     }
 }
 
@@ -63,14 +69,16 @@ fn certificate(
     issuer_serial: u32,
     subject: &KeyPair,
     issuer: &KeyPair,
+    offset: i64,
 ) -> Result<MessageField<NoiseCertificate>, CurveError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = now.saturating_add_signed(offset);
     let details = Details {
         serial: Some(serial),
         issuer_serial: Some(issuer_serial),
         key: Some(subject.public_key.public_key_bytes().to_vec()),
-        not_before: Some(now.saturating_sub(VALIDITY).as_secs()),
-        not_after: Some((now + VALIDITY).as_secs()),
+        not_before: Some(now.saturating_sub(VALIDITY.as_secs())),
+        not_after: Some(now.saturating_add(VALIDITY.as_secs())),
     }
     .encode_to_vec();
     let signature = issuer.private_key.calculate_signature(&details, &mut rand::rng())?;

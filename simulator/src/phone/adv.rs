@@ -19,6 +19,8 @@ use super::Phone;
 const ACCOUNT_SIGNATURE: [u8; 2] = [6, 0];
 const DEVICE_SIGNATURE: [u8; 2] = [6, 1];
 const KEY_INDEX_LIST_SIGNATURE: [u8; 2] = [6, 2];
+/// Goes before what the HMAC of a hosted account covers.
+const HOSTED: [u8; 2] = [6, 5];
 
 /// A signed invitation for one device, still without the device's own signature.
 #[derive(Clone)]
@@ -28,6 +30,8 @@ pub(crate) struct Offer {
     pub(crate) key_index: u32,
     /// Content of `<device-identity>` in pair-success.
     pub(crate) container: Vec<u8>,
+    /// What the phone's app calls itself.
+    pub(crate) platform: &'static str,
     identity: [u8; 32],
     signed: ADVSignedDeviceIdentity,
 }
@@ -48,6 +52,10 @@ pub(crate) enum SignError {
 impl Phone {
     /// Vouches for the device that owns `identity`; `adv_secret` is what it showed in its QR.
     /// `device` is its number, from [`Phone::next_device`].
+    ///
+    /// A hosted account marks itself and prefixes the HMAC. The device it vouches for is an ordinary one, and so are the
+    /// prefixes of both signatures. Source: the library's change 1440, which read them from WhatsApp Web; version 0.7.0
+    /// goes by the account instead and refuses with `signature-mismatch`.
     pub(crate) fn offer(
         &self,
         device: u16,
@@ -55,11 +63,15 @@ impl Phone {
         adv_secret: &[u8; 32],
     ) -> Result<Offer, CurveError> {
         let key_index = u32::from(device);
+        let (account_type, prefix, platform): (_, &[u8], _) = match self.hosted {
+            true => (ADVEncryptionType::HOSTED, &HOSTED, "smba"),
+            false => (ADVEncryptionType::E2EE, &[], "android"),
+        };
         let details = ADVDeviceIdentity {
             raw_id: Some(self.raw_id),
             timestamp: Some(unix_now()),
             key_index: Some(key_index),
-            account_type: Some(ADVEncryptionType::E2EE),
+            account_type: Some(account_type),
             device_type: Some(ADVEncryptionType::E2EE),
         }
         .encode_to_vec();
@@ -72,13 +84,13 @@ impl Phone {
         };
         let sealed = signed.encode_to_vec();
         let container = ADVSignedDeviceIdentityHMAC {
-            hmac: Some(hmac_sha256(adv_secret, &sealed).to_vec()),
+            hmac: Some(hmac_sha256(adv_secret, &[prefix, &sealed].concat()).to_vec()),
             details: Some(sealed),
-            account_type: Some(ADVEncryptionType::E2EE),
+            account_type: Some(account_type),
         }
         .encode_to_vec();
         let (jid, lid) = (self.jid().with_device(device), self.lid().with_device(device));
-        Ok(Offer { jid, lid, key_index, container, identity, signed })
+        Ok(Offer { jid, lid, key_index, container, platform, identity, signed })
     }
 
     /// The account's list of valid devices, as `<key-index-list>` carries it.
@@ -100,7 +112,7 @@ impl Phone {
         .encode_to_vec())
     }
 
-    fn sign(&self, parts: &[&[u8]]) -> Result<Vec<u8>, CurveError> {
+    pub(super) fn sign(&self, parts: &[&[u8]]) -> Result<Vec<u8>, CurveError> {
         let signature =
             self.identity.private_key.calculate_signature_for_multipart_message(parts, &mut rand::rng())?;
         Ok(signature.to_vec())
@@ -152,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_real_client_accepts_an_offer_and_its_signature_holds() {
-        let phone = Phone::new("491500000001".into(), "Ada".into());
+        let phone = Phone::new("491500000001".into(), "Ada".into(), 0);
         let (state, identity) = device();
         let offer = phone.offer(1, identity, &[7; 32]).unwrap();
         let (answer, index) = PairUtils::do_pair_crypto(&state, &offer.container).unwrap();
@@ -161,8 +173,18 @@ mod tests {
     }
 
     #[test]
+    fn a_hosted_account_is_one_that_the_client_of_0_7_0_cannot_verify() {
+        let mut phone = Phone::new("491500000001".into(), "Ada".into(), 0);
+        phone.hosted = true;
+        let (state, identity) = device();
+        let offer = phone.offer(1, identity, &[7; 32]).unwrap();
+        let refused = PairUtils::do_pair_crypto(&state, &offer.container).unwrap_err();
+        assert_eq!((refused.code, refused.text), (401, "signature-mismatch"));
+    }
+
+    #[test]
     fn a_signature_of_another_device_is_refused() {
-        let phone = Phone::new("491500000001".into(), "Ada".into());
+        let phone = Phone::new("491500000001".into(), "Ada".into(), 0);
         let (state, identity) = device();
         let offer = phone.offer(1, identity, &[7; 32]).unwrap();
         let (answer, index) = PairUtils::do_pair_crypto(&state, &offer.container).unwrap();

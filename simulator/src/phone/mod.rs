@@ -2,8 +2,12 @@
 //! It does not know connections or stanzas; `state` keeps the phones, `actions` and `server` ask them to link, share and vouch.
 
 mod adv;
+mod blobs;
 mod code;
+mod collection;
+mod history;
 mod passkey;
+mod prekeys;
 mod signal;
 mod sync;
 
@@ -13,15 +17,15 @@ use wacore_binary::Jid;
 use waproto::whatsapp::Message;
 
 pub(crate) use adv::Offer;
+pub(crate) use blobs::{BLOB_PATH, Blob};
 pub(crate) use code::{CodeEntry, WRAPPED};
+pub(crate) use collection::Update;
+pub(crate) use history::COLLECTIONS;
 pub(crate) use passkey::{Ceremony, PasskeyError};
+use prekeys::OwnKeys;
+pub(crate) use prekeys::PublicBundle;
 pub(crate) use signal::{Sealed, Sender};
-pub(crate) use sync::Update;
-use sync::{Collections, SyncKey};
-
-/// Where the push name is kept.
-/// Source: the client asks for it among the critical collections and waits for `setting_pushName` in it.
-const PUSH_NAME_COLLECTION: &str = "critical_block";
+pub(crate) use sync::AppState;
 
 /// What a phone could not do with the keys it was given.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,10 @@ pub(crate) enum PhoneError {
     Waited,
     #[error("the app state patch does not add up: {0}")]
     Patch(String),
+    #[error("encrypting a blob failed: {0}")]
+    Blob(String),
+    #[error("a message of the device cannot be read: {0}")]
+    Unreadable(String),
 }
 
 /// One account, on one phone.
@@ -50,16 +58,19 @@ pub(crate) struct Phone {
     raw_id: u32,
     /// Device numbers given out so far. A number is never given twice, as with WhatsApp.
     last_device: u16,
-    sync_key: SyncKey,
-    collections: Collections,
+    /// Its account lives beside the Cloud API of a business.
+    pub(crate) hosted: bool,
+    keys: OwnKeys,
+    app_state: AppState,
 }
 
 impl Phone {
-    /// A new account for `number` (digits only).
-    pub(crate) fn new(number: String, push_name: String) -> Self {
+    /// A new account for `number` (digits only) with a history of so many contacts; 0 is none.
+    pub(crate) fn new(number: String, push_name: String, contacts: usize) -> Self {
         let mut rng = rand::rng();
         let lid = rng.random_range(100_000_000_000_000_u64..1_000_000_000_000_000).to_string();
         Self {
+            app_state: AppState::new(number.clone(), contacts),
             number,
             lid,
             push_name,
@@ -67,8 +78,8 @@ impl Phone {
             registration_id: rng.random_range(1..16_380),
             raw_id: rng.random_range(1..i32::MAX as u32),
             last_device: 0,
-            sync_key: SyncKey::generate(),
-            collections: Collections::default(),
+            hosted: false,
+            keys: OwnKeys::generate(),
         }
     }
 
@@ -93,18 +104,23 @@ impl Phone {
         Sender::new(self.identity.clone(), self.registration_id)
     }
 
-    /// Plaintext of the first peer message: the key under which the app state is encrypted.
-    pub(crate) fn key_share(&self) -> Message {
-        self.sync_key.share(self.raw_id)
+    fn own_keys(&self) -> &OwnKeys {
+        &self.keys
     }
 
-    /// What a device that has version `since` of `collection` must still learn.
-    pub(crate) fn app_state(&mut self, collection: &str, since: u64) -> Result<Update, PhoneError> {
-        if collection == PUSH_NAME_COLLECTION && !self.collections.has(collection) {
-            let genesis = self.sync_key.push_name_patch(collection, &self.push_name)?;
-            self.collections.start(collection, genesis);
-        }
-        Ok(self.collections.after(collection, since))
+    /// Plaintext of the first peer message: the key under which the app state is encrypted.
+    pub(crate) fn key_share(&self) -> Message {
+        self.app_state.key().share(self.raw_id)
+    }
+
+    /// What a device that has version `since` of `collection` must still learn. With `wrong` a snapshot's MAC does not hold.
+    pub(crate) fn app_state(
+        &mut self,
+        collection: &str,
+        since: u64,
+        wrong: bool,
+    ) -> Result<Update, PhoneError> {
+        self.app_state.update(collection, since, wrong, &self.push_name)
     }
 
     /// Takes a device's patch on top of version `base`; the new version, or `None` when `base` is not the newest.
@@ -114,15 +130,29 @@ impl Phone {
         base: u64,
         patch: &[u8],
     ) -> Result<Option<u64>, PhoneError> {
-        self.app_state(collection, base)?;
-        self.collections.push(collection, base, patch)
+        self.app_state.push(collection, base, patch, &self.push_name)
+    }
+
+    /// A history of so many contacts to come, still to be prepared; `None` when the account has that many.
+    pub(crate) fn rewritten(&self, contacts: usize) -> Option<AppState> {
+        (self.app_state.contacts() != contacts).then(|| self.app_state.rewritten(contacts))
+    }
+
+    /// Takes over a prepared history; the collections that changed, with their versions.
+    pub(crate) fn adopt(&mut self, history: AppState) -> Result<Vec<(String, u64)>, PhoneError> {
+        self.app_state.adopt(history, &self.push_name)
+    }
+
+    /// A file of this account on the media host.
+    pub(crate) fn blob(&self, name: &str) -> Option<Blob> {
+        self.app_state.blob(name)
     }
 
     /// Gives the account another push name, which devices learn that are linked from now on.
     pub(crate) fn rename(&mut self, push_name: String) {
         if self.push_name != push_name {
             self.push_name = push_name;
-            self.collections.forget(PUSH_NAME_COLLECTION);
+            self.app_state.forget_push_name();
         }
     }
 }
@@ -135,7 +165,7 @@ pub(crate) struct Friend {
 
 impl Friend {
     pub(crate) fn new() -> Self {
-        let phone = Phone::new(made_up_number(), String::new());
+        let phone = Phone::new(made_up_number(), String::new(), 0);
         Self { jid: phone.jid(), sender: phone.sender() }
     }
 }

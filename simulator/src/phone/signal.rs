@@ -1,18 +1,20 @@
-//! Signal, from the side of a phone that writes: one session with one device, kept in memory.
-//! A phone here never reads Signal messages, so there are no pre-keys of its own.
+//! Signal, from the side of a phone: one session with one device, kept in memory. Friends only write; the phone of an
+//! account also reads what its devices ask.
 //!
-//! Source: `wacore-libsignal` 0.7.0 `protocol` (`process_prekey_bundle`, `message_encrypt`).
+//! Source: `wacore-libsignal` 0.7.0 `protocol` (`process_prekey_bundle`, `message_encrypt`, `message_decrypt`).
 
 use async_trait::async_trait;
+use buffa::Message as _;
 use futures::FutureExt as _;
 use wacore::libsignal::protocol::{
-    self as signal, CiphertextMessageType, Direction, IdentityChange, IdentityKey, IdentityKeyPair,
-    IdentityKeyStore, KeyPair, PreKeyBundle, ProtocolAddress, SessionRecord, SessionStore, UsePQRatchet,
+    self as signal, CiphertextMessage, CiphertextMessageType, Direction, IdentityChange, IdentityKey,
+    IdentityKeyPair, IdentityKeyStore, KeyPair, PreKeyBundle, PreKeySignalMessage, ProtocolAddress,
+    SessionRecord, SessionStore, SignalMessage, UsePQRatchet,
 };
 use wacore::messages::MessageUtils;
 use waproto::whatsapp::Message;
 
-use super::PhoneError;
+use super::{OwnKeys, Phone, PhoneError};
 
 /// The store holds one session, so its key needs no meaning.
 const PEER: &str = "device";
@@ -24,7 +26,7 @@ pub(crate) struct Sealed {
     pub(crate) ciphertext: Vec<u8>,
 }
 
-/// The writing half of one session.
+/// One session.
 pub(crate) struct Sender {
     session: Session,
     identity: Identity,
@@ -77,6 +79,32 @@ impl Sender {
             _ => "msg",
         };
         Ok(Sealed { kind, ciphertext: sealed.serialize().to_vec() })
+    }
+
+    /// Decrypts what the device wrote; `kind` as in [`Sealed`].
+    pub(crate) fn open(&mut self, phone: &Phone, kind: &str, bytes: &[u8]) -> Result<Message, PhoneError> {
+        let message = match kind {
+            "pkmsg" => CiphertextMessage::PreKeySignalMessage(PreKeySignalMessage::try_from(bytes)?),
+            _ => CiphertextMessage::SignalMessage(SignalMessage::try_from(bytes)?),
+        };
+        let mut keys: OwnKeys = phone.own_keys().clone();
+        let signed = keys.clone();
+        let opened = signal::message_decrypt(
+            &message,
+            &self.peer,
+            &mut self.session,
+            &mut self.identity,
+            &mut keys,
+            &signed,
+            &mut rand::rng(),
+            UsePQRatchet::No,
+        )
+        .now_or_never()
+        .ok_or(PhoneError::Waited)??;
+        let unreadable = |why: &dyn std::fmt::Display| PhoneError::Unreadable(why.to_string());
+        let plain =
+            MessageUtils::unpad_message_ref(&opened.plaintext, 2).map_err(|error| unreadable(&error))?;
+        Message::decode_from_slice(plain).map_err(|error| unreadable(&error))
     }
 
     /// From now on `msg`: the device gets the first message before the others, so it will have the session.

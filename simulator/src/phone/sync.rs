@@ -1,91 +1,215 @@
-//! The app state of an account: the key share a fresh device needs, the first patch with the push name, and the patches
-//! that devices add. Patches of devices are kept and handed on as they came; `server::iq` asks for them.
+//! The app state of an account: the key under which it is encrypted, and its collections. A new account has its push name
+//! as a first patch and nothing else; one with a history has records that a fresh device gets as snapshots.
+//! Patches of devices are kept and handed on as they came; `server::app_state` asks for them.
 //!
 //! Source: `wacore-appstate` 0.7.0 (`encode.rs`, `hash.rs`), whose functions do the work here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use buffa::{Message as _, MessageField};
+use buffa::MessageField;
 use rand::RngExt as _;
-use wacore::appstate::hash::{HashState, generate_patch_mac};
-use wacore::appstate::{encode_record, expand_app_state_keys};
+use wacore::appstate::hash::generate_index_mac;
+use wacore::appstate::{ExpandedAppStateKeys, encode_record, expand_app_state_keys};
 use waproto::whatsapp::{
-    KeyId, Message, SyncActionValue, SyncdPatch, SyncdVersion,
+    Message, SyncdMutation,
     message::{
         AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
         AppStateSyncKeyShare, ProtocolMessage, protocol_message,
     },
-    sync_action_value::PushNameSetting,
     syncd_mutation::SyncdOperation,
 };
 
 use super::PhoneError;
-
-/// The genesis patch is version 1 of its collection.
-const GENESIS: u64 = 1;
-const PUSH_NAME_INDEX: &[u8] = b"[\"setting_pushName\"]";
-
-/// The patches of every collection; the number of patches is the collection's version.
-#[derive(Default)]
-pub(crate) struct Collections(BTreeMap<String, Vec<Vec<u8>>>);
-
-/// What a device is told about a collection.
-pub(crate) struct Update {
-    pub(crate) version: u64,
-    pub(crate) patches: Vec<Vec<u8>>,
-}
-
-impl Collections {
-    /// Everything after `since`.
-    pub(super) fn after(&self, collection: &str, since: u64) -> Update {
-        let all = self.0.get(collection).map(Vec::as_slice).unwrap_or_default();
-        let patches = all.iter().skip(usize::try_from(since).unwrap_or(usize::MAX)).cloned().collect();
-        Update { version: all.len() as u64, patches }
-    }
-
-    /// Adds a patch made on top of `base`; `None` when another one came first (the client rebases and tries again).
-    pub(super) fn push(
-        &mut self,
-        collection: &str,
-        base: u64,
-        patch: &[u8],
-    ) -> Result<Option<u64>, PhoneError> {
-        let all = self.0.entry(collection.to_owned()).or_default();
-        let version = all.len() as u64;
-        if base != version {
-            return Ok(None);
-        }
-        let mut patch =
-            SyncdPatch::decode_from_slice(patch).map_err(|error| PhoneError::Patch(error.to_string()))?;
-        patch.version = MessageField::some(SyncdVersion { version: Some(version + 1) });
-        all.push(patch.encode_to_vec());
-        Ok(Some(version + 1))
-    }
-
-    pub(super) fn has(&self, collection: &str) -> bool {
-        self.0.contains_key(collection)
-    }
-
-    pub(super) fn start(&mut self, collection: &str, genesis: Vec<u8>) {
-        self.0.insert(collection.to_owned(), vec![genesis]);
-    }
-
-    pub(super) fn forget(&mut self, collection: &str) {
-        self.0.remove(collection);
-    }
-}
+use super::blobs::{Blob, Blobs};
+use super::collection::{Collection, Update};
+use super::history::{self, Entry, PUSH_NAME_COLLECTION};
 
 /// The one app state key of an account.
+#[derive(Clone)]
 pub(crate) struct SyncKey {
     id: [u8; 6],
     data: [u8; 32],
+    expanded: Arc<ExpandedAppStateKeys>,
+}
+
+/// Everything that is encrypted under an account's key.
+pub(crate) struct AppState {
+    number: String,
+    key: SyncKey,
+    /// How many contacts its history has; 0 is an account without one.
+    contacts: usize,
+    collections: BTreeMap<String, Collection>,
+    blobs: Blobs,
+}
+
+/// What a collection needs to encrypt.
+pub(super) struct Shelf<'a> {
+    pub(super) number: &'a str,
+    pub(super) key: &'a SyncKey,
+    pub(super) blobs: &'a mut Blobs,
+}
+
+impl AppState {
+    pub(super) fn new(number: String, contacts: usize) -> Self {
+        Self::under(SyncKey::generate(), number, contacts)
+    }
+
+    fn under(key: SyncKey, number: String, contacts: usize) -> Self {
+        Self { number, key, contacts, collections: BTreeMap::new(), blobs: Blobs::default() }
+    }
+
+    /// The same account with another history, of which this one knows nothing yet. It is made apart because ten thousand
+    /// contacts take seconds to encrypt; [`AppState::adopt`] takes it.
+    pub(super) fn rewritten(&self, contacts: usize) -> Self {
+        Self::under(self.key.clone(), self.number.clone(), contacts)
+    }
+
+    /// Encrypts what it stands for, snapshots too.
+    pub(crate) fn prepare(&mut self, push_name: &str) -> Result<(), PhoneError> {
+        for (name, entries) in history::of(self.contacts, push_name) {
+            self.start(name, &entries)?;
+            self.update(name, 0, false, push_name)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the history of `other`. Collections that devices may have seen are led there by a patch. What changed, with
+    /// its new version.
+    pub(super) fn adopt(&mut self, other: Self, push_name: &str) -> Result<Vec<(String, u64)>, PhoneError> {
+        let before = history::of(self.contacts, push_name);
+        self.contacts = other.contacts;
+        self.blobs.adopt(other.blobs);
+        let mut changed = Vec::new();
+        for (name, new) in other.collections {
+            let Some(old) = self.collections.get_mut(&name) else {
+                changed.push((name.clone(), new.version()));
+                self.collections.insert(name, new);
+                continue;
+            };
+            let entries =
+                before.iter().find(|(known, _)| *known == name).map(|(_, entries)| entries.as_slice());
+            let mutations = difference(&self.key, entries.unwrap_or_default(), old, &new);
+            if !mutations.is_empty() {
+                let mut shelf = Shelf { number: &self.number, key: &self.key, blobs: &mut self.blobs };
+                old.write(&name, mutations, &mut shelf)?;
+                changed.push((name, old.version()));
+            }
+        }
+        Ok(changed)
+    }
+
+    /// What a device that has version `since` must still learn. With `wrong` the MAC of a snapshot does not hold.
+    pub(super) fn update(
+        &mut self,
+        name: &str,
+        since: u64,
+        wrong: bool,
+        push_name: &str,
+    ) -> Result<Update, PhoneError> {
+        self.ensure(name, push_name)?;
+        let Some(collection) = self.collections.get_mut(name) else { return Ok(Update::default()) };
+        let fresh = since == 0 && self.contacts > 0 || !collection.reaches(since);
+        if !fresh || collection.version() == 0 {
+            return Ok(collection.after(since));
+        }
+        let mut shelf = Shelf { number: &self.number, key: &self.key, blobs: &mut self.blobs };
+        let snapshot = Some(collection.snapshot(name, wrong, &mut shelf)?);
+        Ok(Update { version: collection.version(), snapshot, patches: Vec::new() })
+    }
+
+    /// Adds a device's patch made on top of `base`; the new version, or `None` when `base` is not the newest.
+    pub(super) fn push(
+        &mut self,
+        name: &str,
+        base: u64,
+        patch: &[u8],
+        push_name: &str,
+    ) -> Result<Option<u64>, PhoneError> {
+        self.ensure(name, push_name)?;
+        self.collections.entry(name.to_owned()).or_default().push(base, patch)
+    }
+
+    /// Devices that are linked from now on find another push name.
+    pub(super) fn forget_push_name(&mut self) {
+        self.collections.remove(PUSH_NAME_COLLECTION);
+    }
+
+    pub(super) fn blob(&self, name: &str) -> Option<Blob> {
+        self.blobs.get(name)
+    }
+
+    pub(super) fn key(&self) -> &SyncKey {
+        &self.key
+    }
+
+    pub(super) fn contacts(&self) -> usize {
+        self.contacts
+    }
+
+    fn ensure(&mut self, name: &str, push_name: &str) -> Result<(), PhoneError> {
+        if self.collections.contains_key(name) {
+            return Ok(());
+        }
+        if self.contacts > 0 {
+            let entries = history::of(self.contacts, push_name).into_iter().find(|(known, _)| *known == name);
+            return entries.map_or(Ok(()), |(name, entries)| self.start(name, &entries));
+        }
+        if name == PUSH_NAME_COLLECTION {
+            let mut shelf = Shelf { number: &self.number, key: &self.key, blobs: &mut self.blobs };
+            let mut collection = Collection::default();
+            collection.write(name, vec![self.key.seal(&history::push_name(push_name))], &mut shelf)?;
+            self.collections.insert(name.to_owned(), collection);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, name: &str, entries: &[Entry]) -> Result<(), PhoneError> {
+        let mutations: Vec<_> = entries.iter().map(|entry| self.key.seal(entry)).collect();
+        self.collections.insert(name.to_owned(), Collection::with_records(&mutations)?);
+        Ok(())
+    }
+}
+
+/// What leads from `old`, in which the history `entries` stood, to `new`. What devices wrote into `old` stays.
+fn difference(key: &SyncKey, entries: &[Entry], old: &Collection, new: &Collection) -> Vec<SyncdMutation> {
+    let stood = entries
+        .iter()
+        .map(|entry| (generate_index_mac(entry.index.as_bytes(), &key.expanded().index), entry));
+    let gone = stood.filter(|(mac, _)| old.has(mac) && !new.has(mac));
+    let gone = gone.map(|(_, entry)| key.seal_as(SyncdOperation::REMOVE, entry));
+    let added = new.records().filter(|(mac, _)| !old.has(mac));
+    let added = added.map(|(_, record)| SyncdMutation {
+        operation: Some(SyncdOperation::SET.into()),
+        record: MessageField::some(record.clone()),
+    });
+    gone.chain(added).collect()
 }
 
 impl SyncKey {
-    pub(crate) fn generate() -> Self {
+    fn generate() -> Self {
         let mut rng = rand::rng();
-        Self { id: rng.random(), data: rng.random() }
+        let data = rng.random();
+        Self { id: rng.random(), data, expanded: Arc::new(expand_app_state_keys(&data)) }
+    }
+
+    pub(super) fn id(&self) -> &[u8] {
+        &self.id
+    }
+
+    pub(super) fn expanded(&self) -> &ExpandedAppStateKeys {
+        &self.expanded
+    }
+
+    fn seal(&self, entry: &Entry) -> SyncdMutation {
+        self.seal_as(SyncdOperation::SET, entry)
+    }
+
+    fn seal_as(&self, operation: SyncdOperation, entry: &Entry) -> SyncdMutation {
+        let iv: [u8; 16] = rand::rng().random();
+        let (index, keys) = (entry.index.as_bytes(), self.expanded());
+        encode_record(operation, index, &entry.value, keys, &self.id, &iv, entry.version).0
     }
 
     pub(super) fn share(&self, raw_id: u32) -> Message {
@@ -110,33 +234,9 @@ impl SyncKey {
             ..Default::default()
         }
     }
-
-    pub(super) fn push_name_patch(&self, collection: &str, push_name: &str) -> Result<Vec<u8>, PhoneError> {
-        let keys = expand_app_state_keys(&self.data);
-        let value = SyncActionValue {
-            push_name_setting: MessageField::some(PushNameSetting { name: Some(push_name.to_owned()) }),
-            timestamp: Some(unix_millis()),
-            ..Default::default()
-        };
-        let iv: [u8; 16] = rand::rng().random();
-        let (mutation, _) =
-            encode_record(SyncdOperation::SET, PUSH_NAME_INDEX, &value, &keys, &self.id, &iv, 1);
-        let mut state = HashState { version: GENESIS, ..Default::default() };
-        let (_, added) = state.update_hash(std::slice::from_ref(&mutation), |_, _| Ok(None));
-        added.map_err(|error| PhoneError::Patch(error.to_string()))?;
-        let mut patch = SyncdPatch {
-            version: MessageField::some(SyncdVersion { version: Some(GENESIS) }),
-            mutations: vec![mutation],
-            snapshot_mac: Some(state.generate_snapshot_mac(collection, &keys.snapshot_mac)),
-            key_id: MessageField::some(KeyId { id: Some(self.id.to_vec()) }),
-            ..Default::default()
-        };
-        patch.patch_mac = Some(generate_patch_mac(&patch, collection, &keys.patch_mac, GENESIS));
-        Ok(patch.encode_to_vec())
-    }
 }
 
-fn unix_millis() -> i64 {
+pub(super) fn unix_millis() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wacore_binary::{Node, NodeRef, OwnedNodeRef, marshal};
 
+use super::outbox::{self, Outbox};
 use super::pairing::Pairing;
 use super::wire::Wire;
-use super::{Shared, code, login, pairing, passkey, stanza};
+use super::{Shared, code, gate, login, pairing, passkey, stanza};
 use crate::noise::{Hello, NoiseError, Responder, Step, Transport, frame};
 use crate::state::{Client, ClientId, Order, Role};
 
@@ -35,6 +36,7 @@ pub(crate) struct Connection {
     pub(super) alarm: Option<(Instant, Alarm)>,
     socket: WebSocket,
     wire: Wire,
+    outbox: Outbox,
     transport: Option<Transport>,
     orders: mpsc::UnboundedReceiver<Order>,
     cut: CancellationToken,
@@ -89,6 +91,7 @@ impl Connection {
             alarm: None,
             socket,
             wire: Wire::default(),
+            outbox: Outbox::default(),
             transport: None,
             orders,
             cut,
@@ -97,9 +100,16 @@ impl Connection {
         }
     }
 
+    /// One thing that happens, and what was said because of it.
+    async fn turn(&mut self) -> Flow {
+        let flow = self.happen().await;
+        self.empty().await?;
+        flow
+    }
+
     /// One thing that happens, and its consequences. In an outage the socket is still read, so that a client that goes
     /// away is seen to go; what it said waits in `wire`.
-    async fn turn(&mut self) -> Flow {
+    async fn happen(&mut self) -> Flow {
         let paused = *self.paused.borrow_and_update();
         let alarm = self.alarm.map(|(at, _)| at);
         select! {
@@ -155,6 +165,9 @@ impl Connection {
             Order::Replace => self.last_word(stanza::conflict(None, "replaced")).await,
             Order::LogOut => self.last_word(stanza::conflict(Some(401), "device_removed")).await,
             Order::Deliver => login::deliver(self).await,
+            Order::Tell(node) => login::tell(self, *node).await,
+            Order::RenewSecret => pairing::renew_secret(self).await,
+            Order::RenewRefs(refs) => pairing::renew_refs(self, &refs).await,
             Order::Answer(answer) => {
                 // Who asked may have given up.
                 let _gone = answer.send(());
@@ -186,6 +199,9 @@ impl Connection {
             Ok(Step::Open { reply, transport, hello }) => {
                 if let Some(reply) = reply {
                     self.write(&reply).await?;
+                    // A client of 0.7.0 loses what follows the ServerHello in the same message.
+                    // Source: `handshake.rs` (`recv_frame` reads into a decoder that ends with the handshake).
+                    self.empty().await?;
                 }
                 self.transport = Some(transport);
                 self.greet(*hello).await
@@ -200,6 +216,9 @@ impl Connection {
     async fn greet(&mut self, hello: Hello) -> Flow {
         tracing::debug!(client = self.id, pattern = ?hello.pattern, "handshake done");
         self.shared.shelf.world().shook_hands(hello.pattern);
+        if let Some(refusal) = gate::refusal(&self.shared, &hello) {
+            return self.last_word(refusal).await;
+        }
         match hello.payload.username {
             Some(_) => login::begin(self, hello).await,
             None => pairing::begin(self, hello).await,
@@ -219,11 +238,13 @@ impl Connection {
     }
 
     /// Says something.
-    pub(super) async fn say(&mut self, node: Node) -> Flow {
+    pub(super) async fn say(&mut self, mut node: Node) -> Flow {
+        self.shared.conditions.stamp(&mut node);
         let Ok(plain) = marshal(&node) else {
             tracing::error!(tag = %node.tag, "a stanza of the simulator's own cannot be encoded");
             return END;
         };
+        let plain = if self.shared.conditions.compresses() { outbox::compress(plain) } else { plain };
         let Some(transport) = &mut self.transport else { return END };
         match transport.seal(&plain) {
             Ok(body) => self.write(&body).await,
@@ -238,7 +259,9 @@ impl Connection {
     pub(super) async fn last_word(&mut self, node: Node) -> Flow {
         self.say(node).await?;
         self.phase = Phase::Over;
-        self.alarm = Some((Instant::now() + LINGER, Alarm::Drop));
+        // The word is on its way for one delay, and the client's close for another.
+        let linger = LINGER + 2 * self.shared.conditions.delay();
+        self.alarm = Some((Instant::now() + linger, Alarm::Drop));
         GO_ON
     }
 
@@ -256,7 +279,24 @@ impl Connection {
 
     async fn write(&mut self, body: &[u8]) -> Flow {
         let Ok(bytes) = frame(body) else { return END };
-        match self.socket.send(Message::Binary(bytes.into())).await {
+        if self.shared.conditions.splits() {
+            self.outbox.put(&bytes);
+            return GO_ON;
+        }
+        self.empty().await?;
+        self.send(bytes).await
+    }
+
+    /// Sends what waits in the outbox.
+    async fn empty(&mut self) -> Flow {
+        for message in self.outbox.empty() {
+            self.send(message).await?;
+        }
+        GO_ON
+    }
+
+    async fn send(&mut self, message: Vec<u8>) -> Flow {
+        match self.socket.send(Message::Binary(message.into())).await {
             Ok(()) => GO_ON,
             Err(_) => END,
         }

@@ -7,7 +7,7 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
 use super::stanza::{self, attr};
-use super::{prekeys, usync};
+use super::{app_state, prekeys, usync};
 use crate::state::World;
 
 /// What is to be sent, noted and done.
@@ -49,12 +49,13 @@ pub(super) fn answer(world: &mut World, jid: &str, id: &str, kind: &str, iq: &No
         ("passive", "set", "active") => {
             Answer { after: After::Offline, ..Answer::plain(stanza::result(id).build()) }
         }
-        ("w:sync:app:state", "set", _) => app_state(world, jid, id, iq),
+        ("w:sync:app:state", "set", _) => app_state::sync(world, jid, id, iq),
+        ("w:m", "set", "media_conn") => app_state::media_conn(world, id),
         ("encrypt", "set", "rotate") => prekeys::rotate(world, jid, id, iq),
         ("encrypt", "set", _) => prekeys::upload(world, jid, id, iq),
         ("encrypt", "get", "digest") => prekeys::digest(world, jid, id),
         ("encrypt", "get", "count") => prekeys::count(world, jid, id),
-        ("encrypt", "get", "key") => prekeys::fetch(id, iq),
+        ("encrypt", "get", "key") => prekeys::fetch(world, jid, id, iq),
         ("abt", "get", _) => Answer::plain(stanza::result(id).children([props()]).build()),
         ("privacy", "get", _) => Answer::plain(stanza::result(id).children([privacy()]).build()),
         ("blocklist", "get", _) => {
@@ -75,44 +76,6 @@ fn remove(world: &mut World, jid: &str, id: &str, request: Option<&NodeRef<'_>>)
     }
     world.unlink(jid);
     Answer { after: After::Removed, ..Answer::plain(stanza::result(id).build()) }
-}
-
-fn app_state(world: &mut World, jid: &str, id: &str, iq: &NodeRef<'_>) -> Answer {
-    let asked = iq.get_optional_child("sync").and_then(|sync| sync.children()).unwrap_or_default();
-    let collections: Vec<Node> = asked.iter().map(|asked| collection(world, jid, asked)).collect();
-    let sync = NodeBuilder::new("sync").children(collections).build();
-    Answer::plain(stanza::result(id).children([sync]).build())
-}
-
-/// One `<collection>`: the patches the device lacks, or the new version after it brought a patch.
-fn collection(world: &mut World, jid: &str, asked: &NodeRef<'_>) -> Node {
-    let name = attr(asked, "name").unwrap_or_default();
-    let since = attr(asked, "version").and_then(|version| version.parse().ok()).unwrap_or_default();
-    let node = NodeBuilder::new("collection").attr("name", name.as_str());
-    let number = world.devices.get(jid).map(|device| device.number.clone()).unwrap_or_default();
-    let Some(phone) = world.phones.get_mut(&number) else { return node.attr("version", 0).build() };
-    let brought = asked.get_optional_child("patch").and_then(|patch| patch.content_bytes());
-    let result = match brought {
-        Some(patch) => match phone.patch_app_state(&name, since, patch) {
-            Ok(Some(version)) => return node.attr("version", version).build(),
-            Ok(None) => Err((409, "conflict")),
-            Err(_) => Err((400, "bad-request")),
-        },
-        None => phone.app_state(&name, since).map_err(|_| (500, "internal-server-error")),
-    };
-    match result {
-        Ok(update) if update.patches.is_empty() => node.attr("version", update.version).build(),
-        Ok(update) => {
-            let patches =
-                update.patches.into_iter().map(|patch| NodeBuilder::new("patch").bytes(patch).build());
-            let patches = NodeBuilder::new("patches").children(patches).build();
-            node.attr("version", update.version).children([patches]).build()
-        }
-        Err((code, text)) => {
-            let error = NodeBuilder::new("error").attr("code", code).attr("text", text).build();
-            node.attr("type", "error").children([error]).build()
-        }
-    }
 }
 
 fn props() -> Node {

@@ -6,15 +6,15 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use wacore_binary::{Jid, NodeRef};
+use wacore_binary::{Jid, Node, NodeRef};
 
 use super::Shared;
 use super::connection::{Alarm, Connection, END, Flow, GO_ON, Phase};
 use super::iq::{self, After};
+use super::peer;
 use super::stanza::{self, attr};
 use crate::noise::Hello;
-use crate::phone::PhoneError;
-use crate::state::{Failure, Letter, Outcome, Presence, World};
+use crate::state::{Failure, Outcome, Presence, World};
 
 /// So long an older login of the same device may take for its sign of life before it counts as alive.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -47,7 +47,9 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
     };
     let Some(lid) = lid else { return END };
     connection.phase = Phase::Online { jid, active: false };
-    connection.say(stanza::success(&lid)).await
+    connection.say(stanza::success(&lid)).await?;
+    let expires = connection.shared.shelf.world().versions.expires;
+    if expires > 0 { connection.say(stanza::client_expiration(expires)).await } else { GO_ON }
 }
 
 fn claimed_jid(hello: &Hello) -> Jid {
@@ -69,7 +71,7 @@ struct Refused {
 
 fn judge(world: &mut World, jid: &str, hello: &Hello) -> Verdict {
     let logged_out = |complaint: Option<String>| Verdict {
-        refused: Some(Refused { failure: Failure { reason: 401, code: 0, expire: 0 }, complaint }),
+        refused: Some(Refused { failure: Failure::of(401), complaint }),
         complaint: None,
     };
     let Some(device) = world.devices.get_mut(jid) else {
@@ -125,19 +127,33 @@ pub(super) async fn deliver(connection: &mut Connection) -> Flow {
     GO_ON
 }
 
+/// Says something to a device that is active.
+pub(super) async fn tell(connection: &mut Connection, node: Node) -> Flow {
+    match &connection.phase {
+        Phase::Online { active: true, .. } => connection.say(node).await,
+        _ => GO_ON,
+    }
+}
+
 /// Takes what a device says.
 pub(super) async fn hear(connection: &mut Connection, jid: &str, node: &NodeRef<'_>) -> Flow {
     match &*node.tag {
         "iq" => ask(connection, jid, node).await,
         "presence" => presence(connection, jid, node),
         "receipt" => receipt(connection, jid, node).await,
-        "message" => match stanza::ack(node, "message") {
-            Some(ack) => connection.say(ack).await,
-            None => connection.break_off("a message without id").await,
-        },
+        "message" => message(connection, jid, node).await,
         // `<ib><unified_session>`, acks of notifications, chat states.
         _ => GO_ON,
     }
+}
+
+async fn message(connection: &mut Connection, jid: &str, node: &NodeRef<'_>) -> Flow {
+    let Some(ack) = stanza::ack(node, "message") else {
+        return connection.break_off("a message without id").await;
+    };
+    let answered = peer::hear(connection, jid, node);
+    connection.say(ack).await?;
+    if answered { deliver(connection).await } else { GO_ON }
 }
 
 async fn ask(connection: &mut Connection, jid: &str, node: &NodeRef<'_>) -> Flow {
@@ -163,10 +179,7 @@ async fn ask(connection: &mut Connection, jid: &str, node: &NodeRef<'_>) -> Flow
 
 /// What an active device is told first: everything it has not acknowledged.
 async fn offline(connection: &mut Connection, jid: &str) -> Flow {
-    let written = write_key_share(&mut connection.shared.shelf.world(), jid);
-    if let Err(error) = written {
-        tracing::error!(%error, jid, "the phone cannot share its app state key");
-    }
+    peer::settle(&mut connection.shared.shelf.world(), jid);
     let letters = match connection.shared.shelf.world().devices.get_mut(jid) {
         Some(device) => device.mailbox.all(),
         None => Vec::new(),
@@ -179,24 +192,6 @@ async fn offline(connection: &mut Connection, jid: &str) -> Flow {
         connection.say(letter).await?;
     }
     connection.say(stanza::offline(count)).await
-}
-
-/// The phone writes its key share once, when the device is first active; the mailbox delivers it until it is received.
-fn write_key_share(world: &mut World, jid: &str) -> Result<(), PhoneError> {
-    let Some(device) = world.devices.get_mut(jid) else { return Ok(()) };
-    let Some(phone) = world.phones.get(&device.number) else { return Ok(()) };
-    if device.key_share_written {
-        return Ok(());
-    }
-    let number = device.jid.device;
-    let sealed = phone.sender().seal(&phone.key_share(), || {
-        device.keys.bundle(number).map_err(|error| PhoneError::Bundle(error.to_string()))
-    })?;
-    let id = stanza::fresh_id();
-    let stanza = stanza::peer_message(&id, &phone.jid(), &sealed);
-    device.mailbox.push(Letter { id, stanza, report: None });
-    device.key_share_written = true;
-    Ok(())
 }
 
 fn presence(connection: &Connection, jid: &str, node: &NodeRef<'_>) -> Flow {

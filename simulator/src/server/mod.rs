@@ -1,29 +1,46 @@
 //! WhatsApp's server, as one client sees it: the byte stream, the handshake, pairing, login and everything asked after it.
 //! What is remembered is in `state`, what phones sign in `phone`; `control` hands every WebSocket to `connection::serve`.
 
+mod app_state;
 mod code;
+mod conditions;
 pub(crate) mod connection;
+mod gate;
 mod iq;
+pub(crate) mod line;
 mod login;
+pub(crate) mod media;
+mod outbox;
 mod pairing;
 mod passkey;
+pub(crate) mod peer;
 mod prekeys;
 pub(crate) mod stanza;
 mod usync;
+pub(crate) mod web;
 mod wire;
 
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use self::conditions::Conditions;
 use crate::noise::ServerIdentity;
-use crate::state::Shelf;
+use crate::state::{Media, Shelf};
+pub(crate) use pairing::fresh_ref;
 
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) shelf: Shelf,
-    pub(crate) refs: usize,
+    /// References per pairing.
+    pub(crate) refs: AtomicUsize,
+    /// What goes on beside connections; the simulator's end waits for it.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) conditions: Conditions,
     /// True while nothing is answered.
     pub(crate) paused: watch::Sender<bool>,
     /// Cancelled when the simulator ends.
@@ -32,10 +49,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(identity: ServerIdentity, refs: usize) -> Self {
+    pub(crate) fn new(identity: ServerIdentity, address: SocketAddr, refs: usize, contacts: usize) -> Self {
+        let shelf = Shelf::default();
+        {
+            let mut world = shelf.world();
+            world.contacts = contacts;
+            world.media = Media { host: address.to_string(), auth: stanza::fresh_id(), requests: 0 };
+        }
         Self {
-            shelf: Shelf::default(),
-            refs,
+            shelf,
+            refs: AtomicUsize::new(refs),
+            tasks: TaskTracker::new(),
+            conditions: Conditions::default(),
             paused: watch::Sender::new(false),
             stop: CancellationToken::new(),
             identity: Mutex::new(Arc::new(identity)),

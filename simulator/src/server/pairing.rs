@@ -4,16 +4,19 @@
 //! Source: `whatsapp-rust` 0.7.0 `pair.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::RngExt as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wacore_binary::NodeRef;
+use wacore_binary::builder::NodeBuilder;
 
 use super::connection::{Alarm, Connection, Flow, GO_ON, Phase};
 use super::stanza::{self, attr};
 use super::{code, passkey};
+use crate::actions::take_back;
 use crate::noise::Hello;
 use crate::phone::Offer;
 use crate::state::{Failure, Refusal, Registration, Role, Waiting};
@@ -24,7 +27,8 @@ const BEFORE_RESTART: Duration = Duration::from_millis(60);
 
 /// What an unpaired client still owes.
 pub(super) struct Pairing {
-    pair_device: String,
+    /// Ids of every `pair-device` it got.
+    pair_device: Vec<String>,
     offered: Option<Offered>,
     pub(super) passkey: Option<passkey::Step>,
     /// The phone that has entered a code and waits for the key bundle.
@@ -44,16 +48,16 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
         Ok(registration) => Arc::new(registration),
         Err(error) => {
             connection.complain(&format!("registration: {error}"));
-            let failure = Failure { reason: 400, code: 0, expire: 0 };
-            return connection.last_word(stanza::failure(&failure)).await;
+            return connection.last_word(stanza::failure(&Failure::of(400))).await;
         }
     };
-    let refs: Vec<String> = (0..connection.shared.refs).map(|_| fresh_ref()).collect();
+    let count = connection.shared.refs.load(Ordering::Relaxed);
+    let refs: Vec<String> = (0..count).map(|_| fresh_ref()).collect();
     let id = stanza::fresh_id();
     let node = stanza::pair_device(&id, &refs);
-    connection.phase =
-        Phase::Pairing(Box::new(Pairing { pair_device: id, offered: None, passkey: None, bundle: None }));
-    let waiting = Waiting { refs, registration, offered: false, code: None };
+    let pairing = Pairing { pair_device: vec![id], offered: None, passkey: None, bundle: None };
+    connection.phase = Phase::Pairing(Box::new(pairing));
+    let waiting = Waiting { refs, registration, offered: false, code: None, refreshed: false };
     if let Some(client) = connection.shared.shelf.world().clients.get_mut(&connection.id) {
         client.role = Role::Waiting(Box::new(waiting));
     }
@@ -61,10 +65,26 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
 }
 
 /// Like WhatsApp's: no comma, which separates the fields of a QR.
-fn fresh_ref() -> String {
+pub(crate) fn fresh_ref() -> String {
     use base64::Engine as _;
     let bytes: [u8; 48] = rand::rng().random();
     format!("2@{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+/// Has the client make a new secret, which its QR shows.
+/// Source: `handlers/notification/companion_reg.rs`.
+pub(super) async fn renew_secret(connection: &mut Connection) -> Flow {
+    let Phase::Pairing(_) = &connection.phase else { return GO_ON };
+    let child = NodeBuilder::new("companion_reg_refresh").build();
+    connection.say(stanza::notification("companion_reg_refresh", child)).await
+}
+
+/// Gives the client other refs, of which it shows the first at once.
+pub(super) async fn renew_refs(connection: &mut Connection, refs: &[String]) -> Flow {
+    let Phase::Pairing(pairing) = &mut connection.phase else { return GO_ON };
+    let id = stanza::fresh_id();
+    pairing.pair_device.push(id.clone());
+    connection.say(stanza::pair_device(&id, refs)).await
 }
 
 /// Passes a phone's offer on.
@@ -96,7 +116,7 @@ pub(super) async fn hear(connection: &mut Connection, node: &NodeRef<'_>) -> Flo
             if let Some(offered) = pairing.offered.take_if(|offered| offered.id == id) {
                 return answered(connection, offered, &kind, node).await;
             }
-            if pairing.pair_device != id {
+            if !pairing.pair_device.contains(&id) {
                 connection.complain("a result for an iq that was never sent");
             }
             GO_ON
@@ -140,7 +160,9 @@ async fn answered(connection: &mut Connection, offered: Offered, kind: &str, nod
         let _gone = offered.answer.send(Err(Refusal::Signature(why.clone())));
         return connection.break_off(&why).await;
     }
+    let (jid, number) = (offered.offer.jid.to_string(), offered.number.clone());
     connection.shared.shelf.world().link(connection.id, &offered.offer, offered.number);
+    take_back(&connection.shared, &number, jid);
     let _gone = offered.answer.send(Ok(()));
     connection.alarm = Some((Instant::now() + BEFORE_RESTART, Alarm::Restart));
     GO_ON

@@ -7,7 +7,8 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
 use super::iq::Answer;
-use super::stanza::{self, attr};
+use super::stanza;
+use crate::phone::PublicBundle;
 use crate::state::{Digest, PreKeyError, SignedPreKey, World, exactly, three_byte_id};
 
 /// Takes an upload.
@@ -88,14 +89,34 @@ pub(super) fn count(world: &World, jid: &str, id: &str) -> Answer {
     )
 }
 
-/// Phones here read no messages, so nobody has keys to give.
-pub(super) fn fetch(id: &str, iq: &NodeRef<'_>) -> Answer {
+/// Only the phone of the asking device reads messages here, so nobody else has keys to give.
+pub(super) fn fetch(world: &World, jid: &str, id: &str, iq: &NodeRef<'_>) -> Answer {
     let asked = iq.get_optional_child("key").and_then(|key| key.children()).unwrap_or_default();
-    let users = asked.iter().filter_map(|user| attr(user, "jid")).map(|jid| {
-        let error = NodeBuilder::new("error").attr("code", 404).attr("text", "item-not-found").build();
-        NodeBuilder::new("user").attr("jid", jid).children([error]).build()
+    let own = world.devices.get(jid).and_then(|device| world.phones.get(&device.number));
+    let users = asked.iter().filter_map(|user| user.get_attr("jid")).map(|jid| {
+        let phone =
+            own.filter(|phone| jid.to_jid().is_some_and(|jid| jid == phone.jid() || jid == phone.lid()));
+        let keys = phone.and_then(|phone| phone.bundle().ok());
+        let user = NodeBuilder::new("user").attr("jid", jid.as_str().into_owned());
+        let error = || NodeBuilder::new("error").attr("code", 404).attr("text", "item-not-found").build();
+        user.children(keys.map_or_else(|| vec![error()], |keys| bundle(&keys))).build()
     });
     Answer::plain(stanza::result(id).children([NodeBuilder::new("list").children(users).build()]).build())
+}
+
+fn bundle(keys: &PublicBundle) -> Vec<Node> {
+    let leaf = |tag: &'static str, bytes: &[u8]| NodeBuilder::new(tag).bytes(bytes.to_vec()).build();
+    let skey = [
+        leaf("id", &keys.id.to_be_bytes()[1..]),
+        leaf("value", &keys.public),
+        leaf("signature", &keys.signature),
+    ];
+    vec![
+        leaf("registration", &keys.registration_id.to_be_bytes()),
+        leaf("type", &[crate::state::DJB_TYPE]),
+        leaf("identity", &keys.identity),
+        NodeBuilder::new("skey").children(skey).build(),
+    ]
 }
 
 fn signed_pre_key(parent: &NodeRef<'_>) -> Result<SignedPreKey, PreKeyError> {

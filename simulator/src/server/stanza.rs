@@ -57,7 +57,7 @@ pub(super) fn pair_success(id: &str, offer: &Offer) -> Node {
     let children = [
         NodeBuilder::new("device-identity").bytes(offer.container.clone()).build(),
         NodeBuilder::new("device").attr("jid", &offer.jid).attr("lid", &offer.lid).build(),
-        NodeBuilder::new("platform").attr("name", "android").build(),
+        NodeBuilder::new("platform").attr("name", offer.platform).build(),
     ];
     md_set(id)
         .attr("t", now())
@@ -82,11 +82,27 @@ pub(super) fn success(lid: &Jid) -> Node {
 
 /// Source: `wacore` `stanza/connect_failure.rs`; `code` and `expire` make a 402 a temporary ban.
 pub(super) fn failure(failure: &Failure) -> Node {
-    let node = NodeBuilder::new("failure").attr("reason", failure.reason).attr("location", "sim");
-    match failure.reason {
-        402 => node.attr("code", failure.code).attr("expire", failure.expire).build(),
-        _ => node.build(),
+    let mut node = NodeBuilder::new("failure").attr("reason", failure.reason).attr("location", "sim");
+    if failure.reason == 402 {
+        node = node.attr("code", failure.code).attr("expire", failure.expire);
     }
+    let texts = [
+        ("message", &failure.message),
+        ("url", &failure.url),
+        ("logout_message_header", &failure.header),
+        ("logout_message_subtext", &failure.subtext),
+        // The client of WhatsApp Web shows the texts only in its own language, so the server names theirs.
+        (
+            "logout_message_locale",
+            &failure.header.as_ref().or(failure.subtext.as_ref()).map(|_| "en".to_owned()),
+        ),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            node = node.attr(name, text.as_str());
+        }
+    }
+    node.build()
 }
 
 /// Source: `client/node_io.rs` `handle_stream_error`.
@@ -121,6 +137,20 @@ pub(super) fn notification(kind: &'static str, child: Node) -> Node {
         .build()
 }
 
+/// Tells a device that collections have newer versions. Source: `handlers/notification/groups.rs`.
+pub(crate) fn server_sync(changed: &[(String, u64)]) -> Node {
+    let collections = changed.iter().map(|(name, version)| {
+        NodeBuilder::new("collection").attr("name", name.as_str()).attr("version", *version).build()
+    });
+    NodeBuilder::new("notification")
+        .attr("from", SERVER_JID)
+        .attr("type", "server_sync")
+        .attr("id", fresh_id())
+        .attr("t", now())
+        .children(collections)
+        .build()
+}
+
 /// Ends the offline delivery, without which a client waits for 60 s. Source: `handlers/ib.rs`.
 pub(super) fn offline(count: usize) -> Node {
     ib(NodeBuilder::new("offline").attr("count", count).build())
@@ -141,6 +171,12 @@ pub(super) fn offline_preview(count: usize) -> Node {
 pub(super) fn edge_routing(bytes: Vec<u8>) -> Node {
     let info = NodeBuilder::new("routing_info").bytes(bytes).build();
     ib(NodeBuilder::new("edge_routing").children([info]).build())
+}
+
+/// Announces the day on which the client's build is refused. The client of 0.7.0 logs it
+/// as unhandled (`handlers/ib.rs`).
+pub(super) fn client_expiration(at: u64) -> Node {
+    ib(NodeBuilder::new("client_expiration").attr("t", at).build())
 }
 
 fn ib(child: Node) -> Node {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wacore::pair_code::PairCodeUtils;
+use wacore_binary::Node;
 
 use super::Registration;
 use crate::phone::{Offer, WRAPPED};
@@ -42,6 +43,8 @@ pub(crate) struct Waiting {
     pub(crate) offered: bool,
     /// The pairing code the client asked for, without the code itself, which the server never sees.
     pub(crate) code: Option<LinkCode>,
+    /// It was told to renew its secret, so a QR from before is void.
+    pub(crate) refreshed: bool,
 }
 
 /// A request for a pairing code.
@@ -87,6 +90,12 @@ pub(crate) enum Order {
     Answer(oneshot::Sender<()>),
     /// Deliver what is new in the mailbox.
     Deliver,
+    /// Say something to a device that is active.
+    Tell(Box<Node>),
+    /// Have an unpaired client renew its secret.
+    RenewSecret,
+    /// Give an unpaired client other references.
+    RenewRefs(Vec<String>),
 }
 
 /// Why a device was not linked.

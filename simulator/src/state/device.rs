@@ -7,7 +7,7 @@ use wacore_binary::Jid;
 
 use super::mailbox::Mailbox;
 use super::registration::{Keys, Registration};
-use crate::phone::{Friend, Offer};
+use crate::phone::{Friend, Offer, Sender};
 
 /// What a device last said of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +45,12 @@ pub(crate) struct Device {
     pub(crate) friend: Option<Friend>,
     /// The key share was written (not: received).
     pub(crate) key_share_written: bool,
+    /// It asked for keys, and has not been answered.
+    pub(crate) key_asked: bool,
+    /// How often it asked.
+    pub(crate) key_requests: usize,
+    /// What its phone writes and reads with, once either has.
+    pub(crate) phone_session: Option<Sender>,
 }
 
 impl Device {
@@ -66,6 +72,9 @@ impl Device {
             mailbox: Mailbox::default(),
             friend: None,
             key_share_written: false,
+            key_asked: false,
+            key_requests: 0,
+            phone_session: None,
         }
     }
 }

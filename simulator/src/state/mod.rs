@@ -2,11 +2,14 @@
 //! Plain data behind one lock that is never held across an await; no socket and no stanza is touched here.
 //! `server` and `actions` call it.
 
+mod attempts;
 mod clients;
 mod device;
 mod failures;
 mod mailbox;
 mod registration;
+mod rules;
+mod version;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -18,6 +21,8 @@ use tokio::sync::oneshot;
 use crate::noise::Pattern;
 use crate::phone::{Offer, Phone};
 
+pub(crate) use attempts::Attempts;
+pub use attempts::{Attempt, AttemptKind};
 pub(crate) use clients::{Client, ClientId, LinkCode, Order, Refusal, Role, Waiting};
 pub(crate) use device::Device;
 pub use device::Presence;
@@ -26,8 +31,14 @@ pub(crate) use mailbox::{Letter, Outcome};
 pub(crate) use registration::{
     DJB_TYPE, Digest, PreKeyError, Registration, SignedPreKey, exactly, id as three_byte_id,
 };
+pub(crate) use rules::Rules;
+pub use rules::{Blobs, KeyShare};
+pub use version::Latest;
+pub(crate) use version::Versions;
 pub use view::{DeviceState, PasskeyState, State};
 
+/// Push name of a phone that was given none.
+const PUSH_NAME: &str = "Ada";
 /// As many complaints and handshakes are kept; older ones are dropped.
 const KEPT: usize = 1000;
 
@@ -46,6 +57,11 @@ impl Shelf {
 pub(crate) struct World {
     /// By number.
     pub(crate) phones: HashMap<String, Phone>,
+    /// Of accounts that somebody spoke of, by number.
+    pub(crate) rules: HashMap<String, Rules>,
+    /// Contacts of an account that nobody spoke of.
+    pub(crate) contacts: usize,
+    pub(crate) media: Media,
     /// By JID, unlinked ones too.
     pub(crate) devices: BTreeMap<String, Device>,
     pub(crate) clients: BTreeMap<ClientId, Client>,
@@ -55,9 +71,20 @@ pub(crate) struct World {
     /// Links that wait for a passkey.
     pub(crate) passkeys: BTreeMap<ClientId, PasskeyState>,
     pub(crate) paused: bool,
+    pub(crate) versions: Versions,
+    pub(crate) attempts: Attempts,
     complaints: VecDeque<String>,
     handshakes: VecDeque<Pattern>,
     last_client: ClientId,
+}
+
+/// The media host, as clients are told of it.
+#[derive(Default)]
+pub(crate) struct Media {
+    pub(crate) host: String,
+    pub(crate) auth: String,
+    /// Requests so far.
+    pub(crate) requests: usize,
 }
 
 /// Result of a login that was let in.
@@ -71,6 +98,22 @@ impl World {
         self.last_client += 1;
         self.clients.insert(self.last_client, client);
         self.last_client
+    }
+
+    /// The phone with this number, bought if need be.
+    pub(crate) fn phone(&mut self, number: &str) -> &mut Phone {
+        let new = || Phone::new(number.to_owned(), PUSH_NAME.to_owned(), self.contacts);
+        self.phones.entry(number.to_owned()).or_insert_with(new)
+    }
+
+    pub(crate) fn rules(&self, number: &str) -> Rules {
+        self.rules.get(number).cloned().unwrap_or_default()
+    }
+
+    /// Whether a waiting client was told to renew its secret.
+    pub(crate) fn refreshed(&self, id: ClientId) -> bool {
+        let role = self.clients.get(&id).map(|client| &client.role);
+        matches!(role, Some(Role::Waiting(waiting)) if waiting.refreshed)
     }
 
     /// Forgets a client that is gone, and notes how long it had company.

@@ -19,6 +19,16 @@ pub struct State {
     pub passkey: Vec<PasskeyState>,
     /// Whether an outage is being played.
     pub paused: bool,
+    /// Requests for `sw.js`.
+    pub lookups: u64,
+    /// Clients refused with 405 because their build is below the lowest.
+    pub outdated: u64,
+    /// WebSockets that clients tried to open.
+    pub attempts: u64,
+    /// Connections that were reset at their first word, while nobody could be reached.
+    pub refused: u64,
+    /// Logins above the rate.
+    pub throttled: u64,
 }
 
 /// One device.
@@ -64,6 +74,11 @@ impl World {
             devices: self.devices.keys().filter_map(|jid| self.device_state(jid)).collect(),
             passkey: self.passkeys.values().cloned().collect(),
             paused: self.paused,
+            lookups: self.versions.lookups,
+            outdated: self.versions.outdated,
+            attempts: self.attempts.connections,
+            refused: self.attempts.refused,
+            throttled: self.attempts.throttled,
         }
     }
 

@@ -10,16 +10,19 @@ use simulator::{Scan, Simulator};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
-use wacore::net::{HttpClient, HttpRequest, HttpResponse};
 use wacore::runtime::{AbortHandle, Runtime};
 use wacore::store::in_memory::InMemoryBackend;
+use wacore::store::traits::AppSyncStore as _;
 use wacore::types::events::{Event, EventHandler};
 use whatsapp_rust::TokioRuntime;
-use whatsapp_rust::anyhow;
 use whatsapp_rust::prelude::{Bot, BotHandle};
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 
 use crate::DEADLINE;
+use crate::media::Loopback;
+
+/// The build that a client claims to be.
+pub(crate) const BUILD: u32 = 1_030_000_000;
 
 /// A store that outlives the client built on it.
 #[derive(Clone)]
@@ -28,6 +31,22 @@ pub(crate) struct Store(Arc<InMemoryBackend>);
 impl Store {
     pub(crate) fn new() -> Self {
         Self(Arc::new(InMemoryBackend::new()))
+    }
+
+    /// The version of a collection as the client has it.
+    pub(crate) async fn version(&self, collection: &str) -> u64 {
+        self.0.get_version(collection).await.unwrap().version
+    }
+
+    /// Waits until the client has this version of a collection.
+    pub(crate) async fn reaches(&self, collection: &str, version: u64) {
+        let reached = async {
+            while self.version(collection).await != version {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = timeout(DEADLINE, reached).await;
+        assert!(waited.is_ok(), "{collection} is at {} and not {version}", self.version(collection).await);
     }
 }
 
@@ -43,15 +62,6 @@ struct Forward(mpsc::UnboundedSender<Arc<Event>>);
 impl EventHandler for Forward {
     fn handle_event(&self, event: Arc<Event>) {
         let _test_is_over = self.0.send(event);
-    }
-}
-
-struct NoHttp;
-
-#[async_trait]
-impl HttpClient for NoHttp {
-    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
-        Err(anyhow::anyhow!("no HTTP in tests"))
     }
 }
 
@@ -87,6 +97,31 @@ impl Client {
 
     /// A client whose clock runs `factor` times as fast.
     pub(crate) async fn start_hasty(simulator: &Simulator, store: &Store, factor: u32) -> Self {
+        Self::start_with(simulator, store, factor, Loopback(DEADLINE)).await
+    }
+
+    /// One with a way of its own to the media host.
+    pub(crate) async fn start_with(
+        simulator: &Simulator,
+        store: &Store,
+        factor: u32,
+        http: Loopback,
+    ) -> Self {
+        Self::start_whole(simulator, store, factor, BUILD, http).await
+    }
+
+    /// A client that claims to be build `2.3000.<build>`.
+    pub(crate) async fn start_as(simulator: &Simulator, store: &Store, factor: u32, build: u32) -> Self {
+        Self::start_whole(simulator, store, factor, build, Loopback(DEADLINE)).await
+    }
+
+    async fn start_whole(
+        simulator: &Simulator,
+        store: &Store,
+        factor: u32,
+        build: u32,
+        http: Loopback,
+    ) -> Self {
         // Shown for a failed test, or with RUST_LOG and --nocapture.
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
         let _already = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -94,9 +129,9 @@ impl Client {
         let bot = Bot::builder()
             .with_backend_arc(store.0.clone())
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(simulator.url()))
-            .with_http_client(NoHttp)
+            .with_http_client(http)
             .with_runtime(Hasty(factor))
-            .with_version((2, 3000, 1_030_000_000))
+            .with_version((2, 3000, build))
             .with_device_props(wacore::store::DevicePropsOverride::new().with_os("qrcast"))
             .with_wanted_pre_key_count(20)
             .skip_history_sync()
@@ -135,6 +170,22 @@ impl Client {
             }
         };
         timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("no event {name}"))
+    }
+
+    /// Waits for an event of this name; the names of those before it.
+    pub(crate) async fn until(&mut self, name: &str) -> Vec<String> {
+        let mut before = Vec::new();
+        let search = async {
+            loop {
+                let event = self.events.recv().await.expect("the client ended");
+                match self::name(&event) {
+                    found if found == name => return,
+                    other => before.push(other),
+                }
+            }
+        };
+        timeout(DEADLINE * 2, search).await.unwrap_or_else(|_| panic!("no event {name}"));
+        before
     }
 
     /// The client gives up by itself.

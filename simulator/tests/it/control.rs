@@ -10,7 +10,8 @@ use crate::http::{post, request, state};
 #[tokio::test]
 async fn a_life_over_http() {
     let simulator = Simulator::start(Config::default()).await.unwrap();
-    let nothing = json!({ "clients": 0, "waiting": [], "devices": [], "passkey": [], "paused": false });
+    let nothing = json!({ "clients": 0, "waiting": [], "devices": [], "passkey": [], "paused": false,
+        "lookups": 0, "outdated": 0, "attempts": 0, "refused": 0, "throttled": 0 });
     assert_eq!(state(&simulator).await, nothing);
     let store = Store::new();
     let mut client = Client::start(&simulator, &store).await;

@@ -3,17 +3,23 @@
 #![recursion_limit = "512"]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod account;
+mod blobs;
 mod client;
 mod code;
 mod control;
 mod http;
+mod media;
 mod message;
+mod network;
 mod outage;
 mod pairing;
 mod passkey;
 mod raw;
+mod refs;
 mod rules;
 mod session;
+mod version;
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! A client made by hand from the real client's parts, so that it can break the rules.
 
+use std::collections::VecDeque;
+
 use futures::{SinkExt as _, StreamExt as _};
 use simulator::{Scan, Simulator};
 use tokio::net::TcpStream;
@@ -22,7 +24,9 @@ use crate::DEADLINE;
 /// A connection after its handshake.
 pub(crate) struct Raw {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    frames: FrameDecoder,
+    incoming: Incoming,
+    /// How many stanzas came compressed.
+    pub(crate) compressed: usize,
     write: NoiseCipher,
     read: NoiseCipher,
     sent: u32,
@@ -37,12 +41,25 @@ impl Raw {
             XxHandshakeState::new(noise.clone(), payload.encode_to_vec(), &WA_CONN_HEADER).unwrap();
         let hello = encode_frame(&handshake.build_client_hello().unwrap(), Some(&WA_CONN_HEADER)).unwrap();
         socket.send(Message::binary(hello)).await.unwrap();
-        let mut frames = FrameDecoder::new();
-        let server_hello = next_frame(&mut socket, &mut frames).await.expect("a server hello");
+        let mut incoming = Incoming::default();
+        let server_hello = incoming.next_frame(&mut socket).await.expect("a server hello");
         let finish = handshake.read_server_hello_and_build_client_finish(&server_hello).unwrap();
         socket.send(Message::binary(encode_frame(&finish, None).unwrap())).await.unwrap();
         let outcome = handshake.finish().unwrap();
-        Self { socket, frames, write: outcome.write_cipher, read: outcome.read_cipher, sent: 0, received: 0 }
+        Self {
+            socket,
+            incoming,
+            compressed: 0,
+            write: outcome.write_cipher,
+            read: outcome.read_cipher,
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    /// How many frames ended in each message.
+    pub(crate) fn tally(&self) -> &[usize] {
+        &self.incoming.tally
     }
 
     pub(crate) async fn says(&mut self, node: Node) {
@@ -59,9 +76,10 @@ impl Raw {
 
     /// The next stanza; `None` when the server has closed.
     pub(crate) async fn hears(&mut self) -> Option<Node> {
-        let mut body = next_frame(&mut self.socket, &mut self.frames).await?;
+        let mut body = self.incoming.next_frame(&mut self.socket).await?;
         self.read.decrypt_in_place_with_counter(self.received, &mut body).unwrap();
         self.received += 1;
+        self.compressed += usize::from(body[0] & 2 != 0);
         let plain = wacore_binary::util::unpack(&body).unwrap().into_owned();
         Some(OwnedNodeRef::new(plain).unwrap().to_owned_node())
     }
@@ -88,16 +106,31 @@ impl Raw {
     }
 }
 
-async fn next_frame(
-    socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>,
-    frames: &mut FrameDecoder,
-) -> Option<Vec<u8>> {
-    loop {
-        if let Some(body) = frames.decode_frame() {
-            return Some(body.to_vec());
+/// What has come.
+#[derive(Default)]
+struct Incoming {
+    frames: VecDeque<Vec<u8>>,
+    decoder: FrameDecoder,
+    tally: Vec<usize>,
+}
+
+impl Incoming {
+    async fn next_frame(
+        &mut self,
+        socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>,
+    ) -> Option<Vec<u8>> {
+        loop {
+            if let Some(body) = self.frames.pop_front() {
+                return Some(body);
+            }
+            let message = timeout(DEADLINE, socket.next()).await.expect("the server says nothing")?.ok()?;
+            self.decoder.feed(message.as_payload());
+            let before = self.frames.len();
+            self.frames.extend(std::iter::from_fn(|| self.decoder.decode_frame()).map(|body| body.to_vec()));
+            if message.is_binary() {
+                self.tally.push(self.frames.len() - before);
+            }
         }
-        let message = timeout(DEADLINE, socket.next()).await.expect("the server says nothing")?.ok()?;
-        frames.feed(message.as_payload());
     }
 }
 

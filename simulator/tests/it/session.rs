@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use simulator::{ActionError, Config, Fail, Presence, Simulator};
 use wacore::types::events::Event;
 
 use crate::client::{Client, Store};
 use crate::eventually;
+use crate::http::post;
+use crate::raw::{Raw, attr, linked, login};
 
 fn fail(jid: Option<&str>, reason: u16) -> Fail {
-    Fail { jid: jid.map(str::to_owned), reason, code: None, expire: None }
+    Fail { jid: jid.map(str::to_owned), reason, ..Fail::default() }
 }
 
 #[tokio::test]
@@ -164,6 +167,57 @@ async fn every_failure_has_its_event() {
     let mut client = Client::start(&simulator, &store).await;
     client.expects("Connected").await;
     client.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_stays_until_told_otherwise_and_speaks() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let store = Store::new();
+    let (client, _) = Client::linked(&simulator, &store).await;
+    client.stop().await;
+    let ordered = Fail {
+        reason: 403,
+        times: Some(0),
+        message: Some("why".into()),
+        url: Some("https://faq.whatsapp.com/1".into()),
+        header: Some("You were logged out".into()),
+        subtext: Some("Ask your phone".into()),
+        ..Fail::default()
+    };
+    simulator.fail(ordered).unwrap();
+    for _ in 0..3 {
+        let mut client = Client::start(&simulator, &store).await;
+        let Event::LoggedOut(event) = &*client.expects("LoggedOut").await else { unreachable!() };
+        let said = event.logout_message.clone().unwrap();
+        assert_eq!(
+            (said.header.as_deref(), said.subtext.as_deref(), said.locale.as_deref()),
+            (Some("You were logged out"), Some("Ask your phone"), Some("en"))
+        );
+        let raw = event.raw.as_ref().unwrap();
+        assert_eq!(raw.attrs.get("url").unwrap().as_str(), "https://faq.whatsapp.com/1");
+        client.ends().await;
+    }
+    simulator.fail(Fail::default()).unwrap();
+    let mut client = Client::start(&simulator, &store).await;
+    client.expects("Connected").await;
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_of_so_many_logins_over_http() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let device = linked(&simulator).await;
+    let body = json!({ "reason": 503, "times": 2, "message": "busy", "url": null, "header": null });
+    assert_eq!(post(&simulator, "/control/fail", body).await.0, 200);
+    for _ in 0..2 {
+        let mut raw = Raw::connect(&simulator, &device.noise_key, &device.get_client_payload()).await;
+        let failure = raw.hears_a("failure").await;
+        assert_eq!((attr(&failure, "reason").as_str(), attr(&failure, "message").as_str()), ("503", "busy"));
+    }
+    login(&simulator, &device).await;
+    assert_eq!(post(&simulator, "/control/fail", json!({ "reason": 429, "times": 0 })).await.0, 200);
+    assert_eq!(post(&simulator, "/control/fail", json!({ "reason": 0 })).await.0, 200);
+    login(&simulator, &device).await;
 }
 
 #[tokio::test]

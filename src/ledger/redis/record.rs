@@ -55,7 +55,9 @@ pub(super) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>
     let wish = number(&wished)?.zip(serde_json::from_str(&wish).ok());
     let wish = wish.filter(|(at, wish)| match wish {
         Wish::Restart { .. } => true,
-        Wish::Code { .. } => now - at < WISH_LIFE.as_millis().cast_signed().try_into().unwrap_or(i64::MAX),
+        Wish::Code { .. } | Wish::Passkey(_) | Wish::ConfirmPasskey => {
+            now - at < WISH_LIFE.as_millis().cast_signed().try_into().unwrap_or(i64::MAX)
+        }
     });
     let last = if last.is_empty() { None } else { Some(last.parse().map_err(|_| StorageError::Corrupt)?) };
     let [owner, last_owner] = [owner, last_owner].map(|name| Some(name).filter(|name| !name.is_empty()));

@@ -1,6 +1,8 @@
 //! `AppSyncStore`: keys, versions and MACs of the account's synchronised settings.
 //!
-//! Checks no MAC and decrypts nothing. The library calls it.
+//! Checks no MAC and decrypts nothing. The library calls it. What is stored here is the judge of whether an account's
+//! settings are there: no event of the library is, for some of its failures have none, and a client that is built anew
+//! says `Connected` with nothing fetched.
 
 use std::collections::HashMap;
 
@@ -13,10 +15,26 @@ use wacore::store::traits::{AppStateSyncKey, AppSyncStore};
 
 use super::engine::Change::{Clear, Delete, Put};
 use super::engine::Table::{Last, SyncKey, SyncMac, SyncVersion};
-use super::{DeviceStorage, key, row};
+use super::{DeviceStorage, Stored, key, row};
+use crate::event::Missing;
 
 /// The key of the row in `Last` that holds the id of the key stored last.
 const LAST_KEY: &str = "synckey";
+
+/// The collections that a fresh device waits for. Source: `sync_collections_batched` in `client/node_io.rs` of
+/// whatsapp-rust 0.7.0.
+const CRITICAL: [&str; 2] = ["critical_block", "critical_unblock_low"];
+
+impl DeviceStorage {
+    /// What of the account is not stored yet. A collection has a version as soon as it was taken in, an empty one too.
+    pub(super) async fn what_is_missing(&self) -> Result<Option<Missing>> {
+        if self.get(Last, key::text(LAST_KEY)).await?.is_none() {
+            return Ok(Some(Missing::Keys));
+        }
+        let versions = self.get_many(SyncVersion, CRITICAL.map(key::text).to_vec()).await?;
+        Ok(versions.iter().any(Option::is_none).then_some(Missing::Settings))
+    }
+}
 
 #[async_trait]
 impl AppSyncStore for DeviceStorage {
@@ -27,7 +45,9 @@ impl AppSyncStore for DeviceStorage {
 
     async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Result<()> {
         let last = Put(Last, key::text(LAST_KEY), Bytes::copy_from_slice(key_id));
-        self.apply(vec![Put(SyncKey, key_id.to_vec(), row::encode(&key)?), last]).await
+        self.apply(vec![Put(SyncKey, key_id.to_vec(), row::encode(&key)?), last]).await?;
+        self.tell(Stored::Key);
+        Ok(())
     }
 
     async fn get_version(&self, name: &str) -> Result<HashState> {
@@ -36,7 +56,11 @@ impl AppSyncStore for DeviceStorage {
     }
 
     async fn set_version(&self, name: &str, state: HashState) -> Result<()> {
-        self.apply(vec![Put(SyncVersion, key::text(name), row::encode(&state)?)]).await
+        self.apply(vec![Put(SyncVersion, key::text(name), row::encode(&state)?)]).await?;
+        if CRITICAL.contains(&name) {
+            self.tell(Stored::Settings);
+        }
+        Ok(())
     }
 
     async fn put_mutation_macs(

@@ -15,15 +15,34 @@ use super::{DeviceStorage, key, row};
 /// The key of the one row.
 const DEVICE: &str = "device";
 
+impl DeviceStorage {
+    /// The device as it is stored.
+    pub(super) async fn stored_device(&self) -> Result<Option<Device>> {
+        let stored = self.get(Table::Device, key::text(DEVICE)).await?;
+        stored.map(|device| row::decode(Table::Device, &device)).transpose()
+    }
+}
+
 #[async_trait]
 impl DeviceStore for DeviceStorage {
     async fn save(&self, device: &Device) -> Result<()> {
+        if device.push_name.is_empty()
+            && let Some(name) = self.hidden_name.get()
+        {
+            let named = Device { push_name: name.clone(), ..device.clone() };
+            return self.apply(vec![Put(Table::Device, key::text(DEVICE), row::encode(&named)?)]).await;
+        }
         self.apply(vec![Put(Table::Device, key::text(DEVICE), row::encode(device)?)]).await
     }
 
     async fn load(&self) -> Result<Option<Device>> {
-        let stored = self.get(Table::Device, key::text(DEVICE)).await?;
-        stored.map(|device| row::decode(Table::Device, &device)).transpose()
+        let mut device = self.stored_device().await?;
+        if let Some(device) = &mut device
+            && self.hidden_name.get().is_some()
+        {
+            device.push_name.clear();
+        }
+        Ok(device)
     }
 
     async fn exists(&self) -> Result<bool> {

@@ -133,7 +133,7 @@ async fn each_end_has_its_words_and_a_next_step() {
         match reason {
             None => whatsapp.replace(&jid).unwrap(),
             Some(reason) => {
-                whatsapp.fail(Fail { jid: Some(jid.clone()), reason, code: None, expire: None }).unwrap();
+                whatsapp.fail(Fail { jid: Some(jid.clone()), reason, ..Fail::default() }).unwrap();
                 whatsapp.drop_connections(Some(&jid)).unwrap();
             }
         }

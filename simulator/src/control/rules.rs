@@ -1,0 +1,91 @@
+//! Routes that change what WhatsApp's server does, rather than what a phone does. `control` adds them to its own.
+
+use axum::body::Bytes;
+use axum::extract::State as Shares;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::{Answer, Body, Control, Refused, Shares_, bad_request};
+use crate::actions::{Network, Version};
+use crate::server::web;
+use crate::simulator::StartError;
+use crate::state::Latest;
+
+/// A clock that is further off than ten years shows nothing more.
+const CLOCK_OFFSET: u64 = 10 * 366 * 24 * 3600;
+
+pub(super) fn routes() -> Router<Control> {
+    Router::new()
+        .route("/sw.js", get(sw_js))
+        .route("/control/version", post(version))
+        .route("/control/network", post(network))
+}
+
+async fn sw_js(Shares(control): Shares_) -> Response {
+    web::sw_js(&control.shared).await
+}
+
+async fn version(Shares(control): Shares_, body: Bytes) -> Answer {
+    let body = Body::read(&body)?;
+    let version = Version { min: body.rule("min")?, latest: latest(&body)?, expires: body.rule("expires")? };
+    control.shared.version(version);
+    Ok(Json(json!({})))
+}
+
+async fn network(Shares(control): Shares_, body: Bytes) -> Answer {
+    let body = Body::read(&body)?;
+    let network = Network {
+        delay_ms: body.rule("delayMs")?,
+        compress: body.flag("compress")?,
+        split: body.flag("split")?,
+        logins_per_second: body.rule("loginsPerSecond")?,
+        clock_offset_seconds: body.signed_rule("clockOffsetSeconds")?,
+    };
+    control.shared.network(network)?;
+    Ok(Json(json!({})))
+}
+
+impl From<StartError> for Refused {
+    fn from(error: StartError) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+    }
+}
+
+fn latest(body: &Body) -> Result<Option<Latest>, Refused> {
+    let wrong = || bad_request("latest is neither a build's number nor \"broken\" nor \"silent\"".to_owned());
+    Ok(Some(match body.0.get("latest") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text == "broken" => Latest::Broken,
+        Some(Value::String(text)) if text == "silent" => Latest::Silent,
+        Some(value) => {
+            let build = value.as_u64().and_then(|build| u32::try_from(build).ok());
+            Latest::Build(build.ok_or_else(wrong)?)
+        }
+    }))
+}
+
+impl Body {
+    /// A number that is a rule: `false` turns it off as 0 does.
+    fn rule<T: TryFrom<u64> + Default>(&self, name: &str) -> Result<Option<T>, Refused> {
+        match self.0.get(name) {
+            Some(Value::Bool(false)) => Ok(Some(T::default())),
+            _ => self.number(name),
+        }
+    }
+
+    fn signed_rule(&self, name: &str) -> Result<Option<i64>, Refused> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(false)) => Ok(Some(0)),
+            Some(value) => {
+                let number = value.as_i64().filter(|number| number.unsigned_abs() <= CLOCK_OFFSET);
+                let wrong =
+                    || bad_request(format!("{name} is not a number from -{CLOCK_OFFSET} to {CLOCK_OFFSET}"));
+                number.map(Some).ok_or_else(wrong)
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Settings of an account that a fresh device could not fetch: viewers are told that it is linked and incomplete, and they
+//! are asked for again until they are there.
+//!
+//! The device store is the judge ([`Link::missing`]), for some failures of the client have no event. The client asks
+//! again over a new connection only, which no viewer needs to hear of.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{LinkTask, Next};
+use crate::event::{Missing, Status};
+use crate::whatsapp::{Link, Signal};
+
+/// When what is missing is asked for again, and which of the client's new connections are ours.
+#[derive(Default)]
+pub(super) struct Settings {
+    /// When viewers are told that a login is incomplete, should the client not be content before.
+    pub(super) tell_at: Option<Instant>,
+    /// When the client asks again.
+    pub(super) fetch_at: Option<Instant>,
+    /// How often it has asked again.
+    tries: usize,
+    /// The next connection is one that we asked for.
+    reconnecting: bool,
+}
+
+impl Settings {
+    /// Whether the client opens this connection because we asked it to.
+    pub(super) fn takes_connecting(&mut self) -> bool {
+        std::mem::take(&mut self.reconnecting)
+    }
+
+    fn pause(&self, pauses: &[Duration]) -> Duration {
+        pauses.get(self.tries).or(pauses.last()).copied().unwrap_or_default()
+    }
+}
+
+impl LinkTask<'_> {
+    /// A phone has linked the device: its first login follows.
+    pub(super) fn expect_login(&mut self) {
+        self.settings.tell_at = Some(Instant::now() + self.parts.timers.settings);
+    }
+
+    /// WhatsApp took the login. Where something is known to be missing there is nothing to wait for.
+    pub(super) async fn logged_in(&mut self, link: &dyn Link) -> Next {
+        self.answered();
+        let state = self.session.snapshot().state;
+        if state.status == Status::Connected {
+            return Ok(());
+        }
+        if state.missing.is_some() {
+            return self.tell_login(link).await;
+        }
+        self.expect_login();
+        Ok(())
+    }
+
+    /// The client has not said that it is content, and viewers have waited long enough.
+    pub(super) async fn login_is_late(&mut self, link: &dyn Link) -> Next {
+        self.settings.tell_at = None;
+        let state = self.session.snapshot().state;
+        if link.is_logged_in() {
+            return self.tell_login(link).await;
+        }
+        if state.status != Status::Authenticated {
+            return Ok(());
+        }
+        let detail = "the device is linked, but its first login was not answered".into();
+        self.write(Signal::Lost { detail }).await
+    }
+
+    /// Tells of a login, with what is missing.
+    pub(super) async fn tell_login(&mut self, link: &dyn Link) -> Next {
+        let Some(me) = self.session.snapshot().state.me else { return Ok(()) };
+        let missing = self.missing(link).await;
+        self.write(Signal::Connected { id: me.id, push_name: None, missing }).await?;
+        self.schedule_fetch(missing);
+        Ok(())
+    }
+
+    /// The client is content. Whether it may be says the store.
+    pub(super) async fn connected(&mut self, id: String, push_name: Option<String>, link: &dyn Link) -> Next {
+        self.answered();
+        self.settings.tell_at = None;
+        if self.session.snapshot().state.status == Status::Connected {
+            // Told when WhatsApp took the login.
+            return self.settings_stored(link).await;
+        }
+        let missing = self.missing(link).await;
+        self.write(Signal::Connected { id, push_name, missing }).await?;
+        self.schedule_fetch(missing);
+        Ok(())
+    }
+
+    /// Something of the account was stored: perhaps the last of what was missing.
+    pub(super) async fn settings_stored(&mut self, link: &dyn Link) -> Next {
+        let state = self.session.snapshot().state;
+        if state.status != Status::Connected || state.missing.is_none() || self.missing(link).await.is_some()
+        {
+            return Ok(());
+        }
+        info!(sessionId = %self.session.id(), "the account's settings are complete");
+        self.settings = Settings::default();
+        let id = state.me.map(|me| me.id).unwrap_or_default();
+        self.write(Signal::Connected { id, push_name: None, missing: None }).await
+    }
+
+    /// The phone has sent a key. The client goes on by itself if it still waits for one; else it has to ask again.
+    pub(super) fn key_stored(&mut self) {
+        if self.session.snapshot().state.missing.is_some() {
+            self.settings.fetch_at = Some(Instant::now() + self.parts.timers.key_grace);
+        }
+    }
+
+    /// Asks again, unless it has come meanwhile.
+    pub(super) async fn fetch_again(&mut self, link: &dyn Link) -> Next {
+        self.settings.fetch_at = None;
+        self.settings_stored(link).await?;
+        let state = self.session.snapshot().state;
+        if state.status == Status::Connected && state.missing.is_some() {
+            self.settings.tries += 1;
+            self.settings.reconnecting = true;
+            link.fetch_again();
+            self.schedule_fetch(state.missing);
+        }
+        Ok(())
+    }
+
+    fn schedule_fetch(&mut self, missing: Option<Missing>) {
+        self.settings.tell_at = None;
+        let pause = self.settings.pause(&self.parts.timers.fetch_again);
+        self.settings.fetch_at = missing.map(|_| Instant::now() + pause);
+    }
+
+    /// What is missing; settings, where the store does not say: it is asked again before anything is fetched.
+    async fn missing(&self, link: &dyn Link) -> Option<Missing> {
+        match link.missing().await {
+            Ok(missing) => missing,
+            Err(error) => {
+                warn!(sessionId = %self.session.id(), %error, "the store does not say what is missing");
+                Some(Missing::Settings)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_of_failures_costs_few_connections() {
+        let pauses = [60, 180, 600, 900].map(Duration::from_secs);
+        let mut settings = Settings::default();
+        let (mut at, mut connections) = (Duration::ZERO, 1);
+        loop {
+            at += settings.pause(&pauses);
+            if at > Duration::from_secs(3600) {
+                break;
+            }
+            settings.tries += 1;
+            connections += 1;
+        }
+        assert_eq!(connections, 7);
+    }
+}
