@@ -159,7 +159,8 @@
     const problem = element("p", "problem");
     problem.setAttribute("role", "alert");
     problem.hidden = true;
-    const yes = element("button", "use", `Use my passkey for ${host}`);
+    const says = `Use my passkey for ${host}`;
+    const yes = element("button", "use", says);
     const back = element("button", "no", "Not now");
     // What a script of the page makes up is no consent.
     yes.addEventListener("click", (click) => click.isTrusted && !yes.disabled && use());
@@ -183,7 +184,11 @@
     // On the question, not on its "yes": an Enter that was meant for WhatsApp decides nothing.
     dialog.focus();
     return {
-      busy: (busy) => (yes.disabled = busy),
+      busy: (busy) => {
+        yes.disabled = busy;
+        yes.style.opacity = busy ? "0.6" : "1";
+        yes.textContent = busy ? "Your browser asks you now…" : says;
+      },
       say: (text) => {
         problem.textContent = text;
         problem.hidden = false;

@@ -51,8 +51,10 @@ function passkey({ words, step, extensionAddress }, actions) {
     withIt.hidden = !step.hasExtension;
     without.hidden = step.hasExtension;
     busyButton(use, words.passkeyUse, isOver);
-    hand.update(isOver, step.problem?.code);
-    alert.update(sayProblem(words, step));
+    const isOfAnswer = Boolean(step.problem?.code.startsWith("answer_"));
+    const problem = sayProblem(words, step);
+    hand.update(isOver, isOfAnswer ? problem : "");
+    alert.update(isOfAnswer ? "" : problem);
   };
   return { node, update, says: `${words.passkeyTitle}. ${words.passkeyText}` };
 }
@@ -70,10 +72,12 @@ function byHand(words, options, actions) {
   shown.addEventListener("focus", () => shown.select());
   const field = h("textarea", {
     part: "input", id: "answer", rows: 3, required: true, autocomplete: "off", autocapitalize: "none", spellcheck: "false",
-    placeholder: '{"id":"…","rawId":"…"}',
+    placeholder: '{"id":"…","rawId":"…"}', "aria-describedby": "answer-problem",
   });
+  const alert = problemLine();
+  alert.node.id = "answer-problem";
   const send = h("button", { part: "button", class: "main", type: "submit" }, words.answerSend);
-  const form = h("form", { class: "form", novalidate: true }, h("label", { for: "answer" }, words.answerLabel), field, send);
+  const form = h("form", { class: "form", novalidate: true }, h("label", { for: "answer" }, words.answerLabel), field, alert.node, send);
   form.addEventListener("submit", (submit) => {
     submit.preventDefault();
     if (send.getAttribute("aria-disabled") !== "true") actions.passkey("paste", field.value);
@@ -91,7 +95,8 @@ function byHand(words, options, actions) {
   );
   const update = (isOver, problem) => {
     busyButton(send, words.answerSend, isOver);
-    field.setAttribute("aria-invalid", String(Boolean(problem?.startsWith("answer_"))));
+    field.setAttribute("aria-invalid", String(Boolean(problem)));
+    alert.update(problem);
   };
   return { node, update };
 }

@@ -1,11 +1,12 @@
 //! The live page, in a real Chromium: a person links an account by its QR. By number is in `page/codes.rs`; how a link ends
 //! and what the page makes of it, in `page/ends.rs`; on a server with keys, in `page/keys.rs` and `page/void.rs`; with a passkey,
-//! in `page/passkey.rs`.
+//! in `page/passkey.rs`; not finished yet, in `page/unfinished.rs`.
 
 mod codes;
 mod ends;
 mod keys;
 mod passkey;
+mod unfinished;
 mod void;
 
 use serde_json::Value;

@@ -3,12 +3,12 @@
 
 use chromiumoxide::Page;
 use serde_json::{Value, json};
-use simulator::{Passkey, Scan, Simulator};
+use simulator::{Config, Passkey, Scan, Simulator};
 use tempfile::TempDir;
 
 use crate::support::browser::{Browser, Screen, press};
 use crate::support::passkey::{WhatsAppWeb, allowed_extension, gets_a_passkey};
-use crate::support::{Session, eventually, world};
+use crate::support::{Server, Session, eventually, world};
 
 const WHATSAPP_WEB: &str = "https://web.whatsapp.com/";
 
@@ -38,9 +38,14 @@ async fn opens(session: &Session<'_>, web: &WhatsAppWeb, extension: Option<&Temp
 
 /// A phone scans, whose account has a passkey.
 async fn scans(whatsapp: &Simulator, session: &Session<'_>, passkey: Passkey) -> String {
-    let qr = session.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
+    scan(whatsapp, session, passkey).await.unwrap()
+}
+
+/// The same of a QR that may be over by then.
+async fn scan(whatsapp: &Simulator, session: &Session<'_>, passkey: Passkey) -> Option<String> {
+    let qr = session.qr_code().await.1["qrString"].as_str()?.to_owned();
     let scan = Scan { qr, push_name: Some("Ada Lovelace".into()), ..Scan::default() };
-    whatsapp.scan_with_passkey(scan, passkey).unwrap()
+    whatsapp.scan_with_passkey(scan, passkey).ok()
 }
 
 /// The question of the extension stands in the tab of WhatsApp Web, and the person says yes by the keyboard.
@@ -145,6 +150,24 @@ async fn a_refused_passkey_is_said_in_words_and_a_new_code_is_shown() {
 }
 
 #[tokio::test]
+async fn a_passkey_that_nobody_uses_is_over_in_words_and_without_a_flicker() {
+    // Ten minutes are twenty seconds; so many QRs last for longer than it takes to scan one.
+    let whatsapp = Simulator::start(Config { refs: 60, ..Config::default() }).await.unwrap();
+    let server = Server::builder(&whatsapp.url()).variable("WHATSAPP_TIME_FACTOR", "30").start().await;
+    let web = WhatsAppWeb::start().await;
+    let session = server.init("ada").await;
+    let browser = opens(&session, &web, None).await;
+    eventually("a scan", async || scan(&whatsapp, &session, Passkey::Ask).await.is_some()).await;
+    browser.reads("Time left: 0:1").await;
+    browser.js::<Value>("(() => { views.length = 0; })()").await;
+    browser.reads("The passkey was not used in time").await;
+    browser.sees("qr").await;
+    let views: Vec<String> = browser.js("views").await;
+    assert!(["qr", "loading"].contains(&views[0].as_str()), "{views:?}");
+    browser.closes().await;
+}
+
+#[tokio::test]
 async fn another_code_on_the_phone_starts_over() {
     let (whatsapp, server) = world().await;
     let (web, extension) = (WhatsAppWeb::start().await, allowed_extension());
@@ -202,6 +225,9 @@ async fn the_extension_carries_a_request_of_an_allowed_page_and_its_answer_and_n
         "userVerification": "required", "extensions": { "uvm": true },
     });
     browser.js::<Value>(&format!("(ask({options}), null)")).await;
+    asked(&browser.tab(WHATSAPP_WEB).await, true).await;
+    // As browsers do when nothing has happened for half a minute.
+    browser.ends_the_extensions_worker().await;
     consents(&browser).await;
     browser.until("globalThis.answer?.credential !== undefined").await;
     let credential: Value = browser.js("answer.credential").await;

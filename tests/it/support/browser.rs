@@ -16,6 +16,7 @@ use chromiumoxide::cdp::browser_protocol::network::{
     EventRequestWillBeSent, EventWebSocketCreated, EventWebSocketWillSendHandshakeRequest,
 };
 use chromiumoxide::cdp::browser_protocol::page::CaptureScreenshotFormat;
+use chromiumoxide::cdp::browser_protocol::target::{CloseTargetParams, GetTargetsParams};
 use chromiumoxide::cdp::js_protocol::runtime::{
     ConsoleApiCalledType, EvaluateParams, EventConsoleApiCalled, EventExceptionThrown,
 };
@@ -234,6 +235,13 @@ impl Browser {
             }
         })
         .await
+    }
+
+    /// Ends the extension's background script.
+    pub(crate) async fn ends_the_extensions_worker(&self) {
+        let targets = self.chromium.execute(GetTargetsParams::default()).await.unwrap();
+        let worker = targets.target_infos.iter().find(|target| target.r#type == "service_worker").unwrap();
+        self.chromium.execute(CloseTargetParams::new(worker.target_id.clone())).await.unwrap();
     }
 
     /// Opens another tab.
