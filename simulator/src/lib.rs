@@ -33,7 +33,7 @@ mod state;
 
 pub use actions::{
     Account, AccountError, ActionError, EnterCode, Fail, LinkError, Network, Passkey, Refresh, Refs,
-    RefsError, Removal, Scan, Version, Write, WriteError, Written,
+    RefsError, Removal, Scan, Stream, Streamed, Version, What, Write, WriteError, Written,
 };
 pub use noise::Pattern;
 pub use simulator::{Config, Simulator, StartError};

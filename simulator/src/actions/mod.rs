@@ -8,6 +8,7 @@ mod message;
 mod network;
 mod refs;
 mod scan;
+mod stream;
 mod version;
 
 use crate::server::Shared;
@@ -22,6 +23,7 @@ pub use message::{Write, WriteError, Written};
 pub use network::Network;
 pub use refs::{Refresh, Refs, RefsError};
 pub use scan::{Passkey, Scan};
+pub use stream::{Stream, Streamed, What};
 pub use version::Version;
 
 /// The next logins fail.
@@ -107,7 +109,7 @@ impl Simulator {
         self.shared.set_outage(true, false);
     }
 
-    /// Ends every outage.
+    /// Ends every outage, and what [`Simulator::stream`] made later logins meet. A stream that fell silent stays so.
     pub fn resume(&self) {
         self.shared.set_outage(false, false);
     }

@@ -8,8 +8,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{Answer, Body, Control, Refused, Shares_, bad_request};
-use crate::actions::{Network, Version};
+use super::{Answer, Body, Control, Refused, Shares_, bad_request, required};
+use crate::actions::{Network, Stream, Version, What};
 use crate::server::web;
 use crate::simulator::StartError;
 use crate::state::Latest;
@@ -22,6 +22,7 @@ pub(super) fn routes() -> Router<Control> {
         .route("/sw.js", get(sw_js))
         .route("/control/version", post(version))
         .route("/control/network", post(network))
+        .route("/control/stream", post(stream))
 }
 
 async fn sw_js(Shares(control): Shares_) -> Response {
@@ -46,6 +47,26 @@ async fn network(Shares(control): Shares_, body: Bytes) -> Answer {
     };
     control.shared.network(network)?;
     Ok(Json(json!({})))
+}
+
+async fn stream(Shares(control): Shares_, body: Bytes) -> Answer {
+    let body = Body::read(&body)?;
+    let what = match required(body.text("what")?, "what")?.as_str() {
+        "recycle" => What::Recycle,
+        "ack-error" => What::AckError,
+        "silent" => What::Silent,
+        "throttle" => What::Throttle,
+        "unavailable" => What::Unavailable,
+        "ping" => What::Ping,
+        _ => {
+            let known = "recycle, ack-error, silent, throttle, unavailable, ping";
+            return Err(bad_request(format!("what is none of {known}")));
+        }
+    };
+    // Some hundred years: a clock that adds more has no time for it.
+    let seconds = body.number::<u32>("seconds")?.map(u64::from);
+    let streamed = control.shared.stream(Stream { jid: body.text("jid")?, what, seconds }).await?;
+    Ok(Json(json!(streamed)))
 }
 
 impl From<StartError> for Refused {

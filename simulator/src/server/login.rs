@@ -52,7 +52,8 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
     if expires > 0 { connection.say(stanza::client_expiration(expires)).await } else { GO_ON }
 }
 
-fn claimed_jid(hello: &Hello) -> Jid {
+/// Who the client says it is.
+pub(super) fn claimed_jid(hello: &Hello) -> Jid {
     let device = hello.payload.device.and_then(|device| u16::try_from(device).ok()).unwrap_or_default();
     Jid::pn_device(hello.payload.username.unwrap_or_default().to_string(), device)
 }

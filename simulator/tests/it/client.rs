@@ -161,15 +161,28 @@ impl Client {
 
     /// Waits for an event of this name and skips others.
     pub(crate) async fn expects(&mut self, name: &str) -> Arc<Event> {
+        self.expects_within(DEADLINE, name).await.1
+    }
+
+    /// The same with a deadline of one's own; also the names of what was skipped.
+    pub(crate) async fn expects_within(
+        &mut self,
+        deadline: Duration,
+        name: &str,
+    ) -> (Vec<String>, Arc<Event>) {
+        let mut skipped = Vec::new();
         let search = async {
             loop {
                 let event = self.events.recv().await.expect("the client ended");
-                if self::name(&event) == name {
+                let found = self::name(&event);
+                if found == name {
                     return event;
                 }
+                skipped.push(found);
             }
         };
-        timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("no event {name}"))
+        let event = timeout(deadline, search).await.unwrap_or_else(|_| panic!("no event {name}"));
+        (skipped, event)
     }
 
     /// Waits for an event of this name; the names of those before it.

@@ -19,6 +19,7 @@ mod raw;
 mod refs;
 mod rules;
 mod session;
+mod stream;
 mod version;
 
 use std::time::{Duration, Instant};
