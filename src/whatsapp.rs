@@ -5,6 +5,7 @@
 
 pub mod client;
 mod connection;
+pub mod egress;
 mod pace;
 pub mod store;
 mod translate;

@@ -15,11 +15,11 @@ use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::passkey::{self, PasskeyError};
 use whatsapp_rust::prelude::{Bot, Client};
-use whatsapp_rust::transport::{TokioWebSocketTransportFactory, default_tls_connector};
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::store::commands::DeviceCommand;
 
 use super::connection::WatchedDialler;
+use super::egress::{Egress, Egresses};
 use super::pace::{Holds, Paced};
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored};
 use super::translate::{Translator, passkey_refused};
@@ -56,8 +56,7 @@ pub struct WhatsAppWeb(Arc<Shared>);
 /// What every link of this process uses.
 struct Shared {
     options: Options,
-    /// One for all: its TLS roots are most of what a dialler costs.
-    dialler: Arc<TokioWebSocketTransportFactory>,
+    egresses: Egresses,
     versions: Versions,
     /// The devices' keys.
     engine: Arc<dyn Engine>,
@@ -67,18 +66,16 @@ struct Shared {
 impl WhatsAppWeb {
     /// Nothing is opened yet. `tasks` counts the small tasks of running links.
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
-        let dialler = TokioWebSocketTransportFactory::new().with_connector(default_tls_connector());
+        let egresses = Egresses::new();
+        #[cfg(feature = "simulator")]
+        let egresses = options.url.as_deref().map_or(egresses, Egresses::to_simulator);
         let versions = match options.version {
-            None => Versions::looked_up(),
+            None => Versions::looked_up(egresses.of().http()),
             Some(version) => Versions::fixed(version),
         };
         #[cfg(feature = "simulator")]
-        let (dialler, versions) = match &options.url {
-            // A WhatsApp on loopback: no TLS, and any version will do.
-            Some(url) => (TokioWebSocketTransportFactory::new().with_url(url), Versions::any()),
-            None => (dialler, versions),
-        };
-        Self(Arc::new(Shared { options, dialler: Arc::new(dialler), versions, engine, tasks }))
+        let versions = if options.url.is_some() { Versions::any() } else { versions };
+        Self(Arc::new(Shared { options, egresses, versions, engine, tasks }))
     }
 }
 
@@ -109,6 +106,7 @@ impl Shared {
         let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
         storage.hide_name_while_incomplete().await?;
+        let egress = self.egresses.of();
         let mut builder = Bot::builder();
         if let Some(push_name) = &account.push_name
             && storage.is_nameless().await?
@@ -117,11 +115,8 @@ impl Shared {
         }
         let bot = builder
             .with_backend_arc(storage.clone())
-            .with_transport_factory(WatchedDialler {
-                dialler: self.dialler.clone(),
-                translator: translator.clone(),
-            })
-            .with_http_client(NoHttp)
+            .with_transport_factory(WatchedDialler { egress: egress.clone(), translator: translator.clone() })
+            .with_http_client(Requests(egress))
             .with_runtime(Paced::new(factor, holds))
             .with_version(self.versions.current().await)
             .with_device_props(DevicePropsOverride::new().with_os(name))
@@ -354,12 +349,12 @@ fn in_their_words(assertion: &Assertion) -> Result<passkey::Assertion, PasskeyEr
     Ok(passkey::Assertion { assertion_json, credential_id })
 }
 
-/// History and media would need HTTP; we take neither.
-struct NoHttp;
+/// The requests of one client, by the way out that it has.
+struct Requests(Arc<Egress>);
 
 #[async_trait]
-impl HttpClient for NoHttp {
-    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
-        Err(anyhow::anyhow!("this server downloads nothing"))
+impl HttpClient for Requests {
+    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        self.0.http().execute(request).await
     }
 }

@@ -1,0 +1,117 @@
+//! The ways out to WhatsApp. A way out is how this process reaches it: directly.
+//!
+//! An [`Egress`] opens the clients' connections and makes their HTTPS requests; [`Egresses`] holds what all ways out
+//! share. No retries and no back-off are made here: whoever dials decides when to do it again. Called by
+//! `whatsapp/client.rs` and by the connections of `whatsapp/connection.rs`.
+
+mod dialler;
+mod fetch;
+mod hosts;
+#[cfg(all(test, feature = "simulator"))]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::SinkExt as _;
+use hyper::Uri;
+use hyper::header::{HeaderValue, ORIGIN};
+use tokio::sync::Semaphore;
+use tokio_websockets::{ClientBuilder, WebSocketStream};
+use whatsapp_rust::anyhow::{self, Context as _};
+use whatsapp_rust::async_channel::Receiver;
+use whatsapp_rust::http::HttpClient;
+use whatsapp_rust::transport::{Transport, TransportEvent, from_websocket};
+use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
+
+use self::dialler::{Dialler, Stream};
+use self::fetch::Fetcher;
+use self::hosts::Hosts;
+
+/// HTTPS requests under way at a time, of all sessions and all ways out. Each may hold a body in memory.
+const REQUESTS: usize = 16;
+
+/// How long a probe waits for the answer to its upgrade: as long as the library does for a connection.
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Every way out of this process.
+pub struct Egresses {
+    direct: Arc<Egress>,
+}
+
+impl Egresses {
+    /// Nothing is opened yet.
+    pub fn new() -> Self {
+        Self::of_endpoint(WHATSAPP_WEB_WS_URL.to_owned(), Hosts::whatsapp())
+    }
+
+    /// To a WhatsApp of your own: `ws://host:port/path`. What the library asks of WhatsApp's web server, or of a media
+    /// host on loopback, is asked there too, by plain HTTP.
+    #[cfg(feature = "simulator")]
+    pub fn to_simulator(url: &str) -> Self {
+        let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+        Self::of_endpoint(url.to_owned(), Hosts::simulated(authority))
+    }
+
+    fn of_endpoint(websocket: String, hosts: Hosts) -> Self {
+        let requests = Arc::new(Semaphore::new(REQUESTS));
+        let dialler = Dialler::direct();
+        let http = Arc::new(Fetcher::new(dialler.clone(), hosts, requests));
+        Self { direct: Arc::new(Egress { websocket, dialler, http }) }
+    }
+
+    /// The way out of this process.
+    pub fn of(&self) -> Arc<Egress> {
+        self.direct.clone()
+    }
+}
+
+impl Default for Egresses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One way out.
+pub struct Egress {
+    websocket: String,
+    dialler: Dialler,
+    http: Arc<Fetcher>,
+}
+
+impl Egress {
+    /// Opens a connection to WhatsApp: TCP, TLS, the upgrade to WebSocket. Nobody is logged in by it.
+    ///
+    /// # Errors
+    /// Says what failed, and at whom. There is no time limit for the answer to the upgrade: the library has one.
+    pub async fn dial(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
+        Ok(from_websocket(self.open().await?))
+    }
+
+    /// Whether WhatsApp can be reached: opens a connection as [`Self::dial`] does, and closes it.
+    ///
+    /// # Errors
+    /// Says what failed, and at whom.
+    pub async fn probe(&self) -> anyhow::Result<()> {
+        let opening = tokio::time::timeout(PROBE_PATIENCE, self.open());
+        let mut websocket = opening.await.context("WhatsApp did not answer")??;
+        // It was reached; how it takes the goodbye is of no matter.
+        let _ = tokio::time::timeout(PROBE_PATIENCE, websocket.close()).await;
+        Ok(())
+    }
+
+    /// The client for HTTPS requests to WhatsApp's own hosts.
+    pub fn http(&self) -> Arc<dyn HttpClient> {
+        self.http.clone()
+    }
+
+    async fn open(&self) -> anyhow::Result<WebSocketStream<Stream>> {
+        let uri: Uri = self.websocket.parse()?;
+        let stream = self.dialler.connect(&uri).await?;
+        // The origin is WhatsApp's, also where a simulator stands in for it.
+        let origin = HeaderValue::from_static(WHATSAPP_WEB_ORIGIN);
+        let upgrade = ClientBuilder::from_uri(uri).add_header(ORIGIN, origin)?;
+        let (websocket, _) = upgrade.connect_on(stream).await.context("the upgrade to WebSocket failed")?;
+        Ok(websocket)
+    }
+}
