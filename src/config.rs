@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use self::doors::{ApiKey, Doors, OriginRule, Origins, TrustedProxies};
 use self::reader::Reader;
 pub use self::table::{SETTINGS, Setting};
+use crate::proxy::{self, Proxy, ProxyHosts};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -66,6 +67,10 @@ pub struct Config {
     pub device_name: String,
     /// The version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it. `WA_VERSION`
     pub whatsapp_version: Option<(u32, u32, u32)>,
+    /// What stands between this server and WhatsApp, where a session has no proxy of its own. `WA_PROXY`
+    pub proxy: Option<Proxy>,
+    /// Which proxies a session may have; none without it. `PROXY_ALLOWED_HOSTS`
+    pub proxy_hosts: Option<ProxyHosts>,
     /// A WhatsApp of your own. `WHATSAPP_URL`, only in a build with the feature `simulator`
     #[cfg(feature = "simulator")]
     pub whatsapp_url: Option<String>,
@@ -213,6 +218,9 @@ impl Config {
             ended_ttl: seconds(&mut reader, "SESSION_TTL_ENDED_SECONDS", 86_400, 31_536_000),
             device_name: reader.parsed("WA_DEVICE_NAME", "qrcast".into(), "1 to 50 characters", device_name),
             whatsapp_version: reader.optional("WA_VERSION", "2.3000.N", version),
+            proxy: reader.secret("WA_PROXY", proxy::ALLOWED, |text| text.parse().ok()),
+            proxy_hosts: reader
+                .optional("PROXY_ALLOWED_HOSTS", proxy::ALLOWED_HOSTS, |text| text.parse().ok()),
             #[cfg(feature = "simulator")]
             whatsapp_url: reader.optional("WHATSAPP_URL", "a ws:// URL", |text| {
                 text.starts_with("ws://").then(|| text.to_owned())
@@ -337,6 +345,15 @@ mod tests {
             assert!(said.contains(&format!("{name}: {value:?} is not allowed")), "{said}");
         }
         assert_eq!(said.lines().count(), variables.len());
+    }
+
+    #[test]
+    fn a_proxy_is_in_no_words() {
+        let config = read(&[("WA_PROXY", "socks5://ada:hunter2@10.0.0.1:1080")]).unwrap();
+        assert_eq!(config.proxy.as_ref().unwrap().to_string(), "10.0.0.1:1080");
+        let wrong = read(&[("WA_PROXY", "socks4://ada:hunter2@10.0.0.1:1080")]).unwrap_err().to_string();
+        assert!(wrong.contains("WA_PROXY: \"***\" is not allowed; http://"), "{wrong}");
+        assert!(!wrong.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
     }
 
     #[test]

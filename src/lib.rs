@@ -21,6 +21,7 @@ pub mod id;
 /// The facts and their JSON.
 pub mod event;
 /// A QR string as a picture.
+pub mod proxy;
 pub mod qr;
 
 /// A session: its state, its history, who runs it.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Assertion, Me, Missing, PairingMethod, PairingRefusal, Time};
 use crate::id::SessionId;
+use crate::proxy::ProxyUrl;
 
 /// Which account to run, and with what.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Account {
     pub epoch: u64,
     /// What the phone lists the device as; the deployment's name when `None`.
     pub device_name: Option<String>,
+    /// Its own way to WhatsApp; the deployment's when `None`.
+    pub proxy: Option<ProxyUrl>,
     /// The account's name, as far as it is known.
     pub push_name: Option<String>,
 }

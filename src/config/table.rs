@@ -128,4 +128,14 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it",
     ),
+    setting(
+        "WA_PROXY",
+        "",
+        "proxy between this server and WhatsApp: `http://user:password@host:port` or `socks5://…`; the environment's `HTTPS_PROXY` is not looked at",
+    ),
+    setting(
+        "PROXY_ALLOWED_HOSTS",
+        "",
+        "comma list of `host`, `host:port`, `*.example.com`: which proxies `proxy` in `init-session` may name; none without it",
+    ),
 ];

@@ -27,6 +27,7 @@ use super::version::Versions;
 use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
+use crate::proxy::Proxy;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
 
@@ -39,6 +40,8 @@ const CODE_PATIENCE: Duration = Duration::from_secs(20);
 /// What all clients of this process have in common.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What stands between this process and WhatsApp, where a session says nothing else.
+    pub proxy: Option<Proxy>,
     /// What a phone lists a device as, where its session says nothing else.
     pub device_name: String,
     /// The version of WhatsApp Web to claim; looked up when `None`.
@@ -66,11 +69,16 @@ struct Shared {
 impl WhatsAppWeb {
     /// Nothing is opened yet. `tasks` counts the small tasks of running links.
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
-        let egresses = Egresses::new();
+        let proxy = options.proxy.clone();
         #[cfg(feature = "simulator")]
-        let egresses = options.url.as_deref().map_or(egresses, Egresses::to_simulator);
+        let egresses = match &options.url {
+            Some(url) => Egresses::to_simulator(url, proxy),
+            None => Egresses::new(proxy),
+        };
+        #[cfg(not(feature = "simulator"))]
+        let egresses = Egresses::new(proxy);
         let versions = match options.version {
-            None => Versions::looked_up(egresses.of().http()),
+            None => Versions::looked_up(egresses.of(None).http()),
             Some(version) => Versions::fixed(version),
         };
         #[cfg(feature = "simulator")]
@@ -106,7 +114,7 @@ impl Shared {
         let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
         storage.hide_name_while_incomplete().await?;
-        let egress = self.egresses.of();
+        let egress = self.egresses.of(account.proxy.as_ref());
         let mut builder = Bot::builder();
         if let Some(push_name) = &account.push_name
             && storage.is_nameless().await?

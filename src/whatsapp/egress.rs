@@ -1,4 +1,4 @@
-//! The ways out to WhatsApp. A way out is how this process reaches it: directly.
+//! The ways out to WhatsApp: directly, through the proxy of the server (`WA_PROXY`), or through one of a session's own.
 //!
 //! An [`Egress`] opens the clients' connections and makes their HTTPS requests; [`Egresses`] holds what all ways out
 //! share. No retries and no back-off are made here: whoever dials decides when to do it again. Called by
@@ -9,8 +9,10 @@ mod fetch;
 mod hosts;
 #[cfg(all(test, feature = "simulator"))]
 mod tests;
+mod tunnel;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::SinkExt as _;
@@ -18,15 +20,17 @@ use hyper::Uri;
 use hyper::header::{HeaderValue, ORIGIN};
 use tokio::sync::Semaphore;
 use tokio_websockets::{ClientBuilder, WebSocketStream};
+use tracing::error;
 use whatsapp_rust::anyhow::{self, Context as _};
 use whatsapp_rust::async_channel::Receiver;
 use whatsapp_rust::http::HttpClient;
 use whatsapp_rust::transport::{Transport, TransportEvent, from_websocket};
 use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
 
-use self::dialler::{Dialler, Stream};
+use self::dialler::{Dialler, Stream, Way};
 use self::fetch::Fetcher;
 use self::hosts::Hosts;
+use crate::proxy::{Proxy, ProxyUrl};
 
 /// HTTPS requests under way at a time, of all sessions and all ways out. Each may hold a body in memory.
 const REQUESTS: usize = 16;
@@ -36,39 +40,58 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every way out of this process.
 pub struct Egresses {
-    direct: Arc<Egress>,
+    websocket: String,
+    hosts: Hosts,
+    requests: Arc<Semaphore>,
+    /// Of whatever has no proxy of its own.
+    usual: Arc<Egress>,
+    /// The others. One that nobody uses any more is freed with its last user; its empty entry goes when the next new one
+    /// is made.
+    others: Mutex<HashMap<Way, Weak<Egress>>>,
 }
 
 impl Egresses {
-    /// Nothing is opened yet.
-    pub fn new() -> Self {
-        Self::of_endpoint(WHATSAPP_WEB_WS_URL.to_owned(), Hosts::whatsapp())
+    /// Nothing is opened yet. Through this proxy where a session has none of its own; directly without one.
+    pub fn new(proxy: Option<Proxy>) -> Self {
+        Self::of_endpoint(WHATSAPP_WEB_WS_URL.to_owned(), Hosts::whatsapp(), proxy)
     }
 
     /// To a WhatsApp of your own: `ws://host:port/path`. What the library asks of WhatsApp's web server, or of a media
     /// host on loopback, is asked there too, by plain HTTP.
     #[cfg(feature = "simulator")]
-    pub fn to_simulator(url: &str) -> Self {
+    pub fn to_simulator(url: &str, proxy: Option<Proxy>) -> Self {
         let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
-        Self::of_endpoint(url.to_owned(), Hosts::simulated(authority))
+        Self::of_endpoint(url.to_owned(), Hosts::simulated(authority), proxy)
     }
 
-    fn of_endpoint(websocket: String, hosts: Hosts) -> Self {
+    fn of_endpoint(websocket: String, hosts: Hosts, proxy: Option<Proxy>) -> Self {
         let requests = Arc::new(Semaphore::new(REQUESTS));
-        let dialler = Dialler::direct();
-        let http = Arc::new(Fetcher::new(dialler.clone(), hosts, requests));
-        Self { direct: Arc::new(Egress { websocket, dialler, http }) }
+        let dialler = Dialler::new(proxy.map_or(Way::Direct, Way::Through));
+        let usual = Arc::new(Egress::new(&websocket, dialler, hosts.clone(), requests.clone()));
+        Self { websocket, hosts, requests, usual, others: Mutex::default() }
     }
 
-    /// The way out of this process.
-    pub fn of(&self) -> Arc<Egress> {
-        self.direct.clone()
-    }
-}
-
-impl Default for Egresses {
-    fn default() -> Self {
-        Self::new()
+    /// The way out of a session: its own proxy's, or the one that all have. The same one for all who name the same proxy.
+    /// A proxy that cannot be read is an error line, and a way out by which nothing is reached: never another way.
+    pub fn of(&self, proxy: Option<&ProxyUrl>) -> Arc<Egress> {
+        let Some(url) = proxy else { return self.usual.clone() };
+        let way = url.parse().map_or_else(
+            |unreadable| {
+                error!(error = %unreadable, "the stored proxy of this session cannot be read");
+                Way::Nowhere
+            },
+            Way::Through,
+        );
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = others.get(&way).and_then(Weak::upgrade) {
+            return known;
+        }
+        others.retain(|_, egress| egress.strong_count() > 0);
+        let dialler = self.usual.dialler.by(way.clone());
+        let egress =
+            Arc::new(Egress::new(&self.websocket, dialler, self.hosts.clone(), self.requests.clone()));
+        others.insert(way, Arc::downgrade(&egress));
+        egress
     }
 }
 
@@ -80,6 +103,16 @@ pub struct Egress {
 }
 
 impl Egress {
+    fn new(websocket: &str, dialler: Dialler, hosts: Hosts, requests: Arc<Semaphore>) -> Self {
+        let http = Arc::new(Fetcher::new(dialler.clone(), hosts, requests));
+        Self { websocket: websocket.to_owned(), dialler, http }
+    }
+
+    /// The proxy that it leads through: host and port, for people.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.dialler.proxy()
+    }
+
     /// Opens a connection to WhatsApp: TCP, TLS, the upgrade to WebSocket. Nobody is logged in by it.
     ///
     /// # Errors

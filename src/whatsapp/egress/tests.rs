@@ -9,9 +9,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use whatsapp_rust::http::{HttpClient as _, HttpRequest, HttpResponse};
 
-use super::dialler::Dialler;
+use super::Egresses;
+use super::dialler::{Dialler, Way};
 use super::fetch::{Bounds, Fetcher};
 use super::hosts::Hosts;
+use crate::proxy::ProxyUrl;
 use crate::shutdown::Shutdown;
 
 const SMALL: Bounds =
@@ -36,8 +38,11 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let authority = format!("127.0.0.1:{port}").parse().unwrap();
-        let fetcher =
-            Fetcher::new(Dialler::direct(), Hosts::simulated(Some(authority)), Arc::new(Semaphore::new(2)));
+        let fetcher = Fetcher::new(
+            Dialler::new(Way::Direct),
+            Hosts::simulated(Some(authority)),
+            Arc::new(Semaphore::new(2)),
+        );
         let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
         let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let server = Self { fetcher: fetcher.within(SMALL), port, asked: asked.clone(), most: most.clone() };
@@ -184,9 +189,36 @@ async fn nothing_is_uploaded() {
 async fn an_error_names_the_host_that_cannot_be_reached() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let authority = free.to_string().parse().unwrap();
-    let fetcher =
-        Fetcher::new(Dialler::direct(), Hosts::simulated(Some(authority)), Arc::new(Semaphore::new(1)));
+    let fetcher = Fetcher::new(
+        Dialler::new(Way::Direct),
+        Hosts::simulated(Some(authority)),
+        Arc::new(Semaphore::new(1)),
+    );
     let said =
         fetcher.execute(HttpRequest::get("https://localhost/x?auth=secret")).await.unwrap_err().to_string();
     assert!(said.contains("127.0.0.1 cannot be reached") && !said.contains("secret"), "{said}");
+}
+
+#[tokio::test]
+async fn there_is_one_way_out_a_proxy_for_as_long_as_somebody_has_it() {
+    let egresses = Egresses::new("http://127.0.0.1:1".parse().ok());
+    let usual = egresses.of(None);
+    assert_eq!(usual.proxy().unwrap().to_string(), "127.0.0.1:1");
+    let url = |text: &str| ProxyUrl::new(text);
+    let first = egresses.of(Some(&url("http://a:b@127.0.0.1:2")));
+    assert!(Arc::ptr_eq(&first, &egresses.of(Some(&url("HTTP://a:b@127.0.0.1:2/")))));
+    // Another password may be a way to another country.
+    assert!(!Arc::ptr_eq(&first, &egresses.of(Some(&url("http://a:c@127.0.0.1:2")))));
+    drop(first);
+    let _new = egresses.of(Some(&url("http://127.0.0.1:3")));
+    assert_eq!(egresses.others.lock().unwrap().len(), 1, "the others are gone");
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_read_leads_nowhere() {
+    let egress = Egresses::new(None).of(Some(&ProxyUrl::new("carrier-pigeon://secret")));
+    let said = format!("{:#}", egress.probe().await.unwrap_err());
+    assert_eq!(said, "the proxy of this session cannot be read");
+    let said = egress.http().execute(HttpRequest::get("https://web.whatsapp.com/sw.js")).await.unwrap_err();
+    assert!(said.to_string().contains("the proxy of this session cannot be read"), "{said}");
 }
