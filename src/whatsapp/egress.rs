@@ -7,7 +7,7 @@
 mod dialler;
 mod fetch;
 mod hosts;
-#[cfg(all(test, feature = "simulator"))]
+#[cfg(test)]
 mod tests;
 mod tunnel;
 

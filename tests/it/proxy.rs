@@ -1,13 +1,15 @@
 //! The way to WhatsApp through a proxy: for all sessions, or for one of them.
 
+use qrcast::whatsapp::egress::Egresses;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use whatsapp_rust::http::HttpRequest;
 
 use crate::support::redis::Redis;
 use crate::support::replicas::is_ready;
 use crate::support::server::Builder;
 use crate::support::way_out::{Kind, PASSWORD, USER, WayOut, secrets};
-use crate::support::{Server, eventually, whatsapp, world};
+use crate::support::{Server, eventually, soon, whatsapp, world};
 
 const KINDS: [Kind; 2] = [Kind::Http, Kind::Socks5];
 
@@ -68,6 +70,26 @@ async fn all_sessions_go_through_the_proxy_of_the_server_and_names_are_resolved_
 }
 
 #[tokio::test]
+async fn requests_and_probes_go_through_the_proxy_as_well() {
+    for kind in KINDS {
+        let (whatsapp, mut proxy) = (whatsapp().await, WayOut::start(kind).await);
+        let (url, asked) = by_name(&whatsapp.url());
+        let egress = Egresses::to_simulator(&url, proxy.url().parse().ok()).of(None);
+        soon("an answer", egress.http().execute(HttpRequest::get("https://web.whatsapp.com/sw.js")))
+            .await
+            .unwrap();
+        assert_eq!(proxy.asked(), std::slice::from_ref(&asked));
+        soon("a probe", egress.probe()).await.unwrap();
+        assert_eq!(proxy.asked(), [asked.clone(), asked]);
+        eventually("the probe to be gone", || async { whatsapp.state().clients == 0 }).await;
+        proxy.die().await;
+        let said = format!("{:#}", soon("a probe", egress.probe()).await.unwrap_err());
+        assert!(said.contains("cannot be reached"), "{said}");
+        is_in_none_of(&[said]);
+    }
+}
+
+#[tokio::test]
 async fn the_environments_proxy_is_not_looked_at() {
     let (whatsapp, other) = (whatsapp().await, WayOut::start(Kind::Http).await);
     let mut builder = Server::builder(&whatsapp.url());
@@ -102,7 +124,6 @@ async fn a_session_has_a_proxy_of_its_own_and_keeps_it() {
         eventually("the session to come back its own way", || async { proxy.asked().len() > before }).await;
         let session = server.session(&id);
         session.reaches("connected").await;
-        // Its device is logged out by the same way.
         let before = proxy.asked().len();
         assert_eq!(session.restart().await.status(), StatusCode::ACCEPTED);
         eventually("another try", || async { proxy.asked().len() > before }).await;

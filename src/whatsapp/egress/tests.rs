@@ -1,5 +1,8 @@
 //! The HTTP client against servers on loopback. The rule for hosts is its own test's; here it lets the simulator through.
 
+// Elsewhere no rule lets a server on loopback through.
+#![cfg(feature = "simulator")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_websockets::MaybeTlsStream;
 use whatsapp_rust::http::{HttpClient as _, HttpRequest, HttpResponse};
 
 use super::Egresses;
@@ -221,4 +225,13 @@ async fn a_proxy_that_cannot_be_read_leads_nowhere() {
     assert_eq!(said, "the proxy of this session cannot be read");
     let said = egress.http().execute(HttpRequest::get("https://web.whatsapp.com/sw.js")).await.unwrap_err();
     assert!(said.to_string().contains("the proxy of this session cannot be read"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_sent_goes_out_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("ws://{}/ws/chat", listener.local_addr().unwrap()).parse().unwrap();
+    let stream = Dialler::new(Way::Direct).connect(&uri).await.unwrap();
+    let MaybeTlsStream::Plain(socket) = stream else { panic!("no TLS was asked for") };
+    assert!(socket.nodelay().unwrap());
 }
