@@ -218,6 +218,39 @@ async fn another_replica_takes_a_session_over_with_its_proxy() {
     is_in_none_of(&second.log());
 }
 
+#[tokio::test]
+async fn a_stored_proxy_that_cannot_be_read_is_told_and_never_gone_around() {
+    let (whatsapp, proxy) = (whatsapp().await, WayOut::start(Kind::Http).await);
+    let builder = near(&whatsapp.url()).variable("WHATSAPP_TIME_FACTOR", "20");
+    let server = builder.start().await;
+    let session = server.init_with(json!({ "userId": "ada", "proxy": proxy.url() })).await;
+    session.link(&whatsapp).await;
+    let id = session.id.clone();
+    let builder = server.crash().await;
+    let store = rusqlite::Connection::open(builder.folder().join("qrcast.sqlite")).unwrap();
+    let words = format!("carrier-pigeon://{PASSWORD}");
+    assert_eq!(store.execute("UPDATE session SET proxy = ?1", [words]).unwrap(), 1);
+    store.close().unwrap();
+
+    let server = builder.start().await;
+    let session = server.session(&id);
+    soon("the reason", async {
+        while session.status().await["reason"] != "whatsapp_unreachable" {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    eventually("no client", || async { whatsapp.state().clients == 0 }).await;
+    let line = |line: &String| {
+        line.contains("ERROR") && line.contains("the stored proxy of this session cannot be read")
+    };
+    assert!(server.log().iter().any(line));
+    is_in_none_of(&answers(&server, &id).await);
+    is_in_none_of(&server.log());
+    // Others are linked as ever.
+    server.init("bob").await.link(&whatsapp).await;
+}
+
 async fn refused(server: &Server, proxy: Value) -> Value {
     let response = server.post("/api/init-session", &json!({ "userId": "ada", "proxy": proxy })).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
