@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use self::doors::{ApiKey, Doors, OriginRule, Origins, TrustedProxies};
 use self::reader::Reader;
 pub use self::table::{SETTINGS, Setting};
+use crate::platform::Platform;
 use crate::proxy::{self, Proxy, ProxyHosts};
 
 /// Everything that can be set.
@@ -65,6 +66,8 @@ pub struct Config {
     pub ended_ttl: Duration,
     /// What a phone lists the device as. `WA_DEVICE_NAME`
     pub device_name: String,
+    /// What a linked device says it is; those that are linked keep theirs. `WA_PLATFORM`
+    pub platform: Platform,
     /// The version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it. `WA_VERSION`
     pub whatsapp_version: Option<(u32, u32, u32)>,
     /// What stands between this server and WhatsApp, where a session has no proxy of its own. `WA_PROXY`
@@ -217,6 +220,8 @@ impl Config {
             unlinked_ttl: seconds(&mut reader, "SESSION_TTL_UNLINKED_SECONDS", 3600, 31_536_000),
             ended_ttl: seconds(&mut reader, "SESSION_TTL_ENDED_SECONDS", 86_400, 31_536_000),
             device_name: reader.parsed("WA_DEVICE_NAME", "qrcast".into(), "1 to 50 characters", device_name),
+            platform: reader
+                .parsed("WA_PLATFORM", Platform::default(), &platforms(), |text| text.parse().ok()),
             whatsapp_version: reader.optional("WA_VERSION", "2.3000.N", version),
             proxy: reader.secret("WA_PROXY", proxy::ALLOWED, |text| text.parse().ok()),
             proxy_hosts: reader
@@ -299,6 +304,10 @@ fn log_format(reader: &mut Reader<'_>) -> LogFormat {
 fn device_name(text: &str) -> Option<String> {
     let good = (1..=50).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     good.then(|| text.to_owned())
+}
+
+fn platforms() -> String {
+    format!("one of {}", Platform::ALL.map(Platform::as_str).join(", "))
 }
 
 fn version(text: &str) -> Option<(u32, u32, u32)> {

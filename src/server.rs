@@ -262,6 +262,7 @@ impl House {
         let options = Options {
             proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
+            platform: config.platform,
             version: config.whatsapp_version,
             #[cfg(feature = "simulator")]
             url: config.whatsapp_url.clone(),

@@ -10,6 +10,7 @@ mod pace;
 pub mod store;
 mod translate;
 mod version;
+mod words;
 
 use std::time::Duration;
 
@@ -225,6 +226,8 @@ pub enum Signal {
     LoggedOut {
         /// What WhatsApp said.
         detail: Option<String>,
+        /// A page of WhatsApp's, or a next step in words.
+        help: Option<String>,
     },
     /// Another client took the device's place; the client stops.
     Replaced,
@@ -234,12 +237,16 @@ pub enum Signal {
         until: Option<Time>,
         /// What WhatsApp said.
         detail: Option<String>,
+        /// A page of WhatsApp's.
+        help: Option<String>,
     },
     /// WhatsApp no longer takes this version; the client stops.
     Outdated,
     /// WhatsApp refused the login; the client stops.
     Rejected {
-        /// WhatsApp's code.
-        detail: String,
+        /// WhatsApp's code, and what it said.
+        detail: Option<String>,
+        /// A page of WhatsApp's.
+        help: Option<String>,
     },
 }

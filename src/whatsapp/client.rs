@@ -17,6 +17,7 @@ use whatsapp_rust::passkey::{self, PasskeyError};
 use whatsapp_rust::prelude::{Bot, Client};
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::store::commands::DeviceCommand;
+use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
 use super::connection::WatchedDialler;
 use super::egress::{Egress, Egresses};
@@ -27,6 +28,7 @@ use super::version::Versions;
 use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
+use crate::platform::Platform;
 use crate::proxy::Proxy;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
@@ -44,6 +46,8 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// What a phone lists a device as, where its session says nothing else.
     pub device_name: String,
+    /// What new links say they are.
+    pub platform: Platform,
     /// The version of WhatsApp Web to claim; looked up when `None`.
     pub version: Option<(u32, u32, u32)>,
     /// A WhatsApp of your own.
@@ -127,7 +131,11 @@ impl Shared {
             .with_http_client(Requests(egress))
             .with_runtime(Paced::new(factor, holds))
             .with_version(self.versions.current().await)
-            .with_device_props(DevicePropsOverride::new().with_os(name))
+            .with_device_props(
+                DevicePropsOverride::new()
+                    .with_os(name)
+                    .with_platform_type(in_whatsapps_words(self.options.platform)),
+            )
             .skip_history_sync()
             .with_cache_config(keeping_no_message())
             .build()
@@ -143,6 +151,19 @@ impl Shared {
             });
         });
         Ok(Running { handle: bot.spawn(), client, translator, storage })
+    }
+}
+
+fn in_whatsapps_words(platform: Platform) -> PlatformType {
+    match platform {
+        Platform::Chrome => PlatformType::CHROME,
+        Platform::Edge => PlatformType::EDGE,
+        Platform::Firefox => PlatformType::FIREFOX,
+        Platform::Ie => PlatformType::IE,
+        Platform::Opera => PlatformType::OPERA,
+        Platform::Safari => PlatformType::SAFARI,
+        Platform::Desktop => PlatformType::DESKTOP,
+        Platform::Uwp => PlatformType::UWP,
     }
 }
 
