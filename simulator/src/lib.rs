@@ -36,5 +36,6 @@ pub use actions::{
     RefsError, Removal, Scan, Stream, Streamed, Version, What, Write, WriteError, Written,
 };
 pub use noise::Pattern;
+pub use phone::{Authenticator, AuthenticatorError};
 pub use simulator::{Config, Simulator, StartError};
 pub use state::{Attempt, AttemptKind, Blobs, DeviceState, KeyShare, Latest, PasskeyState, Presence, State};

@@ -6,6 +6,7 @@ mod code;
 mod link;
 mod message;
 mod network;
+mod passkey;
 mod refs;
 mod scan;
 mod stream;
@@ -21,8 +22,9 @@ pub use code::EnterCode;
 pub use link::LinkError;
 pub use message::{Write, WriteError, Written};
 pub use network::Network;
+pub use passkey::Passkey;
 pub use refs::{Refresh, Refs, RefsError};
-pub use scan::{Passkey, Scan};
+pub use scan::Scan;
 pub use stream::{Stream, Streamed, What};
 pub use version::Version;
 

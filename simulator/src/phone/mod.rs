@@ -2,6 +2,8 @@
 //! It does not know connections or stanzas; `state` keeps the phones, `actions` and `server` ask them to link, share and vouch.
 
 mod adv;
+mod assertion;
+mod authenticator;
 mod blobs;
 mod code;
 mod collection;
@@ -17,6 +19,8 @@ use wacore_binary::Jid;
 use waproto::whatsapp::Message;
 
 pub(crate) use adv::Offer;
+pub(crate) use authenticator::read_public_key;
+pub use authenticator::{Authenticator, AuthenticatorError};
 pub(crate) use blobs::{BLOB_PATH, Blob};
 pub(crate) use code::{CodeEntry, WRAPPED};
 pub(crate) use collection::Update;
@@ -62,6 +66,8 @@ pub(crate) struct Phone {
     pub(crate) hosted: bool,
     keys: OwnKeys,
     app_state: AppState,
+    /// Public key of the account's passkey, if a test has registered one.
+    pub(crate) passkey: Option<Vec<u8>>,
 }
 
 impl Phone {
@@ -80,6 +86,7 @@ impl Phone {
             last_device: 0,
             hosted: false,
             keys: OwnKeys::generate(),
+            passkey: None,
         }
     }
 

@@ -201,6 +201,20 @@ impl Client {
         before
     }
 
+    /// Waits for an event of one of these names.
+    pub(crate) async fn either(&mut self, one: &str, other: &str) -> Arc<Event> {
+        let search = async {
+            loop {
+                let event = self.events.recv().await.expect("the client ended");
+                let found = name(&event);
+                if found == one || found == other {
+                    return event;
+                }
+            }
+        };
+        timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("neither {one} nor {other}"))
+    }
+
     /// The client gives up by itself.
     pub(crate) async fn ends(self) {
         timeout(DEADLINE, self.handle).await.expect("the client goes on");
