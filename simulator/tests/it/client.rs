@@ -18,6 +18,8 @@ use whatsapp_rust::TokioRuntime;
 use whatsapp_rust::prelude::{Bot, BotHandle};
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 
+use waproto::whatsapp::device_props::PlatformType;
+
 use crate::DEADLINE;
 use crate::media::Loopback;
 
@@ -132,7 +134,11 @@ impl Client {
             .with_http_client(http)
             .with_runtime(Hasty(factor))
             .with_version((2, 3000, build))
-            .with_device_props(wacore::store::DevicePropsOverride::new().with_os("qrcast"))
+            .with_device_props(
+                wacore::store::DevicePropsOverride::new()
+                    .with_os("qrcast")
+                    .with_platform_type(PlatformType::FIREFOX),
+            )
             .with_wanted_pre_key_count(20)
             .skip_history_sync()
             .with_event_handler(Forward(sender))
