@@ -32,8 +32,8 @@ mod simulator;
 mod state;
 
 pub use actions::{
-    Account, AccountError, ActionError, EnterCode, Fail, LinkError, Network, Passkey, Refresh, Refs,
-    RefsError, Removal, Scan, Stream, Streamed, Version, What, Write, WriteError, Written,
+    Account, AccountError, ActionError, EnterCode, Fail, LinkError, Network, Noise, Noised, Passkey, Refresh,
+    Refs, RefsError, Removal, Scan, Stream, Streamed, Version, What, Write, WriteError, Written,
 };
 pub use noise::Pattern;
 pub use phone::{Authenticator, AuthenticatorError};

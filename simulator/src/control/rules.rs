@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::{Answer, Body, Control, Refused, Shares_, bad_request, required};
-use crate::actions::{Network, Stream, Version, What};
+use crate::actions::{MOST, Network, Noise, Stream, Version, What};
 use crate::server::web;
 use crate::simulator::StartError;
 use crate::state::Latest;
@@ -23,6 +23,7 @@ pub(super) fn routes() -> Router<Control> {
         .route("/control/version", post(version))
         .route("/control/network", post(network))
         .route("/control/stream", post(stream))
+        .route("/control/noise", post(noise))
 }
 
 async fn sw_js(Shares(control): Shares_) -> Response {
@@ -69,6 +70,19 @@ async fn stream(Shares(control): Shares_, body: Bytes) -> Answer {
     Ok(Json(json!(streamed)))
 }
 
+async fn noise(Shares(control): Shares_, body: Bytes) -> Answer {
+    let body = Body::read(&body)?;
+    let noise = Noise {
+        jid: body.jid()?,
+        messages: body.amount("messages")?,
+        groups: body.amount("groups")?,
+        calls: body.amount("calls")?,
+        devices: body.amount("devices")?,
+        prekeys_low: body.flag("prekeysLow")?.unwrap_or_default(),
+    };
+    Ok(Json(json!(control.shared.noise(noise).await?)))
+}
+
 impl From<StartError> for Refused {
     fn from(error: StartError) -> Self {
         Self(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
@@ -94,6 +108,15 @@ impl Body {
         match self.0.get(name) {
             Some(Value::Bool(false)) => Ok(Some(T::default())),
             _ => self.number(name),
+        }
+    }
+
+    /// How much noise; none unless it is named.
+    fn amount(&self, name: &str) -> Result<usize, Refused> {
+        let amount = self.number(name)?.unwrap_or_default();
+        match amount <= MOST {
+            true => Ok(amount),
+            false => Err(bad_request(format!("{name} is not a number from 0 to {MOST}"))),
         }
     }
 

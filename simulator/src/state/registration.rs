@@ -153,6 +153,13 @@ impl Keys {
         Ok(())
     }
 
+    /// Others have taken all one-time pre-keys but so many.
+    pub(crate) fn use_up(&mut self, but: usize) {
+        while self.one_time.len() > but {
+            self.one_time.pop_first();
+        }
+    }
+
     /// How many one-time pre-keys are left.
     pub(crate) fn left(&self) -> usize {
         self.one_time.len()

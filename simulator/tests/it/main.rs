@@ -12,6 +12,7 @@ mod http;
 mod media;
 mod message;
 mod network;
+mod noise;
 mod outage;
 mod pairing;
 mod passkey;
