@@ -20,6 +20,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! `docs/simulator.md` says what a caller must know beyond the controls' fields, and what the client does with each.
+//!
 //! From below: `noise` (handshake), `phone` (keys and signatures of accounts), `state` (what is remembered), `server`
 //! (one client's connection), `actions` (what a test can make happen), `control` (the same over HTTP).
 
