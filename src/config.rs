@@ -14,6 +14,8 @@ use std::time::Duration;
 pub use self::doors::{ApiKey, Doors, OriginRule, Origins, TrustedProxies};
 use self::reader::Reader;
 pub use self::table::{SETTINGS, Setting};
+use crate::platform::Platform;
+use crate::proxy::{self, Proxy, ProxyHosts};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -64,8 +66,14 @@ pub struct Config {
     pub ended_ttl: Duration,
     /// What a phone lists the device as. `WA_DEVICE_NAME`
     pub device_name: String,
+    /// What a linked device says it is; those that are linked keep theirs. `WA_PLATFORM`
+    pub platform: Platform,
     /// The version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it. `WA_VERSION`
     pub whatsapp_version: Option<(u32, u32, u32)>,
+    /// What stands between this server and WhatsApp, where a session has no proxy of its own. `WA_PROXY`
+    pub proxy: Option<Proxy>,
+    /// Which proxies a session may have; none without it. `PROXY_ALLOWED_HOSTS`
+    pub proxy_hosts: Option<ProxyHosts>,
     /// A WhatsApp of your own. `WHATSAPP_URL`, only in a build with the feature `simulator`
     #[cfg(feature = "simulator")]
     pub whatsapp_url: Option<String>,
@@ -212,7 +220,12 @@ impl Config {
             unlinked_ttl: seconds(&mut reader, "SESSION_TTL_UNLINKED_SECONDS", 3600, 31_536_000),
             ended_ttl: seconds(&mut reader, "SESSION_TTL_ENDED_SECONDS", 86_400, 31_536_000),
             device_name: reader.parsed("WA_DEVICE_NAME", "qrcast".into(), "1 to 50 characters", device_name),
+            platform: reader
+                .parsed("WA_PLATFORM", Platform::default(), &platforms(), |text| text.parse().ok()),
             whatsapp_version: reader.optional("WA_VERSION", "2.3000.N", version),
+            proxy: reader.secret("WA_PROXY", proxy::ALLOWED, |text| text.parse().ok()),
+            proxy_hosts: reader
+                .optional("PROXY_ALLOWED_HOSTS", proxy::ALLOWED_HOSTS, |text| text.parse().ok()),
             #[cfg(feature = "simulator")]
             whatsapp_url: reader.optional("WHATSAPP_URL", "a ws:// URL", |text| {
                 text.starts_with("ws://").then(|| text.to_owned())
@@ -293,6 +306,10 @@ fn device_name(text: &str) -> Option<String> {
     good.then(|| text.to_owned())
 }
 
+fn platforms() -> String {
+    format!("one of {}", Platform::ALL.map(Platform::as_str).join(", "))
+}
+
 fn version(text: &str) -> Option<(u32, u32, u32)> {
     let revision = text.strip_prefix("2.3000.")?;
     let digits = !revision.is_empty() && revision.bytes().all(|b| b.is_ascii_digit());
@@ -337,6 +354,15 @@ mod tests {
             assert!(said.contains(&format!("{name}: {value:?} is not allowed")), "{said}");
         }
         assert_eq!(said.lines().count(), variables.len());
+    }
+
+    #[test]
+    fn a_proxy_is_in_no_words() {
+        let config = read(&[("WA_PROXY", "socks5://ada:hunter2@10.0.0.1:1080")]).unwrap();
+        assert_eq!(config.proxy.as_ref().unwrap().to_string(), "10.0.0.1:1080");
+        let wrong = read(&[("WA_PROXY", "socks4://ada:hunter2@10.0.0.1:1080")]).unwrap_err().to_string();
+        assert!(wrong.contains("WA_PROXY: \"***\" is not allowed; http://"), "{wrong}");
+        assert!(!wrong.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
     }
 
     #[test]

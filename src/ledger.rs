@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::event::{Assertion, Cursor, Time};
 use crate::id::SessionId;
+use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
 pub use crate::storage::redis::State as Contact;
 
@@ -29,6 +30,8 @@ pub struct Record {
     pub created: Time,
     /// What the phone lists the device as; the deployment's name when `None`.
     pub device_name: Option<String>,
+    /// Its own way to WhatsApp; the deployment's when `None`.
+    pub proxy: Option<ProxyUrl>,
     /// The embedder's own notes, given back as they came.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// The last ownership.

@@ -20,7 +20,11 @@ pub mod id;
 
 /// The facts and their JSON.
 pub mod event;
+/// What a linked device says it is.
+pub mod platform;
+
 /// A QR string as a picture.
+pub mod proxy;
 pub mod qr;
 
 /// A session: its state, its history, who runs it.

@@ -260,7 +260,9 @@ impl House {
         let Self { config, replica, stages: Stages { links, streams, .. }, .. } = self;
         let Stores { bus, ledger, leases, engine } = store.open(config, replica);
         let options = Options {
+            proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
+            platform: config.platform,
             version: config.whatsapp_version,
             #[cfg(feature = "simulator")]
             url: config.whatsapp_url.clone(),

@@ -23,6 +23,8 @@ const SECRETIVE: &[(&str, Level)] = &[
     ("Client/Send", Level::WARN),
     // Stanzas that nobody waited for, whole.
     ("whatsapp_rust::handlers::iq", Level::ERROR),
+    // The URL of a download that failed, with the token that lets anybody download it.
+    ("whatsapp_rust::download", Level::ERROR),
     // Every WebSocket frame, of streams and of the client, byte by byte.
     ("tungstenite", Level::DEBUG),
 ];

@@ -5,10 +5,12 @@
 
 pub mod client;
 mod connection;
+pub mod egress;
 mod pace;
 pub mod store;
 mod translate;
 mod version;
+mod words;
 
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Assertion, Me, Missing, PairingMethod, PairingRefusal, Time};
 use crate::id::SessionId;
+use crate::proxy::ProxyUrl;
 
 /// Which account to run, and with what.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Account {
     pub epoch: u64,
     /// What the phone lists the device as; the deployment's name when `None`.
     pub device_name: Option<String>,
+    /// Its own way to WhatsApp; the deployment's when `None`.
+    pub proxy: Option<ProxyUrl>,
     /// The account's name, as far as it is known.
     pub push_name: Option<String>,
 }
@@ -221,6 +226,8 @@ pub enum Signal {
     LoggedOut {
         /// What WhatsApp said.
         detail: Option<String>,
+        /// A page of WhatsApp's, or a next step in words.
+        help: Option<String>,
     },
     /// Another client took the device's place; the client stops.
     Replaced,
@@ -230,12 +237,16 @@ pub enum Signal {
         until: Option<Time>,
         /// What WhatsApp said.
         detail: Option<String>,
+        /// A page of WhatsApp's.
+        help: Option<String>,
     },
     /// WhatsApp no longer takes this version; the client stops.
     Outdated,
     /// WhatsApp refused the login; the client stops.
     Rejected {
-        /// WhatsApp's code.
-        detail: String,
+        /// WhatsApp's code, and what it said.
+        detail: Option<String>,
+        /// A page of WhatsApp's.
+        help: Option<String>,
     },
 }

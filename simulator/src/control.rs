@@ -87,28 +87,41 @@ async fn scan(Shares(control): Shares_, body: Bytes) -> Result<(StatusCode, Json
         phone: body.text("phone")?,
         push_name: body.text("pushName")?,
     };
-    let passkey = match body.text("passkey")?.as_deref() {
-        None => {
-            let jid = control.shared.scan(scan).await?;
-            return Ok((StatusCode::OK, Json(json!({ "jid": jid }))));
-        }
-        Some("ask") => Passkey::Ask,
-        Some("refuse") => Passkey::Refuse,
-        Some(_) => return Err(bad_request("passkey is neither ask nor refuse".to_owned())),
+    let Some(passkey) = passkey(&control, &body)? else {
+        let jid = control.shared.scan(scan).await?;
+        return Ok((StatusCode::OK, Json(json!({ "jid": jid }))));
     };
     let jid = control.shared.scan_with_passkey(scan, passkey)?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "jid": jid }))))
 }
 
-async fn enter_code(Shares(control): Shares_, body: Bytes) -> Answer {
+/// What the account does about its passkey; the key of the one it has (`passkeyKey`) is registered.
+fn passkey(control: &Control, body: &Body) -> Result<Option<Passkey>, Refused> {
+    if let Some(key) = body.text("passkeyKey")? {
+        control.shared.register_passkey(&required(body.text("phone")?, "phone")?, &key)?;
+    }
+    match body.text("passkey")?.as_deref() {
+        None => Ok(None),
+        Some("ask") => Ok(Some(Passkey::Ask)),
+        Some("refuse") => Ok(Some(Passkey::Refuse)),
+        Some(_) => Err(bad_request("passkey is neither ask nor refuse".to_owned())),
+    }
+}
+
+async fn enter_code(Shares(control): Shares_, body: Bytes) -> Result<(StatusCode, Json<Value>), Refused> {
     let body = Body::read(&body)?;
     let enter = EnterCode {
         phone: required(body.text("phone")?, "phone")?,
         code: required(body.text("code")?, "code")?,
         push_name: body.text("pushName")?,
     };
-    let jid = control.shared.enter_code(enter).await?;
-    Ok(Json(json!({ "jid": jid })))
+    let (status, jid) = match passkey(&control, &body)? {
+        None => (StatusCode::OK, control.shared.enter_code(enter).await?),
+        Some(passkey) => {
+            (StatusCode::ACCEPTED, control.shared.enter_code_with_passkey(enter, passkey).await?)
+        }
+    };
+    Ok((status, Json(json!({ "jid": jid }))))
 }
 
 async fn refuse_code(Shares(control): Shares_, body: Bytes) -> Answer {
@@ -226,7 +239,7 @@ fn required<T>(field: Option<T>, name: &str) -> Result<T, Refused> {
 impl From<LinkError> for Refused {
     fn from(error: LinkError) -> Self {
         let (status, code) = match error {
-            LinkError::Number => (StatusCode::BAD_REQUEST, "bad_request"),
+            LinkError::Number | LinkError::PasskeyKey => (StatusCode::BAD_REQUEST, "bad_request"),
             LinkError::NotWaiting => (StatusCode::CONFLICT, "not_waiting"),
             LinkError::Busy => (StatusCode::CONFLICT, "busy"),
             LinkError::Gone => (StatusCode::CONFLICT, "client_gone"),

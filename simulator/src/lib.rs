@@ -20,6 +20,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! `docs/simulator.md` says what a caller must know beyond the controls' fields, and what the client does with each.
+//!
 //! From below: `noise` (handshake), `phone` (keys and signatures of accounts), `state` (what is remembered), `server`
 //! (one client's connection), `actions` (what a test can make happen), `control` (the same over HTTP).
 
@@ -32,9 +34,10 @@ mod simulator;
 mod state;
 
 pub use actions::{
-    Account, AccountError, ActionError, EnterCode, Fail, LinkError, Network, Passkey, Refresh, Refs,
-    RefsError, Removal, Scan, Version, Write, WriteError, Written,
+    Account, AccountError, ActionError, EnterCode, Fail, LinkError, Network, Noise, Noised, Passkey, Refresh,
+    Refs, RefsError, Removal, Scan, Stream, Streamed, Version, What, Write, WriteError, Written,
 };
 pub use noise::Pattern;
+pub use phone::{Authenticator, AuthenticatorError};
 pub use simulator::{Config, Simulator, StartError};
 pub use state::{Attempt, AttemptKind, Blobs, DeviceState, KeyShare, Latest, PasskeyState, Presence, State};

@@ -124,8 +124,23 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("WA_DEVICE_NAME", "qrcast", "what the phone lists the device as, 1 to 50 characters"),
     setting(
+        "WA_PLATFORM",
+        "chrome",
+        "what new links say they are, for the icon on the phone: `chrome`, `edge`, `firefox`, `ie`, `opera`, `safari`, `desktop`, `uwp`",
+    ),
+    setting(
         "WA_VERSION",
         "",
         "version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it",
+    ),
+    setting(
+        "WA_PROXY",
+        "",
+        "proxy between this server and WhatsApp: `http://user:password@host:port` or `socks5://…`; the environment's `HTTPS_PROXY` is not looked at",
+    ),
+    setting(
+        "PROXY_ALLOWED_HOSTS",
+        "",
+        "comma list of `host`, `host:port`, `*.example.com`: which proxies `proxy` in `init-session` may name; none without it",
     ),
 ];

@@ -18,6 +18,7 @@ use super::tokens::{Issued, Scope};
 use super::{App, client, requests};
 use crate::event::{Status, Time};
 use crate::id::{InvalidUserId, SessionId, UserId};
+use crate::proxy::{self, ProxyHosts, ProxyUrl};
 use crate::session::registry::{Creation, LedgerError, NewSession, Once};
 
 /// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
@@ -29,6 +30,7 @@ const MAX_DEVICE_NAME: usize = 50;
 pub(super) struct InitRequest {
     user_id: Option<Value>,
     device_name: Option<String>,
+    proxy: Option<String>,
     metadata: Option<Map<String, Value>>,
     phone_number: Option<String>,
 }
@@ -58,7 +60,7 @@ pub(super) async fn init(
     if app.inner.links.has_begun() {
         return Err(ApiError::draining());
     }
-    let new = request.check()?;
+    let new = request.check(app.inner.config.proxy_hosts.as_ref())?;
     if !caller.has_user(new.user.as_str()) {
         return Err(ApiError::forbidden());
     }
@@ -86,7 +88,7 @@ pub(super) async fn init(
 }
 
 impl InitRequest {
-    fn check(self) -> Result<NewSession, ApiError> {
+    fn check(self, hosts: Option<&ProxyHosts>) -> Result<NewSession, ApiError> {
         let user_id = self.user_id.as_ref().and_then(Value::as_str).ok_or(InvalidUserId)?;
         let device_name = self.device_name.map(|name| name.trim().to_owned());
         if let Some(name) = &device_name
@@ -97,14 +99,27 @@ impl InitRequest {
             let allowed = format!("1 to {MAX_DEVICE_NAME} characters, none of them a control character");
             return Err(ApiError::invalid_body("deviceName", allowed));
         }
+        let proxy = self.proxy.map(|text| own_proxy(text, hosts)).transpose()?;
         let phone_number = self.phone_number.as_deref().map(phone_number).transpose()?;
         Ok(NewSession {
             user: UserId::from_str(user_id)?,
             device_name,
+            proxy,
             metadata: self.metadata,
             phone_number,
         })
     }
+}
+
+/// A session's own proxy, where it may have it. No refusal repeats a word of it: it is a secret.
+fn own_proxy(text: String, hosts: Option<&ProxyHosts>) -> Result<ProxyUrl, ApiError> {
+    let refusal = |allowed: &str| ApiError::invalid_body("proxy", allowed);
+    let hosts =
+        hosts.ok_or_else(|| refusal("none, as long as PROXY_ALLOWED_HOSTS is not set on this server"))?;
+    let url = ProxyUrl::new(text);
+    let proxy = url.parse().map_err(|_| refusal(proxy::ALLOWED))?;
+    let may = hosts.allow(&proxy);
+    may.then_some(url).ok_or_else(|| refusal("a proxy on one of the hosts of PROXY_ALLOWED_HOSTS"))
 }
 
 /// A request with an `Idempotency-Key` is done once, however often it comes.

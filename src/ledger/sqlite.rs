@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use super::{Created, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record};
 use crate::event::Time;
 use crate::id::SessionId;
+use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
 
@@ -38,9 +39,12 @@ pub const SECRET_SCHEMA: &str = "
     CREATE TABLE token_secret (id INTEGER PRIMARY KEY CHECK (id = 0), secret TEXT NOT NULL) STRICT;
 ";
 
-const INSERT: &str = "INSERT INTO session (id, user, created, device_name, metadata, epoch, claimed)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)";
-const ALL: &str = "SELECT id, created, device_name, metadata, epoch, claimed, deleted FROM session";
+/// A session's own proxy: a URL, with user and password.
+pub const PROXY_SCHEMA: &str = "ALTER TABLE session ADD COLUMN proxy TEXT;";
+
+const INSERT: &str = "INSERT INTO session (id, user, created, device_name, metadata, epoch, claimed, proxy)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)";
+const ALL: &str = "SELECT id, created, device_name, metadata, epoch, claimed, deleted, proxy FROM session";
 const OWNERSHIP: &str = "SELECT epoch, claimed FROM session WHERE id = ?1";
 const CLAIM: &str = "UPDATE session SET epoch = ?2, claimed = 1 WHERE id = ?1";
 const RELEASE: &str = "UPDATE session SET claimed = 0 WHERE id = ?1 AND epoch = ?2";
@@ -63,7 +67,7 @@ pub struct SqliteLedger(Sqlite);
 type Decided<T> = rusqlite::Result<Result<T, LedgerError>>;
 
 impl SqliteLedger {
-    /// On a file whose migrations include [`SCHEMA`].
+    /// On a file whose migrations include all schemas of this module.
     pub fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
     }
@@ -161,7 +165,8 @@ fn create(tx: &Transaction<'_>, record: &Record, limits: Limits, once: Option<&O
     let (id, created) = (record.session.as_str(), record.created.as_millis());
     let metadata = record.metadata.as_ref().map(|map| serde_json::json!(map).to_string());
     // The first epoch is the time of creation: what a claim would give.
-    let values = params![id, user, created, record.device_name, metadata, created];
+    let proxy = record.proxy.as_ref().map(ProxyUrl::reveal);
+    let values = params![id, user, created, record.device_name, metadata, created, proxy];
     tx.prepare_cached(INSERT)?.execute(values)?;
     if let Some(once) = once {
         tx.prepare_cached(KEEP_KEY)?.execute(params![once.key, once.body, id, created])?;
@@ -195,6 +200,7 @@ struct Row {
     epoch: i64,
     claimed: bool,
     deleted: Option<i64>,
+    proxy: Option<String>,
 }
 
 impl Row {
@@ -207,6 +213,7 @@ impl Row {
             epoch: row.get(4)?,
             claimed: row.get(5)?,
             deleted: row.get(6)?,
+            proxy: row.get(7)?,
         })
     }
 
@@ -216,6 +223,7 @@ impl Row {
             session: self.session.parse().map_err(|_| StorageError::Corrupt)?,
             created: Time::from_millis(self.created),
             device_name: self.device_name,
+            proxy: self.proxy.map(ProxyUrl::new),
             metadata: metadata.map_err(|_| StorageError::Corrupt)?,
             epoch: self.epoch.cast_unsigned(),
             claimed: self.claimed,

@@ -14,6 +14,7 @@ use crate::id::SessionId;
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Leases as _, Ledger as _, LedgerError, Limits};
+use crate::proxy::ProxyUrl;
 use crate::server::MIGRATIONS;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::tests::Server;
@@ -57,6 +58,7 @@ impl Old {
             session: SessionId::new(&user.parse().unwrap()),
             created: Time::from_millis(Time::now().as_millis() + ahead),
             device_name: Some("Büro".into()),
+            proxy: Some(ProxyUrl::new("http://a:b@127.0.0.1:1")),
             metadata: metadata.as_object().cloned(),
             epoch: 0,
             claimed: true,

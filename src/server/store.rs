@@ -29,6 +29,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, sql: ledger::SCHEMA },
     Migration { version: 3, sql: local::SCHEMA },
     Migration { version: 4, sql: ledger::SECRET_SCHEMA },
+    Migration { version: 5, sql: ledger::PROXY_SCHEMA },
 ];
 
 /// The database of a data folder.
@@ -135,5 +136,38 @@ async fn connect(settings: &RedisSettings) -> Result<Option<Redis>, ConnectError
             return Ok(None);
         }
         tokio::time::sleep(TRY_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Limits, Record};
+    use crate::proxy::ProxyUrl;
+    use crate::storage::sqlite::tests::Folder;
+
+    #[tokio::test]
+    async fn a_file_from_before_proxies_keeps_its_sessions() {
+        let folder = Folder::new();
+        let path = folder.path().join(DATABASE);
+        let before = Sqlite::open(&path, &MIGRATIONS[..4]).unwrap();
+        let old = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11";
+        let insert = "INSERT INTO session (id, user, created, device_name, epoch, claimed)
+            VALUES (?1, 'ada', 1, 'desk', 7, 1)";
+        before.write(move |tx| tx.execute(insert, [old])).await.unwrap();
+        before.close().await.unwrap();
+
+        let ledger = SqliteLedger::new(Sqlite::open(&path, MIGRATIONS).unwrap());
+        let found = ledger.all().await.unwrap().remove(0);
+        assert_eq!((found.session.as_str(), found.epoch, &found.proxy), (old, 7, &None));
+        let new = Record {
+            session: crate::id::SessionId::new(&"bob".parse().unwrap()),
+            proxy: Some(ProxyUrl::new("http://a:b@127.0.0.1:1")),
+            ..found
+        };
+        ledger.create(new.clone(), Limits { all: 9, user: 9 }, None).await.unwrap();
+        let all = ledger.all().await.unwrap();
+        let stored = all.iter().find(|record| record.session == new.session).unwrap();
+        assert_eq!(stored.proxy, new.proxy);
     }
 }

@@ -58,8 +58,9 @@ async fn log_out(
     let (link, mut signals) = match running {
         Some(running) => running,
         None => {
+            let proxy = session.about().proxy.clone();
             let account =
-                Account { session: session.id().clone(), epoch, device_name: None, push_name: None };
+                Account { session: session.id().clone(), epoch, device_name: None, proxy, push_name: None };
             let (sender, signals) = mpsc::unbounded_channel();
             match parts.whatsapp.start(&account, sender).await {
                 Ok(link) => (link, signals),

@@ -146,6 +146,7 @@ impl<'a> LinkTask<'a> {
                 _ => {}
             }
         }
+        let signal = self.with_help(signal);
         match signal {
             Signal::PasskeyRequired { expires_in, .. } => {
                 return self.passkey_required(signal, expires_in).await;

@@ -26,6 +26,7 @@ use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
 use crate::ledger::{Created, Record};
 pub use crate::ledger::{LedgerError, Once, Viewers};
+use crate::proxy::ProxyUrl;
 
 /// How many clients of a starting server may be on their way to WhatsApp at a time.
 const PACE: usize = 50;
@@ -78,6 +79,8 @@ pub struct NewSession {
     pub user: UserId,
     /// What the phone lists the device as.
     pub device_name: Option<String>,
+    /// Its own way to WhatsApp.
+    pub proxy: Option<ProxyUrl>,
     /// The embedder's own notes.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// A phone number to ask a pairing code for, digits only.
@@ -184,6 +187,7 @@ impl Registry {
             session: SessionId::new(&new.user),
             created: Time::now(),
             device_name: new.device_name,
+            proxy: new.proxy,
             metadata: new.metadata,
             epoch: 0,
             claimed: true,

@@ -166,9 +166,13 @@ async fn start_client(
         Some(pace) => pace.acquire_owned().await.ok(),
         None => None,
     };
-    let device_name = session.about().device_name.clone();
-    let push_name = session.snapshot().state.me.and_then(|me| me.push_name);
-    let account = Account { session: session.id().clone(), epoch: start.epoch, device_name, push_name };
+    let account = Account {
+        session: session.id().clone(),
+        epoch: start.epoch,
+        device_name: session.about().device_name.clone(),
+        proxy: session.about().proxy.clone(),
+        push_name: session.snapshot().state.me.and_then(|me| me.push_name),
+    };
     loop {
         match parts.whatsapp.start(&account, signals.clone()).await {
             Ok(link) => return Some((link, place)),

@@ -55,13 +55,17 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
         // While a pairing code still waits for a phone, this is no end yet.
         Signal::QrExhausted { stops } if stops && state.runs() => vec![cut_off(Reason::QrExhausted, None)],
         Signal::QrExhausted { .. } => Vec::new(),
-        Signal::LoggedOut { detail } => vec![cut_off(Reason::LoggedOut, detail)],
+        Signal::LoggedOut { detail, help } => vec![ended(Reason::LoggedOut, detail, help)],
         Signal::Replaced => vec![cut_off(Reason::Replaced, None)],
-        Signal::Banned { until, detail } => {
-            vec![Kind::Disconnected(Disconnected { until, ..Disconnected::new(Reason::Banned, detail) })]
+        Signal::Banned { until, detail, help } => {
+            vec![Kind::Disconnected(Disconnected {
+                until,
+                help,
+                ..Disconnected::new(Reason::Banned, detail)
+            })]
         }
         Signal::Outdated => vec![cut_off(Reason::ClientOutdated, None)],
-        Signal::Rejected { detail } => vec![cut_off(Reason::Rejected, Some(detail))],
+        Signal::Rejected { detail, help } => vec![ended(Reason::Rejected, detail, help)],
     }
 }
 
@@ -111,6 +115,10 @@ pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
 
 fn cut_off(reason: Reason, detail: Option<String>) -> Kind {
     Kind::Disconnected(Disconnected::new(reason, detail))
+}
+
+fn ended(reason: Reason, detail: Option<String>, help: Option<String>) -> Kind {
+    Kind::Disconnected(Disconnected { help, ..Disconnected::new(reason, detail) })
 }
 
 /// The client rotates its QRs on while a phone links the device; a linked session shows none.
@@ -207,11 +215,11 @@ mod tests {
             2 => detail().prop_map(|detail| Signal::Unreachable { detail }),
             1 => prop_oneof![
                 any::<bool>().prop_map(|stops| Signal::QrExhausted { stops }),
-                Just(Signal::LoggedOut { detail: None }),
+                Just(Signal::LoggedOut { detail: None, help: None }),
                 Just(Signal::Replaced),
-                Just(Signal::Banned { until: None, detail: None }),
+                Just(Signal::Banned { until: None, detail: None, help: None }),
                 Just(Signal::Outdated),
-                detail().prop_map(|detail| Signal::Rejected { detail }),
+                detail().prop_map(|detail| Signal::Rejected { detail: Some(detail), help: None }),
             ],
         ]
     }

@@ -23,8 +23,16 @@ impl Stage {
     fn new(history: u32) -> Self {
         let session: SessionId = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap();
         let (created, metadata) = (Time::now(), None);
-        let record =
-            Record { session, created, device_name: None, metadata, epoch: 7, claimed: true, deleted: None };
+        let record = Record {
+            session,
+            created,
+            device_name: None,
+            proxy: None,
+            metadata,
+            epoch: 7,
+            claimed: true,
+            deleted: None,
+        };
         let shutdown = Shutdown::new();
         let pulses = pulse::Pulses::start(PERIOD, &shutdown);
         let session = Arc::new(Session::new(record, history));

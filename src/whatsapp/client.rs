@@ -15,11 +15,12 @@ use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::passkey::{self, PasskeyError};
 use whatsapp_rust::prelude::{Bot, Client};
-use whatsapp_rust::transport::{TokioWebSocketTransportFactory, default_tls_connector};
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::store::commands::DeviceCommand;
+use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
 use super::connection::WatchedDialler;
+use super::egress::{Egress, Egresses};
 use super::pace::{Holds, Paced};
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored};
 use super::translate::{Translator, passkey_refused};
@@ -27,6 +28,8 @@ use super::version::Versions;
 use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
+use crate::platform::Platform;
+use crate::proxy::Proxy;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
 
@@ -39,8 +42,12 @@ const CODE_PATIENCE: Duration = Duration::from_secs(20);
 /// What all clients of this process have in common.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What stands between this process and WhatsApp, where a session says nothing else.
+    pub proxy: Option<Proxy>,
     /// What a phone lists a device as, where its session says nothing else.
     pub device_name: String,
+    /// What new links say they are.
+    pub platform: Platform,
     /// The version of WhatsApp Web to claim; looked up when `None`.
     pub version: Option<(u32, u32, u32)>,
     /// A WhatsApp of your own.
@@ -56,8 +63,7 @@ pub struct WhatsAppWeb(Arc<Shared>);
 /// What every link of this process uses.
 struct Shared {
     options: Options,
-    /// One for all: its TLS roots are most of what a dialler costs.
-    dialler: Arc<TokioWebSocketTransportFactory>,
+    egresses: Egresses,
     versions: Versions,
     /// The devices' keys.
     engine: Arc<dyn Engine>,
@@ -67,18 +73,21 @@ struct Shared {
 impl WhatsAppWeb {
     /// Nothing is opened yet. `tasks` counts the small tasks of running links.
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
-        let dialler = TokioWebSocketTransportFactory::new().with_connector(default_tls_connector());
+        let proxy = options.proxy.clone();
+        #[cfg(feature = "simulator")]
+        let egresses = match &options.url {
+            Some(url) => Egresses::to_simulator(url, proxy),
+            None => Egresses::new(proxy),
+        };
+        #[cfg(not(feature = "simulator"))]
+        let egresses = Egresses::new(proxy);
         let versions = match options.version {
-            None => Versions::looked_up(),
+            None => Versions::looked_up(egresses.of(None).http()),
             Some(version) => Versions::fixed(version),
         };
         #[cfg(feature = "simulator")]
-        let (dialler, versions) = match &options.url {
-            // A WhatsApp on loopback: no TLS, and any version will do.
-            Some(url) => (TokioWebSocketTransportFactory::new().with_url(url), Versions::any()),
-            None => (dialler, versions),
-        };
-        Self(Arc::new(Shared { options, dialler: Arc::new(dialler), versions, engine, tasks }))
+        let versions = if options.url.is_some() { Versions::any() } else { versions };
+        Self(Arc::new(Shared { options, egresses, versions, engine, tasks }))
     }
 }
 
@@ -109,6 +118,7 @@ impl Shared {
         let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
         storage.hide_name_while_incomplete().await?;
+        let egress = self.egresses.of(account.proxy.as_ref());
         let mut builder = Bot::builder();
         if let Some(push_name) = &account.push_name
             && storage.is_nameless().await?
@@ -117,14 +127,15 @@ impl Shared {
         }
         let bot = builder
             .with_backend_arc(storage.clone())
-            .with_transport_factory(WatchedDialler {
-                dialler: self.dialler.clone(),
-                translator: translator.clone(),
-            })
-            .with_http_client(NoHttp)
+            .with_transport_factory(WatchedDialler { egress: egress.clone(), translator: translator.clone() })
+            .with_http_client(Requests(egress))
             .with_runtime(Paced::new(factor, holds))
             .with_version(self.versions.current().await)
-            .with_device_props(DevicePropsOverride::new().with_os(name))
+            .with_device_props(
+                DevicePropsOverride::new()
+                    .with_os(name)
+                    .with_platform_type(in_whatsapps_words(self.options.platform)),
+            )
             .skip_history_sync()
             .with_cache_config(keeping_no_message())
             .build()
@@ -140,6 +151,19 @@ impl Shared {
             });
         });
         Ok(Running { handle: bot.spawn(), client, translator, storage })
+    }
+}
+
+fn in_whatsapps_words(platform: Platform) -> PlatformType {
+    match platform {
+        Platform::Chrome => PlatformType::CHROME,
+        Platform::Edge => PlatformType::EDGE,
+        Platform::Firefox => PlatformType::FIREFOX,
+        Platform::Ie => PlatformType::IE,
+        Platform::Opera => PlatformType::OPERA,
+        Platform::Safari => PlatformType::SAFARI,
+        Platform::Desktop => PlatformType::DESKTOP,
+        Platform::Uwp => PlatformType::UWP,
     }
 }
 
@@ -354,12 +378,12 @@ fn in_their_words(assertion: &Assertion) -> Result<passkey::Assertion, PasskeyEr
     Ok(passkey::Assertion { assertion_json, credential_id })
 }
 
-/// History and media would need HTTP; we take neither.
-struct NoHttp;
+/// The requests of one client, by the way out that it has.
+struct Requests(Arc<Egress>);
 
 #[async_trait]
-impl HttpClient for NoHttp {
-    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
-        Err(anyhow::anyhow!("this server downloads nothing"))
+impl HttpClient for Requests {
+    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        self.0.http().execute(request).await
     }
 }

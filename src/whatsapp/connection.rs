@@ -8,10 +8,11 @@ use bytes::Bytes;
 use metrics::counter;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::async_channel::Receiver;
-use whatsapp_rust::transport::{TokioWebSocketTransportFactory, Transport, TransportEvent, TransportFactory};
+use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory};
 use whatsapp_rust::wacore::stats::TransportResourceReport;
 
 use super::Signal;
+use super::egress::Egress;
 use super::translate::Translator;
 use crate::telemetry::metrics::WHATSAPP_CONNECTS;
 
@@ -19,9 +20,9 @@ use crate::telemetry::metrics::WHATSAPP_CONNECTS;
 /// Source: `do_handshake` in whatsapp-rust 0.7.0.
 const HELLO: usize = 1;
 
-/// Dials for one client through the dialler that all share (and its TLS roots with it), and signals what becomes of it.
+/// Dials for one client by its way out, and signals what becomes of it.
 pub(super) struct WatchedDialler {
-    pub(super) dialler: Arc<TokioWebSocketTransportFactory>,
+    pub(super) egress: Arc<Egress>,
     pub(super) translator: Arc<Translator>,
 }
 
@@ -31,7 +32,7 @@ impl TransportFactory for WatchedDialler {
         self.translator.connecting();
         // The library drops this future after 20 s: that is a failed try as well.
         let unanswered = Unanswered(Some(self.translator.clone()));
-        let result = self.dialler.create_transport().await;
+        let result = self.egress.dial().await;
         unanswered.settled();
         match result {
             Ok((transport, events)) => {

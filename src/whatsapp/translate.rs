@@ -14,6 +14,7 @@ use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKi
 use whatsapp_rust::types::events::{self, ConnectFailureReason};
 
 use super::pace::Holds;
+use super::words::Words;
 use super::{Signal, Signals};
 use crate::event::{Me, PairingMethod, PairingRefusal, Time};
 use crate::shutdown::Shutdown;
@@ -363,28 +364,32 @@ fn code_void() -> Signal {
 
 fn banned(ban: &events::TemporaryBan) -> Signal {
     let expire = u64::try_from(ban.expire.num_seconds()).unwrap_or(0);
-    let detail = ban.message.clone().unwrap_or_else(|| ban.code.to_string());
-    Signal::Banned { until: Some(Time::now().after(Duration::from_secs(expire))), detail: Some(detail) }
+    let Words { detail, help } = Words::of(None, ban.raw.as_ref());
+    let detail = detail.unwrap_or_else(|| ban.code.to_string());
+    Signal::Banned { until: Some(Time::now().after(Duration::from_secs(expire))), detail: Some(detail), help }
 }
 
-/// Of the logins refused for good the library calls 401, 403 and 406 a logout; 403 is a lock of the account.
+/// Of the logins refused for good the library calls 401, 403 and 406 a logout. 406 is a ban; 403 says that the primary device
+/// was logged out, as after a lock of the account or a move to a new phone.
+/// Source: `ConnectFailureReason` in whatsmeow's `types/events/events.go`.
 fn logged_out(out: &events::LoggedOut) -> Signal {
-    let code = out.reason.code();
-    let detail = out.on_connect.then(|| code.to_string());
+    let Words { detail, help } = Words::of(out.on_connect.then(|| out.reason.code()), out.raw.as_ref());
     match out.reason {
-        ConnectFailureReason::AccountLocked => Signal::Banned { until: None, detail: Some(code.to_string()) },
-        _ => Signal::LoggedOut { detail },
+        ConnectFailureReason::AccountLocked => Signal::Rejected { detail, help },
+        ConnectFailureReason::UnknownLogout => Signal::Banned { until: None, detail, help },
+        _ => Signal::LoggedOut { detail, help },
     }
 }
 
 fn refused(failure: &events::ConnectFailure) -> Signal {
     let code = failure.reason.code();
+    let Words { detail, help } = Words::of(Some(code), failure.raw.as_ref());
     match failure.reason {
         ConnectFailureReason::InternalServerError | ConnectFailureReason::ServiceUnavailable => {
             Signal::TurnedAway { code }
         }
         // Without the fields of a ban the library hands it on as a plain failure.
-        ConnectFailureReason::TempBanned => Signal::Banned { until: None, detail: Some(code.to_string()) },
-        _ => Signal::Rejected { detail: code.to_string() },
+        ConnectFailureReason::TempBanned => Signal::Banned { until: None, detail, help },
+        _ => Signal::Rejected { detail, help },
     }
 }

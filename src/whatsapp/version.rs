@@ -7,7 +7,6 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 use whatsapp_rust::http::HttpClient;
 use whatsapp_rust::version::fetch_latest_app_version;
-use whatsapp_rust_ureq_http_client::UreqHttpClient;
 
 /// WhatsApp Web's version, `2.3000.<revision>`.
 pub(super) type Version = (u32, u32, u32);
@@ -29,7 +28,7 @@ pub(super) enum Versions {
     /// Told by the operator, or of no matter to the other side.
     Fixed(Version),
     /// Looked up at WhatsApp.
-    LookedUp(Mutex<Known>),
+    LookedUp(Arc<dyn HttpClient>, Mutex<Known>),
 }
 
 /// What the last look-up said, and until when it holds.
@@ -49,28 +48,27 @@ impl Versions {
         Self::Fixed(LAST_KNOWN)
     }
 
-    pub(super) fn looked_up() -> Self {
-        Self::LookedUp(Mutex::new(Known { version: LAST_KNOWN, until: None }))
+    pub(super) fn looked_up(http: Arc<dyn HttpClient>) -> Self {
+        Self::LookedUp(http, Mutex::new(Known { version: LAST_KNOWN, until: None }))
     }
 
     /// The version of today. The first start of a day looks it up, others that come meanwhile wait for it.
     pub(super) async fn current(&self) -> Version {
-        let known = match self {
+        let (http, known) = match self {
             Self::Fixed(version) => return *version,
-            Self::LookedUp(known) => known,
+            Self::LookedUp(http, known) => (http, known),
         };
         let mut known = known.lock().await;
         if known.until.is_none_or(|until| until <= Instant::now()) {
-            known.look_up().await;
+            known.look_up(http).await;
         }
         known.version
     }
 }
 
 impl Known {
-    async fn look_up(&mut self) {
-        let client: Arc<dyn HttpClient> = Arc::new(UreqHttpClient::new());
-        let found = tokio::time::timeout(PATIENCE, fetch_latest_app_version(&client)).await;
+    async fn look_up(&mut self, http: &Arc<dyn HttpClient>) {
+        let found = tokio::time::timeout(PATIENCE, fetch_latest_app_version(http)).await;
         let failed = match found {
             Ok(Ok(version)) => {
                 info!(?version, "version of WhatsApp Web");

@@ -9,18 +9,23 @@ const RULES: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("qr", &["telemetry"]),
     ("event", &["id", "qr"]),
-    ("config", &[]),
+    ("proxy", &[]),
+    ("platform", &[]),
+    ("config", &["platform", "proxy"]),
     ("telemetry", &["config"]),
     ("storage", &["id", "shutdown", "telemetry"]),
-    ("whatsapp", &["event", "id", "shutdown", "storage", "telemetry"]),
+    ("whatsapp", &["event", "id", "platform", "proxy", "shutdown", "storage", "telemetry"]),
     ("bus", &["event", "id", "shutdown", "storage", "telemetry"]),
-    ("ledger", &["event", "id", "shutdown", "storage", "telemetry"]),
-    ("session", &["bus", "event", "id", "ledger", "shutdown", "telemetry", "whatsapp"]),
+    ("ledger", &["event", "id", "proxy", "shutdown", "storage", "telemetry"]),
+    ("session", &["bus", "event", "id", "ledger", "proxy", "shutdown", "telemetry", "whatsapp"]),
     ("close", &[]),
     ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
     // Stands beside `server`: it names stores, and nothing that runs sessions or talks to browsers.
     ("migrate", &["bus", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
-    ("http", &["close", "config", "event", "id", "qr", "session", "shutdown", "stream", "telemetry"]),
+    (
+        "http",
+        &["close", "config", "event", "id", "proxy", "qr", "session", "shutdown", "stream", "telemetry"],
+    ),
 ];
 
 #[test]

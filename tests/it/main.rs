@@ -32,6 +32,7 @@ mod outage;
 mod page;
 mod pairing_code;
 mod presence;
+mod proxy;
 mod qrcast_js;
 mod replicas;
 mod resume;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::phone::{AppState, PhoneError, normalize_number};
 use crate::server::{Shared, peer, stanza};
 use crate::simulator::Simulator;
-use crate::state::{Blobs, KeyShare, Order, World};
+use crate::state::{Blobs, KeyShare, Order, Rules, World};
 
 /// The codes with which WhatsApp refuses a collection; any other from 400 to 599 is one to be tried again.
 const REFUSED: u16 = 400;
@@ -99,13 +99,13 @@ impl Shared {
             return Err(AccountError::Contacts);
         }
         let refuse = account.refuse.as_deref().map(refusals).transpose()?;
-        let history = {
+        let to_write = {
             let mut world = self.shelf.world();
             let phone = world.phone(&number);
             let history = account.contacts.and_then(|contacts| phone.rewritten(contacts));
             history.map(|history| (history, phone.push_name.clone()))
         };
-        let history = match history {
+        let history = match to_write {
             Some((history, push_name)) => Some(prepare(history, push_name).await?),
             None => None,
         };
@@ -117,20 +117,23 @@ impl Shared {
         if let Some(hosted) = account.hosted {
             world.phone(&number).hosted = hosted;
         }
-        let rules = world.rules.entry(number.clone()).or_default();
-        rules.blobs = account.blobs.unwrap_or(rules.blobs);
-        rules.key_share = account.key_share.unwrap_or(rules.key_share);
-        if let Some(refuse) = refuse {
-            rules.refuse = refuse;
-        }
-        if let Some(remove) = account.remove {
-            rules.remove_after = match remove {
-                Removal::Never => None,
-                Removal::After(time) => Some(time),
-            };
-        }
+        rule(world.rules.entry(number.clone()).or_default(), &account, refuse);
         settle_keys(&mut world, &number);
         Ok(())
+    }
+}
+
+/// Changes what is to be changed.
+fn rule(rules: &mut Rules, account: &Account, refuse: Option<Vec<(String, u16)>>) {
+    rules.blobs = account.blobs.unwrap_or(rules.blobs);
+    rules.key_share = account.key_share.unwrap_or(rules.key_share);
+    if let Some(refuse) = refuse {
+        rules.refuse = refuse;
+    }
+    match account.remove {
+        Some(Removal::Never) => rules.remove_after = None,
+        Some(Removal::After(time)) => rules.remove_after = Some(time),
+        None => {}
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::link::{Claimed, LinkError, Linker, claim, link};
+use super::passkey::{Passkey, ask};
 use super::{ActionError, known_refusal};
 use crate::phone::{CodeEntry, Phone};
 use crate::server::Shared;
@@ -47,6 +48,22 @@ impl Simulator {
 
 impl Shared {
     pub(crate) async fn enter_code(&self, enter: EnterCode) -> Result<String, LinkError> {
+        let (client, linker, identity, adv_secret) = self.entered(enter).await?;
+        link(self, client, linker, identity, adv_secret).await
+    }
+
+    pub(crate) async fn enter_code_with_passkey(
+        &self,
+        enter: EnterCode,
+        passkey: Passkey,
+    ) -> Result<String, LinkError> {
+        // The secret of the code is not used: the passkey step makes another.
+        let (client, linker, _, _) = self.entered(enter).await?;
+        ask(&mut self.shelf.world(), client, linker, passkey)
+    }
+
+    /// The code was right: the client it belongs to, the phone, the device's identity and the secret that came of the code.
+    async fn entered(&self, enter: EnterCode) -> Result<(ClientId, Linker, [u8; 32], [u8; 32]), LinkError> {
         let linker = Linker::new(Some(&enter.phone), enter.push_name)?;
         let number = linker.number.clone();
         let client = claim(&mut self.shelf.world(), |waiting| {
@@ -56,7 +73,7 @@ impl Shared {
         let claimed = Claimed::new(self, client);
         let (identity, adv_secret) = self.exchange(client, &linker, enter.code).await?;
         claimed.keep();
-        link(self, client, linker, identity, adv_secret).await
+        Ok((client, linker, identity, adv_secret))
     }
 
     /// The device's identity, and the secret under which the phone vouches for it.

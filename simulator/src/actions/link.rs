@@ -18,6 +18,9 @@ pub enum LinkError {
     /// No phone can have this number.
     #[error("phone is not a phone number: 7 to 15 digits, no leading zero")]
     Number,
+    /// Not a public key of the kind that passkeys have.
+    #[error("passkeyKey is not a P-256 public key in base64")]
+    PasskeyKey,
     /// A QR that no waiting client holds, or a number for which none waits. Neither is repeated: a QR is a credential.
     #[error("no client waits for this")]
     NotWaiting,

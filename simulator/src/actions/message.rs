@@ -8,16 +8,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use waproto::whatsapp::Message;
 
-use crate::phone::{Friend, PhoneError};
+use crate::phone::{Friend, PhoneError, Sealed};
 use crate::server::{Shared, stanza};
 use crate::simulator::Simulator;
-use crate::state::{Letter, Order, Outcome, World};
+use crate::state::{Device, Letter, Order, Outcome, World};
 
 /// So long the friend waits for receipts; what is not acknowledged then stays in the device's mailbox.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages in one call at most.
-const MOST: usize = 10_000;
-const TEXT: &str = "Hello from the simulator";
+pub(crate) const MOST: usize = 10_000;
+pub(super) const TEXT: &str = "Hello from the simulator";
 
 /// A friend writes.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,7 @@ impl Shared {
         }
         let (report, mut reports) = mpsc::unbounded_channel();
         let text = write.text.as_deref().unwrap_or(TEXT);
-        post(&mut self.shelf.world(), &write.jid, text, count, &report)?;
+        post(&mut self.shelf.world(), &write.jid, text, count, Some(&report))?;
         // From now on only letters hold a sender: when the mailbox is emptied, the wait ends.
         drop(report);
         let mut written = Written { sent: count, acknowledged: 0, retries: 0 };
@@ -112,30 +112,42 @@ impl Shared {
     }
 }
 
+/// The device, as long as it is linked.
+pub(super) fn device<'a>(world: &'a mut World, jid: &str) -> Result<&'a mut Device, WriteError> {
+    let device = world.devices.get_mut(jid).ok_or_else(|| WriteError::Unknown(jid.to_owned()))?;
+    match device.linked {
+        true => Ok(device),
+        false => Err(WriteError::Unlinked(jid.to_owned())),
+    }
+}
+
+/// Encrypts a message of the device's friend.
+pub(super) fn seal(device: &mut Device, message: &Message) -> Result<Sealed, WriteError> {
+    let friend = device.friend.get_or_insert_with(Friend::new);
+    let number = device.jid.device;
+    let keys = &mut device.keys;
+    let bundle = || keys.bundle(number).map_err(|error| PhoneError::Bundle(error.to_string()));
+    let sealed = friend.sender.seal(message, bundle).map_err(|error| WriteError::Phone(error.to_string()))?;
+    friend.sender.presume_received();
+    Ok(sealed)
+}
+
 /// Encrypts and queues the messages, and tells the device's connections.
-fn post(
+pub(super) fn post(
     world: &mut World,
     jid: &str,
     text: &str,
     count: usize,
-    report: &mpsc::UnboundedSender<Outcome>,
+    report: Option<&mpsc::UnboundedSender<Outcome>>,
 ) -> Result<(), WriteError> {
-    let device = world.devices.get_mut(jid).ok_or_else(|| WriteError::Unknown(jid.to_owned()))?;
-    if !device.linked {
-        return Err(WriteError::Unlinked(jid.to_owned()));
-    }
-    let friend = device.friend.get_or_insert_with(Friend::new);
+    let device = device(world, jid)?;
     let message = Message { conversation: Some(text.to_owned()), ..Message::default() };
     for _ in 0..count {
-        let number = device.jid.device;
-        let keys = &mut device.keys;
-        let bundle = || keys.bundle(number).map_err(|error| PhoneError::Bundle(error.to_string()));
-        let sealed =
-            friend.sender.seal(&message, bundle).map_err(|error| WriteError::Phone(error.to_string()))?;
-        friend.sender.presume_received();
+        let sealed = seal(device, &message)?;
+        let from = device.friend.get_or_insert_with(Friend::new).jid.clone();
         let id = stanza::fresh_id();
-        let stanza = stanza::message(&id, &friend.jid, &sealed).attr("notify", "A friend").build();
-        device.mailbox.push(Letter { id, stanza, report: Some(report.clone()) });
+        let stanza = stanza::message(&id, &from, &sealed).attr("notify", "A friend").build();
+        device.mailbox.push(Letter { id, stanza, report: report.cloned() });
     }
     let online: Vec<_> = world.online(jid).map(|(id, _)| id).collect();
     online.into_iter().for_each(|id| {

@@ -6,8 +6,11 @@ mod code;
 mod link;
 mod message;
 mod network;
+mod noise;
+mod passkey;
 mod refs;
 mod scan;
+mod stream;
 mod version;
 
 use crate::server::Shared;
@@ -18,10 +21,14 @@ pub(crate) use account::take_back;
 pub use account::{Account, AccountError, Removal};
 pub use code::EnterCode;
 pub use link::LinkError;
+pub(crate) use message::MOST;
 pub use message::{Write, WriteError, Written};
 pub use network::Network;
+pub use noise::{Noise, Noised};
+pub use passkey::Passkey;
 pub use refs::{Refresh, Refs, RefsError};
-pub use scan::{Passkey, Scan};
+pub use scan::Scan;
+pub use stream::{Stream, Streamed, What};
 pub use version::Version;
 
 /// The next logins fail.
@@ -107,7 +114,7 @@ impl Simulator {
         self.shared.set_outage(true, false);
     }
 
-    /// Ends every outage.
+    /// Ends every outage, and what [`Simulator::stream`] made later logins meet. A stream that fell silent stays so.
     pub fn resume(&self) {
         self.shared.set_outage(false, false);
     }

@@ -73,6 +73,9 @@ impl Shared {
         {
             let mut world = self.shelf.world();
             world.paused = paused;
+            if !paused {
+                world.outages.end();
+            }
             self.conditions.set_refuse(refuse);
             if refuse {
                 world.clients.values().for_each(|client| client.cut.cancel());

@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::link::{LinkError, Linker, claim, link};
+use super::passkey::{Passkey, ask};
 use crate::server::Shared;
 use crate::simulator::Simulator;
-use crate::state::{Order, PasskeyState, Waiting};
+use crate::state::Waiting;
 
 /// A phone scans a QR.
 #[derive(Clone, Default)]
@@ -19,15 +20,6 @@ pub struct Scan {
     pub phone: Option<String>,
     /// The account's push name. Default: the one it has, or "Ada".
     pub push_name: Option<String>,
-}
-
-/// What the account of a scanning phone does about its passkey.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passkey {
-    /// It wants one before the device is linked, and takes any well-formed assertion.
-    Ask,
-    /// It wants one and refuses the assertion.
-    Refuse,
 }
 
 impl Simulator {
@@ -43,17 +35,6 @@ impl Simulator {
     pub fn scanning(&self, scan: Scan) -> impl Future<Output = Result<String, LinkError>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move { shared.scan(scan).await }
-    }
-}
-
-impl Simulator {
-    /// A phone scans `scan.qr`, and its account wants a passkey first. Returns the JID the device is going to have; how far
-    /// it has come is in [`crate::State::passkey`], and after `Refuse` the QR can be scanned again.
-    ///
-    /// # Errors
-    /// See [`LinkError`].
-    pub fn scan_with_passkey(&self, scan: Scan, passkey: Passkey) -> Result<String, LinkError> {
-        self.shared.scan_with_passkey(scan, passkey)
     }
 }
 
@@ -78,16 +59,7 @@ impl Shared {
         let qr = Qr::read(&scan.qr).ok_or(LinkError::NotWaiting)?;
         let mut world = self.shelf.world();
         let client = claim(&mut world, |waiting| qr.is_of(waiting))?;
-        let (number, phone) = linker.phone(&mut world);
-        let device = phone.next_device();
-        let jid = phone.jid().with_device(device).to_string();
-        let state = PasskeyState { jid: jid.clone(), stage: "required".to_owned(), code: None };
-        world.passkeys.insert(client, state);
-        let refuse = passkey == Passkey::Refuse;
-        match world.order(client, Order::Passkey { number, device, refuse }) {
-            true => Ok(jid),
-            false => Err(LinkError::Gone),
-        }
+        ask(&mut world, client, linker, passkey)
     }
 }
 

@@ -109,11 +109,6 @@ impl Body {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    fn flag(&self, name: &str) -> Result<Option<bool>, Refused> {
-        let wrong = || bad_request(format!("{name} is neither true nor false"));
-        self.get(name).map(|value| value.as_bool().ok_or_else(wrong)).transpose()
-    }
-
     fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Refused> {
         let wrong = || bad_request(format!("{name} is not a list of strings"));
         let Some(value) = self.get(name) else { return Ok(None) };

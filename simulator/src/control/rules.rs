@@ -8,8 +8,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{Answer, Body, Control, Refused, Shares_, bad_request};
-use crate::actions::{Network, Version};
+use super::{Answer, Body, Control, Refused, Shares_, bad_request, required};
+use crate::actions::{MOST, Network, Noise, Stream, Version, What};
 use crate::server::web;
 use crate::simulator::StartError;
 use crate::state::Latest;
@@ -22,6 +22,8 @@ pub(super) fn routes() -> Router<Control> {
         .route("/sw.js", get(sw_js))
         .route("/control/version", post(version))
         .route("/control/network", post(network))
+        .route("/control/stream", post(stream))
+        .route("/control/noise", post(noise))
 }
 
 async fn sw_js(Shares(control): Shares_) -> Response {
@@ -46,6 +48,39 @@ async fn network(Shares(control): Shares_, body: Bytes) -> Answer {
     };
     control.shared.network(network)?;
     Ok(Json(json!({})))
+}
+
+async fn stream(Shares(control): Shares_, body: Bytes) -> Answer {
+    let body = Body::read(&body)?;
+    let what = match required(body.text("what")?, "what")?.as_str() {
+        "recycle" => What::Recycle,
+        "ack-error" => What::AckError,
+        "silent" => What::Silent,
+        "throttle" => What::Throttle,
+        "unavailable" => What::Unavailable,
+        "ping" => What::Ping,
+        _ => {
+            let known = "recycle, ack-error, silent, throttle, unavailable, ping";
+            return Err(bad_request(format!("what is none of {known}")));
+        }
+    };
+    // Some hundred years: a clock that adds more has no time for it.
+    let seconds = body.number::<u32>("seconds")?.map(u64::from);
+    let streamed = control.shared.stream(Stream { jid: body.text("jid")?, what, seconds }).await?;
+    Ok(Json(json!(streamed)))
+}
+
+async fn noise(Shares(control): Shares_, body: Bytes) -> Answer {
+    let body = Body::read(&body)?;
+    let noise = Noise {
+        jid: body.jid()?,
+        messages: body.amount("messages")?,
+        groups: body.amount("groups")?,
+        calls: body.amount("calls")?,
+        devices: body.amount("devices")?,
+        prekeys_low: body.flag("prekeysLow")?.unwrap_or_default(),
+    };
+    Ok(Json(json!(control.shared.noise(noise).await?)))
 }
 
 impl From<StartError> for Refused {
@@ -73,6 +108,15 @@ impl Body {
         match self.0.get(name) {
             Some(Value::Bool(false)) => Ok(Some(T::default())),
             _ => self.number(name),
+        }
+    }
+
+    /// How much noise; none unless it is named.
+    fn amount(&self, name: &str) -> Result<usize, Refused> {
+        let amount = self.number(name)?.unwrap_or_default();
+        match amount <= MOST {
+            true => Ok(amount),
+            false => Err(bad_request(format!("{name} is not a number from 0 to {MOST}"))),
         }
     }
 

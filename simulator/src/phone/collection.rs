@@ -13,7 +13,7 @@ use waproto::whatsapp::{
 };
 
 use super::PhoneError;
-use super::sync::{Shelf, SyncKey};
+use super::sync::{Means, SyncKey};
 
 /// A patch with more mutations than this refers to a blob, as WhatsApp's do.
 const INLINE: usize = 100;
@@ -94,22 +94,22 @@ impl Collection {
         &mut self,
         name: &str,
         mutations: Vec<SyncdMutation>,
-        shelf: &mut Shelf<'_>,
+        means: &mut Means<'_>,
     ) -> Result<(), PhoneError> {
         self.apply(&mutations)?;
         self.state.version += 1;
-        let keys = shelf.key.expanded();
+        let keys = means.key.expanded();
         let mut patch = SyncdPatch {
             version: MessageField::some(SyncdVersion { version: Some(self.version()) }),
             mutations,
             snapshot_mac: Some(self.state.generate_snapshot_mac(name, &keys.snapshot_mac)),
-            key_id: key_id(shelf.key),
+            key_id: key_id(means.key),
             ..SyncdPatch::default()
         };
         patch.patch_mac = Some(generate_patch_mac(&patch, name, &keys.patch_mac, self.version()));
         if patch.mutations.len() > INLINE {
             let mutations = SyncdMutations { mutations: std::mem::take(&mut patch.mutations) };
-            let reference = shelf.blobs.keep(shelf.number, &mutations.encode_to_vec())?;
+            let reference = means.blobs.keep(means.number, &mutations.encode_to_vec())?;
             patch.external_mutations = MessageField::some(reference);
         }
         self.patches.push(patch.encode_to_vec());
@@ -121,7 +121,7 @@ impl Collection {
         &mut self,
         name: &str,
         wrong: bool,
-        shelf: &mut Shelf<'_>,
+        means: &mut Means<'_>,
     ) -> Result<Vec<u8>, PhoneError> {
         let version = self.version();
         let [right, spoilt] = &self.snapshots;
@@ -130,7 +130,7 @@ impl Collection {
         {
             return Ok(reference.clone());
         }
-        let reference = self.make_snapshot(name, wrong, shelf)?.encode_to_vec();
+        let reference = self.make_snapshot(name, wrong, means)?.encode_to_vec();
         let [right, spoilt] = &mut self.snapshots;
         *(if wrong { spoilt } else { right }) = Some((version, reference.clone()));
         Ok(reference)
@@ -140,9 +140,9 @@ impl Collection {
         &self,
         name: &str,
         wrong: bool,
-        shelf: &mut Shelf<'_>,
+        means: &mut Means<'_>,
     ) -> Result<ExternalBlobReference, PhoneError> {
-        let mut mac = self.state.generate_snapshot_mac(name, &shelf.key.expanded().snapshot_mac);
+        let mut mac = self.state.generate_snapshot_mac(name, &means.key.expanded().snapshot_mac);
         if let Some(first) = mac.first_mut().filter(|_| wrong) {
             *first ^= 1;
         }
@@ -150,9 +150,9 @@ impl Collection {
             version: MessageField::some(SyncdVersion { version: Some(self.version()) }),
             records: self.records.values().cloned().collect(),
             mac: Some(mac),
-            key_id: key_id(shelf.key),
+            key_id: key_id(means.key),
         };
-        shelf.blobs.keep(shelf.number, &snapshot.encode_to_vec())
+        means.blobs.keep(means.number, &snapshot.encode_to_vec())
     }
 
     /// Brings records and hash up to date. What is removed goes first, so that an entry may be removed and set anew at once.

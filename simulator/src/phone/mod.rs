@@ -2,9 +2,12 @@
 //! It does not know connections or stanzas; `state` keeps the phones, `actions` and `server` ask them to link, share and vouch.
 
 mod adv;
+mod assertion;
+mod authenticator;
 mod blobs;
 mod code;
 mod collection;
+mod group;
 mod history;
 mod passkey;
 mod prekeys;
@@ -17,9 +20,12 @@ use wacore_binary::Jid;
 use waproto::whatsapp::Message;
 
 pub(crate) use adv::Offer;
+pub(crate) use authenticator::read_public_key;
+pub use authenticator::{Authenticator, AuthenticatorError};
 pub(crate) use blobs::{BLOB_PATH, Blob};
 pub(crate) use code::{CodeEntry, WRAPPED};
 pub(crate) use collection::Update;
+pub(crate) use group::Group;
 pub(crate) use history::COLLECTIONS;
 pub(crate) use passkey::{Ceremony, PasskeyError};
 use prekeys::OwnKeys;
@@ -62,6 +68,8 @@ pub(crate) struct Phone {
     pub(crate) hosted: bool,
     keys: OwnKeys,
     app_state: AppState,
+    /// Public key of the account's passkey, if a test has registered one.
+    pub(crate) passkey: Option<Vec<u8>>,
 }
 
 impl Phone {
@@ -80,6 +88,7 @@ impl Phone {
             last_device: 0,
             hosted: false,
             keys: OwnKeys::generate(),
+            passkey: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The passkey step ("shortcake" in WhatsApp's words), from the side of the phone and its account: the request for an
 //! assertion, the ephemeral handshake, the code that both show, and the secret that comes out of it.
-//! The passkey itself cannot be checked: nobody here has one, so an assertion must only be well formed.
+//! What an assertion must be is in `assertion`.
 //!
 //! Source: `wacore` 0.7.0 `shortcake.rs`, `whatsapp-rust` 0.7.0 `passkey/flow.rs`.
 
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use buffa::Message as _;
 use rand::RngExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use wacore::libsignal::crypto::aes_256_gcm_decrypt;
 use wacore::libsignal::protocol::KeyPair;
 use wacore::shortcake::ShortcakeUtils;
@@ -17,14 +17,27 @@ use waproto::whatsapp::{
     ProloguePayload, device_props::PlatformType,
 };
 
-/// Where the account's passkey belongs.
-const RELYING_PARTY: &str = "web.whatsapp.com";
+use super::assertion::{self, Expected};
+use super::authenticator::RELYING_PARTY;
+
+/// Milliseconds that a person has for it.
+const TIMEOUT: u32 = 600_000;
 
 /// What a client did wrong in the passkey step.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum PasskeyError {
     #[error("{0} is missing or malformed")]
     Malformed(&'static str),
+    #[error("the assertion has the field {0:?}, which WhatsApp does not take")]
+    Extra(String),
+    #[error("the assertion answers another challenge")]
+    Challenge,
+    #[error("the assertion was made for the page {0:?}")]
+    Origin(String),
+    #[error("the authenticator data are of another relying party, or nobody was verified")]
+    Unverified,
+    #[error("the signature is not of the account's passkey")]
+    Signature,
     #[error("the reference is not the one that was given")]
     Reference,
     #[error("the nonce does not fit the commitment")]
@@ -40,7 +53,8 @@ pub(crate) enum PasskeyError {
 /// One passkey step of one device.
 pub(crate) struct Ceremony {
     challenge: [u8; 32],
-    credential: [u8; 16],
+    /// The passkey that the account knows, if it knows one.
+    public_key: Option<Vec<u8>>,
     /// The reference that ties the step to its connection.
     pub(crate) reference: String,
     ephemeral: KeyPair,
@@ -58,11 +72,11 @@ struct Companion {
 }
 
 impl Ceremony {
-    pub(crate) fn new(reference: String) -> Self {
+    pub(crate) fn new(reference: String, public_key: Option<Vec<u8>>) -> Self {
         let mut rng = rand::rng();
         Self {
             challenge: rng.random(),
-            credential: rng.random(),
+            public_key,
             reference,
             ephemeral: KeyPair::generate(&mut rng),
             nonce: rng.random(),
@@ -73,21 +87,29 @@ impl Ceremony {
 
     /// The `PublicKeyCredentialRequestOptions` for the account's passkey.
     pub(crate) fn request_options(&self) -> String {
-        let credential = URL_SAFE_NO_PAD.encode(self.credential);
         json!({
             "challenge": URL_SAFE_NO_PAD.encode(self.challenge),
-            "timeout": 60_000,
+            "timeout": TIMEOUT,
             "rpId": RELYING_PARTY,
-            "allowCredentials": [{ "type": "public-key", "id": credential, "transports": ["internal", "hybrid"] }],
+            "allowCredentials": [],
             "userVerification": "required",
+            "extensions": { "uvm": true },
         })
         .to_string()
     }
 
-    /// Reads an assertion and the payload sent with it. True: the assertion answers this ceremony's challenge (or does
-    /// not say which it answers).
-    pub(crate) fn prologue(&mut self, assertion: &[u8], payload: &[u8]) -> Result<bool, PasskeyError> {
-        let answers = self.answers_challenge(assertion)?;
+    /// Checks an assertion, and reads the payload sent with it.
+    pub(crate) fn prologue(
+        &mut self,
+        credential_id: &[u8],
+        assertion: &[u8],
+        payload: &[u8],
+    ) -> Result<(), PasskeyError> {
+        let expected = Expected {
+            challenge: URL_SAFE_NO_PAD.encode(self.challenge),
+            public_key: self.public_key.as_deref(),
+        };
+        assertion::check(assertion, credential_id, &expected)?;
         let payload = ProloguePayload::decode_from_slice(payload)
             .map_err(|_| PasskeyError::Malformed("prologue_payload"))?;
         let identity = payload.companion_ephemeral_identity.ok_or(PasskeyError::Malformed("identity"))?;
@@ -106,24 +128,7 @@ impl Ceremony {
         let device_type = read.device_type.ok_or(PasskeyError::Malformed("device type"))?;
         self.companion = Some(Companion { identity, public, device_type, commitment });
         self.proven = false;
-        Ok(answers)
-    }
-
-    fn answers_challenge(&self, assertion: &[u8]) -> Result<bool, PasskeyError> {
-        let malformed = PasskeyError::Malformed("webauthn_assertion");
-        let Ok(assertion) = serde_json::from_slice::<Value>(assertion) else { return Err(malformed) };
-        let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
-        let response = &assertion["response"];
-        if !text(&assertion["id"])
-            || !["clientDataJSON", "authenticatorData", "signature"].iter().all(|name| text(&response[name]))
-        {
-            return Err(malformed);
-        }
-        let client_data = response["clientDataJSON"].as_str().unwrap_or_default();
-        let client_data = URL_SAFE_NO_PAD.decode(client_data.trim_end_matches('=')).unwrap_or_default();
-        let client_data: Value = serde_json::from_slice(&client_data).unwrap_or_default();
-        let challenge = client_data["challenge"].as_str();
-        Ok(challenge.is_none_or(|challenge| challenge == URL_SAFE_NO_PAD.encode(self.challenge)))
+        Ok(())
     }
 
     /// What the client is told after its prologue.

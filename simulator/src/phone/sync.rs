@@ -45,7 +45,7 @@ pub(crate) struct AppState {
 }
 
 /// What a collection needs to encrypt.
-pub(super) struct Shelf<'a> {
+pub(super) struct Means<'a> {
     pub(super) number: &'a str,
     pub(super) key: &'a SyncKey,
     pub(super) blobs: &'a mut Blobs,
@@ -92,8 +92,8 @@ impl AppState {
                 before.iter().find(|(known, _)| *known == name).map(|(_, entries)| entries.as_slice());
             let mutations = difference(&self.key, entries.unwrap_or_default(), old, &new);
             if !mutations.is_empty() {
-                let mut shelf = Shelf { number: &self.number, key: &self.key, blobs: &mut self.blobs };
-                old.write(&name, mutations, &mut shelf)?;
+                let mut means = Means { number: &self.number, key: &self.key, blobs: &mut self.blobs };
+                old.write(&name, mutations, &mut means)?;
                 changed.push((name, old.version()));
             }
         }
@@ -114,8 +114,8 @@ impl AppState {
         if !fresh || collection.version() == 0 {
             return Ok(collection.after(since));
         }
-        let mut shelf = Shelf { number: &self.number, key: &self.key, blobs: &mut self.blobs };
-        let snapshot = Some(collection.snapshot(name, wrong, &mut shelf)?);
+        let mut means = Means { number: &self.number, key: &self.key, blobs: &mut self.blobs };
+        let snapshot = Some(collection.snapshot(name, wrong, &mut means)?);
         Ok(Update { version: collection.version(), snapshot, patches: Vec::new() })
     }
 
@@ -157,9 +157,9 @@ impl AppState {
             return entries.map_or(Ok(()), |(name, entries)| self.start(name, &entries));
         }
         if name == PUSH_NAME_COLLECTION {
-            let mut shelf = Shelf { number: &self.number, key: &self.key, blobs: &mut self.blobs };
+            let mut means = Means { number: &self.number, key: &self.key, blobs: &mut self.blobs };
             let mut collection = Collection::default();
-            collection.write(name, vec![self.key.seal(&history::push_name(push_name))], &mut shelf)?;
+            collection.write(name, vec![self.key.seal(&history::push_name(push_name))], &mut means)?;
             self.collections.insert(name.to_owned(), collection);
         }
         Ok(())

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use tokio::select;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wacore_binary::{Node, NodeRef, OwnedNodeRef, marshal};
 
+use super::gate::Refusal;
 use super::outbox::{self, Outbox};
 use super::pairing::Pairing;
 use super::wire::Wire;
-use super::{Shared, code, gate, login, pairing, passkey, stanza};
+use super::{Shared, code, gate, login, pairing, passkey, stanza, stream};
 use crate::noise::{Hello, NoiseError, Responder, Step, Transport, frame};
 use crate::state::{Client, ClientId, Order, Role};
 
@@ -34,6 +35,10 @@ pub(crate) struct Connection {
     pub(super) phase: Phase,
     /// What is to happen next if the client does nothing.
     pub(super) alarm: Option<(Instant, Alarm)>,
+    /// Until then the connection is read and nothing is said.
+    pub(super) silent_until: Option<Instant>,
+    /// Pings that were not answered yet.
+    pub(super) pings: Vec<(String, oneshot::Sender<()>)>,
     socket: WebSocket,
     wire: Wire,
     outbox: Outbox,
@@ -89,6 +94,8 @@ impl Connection {
             id,
             phase: Phase::Handshake(Box::new(Responder::new(shared.identity()))),
             alarm: None,
+            silent_until: None,
+            pings: Vec::new(),
             socket,
             wire: Wire::default(),
             outbox: Outbox::default(),
@@ -112,19 +119,21 @@ impl Connection {
     async fn happen(&mut self) -> Flow {
         let paused = *self.paused.borrow_and_update();
         let alarm = self.alarm.map(|(at, _)| at);
+        let silent = self.silent_until;
+        let mute = paused || silent.is_some();
         select! {
             // The socket before orders: a client that is gone must not give a sign of life.
             biased;
             () = self.cut.cancelled() => return END,
             message = self.socket.recv() => self.take(message)?,
-            () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() && !paused => self.ring().await?,
-            Some(order) = self.orders.recv(), if !paused => self.obey(order).await?,
+            () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() && !mute => self.ring().await?,
+            Some(order) = self.orders.recv(), if !mute => self.obey(order).await?,
+            () = sleep_until(silent.unwrap_or_else(Instant::now)), if silent.is_some() => self.silent_until = None,
             changed = self.paused.changed() => if changed.is_err() { return END },
         }
-        if !*self.paused.borrow() {
-            while let Some(body) = self.wire.next() {
-                self.read(body).await?;
-            }
+        while !*self.paused.borrow() && self.silent_until.is_none() {
+            let Some(body) = self.wire.next() else { break };
+            self.read(body).await?;
         }
         GO_ON
     }
@@ -164,6 +173,7 @@ impl Connection {
             }
             Order::Replace => self.last_word(stanza::conflict(None, "replaced")).await,
             Order::LogOut => self.last_word(stanza::conflict(Some(401), "device_removed")).await,
+            Order::Happen(happening) => stream::happen(self, happening).await,
             Order::Deliver => login::deliver(self).await,
             Order::Tell(node) => login::tell(self, *node).await,
             Order::RenewSecret => pairing::renew_secret(self).await,
@@ -216,8 +226,10 @@ impl Connection {
     async fn greet(&mut self, hello: Hello) -> Flow {
         tracing::debug!(client = self.id, pattern = ?hello.pattern, "handshake done");
         self.shared.shelf.world().shook_hands(hello.pattern);
-        if let Some(refusal) = gate::refusal(&self.shared, &hello) {
-            return self.last_word(refusal).await;
+        match gate::pass(&self.shared, &hello) {
+            Ok(()) => {}
+            Err(Refusal::Failure(failure)) => return self.last_word(stanza::failure(&failure)).await,
+            Err(Refusal::StreamError(code)) => return stream::turn_away(self, code).await,
         }
         match hello.payload.username {
             Some(_) => login::begin(self, hello).await,
@@ -227,6 +239,9 @@ impl Connection {
 
     async fn hear(&mut self, node: &NodeRef<'_>) -> Flow {
         tracing::trace!(client = self.id, tag = %node.tag, "heard");
+        if stream::is_pong(self, node) {
+            return GO_ON;
+        }
         match &self.phase {
             Phase::Pairing(_) => pairing::hear(self, node).await,
             Phase::Online { jid, .. } => {

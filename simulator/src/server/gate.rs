@@ -1,18 +1,30 @@
 //! What every client meets after its handshake and before it is a login or a registration: the rules that hold for all.
 
-use wacore_binary::Node;
-
-use super::{Shared, stanza};
+use super::Shared;
+use super::login::claimed_jid;
 use crate::noise::Hello;
 use crate::state::{AttemptKind, Failure};
 
-/// The stanza with which this client is turned away; `None` lets it go on.
-pub(super) fn refusal(shared: &Shared, hello: &Hello) -> Option<Node> {
+/// Why a client is turned away.
+pub(super) enum Refusal {
+    Failure(Failure),
+    StreamError(u16),
+}
+
+/// Notes the try, and lets the client go on or not.
+pub(super) fn pass(shared: &Shared, hello: &Hello) -> Result<(), Refusal> {
     let mut world = shared.shelf.world();
-    let login = hello.payload.username.is_some();
-    world.attempts.note(if login { AttemptKind::Login } else { AttemptKind::Registration });
-    if login && world.attempts.throttles() {
-        return Some(stanza::stream_error(429));
+    let login = hello.payload.username.map(|_| claimed_jid(hello).to_string());
+    let kind = if login.is_some() { AttemptKind::Login } else { AttemptKind::Registration };
+    world.attempts.note(kind);
+    if let Some(code) = world.outages.meets(login.as_deref()) {
+        return Err(Refusal::StreamError(code));
     }
-    world.versions.refuses(&hello.payload).then(|| stanza::failure(&Failure::of(405)))
+    if login.is_some() && world.attempts.throttles() {
+        return Err(Refusal::StreamError(429));
+    }
+    match world.versions.refuses(&hello.payload) {
+        true => Err(Refusal::Failure(Failure::of(405))),
+        false => Ok(()),
+    }
 }

@@ -52,7 +52,8 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
     if expires > 0 { connection.say(stanza::client_expiration(expires)).await } else { GO_ON }
 }
 
-fn claimed_jid(hello: &Hello) -> Jid {
+/// Who the client says it is.
+pub(super) fn claimed_jid(hello: &Hello) -> Jid {
     let device = hello.payload.device.and_then(|device| u16::try_from(device).ok()).unwrap_or_default();
     Jid::pn_device(hello.payload.username.unwrap_or_default().to_string(), device)
 }
@@ -142,7 +143,11 @@ pub(super) async fn hear(connection: &mut Connection, jid: &str, node: &NodeRef<
         "presence" => presence(connection, jid, node),
         "receipt" => receipt(connection, jid, node).await,
         "message" => message(connection, jid, node).await,
-        // `<ib><unified_session>`, acks of notifications, chat states.
+        "ack" => {
+            acknowledged(connection, jid, node);
+            GO_ON
+        }
+        // `<ib><unified_session>`, chat states.
         _ => GO_ON,
     }
 }
@@ -187,7 +192,7 @@ async fn offline(connection: &mut Connection, jid: &str) -> Flow {
     let count = letters.len();
     connection.phase = Phase::Online { jid: jid.to_owned(), active: true };
     connection.say(stanza::edge_routing(ROUTING.to_vec())).await?;
-    connection.say(stanza::offline_preview(count)).await?;
+    connection.say(stanza::offline_preview(&letters)).await?;
     for letter in letters {
         connection.say(letter).await?;
     }
@@ -205,6 +210,17 @@ fn presence(connection: &Connection, jid: &str, node: &NodeRef<'_>) -> Flow {
         device.presence = Some(presence);
     }
     GO_ON
+}
+
+/// Notifications, receipts and calls are settled by an ack; messages by a receipt only.
+fn acknowledged(connection: &Connection, jid: &str, node: &NodeRef<'_>) {
+    if attr(node, "class").as_deref() == Some("message") {
+        return;
+    }
+    if let (Some(id), Some(device)) = (attr(node, "id"), connection.shared.shelf.world().devices.get_mut(jid))
+    {
+        device.mailbox.settle(&id, Outcome::Acknowledged);
+    }
 }
 
 async fn receipt(connection: &mut Connection, jid: &str, node: &NodeRef<'_>) -> Flow {

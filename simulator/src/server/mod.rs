@@ -16,6 +16,7 @@ mod passkey;
 pub(crate) mod peer;
 mod prekeys;
 pub(crate) mod stanza;
+mod stream;
 mod usync;
 pub(crate) mod web;
 mod wire;

@@ -3,8 +3,6 @@
 //!
 //! Source: `whatsapp-rust` 0.7.0 `passkey/flow.rs`.
 
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wacore_binary::builder::NodeBuilder;
@@ -15,9 +13,6 @@ use super::{pairing, stanza};
 use crate::phone::{Ceremony, PasskeyError};
 use crate::state::{ClientId, PasskeyState, Role, World};
 
-/// The client keeps its session only after the call that sent the prologue has returned: a continuation in the same
-/// instant finds none (in 8 to 17 of 20 tries; in none with 5 ms).
-const BREATH: Duration = Duration::from_millis(30);
 /// What an account that refuses the assertion answers. WhatsApp's own code is not known.
 const REFUSED: (u16, &str) = (403, "forbidden");
 
@@ -35,7 +30,8 @@ pub(super) struct Step {
 /// Asks the client for an assertion.
 pub(super) async fn begin(connection: &mut Connection, number: String, device: u16, refuse: bool) -> Flow {
     let Phase::Pairing(pairing) = &mut connection.phase else { return GO_ON };
-    let ceremony = Ceremony::new(format!("4@{}", stanza::fresh_id()));
+    let known = connection.shared.shelf.world().phones.get(&number).and_then(|phone| phone.passkey.clone());
+    let ceremony = Ceremony::new(format!("4@{}", stanza::fresh_id()), known);
     let options = options(&ceremony);
     pairing.passkey = Some(Step { ceremony, refuse, device, number, adv_secret: None });
     connection.say(stanza::notification("passkey_prologue_request", options)).await
@@ -69,15 +65,27 @@ pub(super) async fn hear(connection: &mut Connection, id: &str, child: &NodeRef<
         _ => return None,
     };
     Some(match answer {
-        Ok(node) => {
-            connection.alarm = next.map(|alarm| (Instant::now() + BREATH, alarm)).or(connection.alarm);
-            connection.say(node).await
-        }
+        Ok(node) => answer_and_go_on(connection, node, next).await,
         Err(error) => {
             connection.complain(&format!("passkey: {error}"));
             connection.say(stanza::error(id, 400, "bad-request")).await
         }
     })
+}
+
+/// Answers, and sees to what the phone says next: a little later, or, with no pause at all, in the same breath.
+async fn answer_and_go_on(connection: &mut Connection, answer: Node, next: Option<Alarm>) -> Flow {
+    connection.say(answer).await?;
+    let pause = connection.shared.conditions.passkey_pause();
+    match next {
+        Some(Alarm::Continue) if pause.is_zero() => go_on(connection).await,
+        Some(Alarm::Vouch) if pause.is_zero() => vouch(connection).await,
+        Some(alarm) => {
+            connection.alarm = Some((Instant::now() + pause, alarm));
+            GO_ON
+        }
+        None => GO_ON,
+    }
 }
 
 fn prologue(
@@ -89,17 +97,19 @@ fn prologue(
 ) -> Result<Node, PasskeyError> {
     let bytes =
         |tag| prologue.get_optional_child(tag).and_then(|child| child.content_bytes()).unwrap_or_default();
-    if bytes("credential_id").is_empty() {
-        return Err(PasskeyError::Malformed("credential_id"));
-    }
-    if !step.ceremony.prologue(bytes("webauthn_assertion"), bytes("prologue_payload"))? {
-        world.complain("passkey: the assertion answers another challenge".to_owned());
-    }
-    if step.refuse {
+    let taken = step.ceremony.prologue(
+        bytes("credential_id"),
+        bytes("webauthn_assertion"),
+        bytes("prologue_payload"),
+    );
+    if step.refuse || taken.is_err() {
         stage(world, client, "refused", None);
         if let Some(Role::Waiting(waiting)) = world.clients.get_mut(&client).map(|client| &mut client.role) {
             waiting.offered = false;
         }
+    }
+    taken?;
+    if step.refuse {
         return Ok(stanza::error(id, REFUSED.0, REFUSED.1));
     }
     stage(world, client, "asserted", None);

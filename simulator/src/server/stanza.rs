@@ -12,7 +12,7 @@ use crate::phone::{Offer, Sealed};
 use crate::state::Failure;
 
 /// Seconds since 1970.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
@@ -127,7 +127,7 @@ pub(super) fn bad_stream(why: &str) -> Node {
 }
 
 /// Tells a client something it must acknowledge.
-pub(super) fn notification(kind: &'static str, child: Node) -> Node {
+pub(crate) fn notification(kind: &'static str, child: Node) -> Node {
     NodeBuilder::new("notification")
         .attr("from", SERVER_JID)
         .attr("type", kind)
@@ -156,13 +156,14 @@ pub(super) fn offline(count: usize) -> Node {
     ib(NodeBuilder::new("offline").attr("count", count).build())
 }
 
-/// Announces it.
-pub(super) fn offline_preview(count: usize) -> Node {
+/// Announces it, kind by kind.
+pub(super) fn offline_preview(letters: &[Node]) -> Node {
+    let of = |tag: &str| letters.iter().filter(|letter| letter.tag == tag).count();
     let preview = NodeBuilder::new("offline_preview")
-        .attr("count", count)
-        .attr("message", count)
-        .attr("notification", 0)
-        .attr("receipt", 0)
+        .attr("count", letters.len())
+        .attr("message", of("message"))
+        .attr("notification", of("notification"))
+        .attr("receipt", of("receipt"))
         .attr("appdata", 0);
     ib(preview.build())
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use wacore::pair_code::PairCodeUtils;
 use wacore_binary::Node;
 
-use super::Registration;
+use super::{Happening, Registration};
 use crate::phone::{Offer, WRAPPED};
 
 /// Counts connections from 1.
@@ -88,6 +88,8 @@ pub(crate) enum Order {
     LogOut,
     /// Give a sign of life.
     Answer(oneshot::Sender<()>),
+    /// Do what a server does to a stream of its own accord.
+    Happen(Happening),
     /// Deliver what is new in the mailbox.
     Deliver,
     /// Say something to a device that is active.

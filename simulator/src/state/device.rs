@@ -27,6 +27,8 @@ pub(crate) struct Device {
     pub(crate) number: String,
     /// `DeviceProps.os` of its registration.
     pub(crate) name: String,
+    /// `DeviceProps.platformType` of it.
+    pub(crate) platform: String,
     pub(crate) linked: bool,
     pub(crate) presence: Option<Presence>,
     pub(crate) logins: u64,
@@ -60,6 +62,7 @@ impl Device {
             lid: offer.lid.clone(),
             number,
             name: registration.name.clone(),
+            platform: registration.platform.clone(),
             linked: true,
             presence: None,
             logins: 0,

@@ -61,6 +61,10 @@ impl Mailbox {
         true
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.letters.len()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.letters.clear();
     }

@@ -7,6 +7,7 @@ mod clients;
 mod device;
 mod failures;
 mod mailbox;
+mod outages;
 mod registration;
 mod rules;
 mod version;
@@ -28,6 +29,7 @@ pub(crate) use device::Device;
 pub use device::Presence;
 pub(crate) use failures::{Failure, Failures};
 pub(crate) use mailbox::{Letter, Outcome};
+pub(crate) use outages::{Happening, Outages};
 pub(crate) use registration::{
     DJB_TYPE, Digest, PreKeyError, Registration, SignedPreKey, exactly, id as three_byte_id,
 };
@@ -72,6 +74,7 @@ pub(crate) struct World {
     pub(crate) passkeys: BTreeMap<ClientId, PasskeyState>,
     pub(crate) paused: bool,
     pub(crate) versions: Versions,
+    pub(crate) outages: Outages,
     pub(crate) attempts: Attempts,
     complaints: VecDeque<String>,
     handshakes: VecDeque<Pattern>,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use buffa::Message as _;
 use wacore::libsignal::crypto::CryptographicHash;
 use wacore::libsignal::protocol::{CurveError, IdentityKey, PreKeyBundle, PublicKey, SignalProtocolError};
-use waproto::whatsapp::{ClientPayload, DeviceProps};
+use waproto::whatsapp::{ClientPayload, DeviceProps, device_props::PlatformType};
 
 /// Type byte of a Curve25519 key.
 pub(crate) const DJB_TYPE: u8 = 5;
@@ -53,6 +53,8 @@ pub(crate) struct Registration {
     pub(crate) signed_pre_key: SignedPreKey,
     /// `DeviceProps.os`.
     pub(crate) name: String,
+    /// `DeviceProps.platformType` by its name, which decides the phone's icon.
+    pub(crate) platform: String,
 }
 
 /// The bundle that others fetch to write to the device.
@@ -86,6 +88,7 @@ impl Registration {
             identity,
             registration_id: u32::from_be_bytes(exactly(data.e_regid.as_deref(), "e_regid")?),
             signed_pre_key,
+            platform: format!("{:?}", props.platform_type.unwrap_or(PlatformType::UNKNOWN)),
             name: props.os.unwrap_or_default(),
         })
     }
@@ -148,6 +151,13 @@ impl Keys {
         signed.verify(&self.identity)?;
         self.signed_pre_key = signed;
         Ok(())
+    }
+
+    /// Others have taken all one-time pre-keys but so many.
+    pub(crate) fn use_up(&mut self, but: usize) {
+        while self.one_time.len() > but {
+            self.one_time.pop_first();
+        }
     }
 
     /// How many one-time pre-keys are left.

@@ -39,6 +39,8 @@ pub struct DeviceState {
     pub jid: String,
     /// The name it gave itself, which WhatsApp shows in the phone's list of linked devices.
     pub name: String,
+    /// The kind of client it said it is (`CHROME`, `DESKTOP`, …), which decides the icon in that list.
+    pub platform: String,
     /// False after a logout from either side.
     pub linked: bool,
     /// As it last said; `null` before it said anything.
@@ -49,6 +51,10 @@ pub struct DeviceState {
     pub concurrent: usize,
     /// Milliseconds: the longest time that two were.
     pub overlap_ms: u64,
+    /// Stanzas on their way to it that it has not acknowledged.
+    pub queued: usize,
+    /// One-time pre-keys that the server has left of it.
+    pub pre_keys: usize,
 }
 
 /// A link that waits for a passkey.
@@ -88,11 +94,14 @@ impl World {
         Some(DeviceState {
             jid: jid.to_owned(),
             name: device.name.clone(),
+            platform: device.platform.clone(),
             linked: device.linked,
             presence: device.presence,
             logins: device.logins,
             concurrent: device.concurrent,
             overlap_ms: u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX),
+            queued: device.mailbox.len(),
+            pre_keys: device.keys.left(),
         })
     }
 

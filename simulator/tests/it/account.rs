@@ -33,14 +33,28 @@ pub(crate) async fn change(simulator: &Simulator, account: Account) {
 
 #[tokio::test]
 async fn a_device_of_an_account_with_a_history_is_connected_within_seconds() {
+    for contacts in [50, 2000] {
+        let simulator = with_account(Account { contacts: Some(contacts), ..Account::default() }).await;
+        let store = Store::new();
+        let mut client = Client::start(&simulator, &store).await;
+        let started = Instant::now();
+        link(&simulator, &mut client).await;
+        client.expects("Connected").await;
+        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+        assert_eq!(client.inner.push_name(), "Ada");
+        assert_eq!(store.version("critical_unblock_low").await, contacts as u64);
+        client.stop().await;
+        assert_eq!(simulator.complaints(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn the_regular_collections_come_after_it() {
     let simulator = with_account(Account { contacts: Some(50), ..Account::default() }).await;
     let store = Store::new();
     let mut client = Client::start(&simulator, &store).await;
-    let started = Instant::now();
     link(&simulator, &mut client).await;
     client.expects("Connected").await;
-    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
-    assert_eq!(client.inner.push_name(), "Ada");
     assert_eq!((store.version("critical_block").await, store.version("critical_unblock_low").await), (2, 50));
     for (collection, version) in [("regular_low", 4), ("regular_high", 5), ("regular", 1)] {
         store.reaches(collection, version).await;
@@ -116,6 +130,24 @@ async fn a_collection_that_fails_for_now_keeps_the_client_from_being_connected()
     change(&simulator, Account { refuse: Some(Vec::new()), ..Account::default() }).await;
     client.inner.reconnect_immediately().await;
     client.expects("Connected").await;
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_was_started_again_with_a_name_says_that_it_is_connected_with_an_address_book_missing()
+{
+    let refuse = Some(vec!["critical_unblock_low:500".to_owned()]);
+    let simulator = with_account(Account { contacts: Some(5), refuse, ..Account::default() }).await;
+    let store = Store::new();
+    let mut client = Client::start(&simulator, &store).await;
+    link(&simulator, &mut client).await;
+    let before = client.until("AppStateSyncFailed").await;
+    assert!(!before.contains(&"Connected".to_owned()), "{before:?}");
+    client.stop().await;
+    let mut client = Client::start(&simulator, &store).await;
+    let before = client.until("Connected").await;
+    assert!(!before.contains(&"AppStateSyncFailed".to_owned()), "{before:?}");
+    assert_eq!((store.version("critical_block").await, store.version("critical_unblock_low").await), (2, 0));
     client.stop().await;
 }
 

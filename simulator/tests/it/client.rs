@@ -18,6 +18,8 @@ use whatsapp_rust::TokioRuntime;
 use whatsapp_rust::prelude::{Bot, BotHandle};
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 
+use waproto::whatsapp::device_props::PlatformType;
+
 use crate::DEADLINE;
 use crate::media::Loopback;
 
@@ -132,7 +134,11 @@ impl Client {
             .with_http_client(http)
             .with_runtime(Hasty(factor))
             .with_version((2, 3000, build))
-            .with_device_props(wacore::store::DevicePropsOverride::new().with_os("qrcast"))
+            .with_device_props(
+                wacore::store::DevicePropsOverride::new()
+                    .with_os("qrcast")
+                    .with_platform_type(PlatformType::FIREFOX),
+            )
             .with_wanted_pre_key_count(20)
             .skip_history_sync()
             .with_event_handler(Forward(sender))
@@ -161,15 +167,28 @@ impl Client {
 
     /// Waits for an event of this name and skips others.
     pub(crate) async fn expects(&mut self, name: &str) -> Arc<Event> {
+        self.expects_within(DEADLINE, name).await.1
+    }
+
+    /// The same with a deadline of one's own; also the names of what was skipped.
+    pub(crate) async fn expects_within(
+        &mut self,
+        deadline: Duration,
+        name: &str,
+    ) -> (Vec<String>, Arc<Event>) {
+        let mut skipped = Vec::new();
         let search = async {
             loop {
                 let event = self.events.recv().await.expect("the client ended");
-                if self::name(&event) == name {
+                let found = self::name(&event);
+                if found == name {
                     return event;
                 }
+                skipped.push(found);
             }
         };
-        timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("no event {name}"))
+        let event = timeout(deadline, search).await.unwrap_or_else(|_| panic!("no event {name}"));
+        (skipped, event)
     }
 
     /// Waits for an event of this name; the names of those before it.
@@ -186,6 +205,20 @@ impl Client {
         };
         timeout(DEADLINE * 2, search).await.unwrap_or_else(|_| panic!("no event {name}"));
         before
+    }
+
+    /// Waits for an event of one of these names.
+    pub(crate) async fn either(&mut self, one: &str, other: &str) -> Arc<Event> {
+        let search = async {
+            loop {
+                let event = self.events.recv().await.expect("the client ended");
+                let found = name(&event);
+                if found == one || found == other {
+                    return event;
+                }
+            }
+        };
+        timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("neither {one} nor {other}"))
     }
 
     /// The client gives up by itself.

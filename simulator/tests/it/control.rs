@@ -21,12 +21,14 @@ async fn a_life_over_http() {
     assert_eq!((status, answer), (200, json!({ "jid": "4915001234567:1@s.whatsapp.net" })));
     client.expects("Connected").await;
     let device = json!({
-        "jid": "4915001234567:1@s.whatsapp.net", "name": "qrcast", "linked": true, "presence": null, "logins": 1,
-        "concurrent": 1, "overlapMs": 0,
+        "jid": "4915001234567:1@s.whatsapp.net", "name": "qrcast", "platform": "FIREFOX", "linked": true, "presence": null, "logins": 1,
+        "concurrent": 1, "overlapMs": 0, "queued": 0, "preKeys": 20,
     });
     let mut got = state(&simulator).await;
     // The client says that it is available on its own, at some time after it is connected.
     got["devices"][0]["presence"] = Value::Null;
+    got["devices"][0]["queued"] = json!(0);
+    got["devices"][0]["preKeys"] = json!(20);
     assert_eq!(got["devices"], json!([device]));
     assert_eq!(request(&simulator, "POST", "/control/drop", "").await, (200, json!({ "dropped": 1 })));
     client.expects("Disconnected").await;

@@ -12,6 +12,7 @@ mod http;
 mod media;
 mod message;
 mod network;
+mod noise;
 mod outage;
 mod pairing;
 mod passkey;
@@ -19,6 +20,7 @@ mod raw;
 mod refs;
 mod rules;
 mod session;
+mod stream;
 mod version;
 
 use std::time::{Duration, Instant};

@@ -150,6 +150,7 @@ async fn every_failure_has_its_event() {
         (405, "ClientOutdated"),
         (406, "LoggedOut"),
         (409, "ConnectFailure"),
+        (429, "ConnectFailure"),
         (415, "ConnectFailure"),
         (501, "ConnectFailure"),
     ] {

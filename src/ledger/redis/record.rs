@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::ledger::{Found, Record, WISH_LIFE, Wish};
+use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
 
 /// What never changes. The rest are fields of the hash, which scripts change.
@@ -14,6 +15,9 @@ struct Stored {
     created: i64,
     #[serde(default)]
     device_name: Option<String>,
+    /// A secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
     #[serde(default)]
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
@@ -22,6 +26,7 @@ pub(super) fn encode(record: &Record) -> String {
     let stored = Stored {
         created: record.created.as_millis(),
         device_name: record.device_name.clone(),
+        proxy: record.proxy.as_ref().map(|proxy| proxy.reveal().to_owned()),
         metadata: record.metadata.clone(),
     };
     serde_json::to_string(&stored)
@@ -46,6 +51,7 @@ pub(super) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>
         session: session.clone(),
         created: Time::from_millis(stored.created),
         device_name: stored.device_name,
+        proxy: stored.proxy.map(ProxyUrl::new),
         metadata: stored.metadata,
         epoch: number(&epoch)?.unwrap_or_default().cast_unsigned(),
         claimed: runs == "1",

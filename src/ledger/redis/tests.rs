@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::ledger::{Leases as _, News, Renewal, Replica, Viewers, Wish};
+use crate::proxy::ProxyUrl;
 use crate::storage::redis::tests::{Cluster, Server, is_up, until};
 
 const LEASE: Duration = Duration::from_millis(600);
@@ -25,6 +26,7 @@ fn record(user: &str) -> Record {
         session: SessionId::new(&user.parse().unwrap()),
         created: Time::now(),
         device_name: Some("Büro".into()),
+        proxy: Some(ProxyUrl::new("http://a:b@127.0.0.1:1")),
         metadata: metadata.as_object().cloned(),
         epoch: 0,
         claimed: true,

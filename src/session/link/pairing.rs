@@ -17,6 +17,13 @@ const REMOVALS: u32 = 3;
 /// A device that is removed so soon after its pairing was perhaps not removed by a person.
 const FRESH: Duration = Duration::from_secs(120);
 
+/// After a logout within that time.
+const TAKEN_BACK: &str = "WhatsApp sometimes takes a new device back within moments. Link it again.";
+
+/// After any other logout. Source of the 14 days: WhatsApp's help pages on linked devices.
+const REMOVED: &str = "The device was removed on the phone, or the phone was off for 14 days: then WhatsApp logs its linked \
+                       devices out. Link it again, and open WhatsApp on the phone from time to time.";
+
 impl LinkTask<'_> {
     /// Whether a passkey step is open.
     pub(super) fn in_passkey_step(&self) -> bool {
@@ -89,8 +96,11 @@ impl LinkTask<'_> {
         Some(self.started(started).await)
     }
 
-    /// Whether the device was linked a moment ago.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.paired_at.is_some_and(|at| at.elapsed() < FRESH.div_f64(self.parts.timers.factor))
+    /// A logout with what a person has to know of it, where WhatsApp names no page of its own.
+    pub(super) fn with_help(&self, signal: Signal) -> Signal {
+        let Signal::LoggedOut { detail, help: None } = signal else { return signal };
+        let fresh = self.paired_at.is_some_and(|at| at.elapsed() < FRESH.div_f64(self.parts.timers.factor));
+        let help = if fresh { TAKEN_BACK } else { REMOVED };
+        Signal::LoggedOut { detail, help: Some(help.to_owned()) }
     }
 }

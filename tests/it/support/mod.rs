@@ -7,6 +7,7 @@ pub(crate) mod redis;
 pub(crate) mod replicas;
 pub(crate) mod server;
 pub(crate) mod viewer;
+pub(crate) mod way_out;
 pub(crate) mod witness;
 
 use std::time::Duration;

@@ -1,0 +1,150 @@
+//! The ways out to WhatsApp: directly, through the proxy of the server (`WA_PROXY`), or through one of a session's own.
+//!
+//! An [`Egress`] opens the clients' connections and makes their HTTPS requests; [`Egresses`] holds what all ways out
+//! share. No retries and no back-off are made here: whoever dials decides when to do it again. Called by
+//! `whatsapp/client.rs` and by the connections of `whatsapp/connection.rs`.
+
+mod dialler;
+mod fetch;
+mod hosts;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::SinkExt as _;
+use hyper::Uri;
+use hyper::header::{HeaderValue, ORIGIN};
+use tokio::sync::Semaphore;
+use tokio_websockets::{ClientBuilder, WebSocketStream};
+use tracing::error;
+use whatsapp_rust::anyhow::{self, Context as _};
+use whatsapp_rust::async_channel::Receiver;
+use whatsapp_rust::http::HttpClient;
+use whatsapp_rust::transport::{Transport, TransportEvent, from_websocket};
+use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
+
+use self::dialler::{Dialler, Stream, Way};
+use self::fetch::Fetcher;
+use self::hosts::Hosts;
+use crate::proxy::{Proxy, ProxyUrl};
+
+/// HTTPS requests under way at a time, of all sessions and all ways out. Each may hold a body in memory.
+const REQUESTS: usize = 16;
+
+/// How long a probe waits for the answer to its upgrade: as long as the library does for a connection.
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Every way out of this process.
+pub struct Egresses {
+    websocket: String,
+    hosts: Hosts,
+    requests: Arc<Semaphore>,
+    /// Of whatever has no proxy of its own.
+    usual: Arc<Egress>,
+    /// The others. One that nobody uses any more is freed with its last user; its empty entry goes when the next new one
+    /// is made.
+    others: Mutex<HashMap<Way, Weak<Egress>>>,
+}
+
+impl Egresses {
+    /// Nothing is opened yet. Through this proxy where a session has none of its own; directly without one.
+    pub fn new(proxy: Option<Proxy>) -> Self {
+        Self::of_endpoint(WHATSAPP_WEB_WS_URL.to_owned(), Hosts::whatsapp(), proxy)
+    }
+
+    /// To a WhatsApp of your own: `ws://host:port/path`. What the library asks of WhatsApp's web server, or of a media
+    /// host on loopback, is asked there too, by plain HTTP.
+    #[cfg(feature = "simulator")]
+    pub fn to_simulator(url: &str, proxy: Option<Proxy>) -> Self {
+        let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+        Self::of_endpoint(url.to_owned(), Hosts::simulated(authority), proxy)
+    }
+
+    fn of_endpoint(websocket: String, hosts: Hosts, proxy: Option<Proxy>) -> Self {
+        let requests = Arc::new(Semaphore::new(REQUESTS));
+        let dialler = Dialler::new(proxy.map_or(Way::Direct, Way::Through));
+        let usual = Arc::new(Egress::new(&websocket, dialler, hosts.clone(), requests.clone()));
+        Self { websocket, hosts, requests, usual, others: Mutex::default() }
+    }
+
+    /// The way out of a session: its own proxy's, or the one that all have. The same one for all who name the same proxy.
+    /// A proxy that cannot be read is an error line, and a way out by which nothing is reached: never another way.
+    pub fn of(&self, proxy: Option<&ProxyUrl>) -> Arc<Egress> {
+        let Some(url) = proxy else { return self.usual.clone() };
+        let way = url.parse().map_or_else(
+            |unreadable| {
+                error!(error = %unreadable, "the stored proxy of this session cannot be read");
+                Way::Nowhere
+            },
+            Way::Through,
+        );
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = others.get(&way).and_then(Weak::upgrade) {
+            return known;
+        }
+        others.retain(|_, egress| egress.strong_count() > 0);
+        let dialler = self.usual.dialler.by(way.clone());
+        let egress =
+            Arc::new(Egress::new(&self.websocket, dialler, self.hosts.clone(), self.requests.clone()));
+        others.insert(way, Arc::downgrade(&egress));
+        egress
+    }
+}
+
+/// One way out.
+pub struct Egress {
+    websocket: String,
+    dialler: Dialler,
+    http: Arc<Fetcher>,
+}
+
+impl Egress {
+    fn new(websocket: &str, dialler: Dialler, hosts: Hosts, requests: Arc<Semaphore>) -> Self {
+        let http = Arc::new(Fetcher::new(dialler.clone(), hosts, requests));
+        Self { websocket: websocket.to_owned(), dialler, http }
+    }
+
+    /// The proxy that it leads through: host and port, for people.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.dialler.proxy()
+    }
+
+    /// Opens a connection to WhatsApp: TCP, TLS, the upgrade to WebSocket. Nobody is logged in by it.
+    ///
+    /// # Errors
+    /// Says what failed, and at whom. There is no time limit for the answer to the upgrade: the library has one.
+    pub async fn dial(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
+        Ok(from_websocket(self.open().await?))
+    }
+
+    /// Whether WhatsApp can be reached: opens a connection as [`Self::dial`] does, and closes it.
+    ///
+    /// # Errors
+    /// Says what failed, and at whom.
+    pub async fn probe(&self) -> anyhow::Result<()> {
+        let opening = tokio::time::timeout(PROBE_PATIENCE, self.open());
+        let mut websocket = opening.await.context("WhatsApp did not answer")??;
+        // It was reached; how it takes the goodbye is of no matter.
+        let _ = tokio::time::timeout(PROBE_PATIENCE, websocket.close()).await;
+        Ok(())
+    }
+
+    /// The client for HTTPS requests to WhatsApp's own hosts.
+    pub fn http(&self) -> Arc<dyn HttpClient> {
+        self.http.clone()
+    }
+
+    async fn open(&self) -> anyhow::Result<WebSocketStream<Stream>> {
+        let uri: Uri = self.websocket.parse()?;
+        let stream = self.dialler.connect(&uri).await?;
+        // The origin is WhatsApp's, also where a simulator stands in for it.
+        let origin = HeaderValue::from_static(WHATSAPP_WEB_ORIGIN);
+        let upgrade = ClientBuilder::from_uri(uri).add_header(ORIGIN, origin)?;
+        let (websocket, _) = upgrade.connect_on(stream).await.context("the upgrade to WebSocket failed")?;
+        Ok(websocket)
+    }
+}

@@ -1,0 +1,218 @@
+//! The library's HTTPS requests: address books and other app state from the media hosts, the version of WhatsApp Web.
+//!
+//! Requests go to WhatsApp's own hosts only, and only `GET`: nothing here uploads. The settings of the environment
+//! (`HTTPS_PROXY` and its like) are not looked at.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tower_service::Service;
+use whatsapp_rust::anyhow::{self, Context as _, bail, ensure};
+use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
+
+use super::dialler::{Dialler, Stream};
+use super::hosts::Hosts;
+
+/// How much a request may take, in time and in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The largest body. An address book of 10,000 contacts has some megabytes.
+    pub(super) body: usize,
+    /// From the connection on until the last byte.
+    pub(super) whole: Duration,
+    /// Without a byte.
+    pub(super) silence: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { body: 64 * 1024 * 1024, whole: Duration::from_secs(120), silence: Duration::from_secs(20) }
+    }
+}
+
+/// What is taken at once for a body that says how long it is. Beyond that memory grows with what really comes.
+const TRUSTED_LENGTH: usize = 1024 * 1024;
+
+/// Connections that are kept for the next request, of each host, and how long.
+const IDLE: usize = 2;
+const IDLE_FOR: Duration = Duration::from_secs(30);
+
+/// One way out's HTTP client.
+pub(super) struct Fetcher {
+    client: Client<Road, String>,
+    hosts: Hosts,
+    requests: Arc<Semaphore>,
+    bounds: Bounds,
+}
+
+impl Fetcher {
+    /// At most as many requests at a time as there are permits, which all ways out share.
+    pub(super) fn new(dialler: Dialler, hosts: Hosts, requests: Arc<Semaphore>) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_FOR)
+            .pool_max_idle_per_host(IDLE)
+            .build(Road(Arc::new(dialler)));
+        Self { client, hosts, requests, bounds: Bounds::default() }
+    }
+
+    #[cfg(all(test, feature = "simulator"))]
+    pub(super) fn within(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    async fn fetch(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        ensure!(request.method == "GET", "only GET is used, not {}", request.method);
+        let uri = self.hosts.check(&request.url)?;
+        let _permit = self.requests.acquire().await?;
+        let host = uri.host().unwrap_or_default().to_owned();
+        let answered = tokio::time::timeout(self.bounds.whole, self.ask(uri, &request));
+        let late = || format!("{host} took longer than {} s", self.bounds.whole.as_secs());
+        answered.await.with_context(late)?
+    }
+
+    /// Follows one redirection, to a host that the rule lets through.
+    async fn ask(&self, uri: Uri, request: &HttpRequest) -> anyhow::Result<HttpResponse> {
+        let response = self.send(&uri, request).await?;
+        let Some(target) = redirection(&uri, &response) else { return self.read(&uri, response).await };
+        let target = self.hosts.check(&target).with_context(|| format!("{} redirects", named(&uri)))?;
+        let response = self.send(&target, request).await?;
+        if redirection(&target, &response).is_some() {
+            bail!("{} redirects again and again", named(&uri));
+        }
+        self.read(&target, response).await
+    }
+
+    async fn send(&self, uri: &Uri, request: &HttpRequest) -> anyhow::Result<Response<Incoming>> {
+        let mut get = Request::get(uri).body(String::new())?;
+        for (name, value) in &request.headers {
+            get.headers_mut().insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        }
+        // Opening the connection has a time limit of its own.
+        let answered = tokio::time::timeout(self.bounds.silence, self.client.request(get)).await;
+        answered
+            .with_context(|| format!("{} says nothing", named(uri)))?
+            .with_context(|| format!("{} cannot be asked", named(uri)))
+    }
+
+    async fn read(&self, uri: &Uri, response: Response<Incoming>) -> anyhow::Result<HttpResponse> {
+        let status_code = response.status().as_u16();
+        let too_long = || format!("{} sends more than {} bytes", named(uri), self.bounds.body);
+        let length =
+            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length: usize = length.unwrap_or(0);
+        ensure!(length <= self.bounds.body, too_long());
+        let mut body = Vec::with_capacity(length.min(TRUSTED_LENGTH));
+        let mut incoming = response.into_body();
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx));
+            let frame = tokio::time::timeout(self.bounds.silence, frame).await;
+            let Some(frame) = frame.with_context(|| format!("{} stops in the middle", named(uri)))? else {
+                break;
+            };
+            let Ok(data) = frame.with_context(|| format!("{} breaks off", named(uri)))?.into_data() else {
+                continue;
+            };
+            // What was read counts, whatever the head had promised.
+            ensure!(body.len() + data.len() <= self.bounds.body, too_long());
+            body.extend_from_slice(&data);
+        }
+        Ok(HttpResponse { status_code, body })
+    }
+}
+
+/// The host: all of a URL that a log may hold.
+fn named(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default()
+}
+
+/// Where an answer sends us, if it does.
+fn redirection(from: &Uri, response: &Response<Incoming>) -> Option<String> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let target = response.headers().get(LOCATION)?.to_str().ok()?;
+    let path = target.starts_with('/') && !target.starts_with("//");
+    Some(if path {
+        format!("{}://{}{target}", from.scheme_str()?, from.authority()?)
+    } else {
+        target.to_owned()
+    })
+}
+
+#[async_trait]
+impl HttpClient for Fetcher {
+    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        // The library shows an error without its causes.
+        self.fetch(request).await.map_err(|error| anyhow::anyhow!("{error:#}"))
+    }
+}
+
+/// The dialler, as hyper's client takes it.
+#[derive(Clone)]
+struct Road(Arc<Dialler>);
+
+impl Service<Uri> for Road {
+    type Response = Open;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Open, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let dialler = self.0.clone();
+        Box::pin(async move { Ok(Open(TokioIo::new(dialler.connect(&uri).await?))) })
+    }
+}
+
+/// A connection, as hyper's client takes it.
+struct Open(TokioIo<Stream>);
+
+impl Connection for Open {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Open {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Open {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
