@@ -3,7 +3,7 @@
 
 use chromiumoxide::Page;
 use serde_json::{Value, json};
-use simulator::{Config, Passkey, Scan, Simulator};
+use simulator::{Authenticator, Config, Passkey, Scan, Simulator};
 use tempfile::TempDir;
 
 use crate::support::browser::{Browser, Screen, press};
@@ -11,6 +11,7 @@ use crate::support::passkey::{WhatsAppWeb, allowed_extension, gets_a_passkey};
 use crate::support::{Server, Session, eventually, world};
 
 const WHATSAPP_WEB: &str = "https://web.whatsapp.com/";
+const PHONE: &str = "905551234567";
 
 /// A browser that finds our web.whatsapp.com; with the extension, allowed on this machine's pages, if it is given.
 async fn browser(url: &str, web: &WhatsAppWeb, extension: Option<&TempDir>) -> Browser {
@@ -36,6 +37,13 @@ async fn opens(session: &Session<'_>, web: &WhatsAppWeb, extension: Option<&Temp
     browser
 }
 
+/// The passkey of the account, which takes the answers of no other.
+fn passkey_of(whatsapp: &Simulator) -> Authenticator {
+    let passkey = Authenticator::new().unwrap();
+    whatsapp.register_passkey(PHONE, &passkey.public_key()).unwrap();
+    passkey
+}
+
 /// A phone scans, whose account has a passkey.
 async fn scans(whatsapp: &Simulator, session: &Session<'_>, passkey: Passkey) -> String {
     scan(whatsapp, session, passkey).await.unwrap()
@@ -44,14 +52,14 @@ async fn scans(whatsapp: &Simulator, session: &Session<'_>, passkey: Passkey) ->
 /// The same of a QR that may be over by then.
 async fn scan(whatsapp: &Simulator, session: &Session<'_>, passkey: Passkey) -> Option<String> {
     let qr = session.qr_code().await.1["qrString"].as_str()?.to_owned();
-    let scan = Scan { qr, push_name: Some("Ada Lovelace".into()), ..Scan::default() };
+    let scan = Scan { qr, phone: Some(PHONE.into()), push_name: Some("Ada Lovelace".into()) };
     whatsapp.scan_with_passkey(scan, passkey).ok()
 }
 
 /// The question of the extension stands in the tab of WhatsApp Web, and the person says yes by the keyboard.
-async fn consents(browser: &Browser) {
+async fn consents(browser: &Browser, passkey: &Authenticator) {
     let tab = browser.tab(WHATSAPP_WEB).await;
-    gets_a_passkey(&tab).await;
+    gets_a_passkey(&tab, passkey).await;
     asked(&tab, true).await;
     press(&tab, "Tab").await;
     press(&tab, "Enter").await;
@@ -86,6 +94,7 @@ async fn compares(whatsapp: &Simulator, browser: &Browser, jid: &str) {
 #[tokio::test]
 async fn a_passkey_is_used_by_the_extension_and_the_code_is_the_phones() {
     let (whatsapp, server) = world().await;
+    let passkey = passkey_of(&whatsapp);
     let (web, extension) = (WhatsAppWeb::start().await, allowed_extension());
     let session = server.init("ada").await;
     let browser = opens(&session, &web, Some(&extension)).await;
@@ -93,7 +102,7 @@ async fn a_passkey_is_used_by_the_extension_and_the_code_is_the_phones() {
     browser.reads("WhatsApp asks for your passkey").await;
     browser.reads("Time left: ").await;
     browser.clicks("Use my passkey").await;
-    consents(&browser).await;
+    consents(&browser, &passkey).await;
     compares(&whatsapp, &browser, &jid).await;
     browser.clicks("Yes, it is the same").await;
     browser.reads("Ada Lovelace").await;
@@ -107,6 +116,7 @@ async fn a_passkey_is_used_by_the_extension_and_the_code_is_the_phones() {
 #[tokio::test]
 async fn without_the_extension_a_text_is_run_by_hand_and_its_answer_pasted() {
     let (whatsapp, server) = world().await;
+    let passkey = passkey_of(&whatsapp);
     let web = WhatsAppWeb::start().await;
     let session = server.init("ada").await;
     let browser = opens(&session, &web, None).await;
@@ -118,7 +128,7 @@ async fn without_the_extension_a_text_is_run_by_hand_and_its_answer_pasted() {
     browser.reads("That is not the answer").await;
 
     let tab = browser.opens(WHATSAPP_WEB).await;
-    gets_a_passkey(&tab).await;
+    gets_a_passkey(&tab, &passkey).await;
     let answer = runs_the_snippet(&browser, &tab).await;
     browser.fills("#answer", &answer).await;
     browser.clicks("Send the answer").await;
@@ -131,18 +141,20 @@ async fn without_the_extension_a_text_is_run_by_hand_and_its_answer_pasted() {
 #[tokio::test]
 async fn a_refused_passkey_is_said_in_words_and_a_new_code_is_shown() {
     let (whatsapp, server) = world().await;
+    let passkey = passkey_of(&whatsapp);
     let (web, extension) = (WhatsAppWeb::start().await, allowed_extension());
     let session = server.init("ada").await;
     let browser = opens(&session, &web, Some(&extension)).await;
-    scans(&whatsapp, &session, Passkey::Refuse).await;
+    // A passkey of another account's is in the same browser.
+    scans(&whatsapp, &session, Passkey::Ask).await;
     browser.clicks("Use my passkey").await;
-    consents(&browser).await;
+    consents(&browser, &Authenticator::new().unwrap()).await;
     browser.reads("WhatsApp did not accept the passkey").await;
     browser.sees("qr").await;
     browser.reads("WhatsApp did not accept the passkey").await;
     let jid = scans(&whatsapp, &session, Passkey::Ask).await;
     browser.clicks("Use my passkey").await;
-    consents(&browser).await;
+    consents(&browser, &passkey).await;
     compares(&whatsapp, &browser, &jid).await;
     browser.clicks("Yes, it is the same").await;
     browser.reads("Ada Lovelace").await;
@@ -170,12 +182,13 @@ async fn a_passkey_that_nobody_uses_is_over_in_words_and_without_a_flicker() {
 #[tokio::test]
 async fn another_code_on_the_phone_starts_over() {
     let (whatsapp, server) = world().await;
+    let passkey = passkey_of(&whatsapp);
     let (web, extension) = (WhatsAppWeb::start().await, allowed_extension());
     let session = server.init("ada").await;
     let browser = opens(&session, &web, Some(&extension)).await;
     scans(&whatsapp, &session, Passkey::Ask).await;
     browser.clicks("Use my passkey").await;
-    consents(&browser).await;
+    consents(&browser, &passkey).await;
     browser.clicks("No, start over").await;
     browser.sees("qr").await;
     browser.closes().await;
@@ -198,6 +211,7 @@ async fn a_phone_is_told_to_go_on_on_a_computer() {
 #[tokio::test]
 async fn the_extension_carries_a_request_of_an_allowed_page_and_its_answer_and_nothing_else() {
     let (_whatsapp, server) = world().await;
+    let passkey = Authenticator::new().unwrap();
     let (web, extension) = (WhatsAppWeb::start().await, allowed_extension());
     let browser = browser(&server.base, &web, Some(&extension)).await;
     browser
@@ -228,7 +242,7 @@ async fn the_extension_carries_a_request_of_an_allowed_page_and_its_answer_and_n
     asked(&browser.tab(WHATSAPP_WEB).await, true).await;
     // As browsers do when nothing has happened for half a minute.
     browser.ends_the_extensions_worker().await;
-    consents(&browser).await;
+    consents(&browser, &passkey).await;
     browser.until("globalThis.answer?.credential !== undefined").await;
     let credential: Value = browser.js("answer.credential").await;
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();

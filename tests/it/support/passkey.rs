@@ -11,9 +11,10 @@ use chromiumoxide::cdp::browser_protocol::web_authn::{
     AddCredentialParams, AddVirtualAuthenticatorParams, AuthenticatorProtocol, AuthenticatorTransport,
     Credential, EnableParams, VirtualAuthenticatorOptions,
 };
-use rcgen::{KeyPair, PublicKeyData as _};
+use rcgen::PublicKeyData as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use simulator::Authenticator;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -73,8 +74,8 @@ impl WhatsAppWeb {
     }
 }
 
-/// The browser has a passkey of WhatsApp's, and whoever sits there proves it at once.
-pub(crate) async fn gets_a_passkey(page: &Page) {
+/// The browser has this passkey of WhatsApp's, and whoever sits there proves to be its owner at once.
+pub(crate) async fn gets_a_passkey(page: &Page, of: &Authenticator) {
     page.execute(EnableParams::default()).await.unwrap();
     let authenticator = VirtualAuthenticatorOptions::builder()
         .protocol(AuthenticatorProtocol::Ctap2)
@@ -85,9 +86,7 @@ pub(crate) async fn gets_a_passkey(page: &Page) {
         .build()
         .unwrap();
     let added = page.execute(AddVirtualAuthenticatorParams::new(authenticator)).await.unwrap();
-    let secret = KeyPair::generate().unwrap().serialize_der();
-    let mut passkey =
-        Credential::new(STANDARD.encode("the passkey of Ada"), true, STANDARD.encode(secret), 0);
+    let mut passkey = Credential::new(STANDARD.encode(of.credential_id()), true, of.private_key(), 0);
     passkey.rp_id = Some("whatsapp.com".to_owned());
     passkey.user_handle = Some(STANDARD.encode("ada").into());
     page.execute(AddCredentialParams::new(added.authenticator_id.clone(), passkey)).await.unwrap();
