@@ -1,4 +1,5 @@
-//! An account with a history, and what WhatsApp and its phone do to its devices.
+//! An account with a history, and what WhatsApp and its phone do to its devices. What the client makes of it is in
+//! `docs/simulator-accounts.md`.
 
 use std::sync::Arc;
 use std::time::Duration;

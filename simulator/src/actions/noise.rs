@@ -167,7 +167,7 @@ fn call(world: &mut World, jid: &str) -> Result<Vec<Node>, WriteError> {
 }
 
 fn contact_device(_: &mut World, _: &str) -> Result<Vec<Node>, WriteError> {
-    let mut contact = Phone::new(made_up_number(), String::new());
+    let mut contact = Phone::new(made_up_number(), String::new(), 0);
     let number = contact.next_device();
     let index = u32::from(number);
     let list = contact.key_index_list(vec![index]).map_err(|error| WriteError::Phone(error.to_string()))?;
