@@ -89,10 +89,12 @@ export function helpLine(help, words) {
   return h("p", { part: "help" }, link);
 }
 
-function isWhatsApps(address) {
+/** The server looks at it as well; a page may talk to another one. */
+export function isWhatsApps(address) {
   try {
-    const { protocol, hostname } = new URL(address);
-    return protocol === "https:" && (hostname === "wa.me" || /^([a-z0-9-]+\.)*whatsapp\.com$/.test(hostname));
+    const { protocol, host, hostname, username, password } = new URL(address);
+    const isKnown = hostname === "wa.me" || /^([a-z0-9-]+\.)*whatsapp\.com$/.test(hostname);
+    return isKnown && protocol === "https:" && host === hostname && !username && !password;
   } catch {
     return false;
   }

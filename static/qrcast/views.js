@@ -280,7 +280,7 @@ function withHelp(view, cut, words) {
 function over({ words, cut, startOver }, actions) {
   const { reason, until, detail } = cut;
   const values = { until: until && moment(until), detail: detail ?? "" };
-  const plain = detail ? words.rejectedText : words.rejectedPlainText;
+  const plain = /\D/.test(detail ?? "") ? words.rejectedText : words.rejectedCodeText;
   const text = reason === "banned" && until ? words.bannedUntilText : reason !== "rejected" && words[`${reason}Text`];
   const next = words[`${reason}Next`];
   const again = next && button("main", next, actions.restart);

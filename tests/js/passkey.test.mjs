@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { allowedPatterns, originToAllow, patternOf, readOptions } from "../../extension/rules.js";
+import { isWhatsApps } from "../../static/qrcast/parts.js";
 import { nothingKnown, open as opens, take } from "../../static/qrcast/known.js";
 import { PasskeyStep } from "../../static/qrcast/step.js";
 import { onlyNeeded, readAnswer, snippet } from "../../static/qrcast/passkey.js";
@@ -167,6 +168,14 @@ test("a device that was taken back leaves nothing of itself, and says why until 
   assert.equal(known.problem.code, "device_removed");
   take(known, "ready", { at: at(4), me: { id: "1" }, incomplete: true, missing: "keys" }, 0);
   assert.deepEqual([known.status, known.problem, known.ready.missing], ["connected", undefined, "keys"]);
+});
+
+test("only an address of WhatsApp's is a link", () => {
+  for (const help of ["https://faq.whatsapp.com/1", "https://whatsapp.com/x", "https://wa.me/1"]) assert.ok(isWhatsApps(help), help);
+  for (const help of [
+    "http://faq.whatsapp.com/1", "https://whatsapp.com.example.org/", "https://notwhatsapp.com/", "https://x.wa.me/", "https://wa.me:8443/",
+    "https://me@whatsapp.com/", "javascript:alert(1)", "Open WhatsApp on the phone.",
+  ]) assert.ok(!isWhatsApps(help), help);
 });
 
 test("a link that waits for a newer version is coming back", () => {

@@ -163,3 +163,26 @@ async fn a_deleted_session_and_an_unknown_one_lead_back_to_the_start() {
     browser.reads("Whose account is it?").await;
     browser.closes().await;
 }
+
+#[tokio::test]
+async fn what_whatsapp_says_of_an_end_is_read_and_its_link_leads_there() {
+    let (whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let jid = session.link(&whatsapp).await;
+    let browser = opens(&session, Screen::NARROW).await;
+    browser.reads("Linked").await;
+    let locked = Fail {
+        jid: Some(jid.clone()),
+        reason: 403,
+        header: Some("Your account is locked".into()),
+        url: Some("https://faq.whatsapp.com/locked".into()),
+        ..Fail::default()
+    };
+    whatsapp.fail(locked).unwrap();
+    whatsapp.drop_connections(Some(&jid)).unwrap();
+    browser.reads("Your account is locked").await;
+    let link = "elements().find((e) => e.matches('[part=help] a'))";
+    browser.until(&format!("{link}?.href === 'https://faq.whatsapp.com/locked'")).await;
+    assert_eq!(browser.js::<String>(&format!("{link}.rel")).await, "noopener noreferrer");
+    browser.closes().await;
+}
