@@ -9,6 +9,7 @@ import { allowedPatterns, originToAllow, patternOf, readOptions, Refusal, WHATSA
 /** WhatsApp Web is a big page. */
 const LOAD_MS = 60_000;
 const LOOK_AGAIN_MS = 200;
+const NOT_LOADED = "web.whatsapp.com did not load. Check the connection and try again.";
 
 const namesPorts = chrome.runtime.getURL("").startsWith("chrome-extension:");
 
@@ -82,10 +83,15 @@ async function ask({ id, options }, { tab, url }) {
   if (!(await chrome.permissions.contains({ origins: [`${WHATSAPP}/*`] }))) {
     throw new Refusal("no_whatsapp", "The browser does not let the extension use web.whatsapp.com. Allow it in the browser's list of extensions.");
   }
-  const { id: target, isOurs } = await whatsappTab(tab);
-  await chrome.scripting.executeScript({ target: { tabId: target }, files: ["ceremony.js"] });
+  const { id: tabId, isOurs } = await whatsappTab(tab);
+  try {
+    await chrome.scripting.executeScript({ target: { tabId }, files: ["ceremony.js"] });
+  } catch {
+    // The tab has the right address and shows the browser's own page about an error.
+    throw new Refusal("not_loaded", NOT_LOADED);
+  }
   await chrome.scripting.executeScript({
-    target: { tabId: target },
+    target: { tabId },
     func: (job) => globalThis.qrcastCeremony(job),
     args: [{ ...job, isOurs }],
   });
@@ -105,7 +111,7 @@ async function whatsappTab({ windowId, index }) {
     if (status === "complete" && url?.startsWith(`${WHATSAPP}/`)) return { id: tab.id, isOurs: !there };
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
   }
-  throw new Refusal("not_loaded", "web.whatsapp.com did not load. Check the connection and try again.");
+  throw new Refusal("not_loaded", NOT_LOADED);
 }
 
 /** The page no longer waits: its question leaves the screen. */
