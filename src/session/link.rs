@@ -120,6 +120,7 @@ impl<'a> LinkTask<'a> {
                 () = at(self.code_until) => self.code_expired(link).await,
                 () = at(self.passkey_until) => self.passkey_is_late(link).await,
                 () = at(self.settings.tell_at) => self.login_is_late(link).await,
+                () = at(self.settings.check_at) => self.complete(None, link).await,
                 () = at(self.settings.fetch_at) => self.fetch_again(link).await,
                 () = at(self.journal.pay_at()) => self.journal.catch_up().await.map_err(End::from),
                 () = self.lease.lapsed(), if self.session.is_unpaired() => self.lapsed(),
@@ -156,7 +157,10 @@ impl<'a> LinkTask<'a> {
             }
             Signal::LoggedIn => return self.logged_in(link).await,
             Signal::Connected { id, push_name, .. } => return self.connected(id, push_name, link).await,
-            Signal::SettingsStored => return self.settings_stored(link).await,
+            Signal::SettingsStored => {
+                self.settings_stored();
+                return Ok(());
+            }
             Signal::KeyStored => {
                 self.key_stored();
                 return Ok(());

@@ -90,8 +90,8 @@ pub struct Timers {
     pub settings: Duration,
     /// Pauses before missing settings are asked for again; the last one stands for all that follow.
     pub fetch_again: [Duration; 4],
-    /// How long the client may take to go on by itself when the phone has sent a key.
-    pub key_grace: Duration,
+    /// How long the client may take to go on by itself when something that was missing has come.
+    pub grace: Duration,
     /// How much faster than real all of these run.
     pub factor: f64,
 }
@@ -108,7 +108,7 @@ impl Timers {
             log_out: scaled(60),
             settings: scaled(60),
             fetch_again: [60, 180, 600, 900].map(scaled),
-            key_grace: scaled(5),
+            grace: scaled(5),
             factor,
         }
     }

@@ -39,3 +39,4 @@ mod resume;
 mod settings;
 mod survival;
 mod transports;
+mod used_accounts;

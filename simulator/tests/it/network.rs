@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use simulator::{AttemptKind, Config, Network, Pattern, Simulator, Write};
+use simulator::{Account, AttemptKind, Config, Network, Pattern, Simulator, Write};
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 
+use crate::account::{link, with_account};
 use crate::client::{Client, Store};
 use crate::eventually;
 use crate::http::{exchange, post, request, state};
@@ -86,6 +87,21 @@ async fn a_client_links_and_reads_over_a_network_that_does_everything_at_once() 
     let mut client = Client::start(&simulator, &store).await;
     client.expects("Connected").await;
     assert_eq!(simulator.handshakes().last(), Some(&Pattern::XxFallback));
+    client.stop().await;
+    assert_eq!(simulator.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_account_with_a_history_is_linked_over_it_too() {
+    let simulator = with_account(Account { contacts: Some(2000), ..Account::default() }).await;
+    set(&simulator, json!({ "delayMs": 60, "compress": true, "split": true })).await;
+    let store = Store::new();
+    let mut client = Client::start(&simulator, &store).await;
+    let started = Instant::now();
+    link(&simulator, &mut client).await;
+    client.expects("Connected").await;
+    assert!(started.elapsed() >= Duration::from_millis(600), "the media host is late too");
+    assert_eq!(store.version("critical_unblock_low").await, 2000);
     client.stop().await;
     assert_eq!(simulator.complaints(), Vec::<String>::new());
 }

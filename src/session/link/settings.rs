@@ -18,6 +18,8 @@ use crate::whatsapp::{Link, Signal};
 pub(super) struct Settings {
     /// When viewers are told that a login is incomplete, should the client not be content before.
     pub(super) tell_at: Option<Instant>,
+    /// When it is looked at whether everything has come, should the client not say so before.
+    pub(super) check_at: Option<Instant>,
     /// When the client asks again.
     pub(super) fetch_at: Option<Instant>,
     /// How often it has asked again.
@@ -86,7 +88,7 @@ impl LinkTask<'_> {
         self.settings.tell_at = None;
         if self.session.snapshot().state.status == Status::Connected {
             // Told when WhatsApp took the login.
-            return self.settings_stored(link).await;
+            return self.complete(push_name, link).await;
         }
         let missing = self.missing(link).await;
         self.write(Signal::Connected { id, push_name, missing }).await?;
@@ -94,8 +96,17 @@ impl LinkTask<'_> {
         Ok(())
     }
 
-    /// Something of the account was stored: perhaps the last of what was missing.
-    pub(super) async fn settings_stored(&mut self, link: &dyn Link) -> Next {
+    /// Something of the account was stored: perhaps the last of what was missing. The account's name comes a moment later,
+    /// and the client's word after that.
+    pub(super) fn settings_stored(&mut self) {
+        if self.session.snapshot().state.missing.is_some() {
+            self.settings.check_at = Some(Instant::now() + self.parts.timers.grace);
+        }
+    }
+
+    /// Tells that nothing is missing any more, if so.
+    pub(super) async fn complete(&mut self, push_name: Option<String>, link: &dyn Link) -> Next {
+        self.settings.check_at = None;
         let state = self.session.snapshot().state;
         if state.status != Status::Connected || state.missing.is_none() || self.missing(link).await.is_some()
         {
@@ -104,20 +115,20 @@ impl LinkTask<'_> {
         info!(sessionId = %self.session.id(), "the account's settings are complete");
         self.settings = Settings::default();
         let id = state.me.map(|me| me.id).unwrap_or_default();
-        self.write(Signal::Connected { id, push_name: None, missing: None }).await
+        self.write(Signal::Connected { id, push_name, missing: None }).await
     }
 
     /// The phone has sent a key. The client goes on by itself if it still waits for one; else it has to ask again.
     pub(super) fn key_stored(&mut self) {
         if self.session.snapshot().state.missing.is_some() {
-            self.settings.fetch_at = Some(Instant::now() + self.parts.timers.key_grace);
+            self.settings.fetch_at = Some(Instant::now() + self.parts.timers.grace);
         }
     }
 
     /// Asks again, unless it has come meanwhile.
     pub(super) async fn fetch_again(&mut self, link: &dyn Link) -> Next {
         self.settings.fetch_at = None;
-        self.settings_stored(link).await?;
+        self.complete(None, link).await?;
         let state = self.session.snapshot().state;
         if state.status == Status::Connected && state.missing.is_some() {
             self.settings.tries += 1;

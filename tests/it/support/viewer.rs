@@ -159,6 +159,12 @@ impl Viewer {
         self.until(event).await.pop().unwrap()
     }
 
+    /// Whether nothing more has come.
+    pub(crate) async fn is_quiet(&mut self) -> bool {
+        let more = tokio::time::timeout(std::time::Duration::from_millis(200), self.read()).await;
+        more.is_err()
+    }
+
     /// The stream must end now.
     pub(crate) async fn ends(&mut self) -> End {
         match self.next().await {
