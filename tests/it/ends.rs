@@ -110,6 +110,28 @@ async fn a_locked_account_is_rejected_and_a_banned_one_is_banned() {
 }
 
 #[tokio::test]
+async fn what_whatsapp_says_of_an_end_is_handed_on_with_its_link() {
+    let (whatsapp, server) = world().await;
+    let (session, mut viewers, jid) = linked(&whatsapp, &server).await;
+    let fail = Fail {
+        jid: Some(jid.clone()),
+        reason: 403,
+        header: Some("Account locked".into()),
+        subtext: Some("Open WhatsApp on your phone.".into()),
+        url: Some("https://faq.whatsapp.com/locked".into()),
+        ..Fail::default()
+    };
+    whatsapp.fail(fail).unwrap();
+    whatsapp.drop_connections(Some(&jid)).unwrap();
+    both_see(&mut viewers, "disconnected").await;
+    let last = both_see(&mut viewers, "disconnected").await;
+    assert_eq!(last.data["detail"], "403: Account locked: Open WhatsApp on your phone.");
+    assert_eq!(last.data["help"], "https://faq.whatsapp.com/locked");
+    let status = session.status().await;
+    assert_eq!((&status["detail"], &status["help"]), (&last.data["detail"], &last.data["help"]));
+}
+
+#[tokio::test]
 async fn a_device_unknown_to_whatsapp_is_logged_out() {
     let data = refused(401, "disconnected", "logged_out").await;
     // Right after the pairing: perhaps nobody did it.
@@ -183,6 +205,7 @@ async fn a_pairing_that_whatsapp_does_not_know_starts_over_with_a_new_qr() {
     let qr = first.data["qrString"].as_str().unwrap().to_owned();
     whatsapp.scan(Scan { qr, ..Scan::default() }).await.unwrap();
     viewer.expects("authenticated").await;
+    assert_eq!(viewer.expects("pairing_error").await.data["code"], "device_removed");
     let second = viewer.expects("qr").await;
     // New keys, not only a new reference.
     let keys = |seen: &Seen| seen.data["qrString"].as_str().unwrap().split_once(',').unwrap().1.to_owned();

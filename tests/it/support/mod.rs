@@ -12,7 +12,7 @@ pub(crate) mod witness;
 
 use std::time::Duration;
 
-use simulator::{Config, Simulator};
+use simulator::{Config, Network, Simulator};
 
 pub(crate) use self::server::{Server, Session};
 pub(crate) use self::viewer::{Seen, Viewer};
@@ -44,8 +44,18 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(sent.success());
 }
 
-/// A WhatsApp on loopback, with the usual six references.
+/// A WhatsApp on loopback as it is on an ordinary day: accounts with a history, a network that takes its time, frames that are
+/// compressed, joined and cut.
 pub(crate) async fn whatsapp() -> Simulator {
+    let whatsapp = Simulator::start(Config { contacts: 20, ..Config::default() }).await.unwrap();
+    let ordinary =
+        Network { delay_ms: Some(25), compress: Some(true), split: Some(true), ..Network::default() };
+    whatsapp.network(ordinary).unwrap();
+    whatsapp
+}
+
+/// A WhatsApp that is as fast and friendly as this machine allows, where something else is measured.
+pub(crate) async fn calm_whatsapp() -> Simulator {
     Simulator::start(Config::default()).await.unwrap()
 }
 
