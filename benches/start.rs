@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use serde_json::Value;
-use support::{Server, calm_whatsapp, eventually};
+use simulator::{Config, Simulator};
+use support::{Server, eventually};
 
 const ROUNDS: usize = 3;
 
 #[tokio::main]
 async fn main() {
     let sessions = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(1000);
-    let whatsapp = calm_whatsapp().await;
+    let whatsapp = Simulator::start(Config::default()).await.unwrap();
     let mut server = Server::builder(&whatsapp.url()).variable("MAX_SESSIONS", "100000").start().await;
     let linking = Instant::now();
     futures::stream::iter(0..sessions)

@@ -62,6 +62,9 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
+    if let Some(refusal) = why_not_to_link(&session.snapshot().state) {
+        return Err(refusal);
+    }
     let assertion = request.check()?;
     waits(&session, |step| matches!(step, Passkey::Required { .. }))?;
     ask(&app, session.id(), Ask::Passkey(assertion)).await

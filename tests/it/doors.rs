@@ -51,6 +51,8 @@ async fn call(server: &Server, method: Method, path: &str, credential: &Credenti
         request = request.json(&json!({ "userId": "ada" }));
     } else if path.ends_with("/pairing-code") {
         request = request.json(&json!({ "phoneNumber": "nonsense" }));
+    } else if path.ends_with("/passkey") {
+        request = request.json(&json!({}));
     }
     request = match credential {
         Credential::None => request,
@@ -178,7 +180,8 @@ fn answer(method: &Method, path: &str) -> u16 {
         ("POST", "/api/sessions/{id}/restart") => 202,
         ("DELETE", "/api/sessions/{id}") => 204,
         // The number is nonsense, and there is no upgrade: but the door was open.
-        ("POST", "/api/sessions/{id}/pairing-code") => 400,
+        ("POST", "/api/sessions/{id}/pairing-code" | "/api/sessions/{id}/passkey") => 400,
+        ("POST", "/api/sessions/{id}/passkey/confirm") => 409,
         ("GET", "/api/sessions/{id}/ws") => 426,
         ("GET", "/" | "/live.js" | "/style.css" | "/icon.svg" | "/qrcast.js") => 200,
         ("GET", file) if file.starts_with("/qrcast/") && file.ends_with(".js") => 200,

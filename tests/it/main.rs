@@ -31,6 +31,7 @@ mod migrate;
 mod outage;
 mod page;
 mod pairing_code;
+mod passkey;
 mod presence;
 mod proxy;
 mod qrcast_js;

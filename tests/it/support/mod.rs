@@ -54,11 +54,6 @@ pub(crate) async fn whatsapp() -> Simulator {
     whatsapp
 }
 
-/// A WhatsApp that is as fast and friendly as this machine allows, where something else is measured.
-pub(crate) async fn calm_whatsapp() -> Simulator {
-    Simulator::start(Config::default()).await.unwrap()
-}
-
 /// A WhatsApp and a server that talks to it, in real time.
 pub(crate) async fn world() -> (Simulator, Server) {
     world_at(1.0).await
