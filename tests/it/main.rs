@@ -32,6 +32,7 @@ mod outage;
 mod page;
 mod pairing_code;
 mod passkey;
+mod platform;
 mod presence;
 mod proxy;
 mod qrcast_js;

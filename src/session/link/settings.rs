@@ -55,7 +55,10 @@ impl LinkTask<'_> {
         if state.missing.is_some() {
             return self.tell_login(link).await;
         }
-        self.expect_login();
+        // An account that was complete lacks nothing: its client is content in a moment, or the connection is dead.
+        if !state.linked {
+            self.expect_login();
+        }
         Ok(())
     }
 
