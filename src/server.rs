@@ -20,12 +20,13 @@ use crate::http::{self, App, listener};
 use crate::ledger::{LedgerError, Limits};
 use crate::session::janitor::{self, Ages};
 use crate::session::ownership::Ownership;
-use crate::session::registry::{Parts, Registry, Timers};
+use crate::session::registry::{Parts, Registry, Timers, Turns};
 use crate::shutdown::Shutdown;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;
 use crate::storage::sqlite::OpenError;
 use crate::whatsapp::client::{Options, WhatsAppWeb};
+use crate::whatsapp::version::Version;
 
 /// Connections beside streams: requests, and streams that are refused for being too many.
 const OTHER_CONNECTIONS: usize = 1000;
@@ -263,7 +264,7 @@ impl House {
             proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
             platform: config.platform,
-            version: config.whatsapp_version,
+            version: config.whatsapp_version.map(|(_, _, revision)| Version(revision)),
             #[cfg(feature = "simulator")]
             url: config.whatsapp_url.clone(),
             time_factor: config.time_factor(),
@@ -275,6 +276,7 @@ impl House {
             replica: replica.clone(),
             whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),
             timers: Timers::faster(config.time_factor()),
+            turns: Turns::default(),
             limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
             history: config.history_events,
             shutdown: links.clone(),

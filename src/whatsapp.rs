@@ -9,7 +9,7 @@ pub mod egress;
 mod pace;
 pub mod store;
 mod translate;
-mod version;
+pub mod version;
 mod words;
 
 use std::time::Duration;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use self::version::{Report, Version};
 use crate::event::{Assertion, Me, Missing, PairingMethod, PairingRefusal, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
@@ -51,6 +52,16 @@ pub trait WhatsApp: Send + Sync {
 
     /// Every session of which there are keys.
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError>;
+
+    /// Which version of WhatsApp Web new clients claim, and how good that is.
+    fn version(&self) -> Report;
+
+    /// A version newer than this one, which WhatsApp has refused; looked up at once where none is known, once for all who
+    /// ask. New clients claim it.
+    async fn newer_version(&self, refused: Version) -> Option<Version>;
+
+    /// Ends as soon as a version newer than this one is known.
+    async fn until_newer_version(&self, refused: Version);
 }
 
 /// It was not done; nothing runs.
@@ -240,8 +251,13 @@ pub enum Signal {
         /// A page of WhatsApp's.
         help: Option<String>,
     },
-    /// WhatsApp no longer takes this version; the client stops.
-    Outdated,
+    /// WhatsApp no longer takes the version that this client claims; the client stops.
+    Outdated {
+        /// Which.
+        version: Version,
+        /// In words, with what an operator can do.
+        detail: String,
+    },
     /// WhatsApp refused the login; the client stops.
     Rejected {
         /// WhatsApp's code, and what it said.

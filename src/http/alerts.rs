@@ -121,6 +121,8 @@ struct Readings {
     fallen_back: Option<Time>,
     /// When Redis came back without its data.
     data_lost: Option<Time>,
+    /// Since when the version of WhatsApp Web cannot be looked up, and how long that may last.
+    version_unknown: Option<(Time, Duration)>,
 }
 
 impl Readings {
@@ -136,7 +138,9 @@ impl Readings {
             Storage::Here => (None, None),
             Storage::Shared { away, data_lost } => (away, data_lost),
         };
-        Self { active, redis_away, fallen_back, data_lost, ..readings }
+        let version = registry.whatsapp_version();
+        let version_unknown = version.failing_since.map(|since| (since, version.patience));
+        Self { active, redis_away, fallen_back, data_lost, version_unknown, ..readings }
     }
 
     fn alerts(&self, limits: &AlertLimits, now: Time) -> Vec<Alert> {
@@ -153,6 +157,10 @@ impl Readings {
             let alert = above("redis_lost", begun_seconds(since.elapsed(now)), REDIS_PATIENCE.as_secs())?;
             Some(Alert { since, ..alert })
         });
+        let version = self.version_unknown.and_then(|(since, patience)| {
+            let alert = above("version_lookup", begun_seconds(since.elapsed(now)), begun_seconds(patience))?;
+            Some(Alert { since, ..alert })
+        });
         [
             self.memory.and_then(|bytes| above("memory", bytes, limits.memory)),
             away,
@@ -160,6 +168,7 @@ impl Readings {
             above("auth_failures", self.auth_failures as u64, limits.auth_failures as u64),
             self.fallen_back.map(|since| plain("redis_fallback", since)),
             self.data_lost.map(|since| plain("storage_lost", since)),
+            version,
         ]
         .into_iter()
         .flatten()
@@ -259,6 +268,17 @@ mod tests {
         assert!(away.alerts(&LIMITS, at(15)).is_empty());
         let lost = Alert { name: "redis_lost", since: at(10), value: Some(6), threshold: Some(5) };
         assert_eq!(away.alerts(&LIMITS, Time::from_millis(15_001)), [lost]);
+    }
+
+    #[test]
+    fn a_version_may_stay_unknown_for_a_day_and_degrades_nothing() {
+        let day = Duration::from_secs(24 * 3600);
+        let unknown = Readings { version_unknown: Some((at(10), day)), ..Readings::default() };
+        assert!(unknown.alerts(&LIMITS, at(86_410)).is_empty());
+        let late =
+            Alert { name: "version_lookup", since: at(10), value: Some(86_401), threshold: Some(86_400) };
+        assert!(!late.degrades());
+        assert_eq!(unknown.alerts(&LIMITS, at(86_411)), [late]);
     }
 
     #[test]

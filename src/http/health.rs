@@ -6,15 +6,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::App;
 use super::alerts::{self, Alert};
 use super::error::ApiError;
-use crate::event::Status;
-use crate::session::registry::{Registry, Storage};
+use crate::event::{Status, Time};
+use crate::session::registry::{Registry, Storage, VersionReport};
 
 /// The old service's name, which its monitors look for.
 const SERVICE: &str = "WhatsApp Web Production Service";
@@ -34,7 +34,9 @@ struct Verdict {
 
 /// `GET /health`: 503 when nothing can be stored.
 pub(super) async fn health(State(app): State<App>) -> Response {
-    let counts = app.inner.registry.get().map(|registry| registry.counts()).unwrap_or_default();
+    let registry = app.inner.registry.get();
+    let whatsapp = registry.map(|registry| whatsapp(&registry.whatsapp_version()));
+    let counts = registry.map(|registry| registry.counts()).unwrap_or_default();
     let alerts = app.inner.alerts.look(&app);
     let verdict = judge(&app).await;
     let word = match verdict.word {
@@ -50,10 +52,20 @@ pub(super) async fn health(State(app): State<App>) -> Response {
         "uptime": app.inner.started.elapsed().as_secs(),
         "sessions": { "active": counts.active(), "qr_codes": counts.of(Status::ScanQr) },
         "storage": { "type": verdict.kind, "redis_connected": verdict.redis_connected },
+        "whatsapp": whatsapp,
         "memory": { "rssBytes": alerts::memory() },
         "alerts": alerts,
     });
     (status, Json(body)).into_response()
+}
+
+/// The version of WhatsApp Web that new clients claim. Nobody can tell before the store is open.
+fn whatsapp(version: &VersionReport) -> Value {
+    json!({
+        "version": version.version.to_string(),
+        "source": version.source.as_str(),
+        "ageSeconds": version.looked_up.map(|at| at.elapsed(Time::now()).as_secs()),
+    })
 }
 
 /// Beside what the alerts say: a Redis that is away is no good store from the first moment on.

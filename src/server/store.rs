@@ -30,6 +30,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, sql: local::SCHEMA },
     Migration { version: 4, sql: ledger::SECRET_SCHEMA },
     Migration { version: 5, sql: ledger::PROXY_SCHEMA },
+    Migration { version: 6, sql: device::VERSION_SCHEMA },
 ];
 
 /// The database of a data folder.

@@ -106,7 +106,7 @@ async fn answer(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
         match signal {
             Signal::Connected { .. } => return Answer::Connected,
             Signal::LoggedOut { .. } => return Answer::LoggedOut,
-            Signal::Replaced | Signal::Banned { .. } | Signal::Outdated | Signal::Rejected { .. } => {
+            Signal::Replaced | Signal::Banned { .. } | Signal::Outdated { .. } | Signal::Rejected { .. } => {
                 return Answer::None;
             }
             _ => {}

@@ -4,6 +4,7 @@
 
 mod pairing;
 mod settings;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use self::settings::Settings;
+use self::version::Outdated;
 use super::journal::Journal;
 use super::lease::Lease;
 use super::task::{Ask, Command, End, Parts, Start};
@@ -39,6 +41,8 @@ pub(super) struct LinkTask<'a> {
     passkey_until: Option<Instant>,
     /// What of the account is missing, and when it is asked for again.
     settings: Settings,
+    /// WhatsApp refuses the client's version.
+    outdated: Outdated,
     /// When a phone linked the device, if that was now and not in an earlier life.
     paired_at: Option<Instant>,
     /// How often in a row WhatsApp has taken a new device back.
@@ -90,6 +94,7 @@ impl<'a> LinkTask<'a> {
             code_until: None,
             passkey_until: None,
             settings: Settings::default(),
+            outdated: Outdated::default(),
             paired_at: None,
             removals: 0,
             shown: None,
@@ -116,6 +121,7 @@ impl<'a> LinkTask<'a> {
                 Some(command) = commands.recv() => self.obey(command, link).await,
                 stopped = link.stopped() => self.client_stopped(stopped).await,
                 () = at(tell_at) => self.tell_unreachable(link).await,
+                found = self.outdated.searched() => self.version_searched(found).await,
                 () = at(self.retry_at) => self.retry(link).await,
                 () = at(self.code_until) => self.code_expired(link).await,
                 () = at(self.passkey_until) => self.passkey_is_late(link).await,
@@ -133,6 +139,10 @@ impl<'a> LinkTask<'a> {
     }
 
     async fn hear(&mut self, signal: Signal, link: &mut dyn Link) -> Next {
+        if self.outdated.holds() {
+            // What this client still says has been told.
+            return Ok(());
+        }
         if let Some(next) = self.taken_back(&signal, link).await {
             return next;
         }
@@ -155,6 +165,7 @@ impl<'a> LinkTask<'a> {
             Signal::PasskeyConfirmation { automatic, .. } => {
                 return self.passkey_taken(signal, automatic, link).await;
             }
+            Signal::Outdated { version, detail } => return self.version_refused(version, detail).await,
             Signal::LoggedIn => return self.logged_in(link).await,
             Signal::Connected { id, push_name, .. } => return self.connected(id, push_name, link).await,
             Signal::SettingsStored => {
@@ -231,6 +242,7 @@ impl<'a> LinkTask<'a> {
         self.outage = None;
         self.place = None;
         self.failed = 0;
+        self.outdated.is_over();
     }
 
     /// Remembers what is on screen; a QR that makes room for the next was scanned by nobody.
@@ -333,12 +345,17 @@ impl<'a> LinkTask<'a> {
             warn!(sessionId = %self.session.id(), "another owner has the keys of this account");
             return Err(End::Leave);
         }
+        if self.outdated.holds() {
+            // That is why.
+            return Ok(());
+        }
         self.retry_after(self.parts.timers.again);
         self.write(Signal::Lost { detail: "the client stopped".into() }).await
     }
 
     async fn retry(&mut self, link: &mut dyn Link) -> Next {
         self.retry_at = None;
+        self.outdated.rebuilt();
         let started = link.retry().await;
         self.started(started).await
     }

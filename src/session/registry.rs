@@ -22,11 +22,13 @@ use super::lease::Lease;
 use super::runner::Runner;
 pub use super::task::{Ask, Parts, Timers};
 use super::task::{Command, Start};
+pub use super::turns::Turns;
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
 use crate::ledger::{Created, Record};
 pub use crate::ledger::{LedgerError, Once, Viewers};
 use crate::proxy::ProxyUrl;
+pub use crate::whatsapp::version::Report as VersionReport;
 
 /// How many clients of a starting server may be on their way to WhatsApp at a time.
 const PACE: usize = 50;
@@ -260,6 +262,11 @@ impl Registry {
     /// Why not.
     pub async fn check_storage(&self) -> Result<(), LedgerError> {
         self.parts.ledger.check().await
+    }
+
+    /// Which version of WhatsApp Web new clients claim, and how good that is.
+    pub fn whatsapp_version(&self) -> VersionReport {
+        self.parts.whatsapp.version()
     }
 
     /// How many sessions stand where.

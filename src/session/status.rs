@@ -64,7 +64,7 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
                 ..Disconnected::new(Reason::Banned, detail)
             })]
         }
-        Signal::Outdated => vec![cut_off(Reason::ClientOutdated, None)],
+        Signal::Outdated { detail, .. } => outdated(state, detail),
         Signal::Rejected { detail, help } => vec![ended(Reason::Rejected, detail, help)],
     }
 }
@@ -161,6 +161,17 @@ fn connected(
     vec![ready]
 }
 
+/// WhatsApp refuses the client's version: an end only where no phone has linked the device. It is refused again at every
+/// try, of which viewers hear once in a row.
+fn outdated(state: &State, detail: String) -> Vec<Kind> {
+    let outdated = Disconnected::new(Reason::ClientOutdated, Some(detail));
+    if !state.linked && state.me.is_none() {
+        return vec![Kind::Disconnected(outdated)];
+    }
+    let told = state.reason == Some(Reason::ClientOutdated) && state.status == Status::Reconnecting;
+    if told { Vec::new() } else { vec![Kind::Disconnected(outdated.coming_back())] }
+}
+
 /// WhatsApp refuses a login for now, again at every try: viewers hear of each code once in a row.
 fn turned_away(state: &State, code: i32) -> Vec<Kind> {
     let detail = Some(code.to_string());
@@ -176,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::whatsapp::version::Version;
 
     fn now() -> Time {
         Time::from_millis(1_763_985_600_000)
@@ -218,7 +230,7 @@ mod tests {
                 Just(Signal::LoggedOut { detail: None, help: None }),
                 Just(Signal::Replaced),
                 Just(Signal::Banned { until: None, detail: None, help: None }),
-                Just(Signal::Outdated),
+                Just(Signal::Outdated { version: Version(7), detail: "2.3000.7".into() }),
                 detail().prop_map(|detail| Signal::Rejected { detail: Some(detail), help: None }),
             ],
         ]
@@ -295,6 +307,24 @@ mod tests {
             }
         }
         assert_eq!(told, [Some("503".to_owned()), Some("500".to_owned())]);
+    }
+
+    #[test]
+    fn an_outdated_client_ends_only_what_no_phone_has_linked() {
+        let outdated = || Signal::Outdated { version: Version(7), detail: "2.3000.7".into() };
+        let mut state = State::initializing(now(), None);
+        let [Kind::Disconnected(end)] = &facts(&state, outdated(), now())[..] else { unreachable!() };
+        assert!(end.ends() && end.status() == Status::Failed);
+
+        let id = "a:1".into();
+        for kind in facts(&state, Signal::Connected { id, push_name: None, missing: None }, now()) {
+            state = apply(&state, &kind, now());
+        }
+        let told = facts(&state, outdated(), now());
+        let [Kind::Disconnected(pause)] = &told[..] else { unreachable!() };
+        assert!(pause.will_reconnect && pause.status() == Status::Reconnecting);
+        state = apply(&state, &told[0], now());
+        assert_eq!(facts(&state, outdated(), now()), [], "told at every try");
     }
 
     #[test]

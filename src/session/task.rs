@@ -13,6 +13,7 @@ use tracing::error;
 
 use super::journal::PenLost;
 use super::lease::Lease;
+use super::turns::Turns;
 use crate::bus::Bus;
 use crate::event::Assertion;
 use crate::id::SessionId;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub whatsapp: Arc<dyn WhatsApp>,
     /// The link tasks' clocks.
     pub timers: Timers,
+    /// Spaces out logins that come back together.
+    pub turns: Turns,
     /// How many sessions may run.
     pub limits: Limits,
     /// How many events a session keeps for returning viewers.
@@ -86,6 +89,8 @@ pub struct Timers {
     pub again: Duration,
     /// How long a deleted session tries to log its device out.
     pub log_out: Duration,
+    /// Pause before a version that WhatsApp refused is tried again, where no newer one is known.
+    pub outdated: Duration,
     /// From a login until viewers hear that the account's settings are missing.
     pub settings: Duration,
     /// Pauses before missing settings are asked for again; the last one stands for all that follow.
@@ -106,6 +111,7 @@ impl Timers {
             retry: scaled(50),
             again: scaled(1),
             log_out: scaled(60),
+            outdated: scaled(3600),
             settings: scaled(60),
             fetch_again: [60, 180, 600, 900].map(scaled),
             grace: scaled(5),

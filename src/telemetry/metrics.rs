@@ -48,6 +48,10 @@ pub const REDIS_FAILURES: &str = "qrcast_redis_failures_total";
 pub const WHATSAPP_CONNECTS: &str = "qrcast_whatsapp_connects_total";
 /// Events that the client's queue dropped.
 pub const WHATSAPP_EVENTS_DROPPED: &str = "qrcast_whatsapp_events_dropped_total";
+/// The version of WhatsApp Web that new clients claim: N of `2.3000.N`.
+pub const WHATSAPP_VERSION: &str = "qrcast_whatsapp_version";
+/// Look-ups of the version of WhatsApp Web, by `result`.
+pub const WHATSAPP_VERSION_LOOKUPS: &str = "qrcast_whatsapp_version_lookups_total";
 /// Requests by `method`, `route` and `status`.
 pub const HTTP_REQUESTS: &str = "qrcast_http_requests_total";
 /// Until the head of an answer, by `route`.
@@ -63,8 +67,15 @@ pub const ALERT: &str = "qrcast_alert";
 const CLIENTS_OWN: &str = "wa_";
 
 /// The names of all alerts.
-pub const ALERTS: &[&str] =
-    &["memory", "redis_lost", "sessions", "auth_failures", "redis_fallback", "storage_lost"];
+pub const ALERTS: &[&str] = &[
+    "memory",
+    "redis_lost",
+    "sessions",
+    "auth_failures",
+    "redis_fallback",
+    "storage_lost",
+    "version_lookup",
+];
 
 const TRANSPORTS: (&str, &[&str]) = ("transport", &["sse", "websocket"]);
 
@@ -96,7 +107,10 @@ const COUNTERS: &[Counter] = &[
     Counter(
         EVENTS,
         "Events that link tasks of this replica wrote",
-        Some(&[("event", &["qr", "code", "pairing_error", "authenticated", "ready", "disconnected"])]),
+        Some(&[(
+            "event",
+            &["qr", "code", "pairing_error", "passkey", "authenticated", "ready", "disconnected"],
+        )]),
     ),
     Counter(REPLAYS, "Streams that were resumed with a cursor", Some(&[])),
     Counter(GAPS, "Streams whose cursor was too old or unknown", Some(&[])),
@@ -109,6 +123,11 @@ const COUNTERS: &[Counter] = &[
         WHATSAPP_EVENTS_DROPPED,
         "Events that the WhatsApp client's queue for callbacks dropped; there is none, so 0",
         Some(&[]),
+    ),
+    Counter(
+        WHATSAPP_VERSION_LOOKUPS,
+        "Look-ups of the version of WhatsApp Web",
+        Some(&[("result", &["ok", "failed"])]),
     ),
     Counter(HTTP_REQUESTS, "Requests answered", None),
     Counter(
@@ -128,6 +147,7 @@ const GAUGES: &[(&str, &str)] = &[
     (SESSIONS, "Sessions that this replica owns"),
     (STREAMS, "Streams open now"),
     (REDIS_UP, "1 while Redis answers"),
+    (WHATSAPP_VERSION, "Version of WhatsApp Web that new clients claim: N of 2.3000.N"),
     (ALERT, "1 while the alert holds"),
 ];
 

@@ -24,7 +24,7 @@ use super::egress::{Egress, Egresses};
 use super::pace::{Holds, Paced};
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored};
 use super::translate::{Translator, passkey_refused};
-use super::version::Versions;
+use super::version::{Report, Version, Versions};
 use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
@@ -49,7 +49,7 @@ pub struct Options {
     /// What new links say they are.
     pub platform: Platform,
     /// The version of WhatsApp Web to claim; looked up when `None`.
-    pub version: Option<(u32, u32, u32)>,
+    pub version: Option<Version>,
     /// A WhatsApp of your own.
     #[cfg(feature = "simulator")]
     pub url: Option<String>,
@@ -64,14 +64,14 @@ pub struct WhatsAppWeb(Arc<Shared>);
 struct Shared {
     options: Options,
     egresses: Egresses,
-    versions: Versions,
+    versions: Arc<Versions>,
     /// The devices' keys.
     engine: Arc<dyn Engine>,
     tasks: Shutdown,
 }
 
 impl WhatsAppWeb {
-    /// Nothing is opened yet. `tasks` counts the small tasks of running links.
+    /// Begins to look the version up, unless it is set. `tasks` counts that, and the small tasks of running links.
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
         let proxy = options.proxy.clone();
         #[cfg(feature = "simulator")]
@@ -81,12 +81,11 @@ impl WhatsAppWeb {
         };
         #[cfg(not(feature = "simulator"))]
         let egresses = Egresses::new(proxy);
-        let versions = match options.version {
-            None => Versions::looked_up(egresses.of(None).http()),
+        let versions = Arc::new(match options.version {
+            None => Versions::looked_up(egresses.of(None).http(), engine.clone(), options.time_factor),
             Some(version) => Versions::fixed(version),
-        };
-        #[cfg(feature = "simulator")]
-        let versions = if options.url.is_some() { Versions::any() } else { versions };
+        });
+        tasks.spawn_until_begun(versions.clone().run());
         Self(Arc::new(Shared { options, egresses, versions, engine, tasks }))
     }
 }
@@ -106,14 +105,28 @@ impl WhatsApp for WhatsAppWeb {
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError> {
         Ok(self.0.engine.sessions().await?)
     }
+
+    fn version(&self) -> Report {
+        self.0.versions.report()
+    }
+
+    async fn newer_version(&self, refused: Version) -> Option<Version> {
+        self.0.versions.newer_than(refused).await
+    }
+
+    async fn until_newer_version(&self, refused: Version) {
+        self.0.versions.until_newer(refused).await;
+    }
 }
 
 impl Shared {
     async fn run(&self, account: &Account, signals: &Signals) -> Result<Running, StartError> {
         let factor = self.options.time_factor;
         let holds = Holds::new();
-        let translator =
-            Arc::new(Translator::new(signals.clone(), factor, self.tasks.clone(), holds.clone()));
+        let version = self.versions.current().await;
+        let refusal = self.versions.refusal(version);
+        let translator = Translator::new(signals.clone(), factor, self.tasks.clone(), holds.clone(), refusal);
+        let translator = Arc::new(translator);
         let fence = Fence { session: account.session.clone(), epoch: account.epoch };
         let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
@@ -130,7 +143,7 @@ impl Shared {
             .with_transport_factory(WatchedDialler { egress: egress.clone(), translator: translator.clone() })
             .with_http_client(Requests(egress))
             .with_runtime(Paced::new(factor, holds))
-            .with_version(self.versions.current().await)
+            .with_version(version.numbers())
             .with_device_props(
                 DevicePropsOverride::new()
                     .with_os(name)

@@ -84,13 +84,21 @@ pub(super) struct Translator {
     client: OnceLock<Weak<Client>>,
     tasks: Shutdown,
     holds: Arc<Holds>,
+    /// What a refusal of this client's version means.
+    outdated: Signal,
 }
 
 impl Translator {
     /// For one client. `factor` is how much faster than real its timers run; `tasks` counts the small tasks it starts;
-    /// `holds` are its sleeps.
-    pub(super) fn new(signals: Signals, factor: f64, tasks: Shutdown, holds: Arc<Holds>) -> Self {
-        Self { signals, factor, memory: Mutex::default(), client: OnceLock::new(), tasks, holds }
+    /// `holds` are its sleeps; `outdated` is to be signalled when WhatsApp refuses its version.
+    pub(super) fn new(
+        signals: Signals,
+        factor: f64,
+        tasks: Shutdown,
+        holds: Arc<Holds>,
+        outdated: Signal,
+    ) -> Self {
+        Self { signals, factor, memory: Mutex::default(), client: OnceLock::new(), tasks, holds, outdated }
     }
 
     /// Begins to listen to a client that does not run yet.
@@ -309,7 +317,7 @@ impl EventHandler for Translator {
             Event::Connected(_) => Some(self.connected()),
             Event::Disconnected(disconnected) => Some(self.disconnected(disconnected)),
             Event::StreamReplaced(_) => Some(Signal::Replaced),
-            Event::ClientOutdated(_) => Some(Signal::Outdated),
+            Event::ClientOutdated(_) => Some(self.outdated.clone()),
             Event::TemporaryBan(ban) => Some(banned(ban)),
             Event::LoggedOut(out) => Some(logged_out(out)),
             Event::ConnectFailure(failure) => Some(refused(failure)),

@@ -1,85 +1,268 @@
-//! Which version of WhatsApp Web the clients claim to be: looked up once per process and day, shared by all sessions.
+//! Which version of WhatsApp Web the clients claim to be: looked up once a day for the whole process, and at once when
+//! WhatsApp refuses it.
+//!
+//! [`Versions`] looks up, stores and tells; what is believed, and when it is looked up next, is [`Known`]'s matter. A
+//! client's version is fixed when it is built, so whoever waits for a newer one builds a new client.
 
+mod known;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use metrics::{counter, gauge};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 use whatsapp_rust::http::HttpClient;
 use whatsapp_rust::version::fetch_latest_app_version;
 
-/// WhatsApp Web's version, `2.3000.<revision>`.
-pub(super) type Version = (u32, u32, u32);
+use self::known::{Clock, Known};
+use super::Signal;
+use super::store::Engine;
+use crate::event::Time;
+use crate::telemetry::metrics::{WHATSAPP_VERSION, WHATSAPP_VERSION_LOOKUPS};
 
-/// The last one known when this was built: what whatsapp-rust 0.7.0 itself falls back on.
-const LAST_KNOWN: Version = (2, 3000, 1_042_742_319);
+/// The newest one known when this was built, which is what whatsapp-rust 0.7.0 itself falls back on.
+const BUILT_IN: Version = Version(1_042_742_319);
 
-/// WhatsApp refuses old versions with 405 after some weeks; a day is fresh enough.
-const FRESH: Duration = Duration::from_secs(24 * 3600);
+/// The day on which WhatsApp began to serve it. It refuses a version some four months after that day, so `scripts/test`
+/// reads this line and warns in time.
+const BUILT_IN_APPEARED: &str = "2026-07-08";
 
-/// After a failed look-up the last known one serves this long.
-const RETRY: Duration = Duration::from_secs(600);
-
-/// How long a start waits for the look-up.
+/// How long the first client waits for the first look-up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the version comes from.
-pub(super) enum Versions {
-    /// Told by the operator, or of no matter to the other side.
-    Fixed(Version),
-    /// Looked up at WhatsApp.
-    LookedUp(Arc<dyn HttpClient>, Mutex<Known>),
+/// How long a look-up may take.
+const LOOK_UP: Duration = Duration::from_secs(15);
+
+/// A version of WhatsApp Web: the last number of `2.3000.N`, the only one that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32);
+
+impl Version {
+    /// As the library wants it.
+    pub(super) fn numbers(self) -> (u32, u32, u32) {
+        (2, 3000, self.0)
+    }
 }
 
-/// What the last look-up said, and until when it holds.
-pub(super) struct Known {
-    version: Version,
-    until: Option<Instant>,
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "2.3000.{}", self.0)
+    }
+}
+
+/// Where the version that is claimed comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From the code.
+    BuiltIn,
+    /// From the store, where an earlier process or another replica has put it.
+    Stored,
+    /// From a look-up of this process.
+    LookedUp,
+    /// From `WA_VERSION`.
+    Fixed,
+}
+
+impl Source {
+    /// The word of `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built_in",
+            Self::Stored => "stored",
+            Self::LookedUp => "looked_up",
+            Self::Fixed => "fixed",
+        }
+    }
+}
+
+/// What an operator should know of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// What new clients claim.
+    pub version: Version,
+    /// Where that comes from.
+    pub source: Source,
+    /// When a look-up last succeeded, here or, as far as the store knows, elsewhere.
+    pub looked_up: Option<Time>,
+    /// Since when there should have been an answer, where the last look-up has failed.
+    pub failing_since: Option<Time>,
+    /// How long that may last before somebody should do something about it.
+    pub patience: Duration,
+}
+
+/// The newest version that was ever found, and when a look-up last succeeded: what a store keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The newest.
+    pub version: Version,
+    /// The last success.
+    pub at: Time,
+}
+
+/// The version of this process.
+pub(super) struct Versions {
+    known: watch::Sender<Known>,
+    /// `None` where the operator has fixed the version.
+    sources: Option<Sources>,
+    clock: Clock,
+}
+
+/// Where versions are looked for.
+struct Sources {
+    http: Arc<dyn HttpClient>,
+    store: Arc<dyn Engine>,
 }
 
 impl Versions {
+    /// As the operator says: nothing is looked up.
     pub(super) fn fixed(version: Version) -> Self {
-        Self::Fixed(version)
+        Self::new(Known::fixed(version), None, 1.0)
     }
 
-    /// For a WhatsApp that takes any.
-    #[cfg(feature = "simulator")]
-    pub(super) fn any() -> Self {
-        Self::Fixed(LAST_KNOWN)
+    /// Looked up, as soon as [`Self::run`] runs. `factor` is how much faster than real its pauses are.
+    pub(super) fn looked_up(http: Arc<dyn HttpClient>, store: Arc<dyn Engine>, factor: f64) -> Self {
+        Self::new(Known::built_in(), Some(Sources { http, store }), factor)
     }
 
-    pub(super) fn looked_up(http: Arc<dyn HttpClient>) -> Self {
-        Self::LookedUp(http, Mutex::new(Known { version: LAST_KNOWN, until: None }))
+    fn new(known: Known, sources: Option<Sources>, factor: f64) -> Self {
+        show(known.version);
+        Self { known: watch::Sender::new(known), sources, clock: Clock::faster(factor) }
     }
 
-    /// The version of today. The first start of a day looks it up, others that come meanwhile wait for it.
+    /// The version to build a client with. The very first look-up is waited for, for a while.
     pub(super) async fn current(&self) -> Version {
-        let (http, known) = match self {
-            Self::Fixed(version) => return *version,
-            Self::LookedUp(http, known) => (http, known),
+        let mut known = self.known.subscribe();
+        // Late or not, what is known by then is used.
+        let _ = timeout(PATIENCE, known.wait_for(|known| known.is_ready)).await;
+        self.known.borrow().version
+    }
+
+    /// What a client signals when WhatsApp refuses this version.
+    pub(super) fn refusal(&self, version: Version) -> Signal {
+        let detail = match self.sources {
+            None => format!("WA_VERSION={version} is refused; unset it or set a newer one"),
+            Some(_) => format!("WhatsApp no longer takes version {version}"),
         };
-        let mut known = known.lock().await;
-        if known.until.is_none_or(|until| until <= Instant::now()) {
-            known.look_up(http).await;
+        Signal::Outdated { version, detail }
+    }
+
+    /// A version newer than this one, which WhatsApp has refused. Where none is known it is looked up at once: one look-up
+    /// serves all who ask, and another is made only after a while.
+    pub(super) async fn newer_than(&self, refused: Version) -> Option<Version> {
+        self.sources.as_ref()?;
+        let mut last = 0;
+        self.known.send_if_modified(|known| {
+            last = known.look_ups;
+            let asks = known.version <= refused && known.may_ask(&self.clock, Instant::now());
+            if asks {
+                warn!(version = %refused, "WhatsApp refuses this version; looking for a newer one");
+                known.wanted = true;
+            }
+            asks
+        });
+        let mut known = self.known.subscribe();
+        let settled =
+            known.wait_for(|known| known.version > refused || known.look_ups > last || !known.wanted);
+        let version = settled.await.ok()?.version;
+        (version > refused).then_some(version)
+    }
+
+    /// Ends as soon as a version newer than this one is known; perhaps never.
+    pub(super) async fn until_newer(&self, refused: Version) {
+        // The sender is here.
+        let _ = self.known.subscribe().wait_for(|known| known.version > refused).await;
+    }
+
+    /// What an operator should know.
+    pub(super) fn report(&self) -> Report {
+        self.known.borrow().report(&self.clock)
+    }
+
+    /// Looks up whenever it is time, for as long as the process lives.
+    pub(super) async fn run(self: Arc<Self>) {
+        let Some(sources) = &self.sources else { return };
+        self.recall(sources).await;
+        let mut news = self.known.subscribe();
+        loop {
+            let (due, wanted) = {
+                let known = news.borrow_and_update();
+                (known.due, known.wanted)
+            };
+            if !wanted {
+                tokio::select! {
+                    // Something else may be wanted now.
+                    _ = news.changed() => continue,
+                    () = sleep_until(due) => {}
+                }
+            }
+            self.look_up(sources).await;
         }
-        known.version
+    }
+
+    /// Begins with what an earlier process or another replica has found.
+    async fn recall(&self, sources: &Sources) {
+        let stored = stored(sources).await;
+        self.known.send_modify(|known| known.begin(stored, &self.clock, Time::now(), Instant::now()));
+        self.show();
+    }
+
+    async fn look_up(&self, sources: &Sources) {
+        let answer = timeout(LOOK_UP, fetch_latest_app_version(&sources.http)).await;
+        let found = match answer {
+            Ok(Ok(numbers)) => known::believed(numbers),
+            Ok(Err(error)) => Err(format!("{error:#}")),
+            Err(_) => Err(format!("no answer within {} s", LOOK_UP.as_secs())),
+        };
+        match found {
+            Ok(version) => self.succeeded(version, sources).await,
+            Err(error) => self.failed(&error, sources).await,
+        }
+        self.show();
+    }
+
+    async fn succeeded(&self, version: Version, sources: &Sources) {
+        counter!(WHATSAPP_VERSION_LOOKUPS, "result" => "ok").increment(1);
+        let at = Time::now();
+        self.known.send_modify(|known| known.learn(version, at, &self.clock, Instant::now()));
+        let version = self.known.borrow().version;
+        info!(%version, "version of WhatsApp Web");
+        if let Err(error) = sources.store.keep_version(Found { version, at }).await {
+            warn!(%error, %version, "the version of WhatsApp Web was not stored; tried again at the next look-up");
+            self.known.send_modify(|known| known.look_up_soon(&self.clock, Instant::now()));
+        }
+    }
+
+    async fn failed(&self, error: &str, sources: &Sources) {
+        counter!(WHATSAPP_VERSION_LOOKUPS, "result" => "failed").increment(1);
+        // Another replica may have had more luck.
+        let stored = stored(sources).await;
+        self.known.send_modify(|known| known.miss(stored, &self.clock, Time::now(), Instant::now()));
+        let Known { version, source, .. } = *self.known.borrow();
+        let (source, appeared) = (source.as_str(), BUILT_IN_APPEARED);
+        warn!(error, %version, source, builtInAppeared = appeared, "version of WhatsApp Web not found");
+    }
+
+    fn show(&self) {
+        show(self.known.borrow().version);
     }
 }
 
-impl Known {
-    async fn look_up(&mut self, http: &Arc<dyn HttpClient>) {
-        let found = tokio::time::timeout(PATIENCE, fetch_latest_app_version(http)).await;
-        let failed = match found {
-            Ok(Ok(version)) => {
-                info!(?version, "version of WhatsApp Web");
-                self.version = version;
-                self.until = Some(Instant::now() + FRESH);
-                return;
-            }
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(_) => "no answer".to_owned(),
-        };
-        warn!(error = failed, version = ?self.version, "version of WhatsApp Web not found, using the last known one");
-        self.until = Some(Instant::now() + RETRY);
+fn show(version: Version) {
+    gauge!(WHATSAPP_VERSION).set(f64::from(version.0));
+}
+
+/// What the store knows; nothing, where it does not answer.
+async fn stored(sources: &Sources) -> Option<Found> {
+    match sources.store.version().await {
+        Ok(found) => found,
+        Err(error) => {
+            warn!(%error, "the stored version of WhatsApp Web cannot be read");
+            None
+        }
     }
 }

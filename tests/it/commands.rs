@@ -76,7 +76,7 @@ async fn a_restart_after_a_refusal_is_one_more_try() {
     let (whatsapp, server) = world().await;
     let session = server.init("ada").await;
     let jid = session.link(&whatsapp).await;
-    whatsapp.fail(Fail { jid: Some(jid.clone()), reason: 405, ..Fail::default() }).unwrap();
+    whatsapp.fail(Fail { jid: Some(jid.clone()), reason: 409, ..Fail::default() }).unwrap();
     whatsapp.drop_connections(Some(&jid)).unwrap();
     session.reaches("failed").await;
     restarted(&session).await;

@@ -139,11 +139,6 @@ async fn a_device_unknown_to_whatsapp_is_logged_out() {
 }
 
 #[tokio::test]
-async fn an_old_client_is_told_so() {
-    refused(405, "failed", "client_outdated").await;
-}
-
-#[tokio::test]
 async fn any_other_refusal_is_told_with_its_code() {
     for code in [400, 409, 415, 418, 429, 501] {
         assert_eq!(refused(code, "failed", "rejected").await["detail"], code.to_string());

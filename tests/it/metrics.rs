@@ -83,7 +83,15 @@ async fn what_can_happen_counts_from_zero() {
         (
             "qrcast_alert",
             "name",
-            &["memory", "redis_lost", "sessions", "auth_failures", "redis_fallback", "storage_lost"],
+            &[
+                "memory",
+                "redis_lost",
+                "sessions",
+                "auth_failures",
+                "redis_fallback",
+                "storage_lost",
+                "version_lookup",
+            ],
         ),
     ];
     for (name, label, values) in sets {

@@ -1,6 +1,6 @@
 //! The port under [`DeviceStorage`](super::DeviceStorage): rows of bytes, by session, table and key.
 //!
-//! Knows nothing of WhatsApp. An engine keeps what it is given and checks the fence; `memory`, `sqlite` and
+//! Knows next to nothing of WhatsApp. An engine keeps what it is given and checks the fence; `memory`, `sqlite` and
 //! `redis` are three. Values are private keys and ratchets: an engine never logs them, and no type here shows them in
 //! `Debug`.
 
@@ -10,6 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::id::SessionId;
 use crate::storage::StorageError;
+use crate::whatsapp::version::Found;
 
 /// Who writes: the owner of `session` in its `epoch`. A greater epoch is a later owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +147,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Every session that was claimed and not wiped, in no order: who has no record any more is an orphan.
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError>;
+
+    /// The newest version of WhatsApp Web that was kept, and the latest time. Of the deployment, not of a session.
+    async fn version(&self) -> Result<Option<Found>, EngineError>;
+
+    /// Keeps a version and a time, each unless a greater one is kept.
+    async fn keep_version(&self, found: Found) -> Result<(), EngineError>;
 }
 
 #[cfg(test)]

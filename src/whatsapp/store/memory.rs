@@ -11,10 +11,11 @@ use bytes::Bytes;
 
 use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use crate::id::SessionId;
+use crate::whatsapp::version::Found;
 
 /// See the module. An entry is removed by `wipe`.
 #[derive(Default)]
-pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>);
+pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<Found>>);
 
 #[derive(Default)]
 struct Shelf {
@@ -26,6 +27,10 @@ impl MemoryEngine {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn found(&self) -> MutexGuard<'_, Option<Found>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shelves(&self) -> MutexGuard<'_, HashMap<SessionId, Shelf>> {
@@ -115,5 +120,16 @@ impl Engine for MemoryEngine {
 
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
         Ok(self.shelves().keys().cloned().collect())
+    }
+
+    async fn version(&self) -> Result<Option<Found>, EngineError> {
+        Ok(*self.found())
+    }
+
+    async fn keep_version(&self, new: Found) -> Result<(), EngineError> {
+        let mut found = self.found();
+        let old = found.unwrap_or(new);
+        *found = Some(Found { version: old.version.max(new.version), at: old.at.max(new.at) });
+        Ok(())
     }
 }

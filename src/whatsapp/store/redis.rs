@@ -9,7 +9,8 @@
 //! new ones: so commits are numbered (`commit`), and one that comes late does nothing.
 //!
 //! Keys of a session: `<prefix>{<id>}` (fields `device`, `commit`; the rest is `ledger`'s and `bus`'s) and
-//! `<prefix>{<id>}:dev:<table>`. The index of all devices: `<prefix>{<0-f>}:devices`.
+//! `<prefix>{<id>}:dev:<table>`. The index of all devices: `<prefix>{<0-f>}:devices`. Of the deployment:
+//! `<prefix>{data}:whatsapp-version`.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +20,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::{Redis, Script};
+use crate::whatsapp::version::{Found, Version};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/claim.lua")));
 static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/commit.lua")));
 static SCAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/scan.lua")));
 static WIPE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/wipe.lua")));
+static KEEP_VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/keep_version.lua")));
 
 /// The engine; a handle on Redis.
 pub struct RedisEngine {
@@ -63,6 +67,10 @@ impl RedisEngine {
 
     fn table(&self, session: &SessionId, table: Table) -> String {
         self.redis.key(session.as_str(), &format!(":dev:{}", table.name()))
+    }
+
+    fn kept_version(&self) -> String {
+        self.redis.key("data", ":whatsapp-version")
     }
 }
 
@@ -154,6 +162,20 @@ impl Engine for RedisEngine {
 
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
         Ok(self.devices.all().await?)
+    }
+
+    async fn version(&self) -> Result<Option<Found>, EngineError> {
+        let mut get = redis::cmd("HMGET");
+        get.arg(self.kept_version()).arg("revision").arg("at");
+        let (revision, at): (Option<u32>, Option<i64>) = self.redis.query(&get).await?;
+        Ok(revision
+            .zip(at)
+            .map(|(revision, at)| Found { version: Version(revision), at: Time::from_millis(at) }))
+    }
+
+    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+        let keep = self.redis.script(&KEEP_VERSION).key(self.kept_version());
+        Ok(keep.arg(found.version.0).arg(found.at.as_millis()).run::<()>().await?)
     }
 }
 

@@ -11,9 +11,11 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
+use crate::whatsapp::version::{Found, Version};
 
 /// The first schema of this module.
 pub const SCHEMA: &str = "
@@ -29,6 +31,15 @@ pub const SCHEMA: &str = "
         value BLOB NOT NULL,
         PRIMARY KEY (device, tbl, key)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// The newest version of WhatsApp Web that a look-up has found, and when one last succeeded (Unix ms).
+pub const VERSION_SCHEMA: &str = "
+    CREATE TABLE whatsapp_version (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        revision INTEGER NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
 ";
 
 const CLAIM: &str = "INSERT INTO device (session, epoch) VALUES (?1, ?2)
@@ -51,11 +62,15 @@ const CLEAR_BELOW: &str = "DELETE FROM device_row WHERE device = ?1 AND tbl = ?2
 const WIPE_ROWS: &str = "DELETE FROM device_row WHERE device = (SELECT id FROM device WHERE session = ?1)";
 const WIPE_DEVICE: &str = "DELETE FROM device WHERE session = ?1";
 
+const VERSION: &str = "SELECT revision, at FROM whatsapp_version";
+const KEEP_VERSION: &str = "INSERT INTO whatsapp_version (id, revision, at) VALUES (0, ?1, ?2)
+    ON CONFLICT (id) DO UPDATE SET revision = max(revision, excluded.revision), at = max(at, excluded.at)";
+
 /// The engine; a handle on the file.
 pub struct SqliteEngine(Sqlite);
 
 impl SqliteEngine {
-    /// On a file whose migrations include [`SCHEMA`].
+    /// On a file whose migrations include all schemas of this module.
     pub fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
     }
@@ -154,6 +169,22 @@ impl Engine for SqliteEngine {
             .await?;
         let parsed = names.iter().map(|name| name.parse().map_err(|_| StorageError::Corrupt.into()));
         parsed.collect()
+    }
+
+    async fn version(&self) -> Result<Option<Found>, EngineError> {
+        let version = |tx: &Transaction<'_>| {
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(Found { version: Version(row.get(0)?), at: Time::from_millis(row.get(1)?) })
+            };
+            tx.prepare_cached(VERSION)?.query_row([], row).optional()
+        };
+        Ok(self.0.read(version).await?)
+    }
+
+    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+        let values = (found.version.0, found.at.as_millis());
+        self.0.write(move |tx: &Transaction<'_>| tx.prepare_cached(KEEP_VERSION)?.execute(values)).await?;
+        Ok(())
     }
 }
 

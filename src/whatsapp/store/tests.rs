@@ -10,13 +10,15 @@ use wacore::store::InMemoryBackend;
 
 use super::memory::MemoryEngine;
 use super::redis::RedisEngine;
-use super::sqlite::{SCHEMA, SqliteEngine};
+use super::sqlite::{SCHEMA, SqliteEngine, VERSION_SCHEMA};
 use super::{Change, DeviceStorage, Engine, EngineError, Fence, Key, Table, Turn};
+use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::redis::Redis;
 use crate::storage::redis::tests::{Cluster, Server};
 use crate::storage::sqlite::tests::Folder;
 use crate::storage::sqlite::{Migration, Sqlite};
+use crate::whatsapp::version::{Found, Version};
 
 pub(super) fn session() -> SessionId {
     SessionId::new(&"ada".parse().unwrap())
@@ -41,8 +43,8 @@ impl Rig {
 
     pub(super) fn sqlite() -> Self {
         let folder = Folder::new();
-        let sqlite =
-            Sqlite::open(&folder.path().join("db"), &[Migration { version: 1, sql: SCHEMA }]).unwrap();
+        let steps = [(1, SCHEMA), (2, VERSION_SCHEMA)].map(|(version, sql)| Migration { version, sql });
+        let sqlite = Sqlite::open(&folder.path().join("db"), &steps).unwrap();
         let engine = Arc::new(SqliteEngine::new(sqlite.clone()));
         Self { engine, sqlite: Some((sqlite, folder)), redis_server: None }
     }
@@ -129,6 +131,14 @@ impl Engine for Leased {
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
         self.engine.sessions().await
     }
+
+    async fn version(&self) -> Result<Option<Found>, EngineError> {
+        self.engine.version().await
+    }
+
+    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+        self.engine.keep_version(found).await
+    }
 }
 
 macro_rules! contract {
@@ -195,6 +205,20 @@ on_each_engine! {
     a_wipe_takes_all_and_only_its_session, a_commit_is_made_in_order, prefixes_are_exact,
     everything_is_there_for_the_next_owner, a_number_that_moved_on_stays, one_of_many_takers_gets_a_message,
     concurrent_halves_of_a_token_both_stay, a_dropped_call_keeps_its_turn, keys_are_not_in_debug,
+}
+
+#[tokio::test]
+async fn the_newest_version_and_the_latest_time_are_kept() {
+    let memory: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+    let (sqlite, redis) = (Rig::sqlite(), Rig::redis().await);
+    for engine in [&memory, &sqlite.engine, &redis.engine] {
+        assert_eq!(engine.version().await.unwrap(), None);
+        let found = |revision, millis| Found { version: Version(revision), at: Time::from_millis(millis) };
+        for (revision, millis) in [(1_042_742_319, 1000), (u32::MAX, 999), (7, 1_763_985_600_000)] {
+            engine.keep_version(found(revision, millis)).await.unwrap();
+        }
+        assert_eq!(engine.version().await.unwrap(), Some(found(u32::MAX, 1_763_985_600_000)));
+    }
 }
 
 #[tokio::test]

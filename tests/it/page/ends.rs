@@ -1,6 +1,6 @@
 //! What the page says when a link breaks or ends, and the next step it offers.
 
-use simulator::Fail;
+use simulator::{Fail, Latest, Version};
 
 use super::{opens, scans};
 use crate::support::browser::{Browser, Screen};
@@ -122,7 +122,6 @@ async fn each_end_has_its_words_and_a_next_step() {
     let ends = [
         (None, "Another program took over this link", "Use it here"),
         (Some(402), "WhatsApp has blocked this account", "Try again"),
-        (Some(405), "An update is needed", "Try again"),
         (Some(409), "WhatsApp refused the login", "Try again"),
     ];
     for (index, (reason, words, next)) in ends.into_iter().enumerate() {
@@ -142,6 +141,20 @@ async fn each_end_has_its_words_and_a_next_step() {
         browser.clicks(next).await;
         browser.reads("Linked").await;
     }
+    browser.closes().await;
+}
+
+#[tokio::test]
+async fn a_version_that_is_refused_for_good_is_told_and_tried_again_by_the_button() {
+    let (whatsapp, server) = world().await;
+    let nothing_newer = |min| Version { min: Some(min), latest: Some(Latest::Broken), expires: None };
+    whatsapp.version(nothing_newer(u32::MAX));
+    let session = server.init("ada").await;
+    let browser = opens(&session, Screen::NARROW).await;
+    browser.reads("An update is needed").await;
+    whatsapp.version(nothing_newer(0));
+    browser.clicks("Try again").await;
+    browser.sees("qr").await;
     browser.closes().await;
 }
 
