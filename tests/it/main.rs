@@ -42,3 +42,4 @@ mod settings;
 mod survival;
 mod transports;
 mod used_accounts;
+mod version;

@@ -13,3 +13,4 @@ mod redis_away;
 mod redis_lost;
 mod redis_start;
 mod rolling_restart;
+mod version;
