@@ -14,7 +14,7 @@ async fn new_links_say_what_they_are_told_to_and_linked_devices_keep_theirs() {
     };
     server.init("ada").await.link(&whatsapp).await;
     let chrome = ("CHROME".to_owned(), "qrcast".to_owned());
-    assert_eq!(kinds(), [chrome.clone()]);
+    assert_eq!(kinds(), std::slice::from_ref(&chrome));
 
     let again = server.crash().await.variable("WA_PLATFORM", "desktop").variable("WA_DEVICE_NAME", "Shop");
     let server = again.start().await;

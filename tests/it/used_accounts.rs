@@ -18,7 +18,6 @@ async fn scans(whatsapp: &Simulator, viewer: &mut Viewer) -> (Seen, String) {
         qr: qr.data["qrString"].as_str().unwrap().into(),
         phone: Some(PHONE.into()),
         push_name: Some("Ada".into()),
-        ..Scan::default()
     };
     let jid = whatsapp.scan(scan).await.unwrap();
     (qr, jid)
@@ -56,7 +55,6 @@ async fn an_account_with_two_thousand_contacts_is_ready_at_once() {
         qr: qr.data["qrString"].as_str().unwrap().into(),
         phone: Some(PHONE.into()),
         push_name: Some("Ada".into()),
-        ..Scan::default()
     };
     whatsapp.scan(scan).await.unwrap();
     viewer.awaits("authenticated").await;
