@@ -2,7 +2,8 @@
 //! sessions connected, and to all of them.
 //!
 //! `cargo bench --features simulator --bench start [-- SESSIONS]`. WhatsApp is the simulator, in this process on the same
-//! two cores, so the figures are an upper bound. Medians of [`ROUNDS`] starts after a `kill -9`.
+//! two cores, so the figures are an upper bound. Logins are not held back (`WA_LOGINS_PER_SECOND` 1000): with the usual 20
+//! a thousand sessions take 50 s. Medians of [`ROUNDS`] starts after a `kill -9`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says so by ending")]
 #![expect(clippy::disallowed_methods, reason = "its tasks end with it")]

@@ -70,6 +70,8 @@ pub struct Config {
     pub platform: Platform,
     /// The version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it. `WA_VERSION`
     pub whatsapp_version: Option<(u32, u32, u32)>,
+    /// How many sessions may come back to WhatsApp in a second. `WA_LOGINS_PER_SECOND`
+    pub logins_per_second: u32,
     /// What stands between this server and WhatsApp, where a session has no proxy of its own. `WA_PROXY`
     pub proxy: Option<Proxy>,
     /// Which proxies a session may have; none without it. `PROXY_ALLOWED_HOSTS`
@@ -223,6 +225,7 @@ impl Config {
             platform: reader
                 .parsed("WA_PLATFORM", Platform::default(), &platforms(), |text| text.parse().ok()),
             whatsapp_version: reader.optional("WA_VERSION", "2.3000.N", version),
+            logins_per_second: reader.number("WA_LOGINS_PER_SECOND", 20, 1..=1000),
             proxy: reader.secret("WA_PROXY", proxy::ALLOWED, |text| text.parse().ok()),
             proxy_hosts: reader
                 .optional("PROXY_ALLOWED_HOSTS", proxy::ALLOWED_HOSTS, |text| text.parse().ok()),

@@ -20,7 +20,7 @@ use crate::http::{self, App, listener};
 use crate::ledger::{LedgerError, Limits};
 use crate::session::janitor::{self, Ages};
 use crate::session::ownership::Ownership;
-use crate::session::registry::{Parts, Registry, Timers, Turns};
+use crate::session::registry::{Parts, Registry, Timers};
 use crate::shutdown::Shutdown;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;
@@ -265,6 +265,7 @@ impl House {
             device_name: config.device_name.clone(),
             platform: config.platform,
             version: config.whatsapp_version.map(|(_, _, revision)| Version(revision)),
+            logins_per_second: config.logins_per_second,
             #[cfg(feature = "simulator")]
             url: config.whatsapp_url.clone(),
             time_factor: config.time_factor(),
@@ -276,7 +277,6 @@ impl House {
             replica: replica.clone(),
             whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),
             timers: Timers::faster(config.time_factor()),
-            turns: Turns::default(),
             limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
             history: config.history_events,
             shutdown: links.clone(),

@@ -18,7 +18,6 @@ mod runner;
 pub mod status;
 mod takeover;
 mod task;
-mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -7,11 +7,15 @@ pub mod client;
 mod connection;
 pub mod egress;
 mod pace;
+mod patience;
+mod reach;
 pub mod store;
 mod translate;
+mod turns;
 pub mod version;
 mod words;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,11 +45,17 @@ pub struct Account {
 /// signals its life only, a few a minute, never messages.
 pub type Signals = mpsc::UnboundedSender<Signal>;
 
+/// Ends when it is this session's turn to log in. To drop it is to leave the queue.
+pub type Turn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
 /// WhatsApp, as the sessions see it.
 #[async_trait]
 pub trait WhatsApp: Send + Sync {
     /// Starts the client of an account. Returns before WhatsApp answers.
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
+
+    /// A place in the queue of those who log in, for a session that nobody waits for: one that comes back.
+    fn turn(&self) -> Turn;
 
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
@@ -99,7 +109,7 @@ pub trait Link: Send + Sync {
     /// When the store does not say.
     async fn missing(&self) -> Result<Option<Missing>, StartError>;
 
-    /// Asks for what is missing again, over a new connection: the client has no other way.
+    /// Asks for what is missing again, over a new connection, in turn: the client has no other way.
     fn fetch_again(&self);
 
     /// Hands the passkey's answer to WhatsApp. What follows, a refusal too, comes as a signal.
@@ -111,7 +121,20 @@ pub trait Link: Send + Sync {
     /// The passkey step is over, however it ended: QRs rotate again.
     fn end_passkey(&self);
 
-    /// Tries to connect now, where the client's own back-off would wait longer.
+    /// Whether there is a client, and it may dial. Where WhatsApp could not be reached it may not, and not afterwards either:
+    /// another one is built, in turn.
+    fn may_dial(&self) -> bool;
+
+    /// How long the client's own back-off may take before it tries again, at most.
+    fn back_off(&self) -> Duration;
+
+    /// A place in the queue of those who log in, from the moment on at which WhatsApp can be reached as far as is known.
+    fn turn(&self) -> Turn;
+
+    /// Stops the client; [`Link::retry`] builds another.
+    async fn halt(&mut self);
+
+    /// Builds another client, which tries to connect at once.
     async fn retry(&mut self) -> Result<(), StartError>;
 
     /// Forgets the keys and starts with new ones.
@@ -223,10 +246,14 @@ pub enum Signal {
         /// What WhatsApp or the socket said.
         detail: String,
     },
-    /// WhatsApp refused the login for now; the client tries again.
+    /// WhatsApp refused the login, or ended the connection, for now.
     TurnedAway {
-        /// WhatsApp's code, 500 or 503.
+        /// WhatsApp's code: 429, 500 or 503.
         code: i32,
+        /// The pause before the next try.
+        again_in: Duration,
+        /// Whether the client keeps that pause by itself. Otherwise it must be halted, and built anew after it.
+        by_client: bool,
     },
     /// WhatsApp has been out of reach for too long. The runner's own timer: the client says nothing.
     Unreachable {

@@ -134,6 +134,11 @@ pub const SETTINGS: &[Setting] = &[
         "version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it",
     ),
     setting(
+        "WA_LOGINS_PER_SECOND",
+        "20",
+        "sessions that log in again within a second after an outage or at a start, 1 to 1000; a person who links an account does not wait",
+    ),
+    setting(
         "WA_PROXY",
         "",
         "proxy between this server and WhatsApp: `http://user:password@host:port` or `socks5://…`; the environment's `HTTPS_PROXY` is not looked at",

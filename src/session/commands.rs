@@ -206,7 +206,7 @@ impl Registry {
         session.restart(me);
         *task = Some(self.start(
             entry,
-            Start { epoch, lease, owner_lost: false, after, taken: None, pace: None },
+            Start { epoch, lease, owner_lost: false, after, taken: None, in_turn: false },
             None,
         ));
         Ok(())
@@ -229,7 +229,7 @@ impl Registry {
         let epoch = self.claim(&entry.session, UNLIMITED).await?;
         let after = task.as_ref().map(|last| last.stopped.clone());
         let (done, heard) = oneshot::channel();
-        let start = Start { epoch, lease, owner_lost: false, after, taken: None, pace: None };
+        let start = Start { epoch, lease, owner_lost: false, after, taken: None, in_turn: false };
         *task = Some(self.start(entry, start, Some(Command::Erase { done })));
         // The deletion is stored: it happens whether or not its last word comes in time.
         let _ = timeout(PATIENCE, heard).await;

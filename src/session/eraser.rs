@@ -55,7 +55,7 @@ async fn log_out(
     running: Option<Running>,
     connected: bool,
 ) -> Phone {
-    let (link, mut signals) = match running {
+    let (mut link, mut signals) = match running {
         Some(running) => running,
         None => {
             let proxy = session.about().proxy.clone();
@@ -71,7 +71,8 @@ async fn log_out(
             }
         }
     };
-    let ready = async { if connected { Answer::Connected } else { answer(&mut signals).await } };
+    let ready =
+        async { if connected { Answer::Connected } else { answer(link.as_mut(), &mut signals).await } };
     let answer = tokio::select! {
         answer = timeout(parts.timers.log_out, ready) => answer.unwrap_or(Answer::None),
         // Goes on at the next start.
@@ -101,8 +102,15 @@ enum Answer {
 }
 
 /// WhatsApp's word on whether the device is linked.
-async fn answer(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
-    while let Some(signal) = signals.recv().await {
+async fn answer(link: &mut dyn Link, signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
+    loop {
+        if !link.may_dial() {
+            link.turn().await;
+            if link.retry().await.is_err() {
+                return Answer::None;
+            }
+        }
+        let Some(signal) = signals.recv().await else { return Answer::None };
         match signal {
             Signal::Connected { .. } => return Answer::Connected,
             Signal::LoggedOut { .. } => return Answer::LoggedOut,
@@ -112,7 +120,6 @@ async fn answer(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
             _ => {}
         }
     }
-    Answer::None
 }
 
 /// Wipes the keys. While the server stops the rest is left to its next start, or to another replica.

@@ -4,16 +4,17 @@
 
 mod pairing;
 mod settings;
+mod tries;
 mod version;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::settings::Settings;
+use self::tries::Tries;
 use self::version::Outdated;
 use super::journal::Journal;
 use super::lease::Lease;
@@ -22,9 +23,6 @@ use super::{RESTART, Session, status};
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
 use crate::whatsapp::{Link, Signal, StartError, Stopped};
 
-/// How long a client that says nothing keeps its place in the queue of a starting server.
-const PACE: Duration = Duration::from_secs(5);
-
 /// What the loop remembers.
 pub(super) struct LinkTask<'a> {
     session: Arc<Session>,
@@ -32,9 +30,8 @@ pub(super) struct LinkTask<'a> {
     epoch: u64,
     lease: Arc<Lease>,
     journal: &'a mut Journal,
-    outage: Option<Outage>,
-    /// When the client is started anew, should it not try by itself before.
-    retry_at: Option<Instant>,
+    /// When another client is wanted.
+    tries: Tries,
     /// Until when a pairing code can be typed.
     code_until: Option<Instant>,
     /// Until when WhatsApp waits for a passkey.
@@ -49,12 +46,8 @@ pub(super) struct LinkTask<'a> {
     removals: u32,
     /// The QR on screen.
     shown: Option<Shown>,
-    /// Failed tries to reach WhatsApp, in a row.
-    failed: u32,
     /// WhatsApp gives no more QRs, but a code is still waiting for a phone.
     out_of_qrs: bool,
-    /// A place in the queue of a starting server, and when it is given up in any case.
-    place: Option<(OwnedSemaphorePermit, Instant)>,
 }
 
 /// A QR that waits for a phone.
@@ -62,13 +55,6 @@ struct Shown {
     attempt: u32,
     since: Time,
     until: Time,
-}
-
-/// WhatsApp out of reach: since a failed try, until any answer.
-struct Outage {
-    /// When viewers hear of it; `None` once they have.
-    tell_at: Option<Instant>,
-    detail: String,
 }
 
 /// `Err` ends the loop.
@@ -80,17 +66,14 @@ impl<'a> LinkTask<'a> {
         parts: Arc<Parts>,
         start: &Start,
         journal: &'a mut Journal,
-        place: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let place = place.map(|permit| (permit, Instant::now() + PACE));
         Self {
             session,
             parts,
             epoch: start.epoch,
             lease: start.lease.clone(),
             journal,
-            outage: None,
-            retry_at: None,
+            tries: Tries::default(),
             code_until: None,
             passkey_until: None,
             settings: Settings::default(),
@@ -98,9 +81,7 @@ impl<'a> LinkTask<'a> {
             paired_at: None,
             removals: 0,
             shown: None,
-            failed: 0,
             out_of_qrs: false,
-            place,
         }
     }
 
@@ -111,8 +92,7 @@ impl<'a> LinkTask<'a> {
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> End {
         loop {
-            let tell_at = self.outage.as_ref().and_then(|outage| outage.tell_at);
-            let give_up_place = self.place.as_ref().map(|(_, until)| *until);
+            let (tell_at, retry_at) = (self.tries.tell_at(), self.tries.retry_at);
             // In this order: what the client said before it stopped is heard before its stop.
             let next = tokio::select! {
                 biased;
@@ -121,8 +101,9 @@ impl<'a> LinkTask<'a> {
                 Some(command) = commands.recv() => self.obey(command, link).await,
                 stopped = link.stopped() => self.client_stopped(stopped).await,
                 () = at(tell_at) => self.tell_unreachable(link).await,
-                found = self.outdated.searched() => self.version_searched(found).await,
-                () = at(self.retry_at) => self.retry(link).await,
+                found = self.outdated.searched() => self.version_searched(found, link).await,
+                () = at(retry_at) => { self.queue(link); Ok(()) }
+                () = Tries::turn(self.tries.place()) => self.take_turn(link).await,
                 () = at(self.code_until) => self.code_expired(link).await,
                 () = at(self.passkey_until) => self.passkey_is_late(link).await,
                 () = at(self.settings.tell_at) => self.login_is_late(link).await,
@@ -130,7 +111,6 @@ impl<'a> LinkTask<'a> {
                 () = at(self.settings.fetch_at) => self.fetch_again(link).await,
                 () = at(self.journal.pay_at()) => self.journal.catch_up().await.map_err(End::from),
                 () = self.lease.lapsed(), if self.session.is_unpaired() => self.lapsed(),
-                () = at(give_up_place) => { self.place = None; Ok(()) }
             };
             if let Err(end) = next {
                 return end;
@@ -185,21 +165,15 @@ impl<'a> LinkTask<'a> {
                 return Err(End::Leave);
             }
             Signal::Connecting => {
-                self.retry_at = None;
+                self.tries.retry_at = None;
                 if self.settings.takes_connecting() {
                     return Ok(());
                 }
             }
-            Signal::ConnectFailed { detail } => {
-                self.failed += 1;
-                let (id, retries) = (self.session.id(), self.failed);
-                warn!(sessionId = %id, error = %detail, retryCount = retries, "client connection failed");
-                self.connect_failed(detail.clone());
-            }
-            Signal::Lost { .. } => self.retry_after(self.parts.timers.retry),
-            Signal::TurnedAway { .. } => {
-                self.answered();
-                self.retry_after(self.parts.timers.retry);
+            Signal::ConnectFailed { detail } => self.try_failed(detail, link),
+            Signal::Lost { .. } => self.lost(link),
+            Signal::TurnedAway { again_in, by_client, .. } => {
+                self.turned_away(*again_in, *by_client, link).await;
             }
             Signal::Code { expires_in, .. } => {
                 self.answered();
@@ -235,14 +209,6 @@ impl<'a> LinkTask<'a> {
         warn!(sessionId = %self.session.id(), "the lease has lapsed before a phone linked the device");
         self.session.clear_screen();
         Err(End::Leave)
-    }
-
-    /// WhatsApp is there: it said something.
-    fn answered(&mut self) {
-        self.outage = None;
-        self.place = None;
-        self.failed = 0;
-        self.outdated.is_over();
     }
 
     /// Remembers what is on screen; a QR that makes room for the next was scanned by nobody.
@@ -312,62 +278,6 @@ impl<'a> LinkTask<'a> {
                 }
                 let _ = done.send(());
                 Err(End::Leave)
-            }
-        }
-    }
-
-    fn retry_after(&mut self, pause: Duration) {
-        self.retry_at = Some(Instant::now() + pause);
-    }
-
-    fn connect_failed(&mut self, detail: String) {
-        self.retry_after(self.parts.timers.retry);
-        let tell_at = Instant::now() + self.parts.timers.unreachable;
-        match &mut self.outage {
-            Some(outage) => outage.detail = detail,
-            None => self.outage = Some(Outage { tell_at: Some(tell_at), detail }),
-        }
-    }
-
-    async fn tell_unreachable(&mut self, link: &dyn Link) -> Next {
-        let Some(outage) = self.outage.as_mut().filter(|_| !link.is_reached()) else {
-            self.outage = None;
-            return Ok(());
-        };
-        outage.tell_at = None;
-        let detail = outage.detail.clone();
-        self.write(Signal::Unreachable { detail }).await
-    }
-
-    /// The client ended without a word that ends the session, as when its QRs ran out while nobody could scan them.
-    async fn client_stopped(&mut self, stopped: Stopped) -> Next {
-        if stopped == Stopped::Fenced {
-            warn!(sessionId = %self.session.id(), "another owner has the keys of this account");
-            return Err(End::Leave);
-        }
-        if self.outdated.holds() {
-            // That is why.
-            return Ok(());
-        }
-        self.retry_after(self.parts.timers.again);
-        self.write(Signal::Lost { detail: "the client stopped".into() }).await
-    }
-
-    async fn retry(&mut self, link: &mut dyn Link) -> Next {
-        self.retry_at = None;
-        self.outdated.rebuilt();
-        let started = link.retry().await;
-        self.started(started).await
-    }
-
-    async fn started(&mut self, started: Result<(), StartError>) -> Next {
-        match started {
-            Ok(()) => Ok(()),
-            Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,
-            Err(error @ StartError::Failed(_)) => {
-                error!(sessionId = %self.session.id(), %error, "session error");
-                self.connect_failed(error.to_string());
-                Ok(())
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, error, info_span};
@@ -22,16 +22,12 @@ use super::lease::Lease;
 use super::runner::Runner;
 pub use super::task::{Ask, Parts, Timers};
 use super::task::{Command, Start};
-pub use super::turns::Turns;
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
 use crate::ledger::{Created, Record};
 pub use crate::ledger::{LedgerError, Once, Viewers};
 use crate::proxy::ProxyUrl;
 pub use crate::whatsapp::version::Report as VersionReport;
-
-/// How many clients of a starting server may be on their way to WhatsApp at a time.
-const PACE: usize = 50;
 
 /// How long a call waits for a link task to write its last word.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,8 +39,6 @@ pub struct Registry {
     /// Sessions with a link task here. An entry goes when its task has ended.
     owned: DashMap<SessionId, Hold>,
     pub(super) parts: Arc<Parts>,
-    /// Clients that come back do so a few at a time.
-    pub(super) pace: Arc<Semaphore>,
     /// Where there are other replicas.
     pub(super) store: Option<StoreContact>,
 }
@@ -137,13 +131,8 @@ impl Registry {
     /// When the records or the logs cannot be read.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, LedgerError> {
         let store = parts.leases.as_ref().map(|leases| StoreContact::new(leases.contact()));
-        let registry = Self {
-            sessions: DashMap::new(),
-            owned: DashMap::new(),
-            parts: Arc::new(parts),
-            pace: Arc::new(Semaphore::new(PACE)),
-            store,
-        };
+        let registry =
+            Self { sessions: DashMap::new(), owned: DashMap::new(), parts: Arc::new(parts), store };
         if registry.parts.leases.is_none() {
             for record in registry.parts.ledger.all().await? {
                 let log = registry.parts.bus.read(&record.session).await?;
@@ -155,7 +144,7 @@ impl Registry {
         Ok(Arc::new(registry))
     }
 
-    /// Starts the link task of every session that was running when the last process ended, a few at a time, and goes
+    /// Starts the link task of every session that was running when the last process ended, each client in its turn, and goes
     /// on with deletions that were under way.
     pub async fn start_all(self: &Arc<Self>) {
         let entries: Vec<_> = self.sessions.iter().map(|entry| entry.clone()).collect();
@@ -202,7 +191,7 @@ impl Registry {
         };
         let id = record.session.clone();
         let entry = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
-        let start = Start { epoch, lease, owner_lost: false, after: None, taken: None, pace: None };
+        let start = Start { epoch, lease, owner_lost: false, after: None, taken: None, in_turn: false };
         let code = new.phone_number.map(|phone_number| Command::Ask(Ask::Code { phone_number }));
         *entry.task.lock().await = Some(self.start(&entry, start, code));
         Ok(Creation { id, is_new: true })

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
@@ -79,11 +79,11 @@ impl Runner {
             () = start.lease.lapsed() => return (None, End::Leave),
             started = start_client(parts, session, start, sender) => started,
         };
-        let Some((mut link, place)) = started else { return (None, End::Leave) };
+        let Some(mut link) = started else { return (None, End::Leave) };
         if let Some(phone_number) = code_for {
             link.request_code(phone_number);
         }
-        let task = LinkTask::new(session.clone(), parts.clone(), start, journal, place);
+        let task = LinkTask::new(session.clone(), parts.clone(), start, journal);
         let end = task.run(link.as_mut(), &mut signals, commands).await;
         (Some((link, signals)), end)
     }
@@ -159,13 +159,11 @@ async fn start_client(
     session: &Arc<Session>,
     start: &Start,
     signals: Signals,
-) -> Option<(Box<dyn Link>, Option<OwnedSemaphorePermit>)> {
+) -> Option<Box<dyn Link>> {
     start.last_client_stopped().await;
-    let place = match start.pace.clone() {
-        // The semaphore is never closed.
-        Some(pace) => pace.acquire_owned().await.ok(),
-        None => None,
-    };
+    if start.in_turn {
+        parts.whatsapp.turn().await;
+    }
     let account = Account {
         session: session.id().clone(),
         epoch: start.epoch,
@@ -175,7 +173,7 @@ async fn start_client(
     };
     loop {
         match parts.whatsapp.start(&account, signals.clone()).await {
-            Ok(link) => return Some((link, place)),
+            Ok(link) => return Some(link),
             Err(error @ StartError::Fenced) => {
                 warn!(sessionId = %session.id(), %error, "link task ends");
                 return None;

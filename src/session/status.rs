@@ -2,6 +2,8 @@
 //!
 //! [`facts`] says what happened, [`apply`] what that makes of the state. The runner stamps and stores the facts.
 
+use std::time::Duration;
+
 use crate::event::{
     Code, Disconnected, Kind, Me, Missing, PairingError, PairingMethod, PairingRefusal, Passkey, Qr, Reason,
     State, Status, Time,
@@ -47,7 +49,7 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
         Signal::Connecting | Signal::ConnectFailed { .. } => Vec::new(),
         Signal::Lost { .. } if state.status == Status::Reconnecting => Vec::new(),
         Signal::Lost { detail } => vec![cut_off(Reason::ConnectionLost, Some(detail))],
-        Signal::TurnedAway { code } => turned_away(state, code),
+        Signal::TurnedAway { code, again_in, .. } => turned_away(state, code, again_in),
         Signal::Unreachable { detail } => match state.reason {
             Some(Reason::WhatsappUnreachable) if state.status == Status::Reconnecting => Vec::new(),
             _ => vec![cut_off(Reason::WhatsappUnreachable, Some(detail))],
@@ -172,18 +174,25 @@ fn outdated(state: &State, detail: String) -> Vec<Kind> {
     if told { Vec::new() } else { vec![Kind::Disconnected(outdated.coming_back())] }
 }
 
-/// WhatsApp refuses a login for now, again at every try: viewers hear of each code once in a row.
-fn turned_away(state: &State, code: i32) -> Vec<Kind> {
-    let detail = Some(code.to_string());
-    let known = state.reason == Some(Reason::ConnectionLost) && state.detail == detail;
-    let told = known && state.status == Status::Reconnecting;
-    if told { Vec::new() } else { vec![cut_off(Reason::ConnectionLost, detail)] }
+/// WhatsApp refuses a login for now, again at every try: viewers hear of each code once in a row, with the first pause.
+fn turned_away(state: &State, code: i32, again_in: Duration) -> Vec<Kind> {
+    let code = code.to_string();
+    let last = state.detail.as_deref().and_then(|detail| detail.split_once("; ")).map(|(code, _)| code);
+    let known = state.reason == Some(Reason::ConnectionLost) && last == Some(&code);
+    if known && state.status == Status::Reconnecting {
+        return Vec::new();
+    }
+    vec![cut_off(Reason::ConnectionLost, Some(format!("{code}; tried again in {}", words(again_in))))]
+}
+
+/// For people: seconds, or minutes where those are many.
+fn words(pause: Duration) -> String {
+    let seconds = pause.as_secs_f64().ceil().max(1.0) as u64;
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -223,7 +232,9 @@ mod tests {
             3 => Just(Signal::Connecting),
             2 => detail().prop_map(|detail| Signal::ConnectFailed { detail }),
             3 => detail().prop_map(|detail| Signal::Lost { detail }),
-            2 => prop_oneof![Just(500), Just(503)].prop_map(|code| Signal::TurnedAway { code }),
+            2 => prop_oneof![Just(429), Just(500), Just(503)].prop_map(|code| Signal::TurnedAway {
+                code, again_in: Duration::from_secs(8), by_client: true,
+            }),
             2 => detail().prop_map(|detail| Signal::Unreachable { detail }),
             1 => prop_oneof![
                 any::<bool>().prop_map(|stops| Signal::QrExhausted { stops }),
@@ -300,13 +311,16 @@ mod tests {
     fn each_code_of_a_login_refused_for_now_is_told_once() {
         let mut state = State::initializing(now(), None);
         let mut told = Vec::new();
-        for code in [503, 503, 500, 500] {
-            for kind in facts(&state, Signal::TurnedAway { code }, now()) {
+        for (code, seconds) in [(503, 1), (503, 1), (500, 2), (500, 900), (429, 121), (503, 8)] {
+            let again_in = Duration::from_secs(seconds);
+            for kind in facts(&state, Signal::TurnedAway { code, again_in, by_client: true }, now()) {
                 state = apply(&state, &kind, now());
-                told.push(state.detail.clone());
+                told.extend(state.detail.clone());
             }
         }
-        assert_eq!(told, [Some("503".to_owned()), Some("500".to_owned())]);
+        let pauses = ["503; tried again in 1 s", "500; tried again in 2 s", "429; tried again in 3 min"];
+        assert_eq!(told[..3], pauses);
+        assert_eq!(told[3..], ["503; tried again in 8 s"]);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Registry {
         // A session that nobody has linked waits for a person: that is no measure of ours.
         let comes_back = self.parts.leases.is_some() && !deleted && session.snapshot().state.linked;
         let taken = comes_back.then_some(begun);
-        let start = Start { epoch, lease, owner_lost, after, taken, pace: Some(self.pace.clone()) };
+        let start = Start { epoch, lease, owner_lost, after, taken, in_turn: true };
         *task = Some(self.start(entry, start, first));
         Ok(true)
     }

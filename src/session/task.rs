@@ -13,7 +13,6 @@ use tracing::error;
 
 use super::journal::PenLost;
 use super::lease::Lease;
-use super::turns::Turns;
 use crate::bus::Bus;
 use crate::event::Assertion;
 use crate::id::SessionId;
@@ -35,8 +34,6 @@ pub struct Parts {
     pub whatsapp: Arc<dyn WhatsApp>,
     /// The link tasks' clocks.
     pub timers: Timers,
-    /// Spaces out logins that come back together.
-    pub turns: Turns,
     /// How many sessions may run.
     pub limits: Limits,
     /// How many events a session keeps for returning viewers.
@@ -83,7 +80,7 @@ impl Parts {
 pub struct Timers {
     /// From the first failed try until viewers hear that WhatsApp is unreachable.
     pub unreachable: Duration,
-    /// Longest pause between two tries. The client's own grows to 15 minutes.
+    /// A client that could not reach WhatsApp, or that should have tried by now, is built anew after this.
     pub retry: Duration,
     /// Pause before a client that stopped for no reason is started again.
     pub again: Duration,
@@ -182,8 +179,8 @@ pub(super) struct Start {
     pub(super) after: Option<CancellationToken>,
     /// When a linked session was claimed from another replica.
     pub(super) taken: Option<Instant>,
-    /// At the start of a server the clients come a few at a time.
-    pub(super) pace: Option<Arc<Semaphore>>,
+    /// It comes back by itself, perhaps with many others: its client waits for its turn to log in.
+    pub(super) in_turn: bool,
 }
 
 impl Start {

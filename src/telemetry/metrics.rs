@@ -46,6 +46,12 @@ pub const REDIS_CALL_SECONDS: &str = "qrcast_redis_call_seconds";
 pub const REDIS_FAILURES: &str = "qrcast_redis_failures_total";
 /// Tries to reach WhatsApp, by `result`.
 pub const WHATSAPP_CONNECTS: &str = "qrcast_whatsapp_connects_total";
+/// Ways out by which WhatsApp is known to be out of reach.
+pub const WHATSAPP_WAYS_DEAD: &str = "qrcast_whatsapp_ways_dead";
+/// Probes of such ways, by `result`.
+pub const WHATSAPP_PROBES: &str = "qrcast_whatsapp_probes_total";
+/// Sessions that wait for their turn to log in.
+pub const WHATSAPP_LOGINS_WAITING: &str = "qrcast_whatsapp_logins_waiting";
 /// Events that the client's queue dropped.
 pub const WHATSAPP_EVENTS_DROPPED: &str = "qrcast_whatsapp_events_dropped_total";
 /// The version of WhatsApp Web that new clients claim: N of `2.3000.N`.
@@ -118,7 +124,12 @@ const COUNTERS: &[Counter] = &[
     Counter(TAKEOVERS, "Sessions taken over from another replica, or from nobody", Some(&[])),
     Counter(LEASE_RENEWALS, "Renewals of leases", Some(&[("result", &["kept", "lost", "missing", "away"])])),
     Counter(REDIS_FAILURES, "Calls to Redis that failed for want of an answer", Some(&[])),
-    Counter(WHATSAPP_CONNECTS, "Tries to reach WhatsApp", Some(&[("result", &["ok", "failed"])])),
+    Counter(WHATSAPP_CONNECTS, "Tries to reach WhatsApp", Some(&[("result", &["ok", "failed", "held"])])),
+    Counter(
+        WHATSAPP_PROBES,
+        "Probes of ways out by which WhatsApp could not be reached",
+        Some(&[("result", &["ok", "failed"])]),
+    ),
     Counter(
         WHATSAPP_EVENTS_DROPPED,
         "Events that the WhatsApp client's queue for callbacks dropped; there is none, so 0",
@@ -147,6 +158,8 @@ const GAUGES: &[(&str, &str)] = &[
     (SESSIONS, "Sessions that this replica owns"),
     (STREAMS, "Streams open now"),
     (REDIS_UP, "1 while Redis answers"),
+    (WHATSAPP_WAYS_DEAD, "Ways out by which WhatsApp is known to be out of reach"),
+    (WHATSAPP_LOGINS_WAITING, "Sessions that wait for their turn to log in"),
     (WHATSAPP_VERSION, "Version of WhatsApp Web that new clients claim: N of 2.3000.N"),
     (ALERT, "1 while the alert holds"),
 ];

@@ -20,12 +20,15 @@ use whatsapp_rust::wacore::store::commands::DeviceCommand;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
 use super::connection::WatchedDialler;
-use super::egress::{Egress, Egresses};
+use super::egress::{Egress, Egresses, Watch};
 use super::pace::{Holds, Paced};
+use super::patience::{Patience, pause_after};
+use super::reach::Pass;
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored};
 use super::translate::{Translator, passkey_refused};
+use super::turns::Turns;
 use super::version::{Report, Version, Versions};
-use super::{Account, Link, Signal, Signals, StartError, Stopped, WhatsApp};
+use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
 use crate::platform::Platform;
@@ -50,6 +53,8 @@ pub struct Options {
     pub platform: Platform,
     /// The version of WhatsApp Web to claim; looked up when `None`.
     pub version: Option<Version>,
+    /// How many sessions may come back in a second.
+    pub logins_per_second: u32,
     /// A WhatsApp of your own.
     #[cfg(feature = "simulator")]
     pub url: Option<String>,
@@ -64,6 +69,7 @@ pub struct WhatsAppWeb(Arc<Shared>);
 struct Shared {
     options: Options,
     egresses: Egresses,
+    turns: Arc<Turns>,
     versions: Arc<Versions>,
     /// The devices' keys.
     engine: Arc<dyn Engine>,
@@ -74,28 +80,38 @@ impl WhatsAppWeb {
     /// Begins to look the version up, unless it is set. `tasks` counts that, and the small tasks of running links.
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
         let proxy = options.proxy.clone();
+        let watch = Watch { factor: options.time_factor, tasks: tasks.clone() };
+        let turns = Arc::new(Turns::new(options.logins_per_second, &tasks));
         #[cfg(feature = "simulator")]
         let egresses = match &options.url {
-            Some(url) => Egresses::to_simulator(url, proxy),
-            None => Egresses::new(proxy),
+            Some(url) => Egresses::to_simulator(url, proxy, watch),
+            None => Egresses::new(proxy, watch),
         };
         #[cfg(not(feature = "simulator"))]
-        let egresses = Egresses::new(proxy);
+        let egresses = Egresses::new(proxy, watch);
         let versions = Arc::new(match options.version {
             None => Versions::looked_up(egresses.of(None).http(), engine.clone(), options.time_factor),
             Some(version) => Versions::fixed(version),
         });
         tasks.spawn_until_begun(versions.clone().run());
-        Self(Arc::new(Shared { options, egresses, versions, engine, tasks }))
+        Self(Arc::new(Shared { options, egresses, turns, versions, engine, tasks }))
     }
 }
 
 #[async_trait]
 impl WhatsApp for WhatsAppWeb {
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError> {
-        let running = self.0.run(account, &signals).await?;
         let shared = self.0.clone();
-        Ok(Box::new(WebLink { shared, account: account.clone(), signals, running: Some(running) }))
+        let patience = Arc::new(Patience::new(shared.options.time_factor));
+        let egress = shared.egresses.of(account.proxy.as_ref());
+        let account = account.clone();
+        let mut link = WebLink { shared, account, signals, egress, patience, running: None };
+        link.run().await?;
+        Ok(Box::new(link))
+    }
+
+    fn turn(&self) -> Turn {
+        self.0.turns.wait()
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StartError> {
@@ -119,19 +135,23 @@ impl WhatsApp for WhatsAppWeb {
     }
 }
 
-impl Shared {
-    async fn run(&self, account: &Account, signals: &Signals) -> Result<Running, StartError> {
-        let factor = self.options.time_factor;
+impl WebLink {
+    /// Builds a client, which begins to connect.
+    async fn run(&mut self) -> Result<(), StartError> {
+        let Self { shared, account, signals, egress, patience, .. } = self;
+        let factor = shared.options.time_factor;
         let holds = Holds::new();
-        let version = self.versions.current().await;
-        let refusal = self.versions.refusal(version);
-        let translator = Translator::new(signals.clone(), factor, self.tasks.clone(), holds.clone(), refusal);
+        let version = shared.versions.current().await;
+        let refusal = shared.versions.refusal(version);
+        let (tasks, patience) = (shared.tasks.clone(), patience.clone());
+        let translator = Translator::new(signals.clone(), factor, tasks, holds.clone(), patience, refusal);
         let translator = Arc::new(translator);
         let fence = Fence { session: account.session.clone(), epoch: account.epoch };
-        let storage = Arc::new(DeviceStorage::open(self.engine.clone(), fence).await?);
-        let name = account.device_name.as_ref().unwrap_or(&self.options.device_name);
+        let storage = Arc::new(DeviceStorage::open(shared.engine.clone(), fence).await?);
+        let name = account.device_name.as_ref().unwrap_or(&shared.options.device_name);
         storage.hide_name_while_incomplete().await?;
-        let egress = self.egresses.of(account.proxy.as_ref());
+        let pass = egress.reach().pass();
+        let dialler = WatchedDialler { egress: egress.clone(), pass, translator: translator.clone() };
         let mut builder = Bot::builder();
         if let Some(push_name) = &account.push_name
             && storage.is_nameless().await?
@@ -140,14 +160,14 @@ impl Shared {
         }
         let bot = builder
             .with_backend_arc(storage.clone())
-            .with_transport_factory(WatchedDialler { egress: egress.clone(), translator: translator.clone() })
-            .with_http_client(Requests(egress))
+            .with_transport_factory(dialler)
+            .with_http_client(Requests(egress.clone()))
             .with_runtime(Paced::new(factor, holds))
             .with_version(version.numbers())
             .with_device_props(
                 DevicePropsOverride::new()
                     .with_os(name)
-                    .with_platform_type(in_whatsapps_words(self.options.platform)),
+                    .with_platform_type(in_whatsapps_words(shared.options.platform)),
             )
             .skip_history_sync()
             .with_cache_config(keeping_no_message())
@@ -163,7 +183,8 @@ impl Shared {
                 Stored::Settings => Signal::SettingsStored,
             });
         });
-        Ok(Running { handle: bot.spawn(), client, translator, storage })
+        self.running = Some(Running { handle: bot.spawn(), client, translator, storage, pass });
+        Ok(())
     }
 }
 
@@ -204,13 +225,14 @@ struct Running {
     client: Arc<Client>,
     translator: Arc<Translator>,
     storage: Arc<DeviceStorage>,
+    pass: Pass,
 }
 
 impl Running {
     /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
     /// still does is neither heard nor stored.
     async fn stop(self) {
-        let Self { handle, client, translator, storage } = self;
+        let Self { handle, client, translator, storage, .. } = self;
         translator.retire();
         // The client counts what its queue for callbacks drops. We have none, so this is 0: were it ever not, one of our
         // signals could be missing.
@@ -228,6 +250,8 @@ struct WebLink {
     shared: Arc<Shared>,
     account: Account,
     signals: Signals,
+    egress: Arc<Egress>,
+    patience: Arc<Patience>,
     /// `None` once it has stopped.
     running: Option<Running>,
 }
@@ -259,7 +283,14 @@ impl Link for WebLink {
     fn fetch_again(&self) {
         let Some(running) = &self.running else { return };
         let client = running.client.clone();
-        let reconnect = async move { client.reconnect_immediately().await };
+        let turn = self.shared.turns.wait();
+        let reconnect = async move {
+            turn.await;
+            // One that is on its way back asks by itself, and one that was stopped is not to come back.
+            if client.is_connected() {
+                client.reconnect_immediately().await;
+            }
+        };
         self.shared.tasks.spawn_until_begun(reconnect.in_current_span());
     }
 
@@ -279,18 +310,35 @@ impl Link for WebLink {
         }
     }
 
-    async fn retry(&mut self) -> Result<(), StartError> {
+    fn may_dial(&self) -> bool {
+        let may = |running: &Running| self.egress.reach().admits(running.pass).is_ok();
+        self.running.as_ref().is_some_and(may)
+    }
+
+    fn back_off(&self) -> Duration {
+        let failures = |running: &Running| running.client.stats().reconnect_errors;
+        let pause = pause_after(self.running.as_ref().map_or(0, failures));
+        pause.mul_f64(1.1).div_f64(self.shared.options.time_factor)
+    }
+
+    fn turn(&self) -> Turn {
+        self.shared.turns.after(self.egress.reach().alive())
+    }
+
+    async fn halt(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
-        self.running = Some(self.shared.run(&self.account, &self.signals).await?);
-        Ok(())
+    }
+
+    async fn retry(&mut self) -> Result<(), StartError> {
+        self.halt().await;
+        self.patience.rebuilt();
+        self.run().await
     }
 
     async fn start_over(&mut self) -> Result<(), StartError> {
-        if let Some(running) = self.running.take() {
-            running.stop().await;
-        }
+        self.halt().await;
         self.shared.engine.wipe(&self.account.session).await?;
         self.retry().await
     }

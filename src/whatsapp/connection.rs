@@ -13,16 +13,18 @@ use whatsapp_rust::wacore::stats::TransportResourceReport;
 
 use super::Signal;
 use super::egress::Egress;
+use super::reach::Pass;
 use super::translate::Translator;
 use crate::telemetry::metrics::WHATSAPP_CONNECTS;
 
-/// The first write is the hello; a second one follows only on WhatsApp's answer.
+/// The first write is the hello; a second one follows only on WhatsApp's answer, unless that is a refusal.
 /// Source: `do_handshake` in whatsapp-rust 0.7.0.
 const HELLO: usize = 1;
 
 /// Dials for one client by its way out, and signals what becomes of it.
 pub(super) struct WatchedDialler {
     pub(super) egress: Arc<Egress>,
+    pub(super) pass: Pass,
     pub(super) translator: Arc<Translator>,
 }
 
@@ -30,6 +32,13 @@ pub(super) struct WatchedDialler {
 impl TransportFactory for WatchedDialler {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
         self.translator.connecting();
+        // Refused at once, without a packet: the library tries again as it does after any failure, and its runner builds
+        // another client when the way is good.
+        if let Err(detail) = self.egress.reach().admits(self.pass) {
+            counter!(WHATSAPP_CONNECTS, "result" => "held").increment(1);
+            self.translator.signal(Signal::ConnectFailed { detail: detail.clone() });
+            return Err(anyhow::anyhow!(detail));
+        }
         // The library drops this future after 20 s: that is a failed try as well.
         let unanswered = Unanswered(Some(self.translator.clone()));
         let result = self.egress.dial().await;
@@ -88,7 +97,11 @@ impl Transport for WatchedTransport {
     }
 
     async fn disconnect(&self) {
-        if self.sent.load(Ordering::Relaxed) <= HELLO {
+        if self.sent.load(Ordering::Relaxed) > HELLO {
+            // Counted.
+        } else if self.translator.was_refused() {
+            counter!(WHATSAPP_CONNECTS, "result" => "ok").increment(1);
+        } else {
             failed(&self.translator, "WhatsApp did not answer".into());
         }
         self.transport.disconnect().await;

@@ -1,7 +1,8 @@
 //! The ways out to WhatsApp: directly, through the proxy of the server (`WA_PROXY`), or through one of a session's own.
 //!
 //! An [`Egress`] opens the clients' connections and makes their HTTPS requests; [`Egresses`] holds what all ways out
-//! share. No retries and no back-off are made here: whoever dials decides when to do it again. Called by
+//! share. No retries and no back-off are made here: whoever dials decides when to do it again. What the dials say of a way
+//! is gathered by `reach`. Called by
 //! `whatsapp/client.rs` and by the connections of `whatsapp/connection.rs`.
 
 mod dialler;
@@ -13,11 +14,12 @@ mod tunnel;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::SinkExt as _;
 use hyper::Uri;
 use hyper::header::{HeaderValue, ORIGIN};
+use metrics::gauge;
 use tokio::sync::Semaphore;
 use tokio_websockets::{ClientBuilder, WebSocketStream};
 use tracing::error;
@@ -30,19 +32,20 @@ use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
 use self::dialler::{Dialler, Stream, Way};
 use self::fetch::Fetcher;
 use self::hosts::Hosts;
+pub use super::reach::Watch;
+use super::reach::{Dial, Reach, Way as Watched};
 use crate::proxy::{Proxy, ProxyUrl};
+use crate::telemetry::metrics::WHATSAPP_WAYS_DEAD;
 
 /// HTTPS requests under way at a time, of all sessions and all ways out. Each may hold a body in memory.
 const REQUESTS: usize = 16;
-
-/// How long a probe waits for the answer to its upgrade: as long as the library does for a connection.
-const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every way out of this process.
 pub struct Egresses {
     websocket: String,
     hosts: Hosts,
     requests: Arc<Semaphore>,
+    watch: Watch,
     /// Of whatever has no proxy of its own.
     usual: Arc<Egress>,
     /// The others. One that nobody uses any more is freed with its last user; its empty entry goes when the next new one
@@ -52,23 +55,25 @@ pub struct Egresses {
 
 impl Egresses {
     /// Nothing is opened yet. Through this proxy where a session has none of its own; directly without one.
-    pub fn new(proxy: Option<Proxy>) -> Self {
-        Self::of_endpoint(WHATSAPP_WEB_WS_URL.to_owned(), Hosts::whatsapp(), proxy)
+    pub fn new(proxy: Option<Proxy>, watch: Watch) -> Self {
+        Self::of_endpoint(WHATSAPP_WEB_WS_URL.to_owned(), Hosts::whatsapp(), proxy, watch)
     }
 
     /// To a WhatsApp of your own: `ws://host:port/path`. What the library asks of WhatsApp's web server, or of a media
     /// host on loopback, is asked there too, by plain HTTP.
     #[cfg(feature = "simulator")]
-    pub fn to_simulator(url: &str, proxy: Option<Proxy>) -> Self {
+    pub fn to_simulator(url: &str, proxy: Option<Proxy>, watch: Watch) -> Self {
         let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
-        Self::of_endpoint(url.to_owned(), Hosts::simulated(authority), proxy)
+        Self::of_endpoint(url.to_owned(), Hosts::simulated(authority), proxy, watch)
     }
 
-    fn of_endpoint(websocket: String, hosts: Hosts, proxy: Option<Proxy>) -> Self {
+    fn of_endpoint(websocket: String, hosts: Hosts, proxy: Option<Proxy>, watch: Watch) -> Self {
+        gauge!(WHATSAPP_WAYS_DEAD).set(0.0);
         let requests = Arc::new(Semaphore::new(REQUESTS));
         let dialler = Dialler::new(proxy.map_or(Way::Direct, Way::Through));
-        let usual = Arc::new(Egress::new(&websocket, dialler, hosts.clone(), requests.clone()));
-        Self { websocket, hosts, requests, usual, others: Mutex::default() }
+        let usual = Egress::new(&websocket, dialler, hosts.clone(), requests.clone(), watch.clone());
+        let usual = Arc::new(usual);
+        Self { websocket, hosts, requests, watch, usual, others: Mutex::default() }
     }
 
     /// The way out of a session: its own proxy's, or the one that all have. The same one for all who name the same proxy.
@@ -88,8 +93,8 @@ impl Egresses {
         }
         others.retain(|_, egress| egress.strong_count() > 0);
         let dialler = self.usual.dialler.by(way.clone());
-        let egress =
-            Arc::new(Egress::new(&self.websocket, dialler, self.hosts.clone(), self.requests.clone()));
+        let (hosts, requests) = (self.hosts.clone(), self.requests.clone());
+        let egress = Arc::new(Egress::new(&self.websocket, dialler, hosts, requests, self.watch.clone()));
         others.insert(way, Arc::downgrade(&egress));
         egress
     }
@@ -100,12 +105,13 @@ pub struct Egress {
     websocket: String,
     dialler: Dialler,
     http: Arc<Fetcher>,
+    reach: Reach,
 }
 
 impl Egress {
-    fn new(websocket: &str, dialler: Dialler, hosts: Hosts, requests: Arc<Semaphore>) -> Self {
+    fn new(websocket: &str, dialler: Dialler, hosts: Hosts, requests: Arc<Semaphore>, watch: Watch) -> Self {
         let http = Arc::new(Fetcher::new(dialler.clone(), hosts, requests));
-        Self { websocket: websocket.to_owned(), dialler, http }
+        Self { websocket: websocket.to_owned(), dialler, http, reach: Reach::new(watch) }
     }
 
     /// The proxy that it leads through: host and port, for people.
@@ -117,8 +123,11 @@ impl Egress {
     ///
     /// # Errors
     /// Says what failed, and at whom. There is no time limit for the answer to the upgrade: the library has one.
-    pub async fn dial(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
-        Ok(from_websocket(self.open().await?))
+    pub async fn dial(self: &Arc<Self>) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
+        let dial = Dial::begin(self);
+        let opened = self.open().await;
+        dial.ended(&opened);
+        Ok(from_websocket(opened?))
     }
 
     /// Whether WhatsApp can be reached: opens a connection as [`Self::dial`] does, and closes it.
@@ -126,11 +135,17 @@ impl Egress {
     /// # Errors
     /// Says what failed, and at whom.
     pub async fn probe(&self) -> anyhow::Result<()> {
-        let opening = tokio::time::timeout(PROBE_PATIENCE, self.open());
+        let patience = self.reach.probe_patience();
+        let opening = tokio::time::timeout(patience, self.open());
         let mut websocket = opening.await.context("WhatsApp did not answer")??;
         // It was reached; how it takes the goodbye is of no matter.
-        let _ = tokio::time::timeout(PROBE_PATIENCE, websocket.close()).await;
+        let _ = tokio::time::timeout(patience, websocket.close()).await;
         Ok(())
+    }
+
+    /// What is known of it.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The client for HTTPS requests to WhatsApp's own hosts.
@@ -146,5 +161,16 @@ impl Egress {
         let upgrade = ClientBuilder::from_uri(uri).add_header(ORIGIN, origin)?;
         let (websocket, _) = upgrade.connect_on(stream).await.context("the upgrade to WebSocket failed")?;
         Ok(websocket)
+    }
+}
+
+#[async_trait]
+impl Watched for Egress {
+    fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    async fn probe(&self) -> anyhow::Result<()> {
+        Self::probe(self).await
     }
 }

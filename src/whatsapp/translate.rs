@@ -14,6 +14,7 @@ use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKi
 use whatsapp_rust::types::events::{self, ConnectFailureReason};
 
 use super::pace::Holds;
+use super::patience::{Patience, THROTTLED};
 use super::words::Words;
 use super::{Signal, Signals};
 use crate::event::{Me, PairingMethod, PairingRefusal, Time};
@@ -64,6 +65,10 @@ struct Memory {
     stream_error: Option<String>,
     /// For whom a pairing code was asked.
     code_for: String,
+    /// WhatsApp has refused something on this connection: it is there.
+    refused: bool,
+    /// How often in a row the client had failed before this connection.
+    failures: u32,
     /// WhatsApp has taken the login of this connection.
     logged_in: bool,
     /// A phone has linked the device on this connection: what is sent next tells it that we know.
@@ -84,21 +89,25 @@ pub(super) struct Translator {
     client: OnceLock<Weak<Client>>,
     tasks: Shutdown,
     holds: Arc<Holds>,
+    patience: Arc<Patience>,
     /// What a refusal of this client's version means.
     outdated: Signal,
 }
 
 impl Translator {
     /// For one client. `factor` is how much faster than real its timers run; `tasks` counts the small tasks it starts;
-    /// `holds` are its sleeps; `outdated` is to be signalled when WhatsApp refuses its version.
+    /// `holds` are its sleeps; `patience` is what its link remembers; `outdated` is to be signalled when WhatsApp refuses
+    /// its version.
     pub(super) fn new(
         signals: Signals,
         factor: f64,
         tasks: Shutdown,
         holds: Arc<Holds>,
+        patience: Arc<Patience>,
         outdated: Signal,
     ) -> Self {
-        Self { signals, factor, memory: Mutex::default(), client: OnceLock::new(), tasks, holds, outdated }
+        let (memory, client) = (Mutex::default(), OnceLock::new());
+        Self { signals, factor, memory, client, tasks, holds, patience, outdated }
     }
 
     /// Begins to listen to a client that does not run yet.
@@ -133,7 +142,10 @@ impl Translator {
         memory.stream_error = None;
         memory.pairing = false;
         memory.logged_in = false;
+        memory.refused = false;
+        memory.failures = self.failures();
         drop(memory);
+        self.patience.lost();
         // A passkey step is over with the connection that carried it.
         self.holds.resume();
         self.signal(Signal::Connecting);
@@ -146,8 +158,15 @@ impl Translator {
             || self.client.get().and_then(Weak::upgrade).is_some_and(|client| client.is_logged_in());
         if !self.memory().logged_in && logged_in() {
             self.memory().logged_in = true;
+            self.patience.logged_in();
             self.signal(Signal::LoggedIn);
         }
+    }
+
+    /// Whether WhatsApp has refused something on this connection. To a device that it knows it does so before anything but
+    /// the hello was sent.
+    pub(super) fn was_refused(&self) -> bool {
+        self.memory().refused
     }
 
     /// Before anything is sent: a pairing is on the disk before the phone hears that we signed it. The library alone
@@ -283,8 +302,40 @@ impl Translator {
         let mut memory = self.memory();
         memory.refs.clear();
         let said = memory.stream_error.take();
+        // The library has no event for a 429 in the middle of a stream: it counts it as several failures at once.
+        if self.failures() >= memory.failures.saturating_add(THROTTLED) {
+            return self.turned_away(429, self.failures(), true);
+        }
+        self.patience.lost();
         let detail = said.unwrap_or_else(|| disconnected.reason.to_string());
         Signal::Lost { detail }
+    }
+}
+
+impl Translator {
+    /// How often in a row the client has failed.
+    fn failures(&self) -> u32 {
+        self.client.get().and_then(Weak::upgrade).map_or(0, |client| client.stats().reconnect_errors)
+    }
+
+    fn turned_away(&self, code: i32, failures: u32, goes_on: bool) -> Signal {
+        let wait = self.patience.turned_away(failures, goes_on);
+        Signal::TurnedAway { code, again_in: wait.pause, by_client: wait.by_client }
+    }
+
+    fn refused(&self, failure: &events::ConnectFailure) -> Signal {
+        let code = failure.reason.code();
+        let Words { detail, help } = Words::of(Some(code), failure.raw.as_ref());
+        match failure.reason {
+            ConnectFailureReason::InternalServerError | ConnectFailureReason::ServiceUnavailable => {
+                self.turned_away(code, self.failures(), true)
+            }
+            // The library ends at this one, and it would be the worst time to try again at once.
+            _ if code == 429 => self.turned_away(code, self.failures().saturating_add(THROTTLED), false),
+            // Without the fields of a ban the library hands it on as a plain failure.
+            ConnectFailureReason::TempBanned => Signal::Banned { until: None, detail, help },
+            _ => Signal::Rejected { detail, help },
+        }
     }
 }
 
@@ -294,6 +345,9 @@ impl EventHandler for Translator {
     }
 
     fn handle_event(&self, event: Arc<Event>) {
+        if refuses(&event) {
+            self.memory().refused = true;
+        }
         let signal = match &*event {
             Event::RawNode(node) => return self.raw(node),
             Event::SelfPushNameUpdated(update) => return self.renamed(update),
@@ -320,13 +374,25 @@ impl EventHandler for Translator {
             Event::ClientOutdated(_) => Some(self.outdated.clone()),
             Event::TemporaryBan(ban) => Some(banned(ban)),
             Event::LoggedOut(out) => Some(logged_out(out)),
-            Event::ConnectFailure(failure) => Some(refused(failure)),
+            Event::ConnectFailure(failure) => Some(self.refused(failure)),
             _ => None,
         };
         if let Some(signal) = signal {
             self.signal(signal);
         }
     }
+}
+
+fn refuses(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::ConnectFailure(_)
+            | Event::LoggedOut(_)
+            | Event::TemporaryBan(_)
+            | Event::ClientOutdated(_)
+            | Event::StreamReplaced(_)
+            | Event::StreamError(_)
+    )
 }
 
 fn count(number: usize) -> u32 {
@@ -386,18 +452,5 @@ fn logged_out(out: &events::LoggedOut) -> Signal {
         ConnectFailureReason::AccountLocked => Signal::Rejected { detail, help },
         ConnectFailureReason::UnknownLogout => Signal::Banned { until: None, detail, help },
         _ => Signal::LoggedOut { detail, help },
-    }
-}
-
-fn refused(failure: &events::ConnectFailure) -> Signal {
-    let code = failure.reason.code();
-    let Words { detail, help } = Words::of(Some(code), failure.raw.as_ref());
-    match failure.reason {
-        ConnectFailureReason::InternalServerError | ConnectFailureReason::ServiceUnavailable => {
-            Signal::TurnedAway { code }
-        }
-        // Without the fields of a ban the library hands it on as a plain failure.
-        ConnectFailureReason::TempBanned => Signal::Banned { until: None, detail, help },
-        _ => Signal::Rejected { detail, help },
     }
 }

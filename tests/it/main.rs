@@ -41,5 +41,6 @@ mod resume;
 mod settings;
 mod survival;
 mod transports;
+mod tries;
 mod used_accounts;
 mod version;

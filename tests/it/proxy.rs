@@ -1,6 +1,7 @@
 //! The way to WhatsApp through a proxy: for all sessions, or for one of them.
 
-use qrcast::whatsapp::egress::Egresses;
+use qrcast::shutdown::Shutdown;
+use qrcast::whatsapp::egress::{Egresses, Watch};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use whatsapp_rust::http::HttpRequest;
@@ -74,7 +75,8 @@ async fn requests_and_probes_go_through_the_proxy_as_well() {
     for kind in KINDS {
         let (whatsapp, mut proxy) = (whatsapp().await, WayOut::start(kind).await);
         let (url, asked) = by_name(&whatsapp.url());
-        let egress = Egresses::to_simulator(&url, proxy.url().parse().ok()).of(None);
+        let watch = Watch { factor: 1.0, tasks: Shutdown::new() };
+        let egress = Egresses::to_simulator(&url, proxy.url().parse().ok(), watch).of(None);
         soon("an answer", egress.http().execute(HttpRequest::get("https://web.whatsapp.com/sw.js")))
             .await
             .unwrap();

@@ -8,10 +8,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::{LinkTask, Next};
-use crate::whatsapp::Signal;
 use crate::whatsapp::version::Version;
+use crate::whatsapp::{Link, Signal};
 
 /// What becomes of a client whose version is refused.
 #[derive(Default)]
@@ -66,7 +67,7 @@ impl LinkTask<'_> {
     pub(super) async fn version_refused(&mut self, version: Version, detail: String) -> Next {
         let retried = self.outdated.retried;
         self.answered();
-        self.retry_at = None;
+        self.tries.retry_at = None;
         // Only a session that no phone has linked ends by it.
         if self.is_linked() || retried {
             self.write(Signal::Outdated { version, detail: detail.clone() }).await?;
@@ -77,10 +78,14 @@ impl LinkTask<'_> {
         Ok(())
     }
 
-    /// The search has ended. Many sessions hear of a newer version in the same moment: each takes its turn.
-    pub(super) async fn version_searched(&mut self, found: bool) -> Next {
+    /// The search has ended. Many sessions hear of a newer version in the same moment: each takes its turn. Only a person
+    /// in front of a page does not wait.
+    pub(super) async fn version_searched(&mut self, found: bool, link: &mut dyn Link) -> Next {
         if found {
-            self.retry_at = Some(self.parts.turns.next());
+            if !self.is_linked() {
+                return self.retry(link).await;
+            }
+            self.queue(link);
             // It has said its word.
             if let Some(refused) = &mut self.outdated.refused {
                 refused.search = search(std::future::pending());
@@ -91,7 +96,7 @@ impl LinkTask<'_> {
             let Some(Refused { version, detail, .. }) = self.outdated.refused.take() else { return Ok(()) };
             return self.write(Signal::Outdated { version, detail }).await;
         }
-        self.retry_at = Some(self.parts.turns.next() + self.parts.timers.outdated);
+        self.tries.retry_at = Some(Instant::now() + self.parts.timers.outdated);
         let whatsapp = self.parts.whatsapp.clone();
         if let Some(refused) = &mut self.outdated.refused {
             let version = refused.version;

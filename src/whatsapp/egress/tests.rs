@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 use tokio_websockets::MaybeTlsStream;
 use whatsapp_rust::http::{HttpClient as _, HttpRequest, HttpResponse};
 
-use super::Egresses;
 use super::dialler::{Dialler, Way};
 use super::fetch::{Bounds, Fetcher};
 use super::hosts::Hosts;
+use super::{Egresses, Watch};
 use crate::proxy::ProxyUrl;
 use crate::shutdown::Shutdown;
 
@@ -203,9 +203,13 @@ async fn an_error_names_the_host_that_cannot_be_reached() {
     assert!(said.contains("127.0.0.1 cannot be reached") && !said.contains("secret"), "{said}");
 }
 
+fn watch() -> Watch {
+    Watch { factor: 1.0, tasks: Shutdown::new() }
+}
+
 #[tokio::test]
 async fn there_is_one_way_out_a_proxy_for_as_long_as_somebody_has_it() {
-    let egresses = Egresses::new("http://127.0.0.1:1".parse().ok());
+    let egresses = Egresses::new("http://127.0.0.1:1".parse().ok(), watch());
     let usual = egresses.of(None);
     assert_eq!(usual.proxy().unwrap().to_string(), "127.0.0.1:1");
     let url = |text: &str| ProxyUrl::new(text);
@@ -220,7 +224,7 @@ async fn there_is_one_way_out_a_proxy_for_as_long_as_somebody_has_it() {
 
 #[tokio::test]
 async fn a_proxy_that_cannot_be_read_leads_nowhere() {
-    let egress = Egresses::new(None).of(Some(&ProxyUrl::new("carrier-pigeon://secret")));
+    let egress = Egresses::new(None, watch()).of(Some(&ProxyUrl::new("carrier-pigeon://secret")));
     let said = format!("{:#}", egress.probe().await.unwrap_err());
     assert_eq!(said, "the proxy of this session cannot be read");
     let said = egress.http().execute(HttpRequest::get("https://web.whatsapp.com/sw.js")).await.unwrap_err();

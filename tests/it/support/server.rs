@@ -105,6 +105,8 @@ impl Server {
             .variable("WHATSAPP_URL", whatsapp)
             // Tests ask many times a second.
             .variable("RATE_LIMIT_DISABLED", "true")
+            // Sessions come back at once, where a test says nothing else.
+            .variable("WA_LOGINS_PER_SECOND", "1000")
             // A stop is quick, where a test says nothing else.
             .variable("READY_DELAY_MS", "0")
             .variable("DRAIN_SECONDS", "0")

@@ -1,0 +1,239 @@
+//! Whether WhatsApp can be reached by one way out, as far as this process knows.
+//!
+//! A way is known to be dead when two dials in a row have failed, of whichever sessions, or one probe has: until then an
+//! odd failure is that session's matter alone. While it is dead nobody dials but one probe, which logs nobody in. Once a
+//! way was dead no client that was built before dials again by itself: it would come back when it likes, with all the
+//! others. Its link task builds the next one, in turn.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use metrics::{counter, gauge};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+use whatsapp_rust::anyhow;
+
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::{WHATSAPP_PROBES, WHATSAPP_WAYS_DEAD};
+
+/// So many failed dials in a row, and a way is dead.
+const FAILURES: u32 = 2;
+
+/// From the begin of one probe to that of the next, in seconds; the last one stands for all that follow.
+const PAUSES: [u64; 6] = [1, 2, 5, 10, 20, 30];
+
+/// The library gives up a connection after 20 s, without a word: a dial that was dropped this late has failed.
+const GIVEN_UP: Duration = Duration::from_secs(18);
+
+/// How long a probe waits: as long as the library does for a connection.
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// However fast the clocks run, an answer takes its time.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A way out that can be probed.
+#[async_trait]
+pub(super) trait Way: Send + Sync + 'static {
+    /// What is known of it.
+    fn reach(&self) -> &Reach;
+
+    /// Opens a connection, and closes it.
+    async fn probe(&self) -> anyhow::Result<()>;
+}
+
+/// What all ways of a process have in common.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// How much faster than real the clocks run.
+    pub factor: f64,
+    /// Runs the probes.
+    pub tasks: Shutdown,
+}
+
+/// Says that a client was built when its way was not dead, and since which death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pass(Option<u64>);
+
+/// What is known of one way.
+pub(super) struct Reach {
+    state: watch::Sender<State>,
+    watch: Watch,
+}
+
+#[derive(Default)]
+struct State {
+    /// Failed dials in a row.
+    failures: u32,
+    /// Why it is dead, and since when.
+    dead: Option<(String, Instant)>,
+    /// How often it was dead.
+    deaths: u64,
+    /// Somebody looks after it.
+    probed: bool,
+}
+
+impl Reach {
+    pub(super) fn new(watch: Watch) -> Self {
+        Self { state: watch::Sender::default(), watch }
+    }
+
+    /// For a client that is built now.
+    pub(super) fn pass(&self) -> Pass {
+        let state = self.state.borrow();
+        Pass(state.dead.is_none().then_some(state.deaths))
+    }
+
+    /// Whether a client with this pass may dial.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub(super) fn admits(&self, pass: Pass) -> Result<(), String> {
+        let state = self.state.borrow();
+        match &state.dead {
+            Some((detail, _)) => Err(detail.clone()),
+            None if pass.0 != Some(state.deaths) => {
+                Err("WhatsApp can be reached again, and this session waits for its turn".into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends as soon as the way is not known to be dead.
+    pub(super) fn alive(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let mut state = self.state.subscribe();
+        async move {
+            // An error means that nobody has this way any more.
+            if state.wait_for(|state| state.dead.is_none()).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// How long a probe may take.
+    pub(super) fn probe_patience(&self) -> Duration {
+        PROBE_PATIENCE.div_f64(self.watch.factor).max(LEAST_PATIENCE)
+    }
+
+    /// Somebody has reached WhatsApp by this way.
+    pub(super) fn succeeded(&self) {
+        self.state.send_if_modified(|state| {
+            state.failures = 0;
+            let Some((_, since)) = state.dead.take() else { return false };
+            gauge!(WHATSAPP_WAYS_DEAD).decrement(1.0);
+            info!(seconds = since.elapsed().as_secs(), "WhatsApp can be reached again");
+            true
+        });
+    }
+
+    /// Somebody has not reached WhatsApp by this way: it is looked after from now on.
+    pub(super) fn failed<W: Way>(way: &Arc<W>, detail: &str) {
+        let this = way.reach();
+        let mut begins = false;
+        this.state.send_modify(|state| {
+            state.failures = state.failures.saturating_add(1);
+            if state.failures >= FAILURES {
+                state.die(detail);
+            }
+            begins = !std::mem::replace(&mut state.probed, true);
+        });
+        if begins {
+            this.watch.tasks.spawn_until_begun(look_after(Arc::downgrade(way), this.watch.factor));
+        }
+    }
+
+    /// Whether there is nothing to look after any more; whoever asks then stops.
+    fn is_well(&self) -> bool {
+        let mut well = false;
+        self.state.send_if_modified(|state| {
+            well = state.dead.is_none() && state.failures == 0;
+            state.probed = !well;
+            false
+        });
+        well
+    }
+}
+
+impl State {
+    fn die(&mut self, detail: &str) {
+        match &mut self.dead {
+            Some((why, _)) => detail.clone_into(why),
+            None => {
+                warn!(error = detail, "WhatsApp cannot be reached: nobody dials until a probe does");
+                gauge!(WHATSAPP_WAYS_DEAD).increment(1.0);
+                self.dead = Some((detail.to_owned(), Instant::now()));
+                self.deaths += 1;
+            }
+        }
+    }
+}
+
+impl Drop for Reach {
+    fn drop(&mut self) {
+        if self.state.borrow().dead.is_some() {
+            gauge!(WHATSAPP_WAYS_DEAD).decrement(1.0);
+        }
+    }
+}
+
+/// Probes until the way is well, or nobody has it any more.
+async fn look_after<W: Way>(way: Weak<W>, factor: f64) {
+    let mut begun = Instant::now();
+    for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
+        sleep_until(begun + Duration::from_secs(*pause).div_f64(factor)).await;
+        begun = Instant::now();
+        let Some(way) = way.upgrade() else { return };
+        if way.reach().is_well() {
+            return;
+        }
+        match way.probe().await {
+            Ok(()) => {
+                counter!(WHATSAPP_PROBES, "result" => "ok").increment(1);
+                way.reach().succeeded();
+            }
+            Err(error) => {
+                counter!(WHATSAPP_PROBES, "result" => "failed").increment(1);
+                let detail = format!("{error:#}");
+                debug!(error = detail, "a probe did not reach WhatsApp");
+                way.reach().state.send_modify(|state| state.die(&detail));
+            }
+        }
+        if way.reach().is_well() {
+            return;
+        }
+    }
+}
+
+/// A dial that has begun: it has failed when it is dropped as late as the library gives up.
+pub(super) struct Dial<'a, W: Way> {
+    way: Option<&'a Arc<W>>,
+    begun: Instant,
+}
+
+impl<'a, W: Way> Dial<'a, W> {
+    pub(super) fn begin(way: &'a Arc<W>) -> Self {
+        Self { way: Some(way), begun: Instant::now() }
+    }
+
+    /// What became of it.
+    pub(super) fn ended<T>(mut self, result: &anyhow::Result<T>) {
+        let Some(way) = self.way.take() else { return };
+        match result {
+            Ok(_) => way.reach().succeeded(),
+            Err(error) => Reach::failed(way, &format!("{error:#}")),
+        }
+    }
+}
+
+impl<W: Way> Drop for Dial<'_, W> {
+    fn drop(&mut self) {
+        let Some(way) = self.way else { return };
+        if self.begun.elapsed() >= GIVEN_UP.div_f64(way.reach().watch.factor) {
+            Reach::failed(way, "WhatsApp did not answer within the client's time");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

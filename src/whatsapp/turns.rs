@@ -1,0 +1,165 @@
+//! The queue of those who come back: WhatsApp limits logins, and after an outage, or at the start of a process, all sessions
+//! want one at once. Whoever has had a turn builds a client and logs in; the client's own reconnects are not in here.
+//!
+//! A turn is given, not taken: a session that is busy with something else when its turn comes holds nobody up, and one
+//! that has left takes none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::Turn;
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::WHATSAPP_LOGINS_WAITING;
+
+/// By how much more than its share of a second a turn may last. Never less: the rate is a limit.
+const JITTER: f64 = 0.1;
+
+/// First come, first served, at a rate.
+#[derive(Clone)]
+pub(super) struct Turns(mpsc::UnboundedSender<oneshot::Sender<()>>);
+
+impl Turns {
+    /// So many a second, real ones whatever the pace of all other clocks, until `tasks` begins to stop.
+    pub(super) fn new(per_second: u32, tasks: &Shutdown) -> Self {
+        gauge!(WHATSAPP_LOGINS_WAITING).set(0.0);
+        let (sender, waiting) = mpsc::unbounded_channel();
+        tasks.spawn_until_begun(give(waiting, Duration::from_secs(1) / per_second.max(1)));
+        Self(sender)
+    }
+
+    /// Takes a place at the end of the queue. Whoever drops it has left.
+    pub(super) fn wait(&self) -> Turn {
+        let (given, turn) = oneshot::channel();
+        let place = Place::take();
+        // Nobody gives turns any more where the process stops.
+        let _ = self.0.send(given);
+        Box::pin(async move {
+            let _place = place;
+            if turn.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    /// The same, from the moment on at which `ready` ends.
+    pub(super) fn after(self: &Arc<Self>, ready: impl Future<Output = ()> + Send + Sync + 'static) -> Turn {
+        let turns = self.clone();
+        Box::pin(async move {
+            ready.await;
+            turns.wait().await;
+        })
+    }
+}
+
+async fn give(mut waiting: mpsc::UnboundedReceiver<oneshot::Sender<()>>, share: Duration) {
+    let mut next = Instant::now();
+    while let Some(mut first) = waiting.recv().await {
+        tokio::select! {
+            biased;
+            () = first.closed() => continue,
+            () = sleep_until(next) => {}
+        }
+        if first.send(()).is_ok() {
+            next = Instant::now() + share.mul_f64(1.0 + JITTER * random());
+        }
+    }
+}
+
+/// Somebody in the queue, counted.
+struct Place;
+
+impl Place {
+    fn take() -> Self {
+        gauge!(WHATSAPP_LOGINS_WAITING).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        gauge!(WHATSAPP_LOGINS_WAITING).decrement(1.0);
+    }
+}
+
+/// From 0 to 1.
+pub(super) fn random() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use futures::stream::{FuturesOrdered, StreamExt as _};
+
+    use super::*;
+
+    const RATE: u32 = 20;
+
+    fn turns() -> Turns {
+        Turns::new(RATE, &Shutdown::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_alone_does_not_wait() {
+        let (turns, begun) = (turns(), Instant::now());
+        turns.wait().await;
+        assert!(begun.elapsed() < Duration::from_millis(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_second_has_more_than_the_rate_and_nobody_waits_much_longer_than_that() {
+        let (turns, begun) = (turns(), Instant::now());
+        let mut queue: FuturesOrdered<_> = (0..1000).map(|_| turns.wait()).collect();
+        let mut given = Vec::new();
+        while queue.next().await.is_some() {
+            given.push(begun.elapsed());
+        }
+        // The clock of the tests has steps of a millisecond.
+        let second = Duration::from_millis(999);
+        assert!(given.windows(RATE as usize + 1).all(|some| some[RATE as usize] - some[0] >= second));
+        assert!(given[999] < Duration::from_secs(58), "{:?}", given[999]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_who_came_is_the_first_who_goes() {
+        let turns = turns();
+        let (mut first, mut second, mut third) = (turns.wait(), turns.wait(), turns.wait());
+        first.as_mut().await;
+        assert!(third.as_mut().now_or_never().is_none());
+        second.as_mut().await;
+        assert!(third.as_mut().now_or_never().is_none());
+        third.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_left_takes_no_turn() {
+        let (turns, begun) = (turns(), Instant::now());
+        let left: Vec<_> = (0..1000).map(|_| turns.wait()).collect();
+        let last = turns.wait();
+        drop(left);
+        last.await;
+        assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+    }
+
+    /// A session may be busy with its store for minutes.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_look_holds_nobody_up() {
+        let turns = turns();
+        let (busy, next) = (turns.wait(), turns.wait());
+        tokio::time::timeout(Duration::from_secs(1), next).await.unwrap();
+        busy.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_stops_gives_no_turn() {
+        let tasks = Shutdown::new();
+        let turns = Turns::new(RATE, &tasks);
+        tasks.begin();
+        tokio::task::yield_now().await;
+        assert!(tokio::time::timeout(Duration::from_secs(60), turns.wait()).await.is_err());
+    }
+}
