@@ -17,13 +17,17 @@ use super::auth::AuthFailure;
 use crate::config::AlertLimits;
 use crate::event::Time;
 use crate::session::registry::Storage;
-use crate::telemetry::metrics::{ALERT, AUTH_FAILURES, upkeep};
+use crate::telemetry::metrics::{ALERT, AUTH_FAILURES, SESSIONS_STUCK, upkeep};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long Redis may be away before an operator should know.
 const REDIS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a session may be `authenticated`. A minute after the login viewers are told in any case; a link task that does not
+/// is broken.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Refused keys and tokens are counted over so many slots.
 const SLOTS: usize = 30;
@@ -115,6 +119,8 @@ struct Readings {
     memory: Option<u64>,
     active: usize,
     auth_failures: usize,
+    /// Sessions that have been `authenticated` for too long.
+    stuck: usize,
     /// Since when Redis does not answer.
     redis_away: Option<Time>,
     /// Since when this replica runs without the Redis that it was told of.
@@ -133,6 +139,8 @@ impl Readings {
             return Self { redis_away, ..readings };
         };
         let active = registry.counts().active();
+        let stuck = registry.waiting_for_login(LOGIN_PATIENCE, Time::now());
+        gauge!(SESSIONS_STUCK).set(stuck as f64);
         let fallen_back = app.has_fallen_back().then(|| app.started_at());
         let (redis_away, data_lost) = match registry.storage() {
             Storage::Here => (None, None),
@@ -140,7 +148,7 @@ impl Readings {
         };
         let version = registry.whatsapp_version();
         let version_unknown = version.failing_since.map(|since| (since, version.patience));
-        Self { active, redis_away, fallen_back, data_lost, version_unknown, ..readings }
+        Self { active, stuck, redis_away, fallen_back, data_lost, version_unknown, ..readings }
     }
 
     fn alerts(&self, limits: &AlertLimits, now: Time) -> Vec<Alert> {
@@ -169,6 +177,7 @@ impl Readings {
             self.fallen_back.map(|since| plain("redis_fallback", since)),
             self.data_lost.map(|since| plain("storage_lost", since)),
             version,
+            above("login_stuck", self.stuck as u64, 0),
         ]
         .into_iter()
         .flatten()
@@ -283,9 +292,12 @@ mod tests {
 
     #[test]
     fn only_some_degrade() {
-        let readings = Readings { active: 3, auth_failures: 4, ..Readings::default() };
+        let readings = Readings { active: 3, auth_failures: 4, stuck: 1, ..Readings::default() };
         let alerts = readings.alerts(&LIMITS, at(0));
-        assert_eq!(alerts.iter().map(|alert| alert.name).collect::<Vec<_>>(), ["sessions", "auth_failures"]);
+        assert_eq!(
+            alerts.iter().map(|alert| alert.name).collect::<Vec<_>>(),
+            ["sessions", "auth_failures", "login_stuck"]
+        );
         assert!(!alerts.iter().any(Alert::degrades));
     }
 

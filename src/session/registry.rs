@@ -268,6 +268,16 @@ impl Registry {
         counts
     }
 
+    /// How many sessions of this process a phone has linked, and nothing more has been heard of for this long.
+    pub fn waiting_for_login(&self, longer_than: Duration, now: Time) -> usize {
+        let waits = |entry: &Entry| {
+            let state = entry.session.snapshot().state;
+            state.status == Status::Authenticated && state.since.elapsed(now) > longer_than
+        };
+        let here = self.parts.leases.is_none();
+        self.sessions.iter().filter(|entry| (here || self.is_owned(entry.key())) && waits(entry)).count()
+    }
+
     /// A session that is here.
     pub(super) fn known(&self, id: &SessionId) -> Option<Arc<Entry>> {
         self.sessions.get(id).map(|entry| entry.clone())

@@ -14,6 +14,8 @@ use metrics_util::layers::{FilterLayer, Layer as _};
 pub const BUILD_INFO: &str = "qrcast_build_info";
 /// Sessions by `status`.
 pub const SESSIONS: &str = "qrcast_sessions";
+/// Sessions that have been `authenticated` for more than two minutes.
+pub const SESSIONS_STUCK: &str = "qrcast_sessions_stuck";
 /// Open streams by `transport`.
 pub const STREAMS: &str = "qrcast_streams";
 /// Streams opened, by `transport`.
@@ -81,6 +83,7 @@ pub const ALERTS: &[&str] = &[
     "redis_fallback",
     "storage_lost",
     "version_lookup",
+    "login_stuck",
 ];
 
 const TRANSPORTS: (&str, &[&str]) = ("transport", &["sse", "websocket"]);
@@ -156,6 +159,7 @@ const COUNTERS: &[Counter] = &[
 const GAUGES: &[(&str, &str)] = &[
     (BUILD_INFO, "Always 1"),
     (SESSIONS, "Sessions that this replica owns"),
+    (SESSIONS_STUCK, "Sessions that have been authenticated for more than two minutes"),
     (STREAMS, "Streams open now"),
     (REDIS_UP, "1 while Redis answers"),
     (WHATSAPP_WAYS_DEAD, "Ways out by which WhatsApp is known to be out of reach"),

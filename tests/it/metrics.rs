@@ -91,6 +91,7 @@ async fn what_can_happen_counts_from_zero() {
                 "redis_fallback",
                 "storage_lost",
                 "version_lookup",
+                "login_stuck",
             ],
         ),
     ];
