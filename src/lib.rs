@@ -51,3 +51,6 @@ pub mod http;
 
 /// From SQLite to Redis, once: `qrcast migrate`.
 pub mod migrate;
+
+/// Whether this machine can do the job: `qrcast doctor`.
+pub mod doctor;

@@ -1,5 +1,6 @@
 //! The binary: config → logging → bind → run → drain → exit code.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use qrcast::config::{Config, SETTINGS};
 use qrcast::shutdown::{self, Shutdown};
-use qrcast::{migrate, server, telemetry};
+use qrcast::{doctor, migrate, server, telemetry};
 use tokio::net::TcpListener;
 
 /// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
@@ -27,6 +28,12 @@ enum Command {
     Health,
     /// Moves every session and linked device from DATA_DIR to REDIS_URL, and exits. No server may run on DATA_DIR.
     Migrate,
+    /// Says whether this machine can do the job, and what to do; exits with the number of failures.
+    Doctor {
+        /// Says it as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// How long a server may take to say how it is; a container's health check waits no longer than 5 s.
@@ -45,7 +52,11 @@ fn main() -> ExitCode {
         clippy::disallowed_methods,
         reason = "the one place that hands the environment to the configuration"
     )]
-    let config = match Config::read(|name| std::env::var(name).ok()) {
+    let variable = |name: &str| std::env::var(name).ok();
+    if let Some(Command::Doctor { json }) = arguments.command {
+        return doctor(variable, json);
+    }
+    let config = match Config::read(variable) {
         Ok(config) => config,
         Err(mistakes) => {
             eprintln!("{mistakes}");
@@ -63,7 +74,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Migrate) => migrate(&config),
         Some(Command::Health) => health(&config),
-        None => run(config),
+        Some(Command::Doctor { .. }) | None => run(config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -136,6 +147,24 @@ fn health(config: &Config) -> anyhow::Result<()> {
     }
     eprintln!("{}", answer?.body_mut().read_to_string()?);
     Ok(())
+}
+
+fn doctor(variable: impl Fn(&str) -> Option<String>, json: bool) -> ExitCode {
+    let names: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("qrcast: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = runtime.block_on(doctor::run(variable, &names));
+    // A look-up that was given up still has its thread.
+    runtime.shutdown_background();
+    let said = if json { serde_json::json!(report).to_string() } else { report.to_string() };
+    // Whoever stopped reading still gets the exit code.
+    let _ = writeln!(std::io::stdout(), "{said}");
+    ExitCode::from(report.failures())
 }
 
 /// The table of variables, for `--help`.

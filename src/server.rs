@@ -94,12 +94,22 @@ pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Resul
     result.and_then(|()| house.says(&left))
 }
 
-/// How many of these connections there are file descriptors for. A quarter is left to sessions and the store: if it were
+/// As many connections as this configuration may want.
+pub(crate) fn wanted_connections(config: &Config) -> usize {
+    config.max_streams + OTHER_CONNECTIONS
+}
+
+/// How many connections so many file descriptors are enough for. A quarter is left to sessions and the store: if it were
 /// used up, a lost connection to WhatsApp or Redis could not be made again.
+pub(crate) fn room_of(limit: u64) -> usize {
+    usize::try_from(limit - limit / 4).unwrap_or(usize::MAX)
+}
+
+/// How many of these connections there are file descriptors for.
 fn room_for(connections: usize) -> usize {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => {
-            let room = usize::try_from(limit - limit / 4).unwrap_or(usize::MAX);
+            let room = room_of(limit);
             if room < connections {
                 warn!(
                     limit,
@@ -139,7 +149,7 @@ impl House {
     /// Begins to answer requests.
     fn listen(&self, listener: TcpListener) {
         let connections = &self.stages.connections;
-        let wanted = self.config.max_streams + OTHER_CONNECTIONS;
+        let wanted = wanted_connections(&self.config);
         let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: room_for(wanted) };
         let routes = http::router(self.app.clone());
         connections.spawn(listener::serve(listener, routes, bounds, connections.clone()));

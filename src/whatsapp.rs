@@ -3,6 +3,7 @@
 //! A [`Link`] is one running client of one session. The session's runner starts it, listens to its [`Signal`]s and
 //! stops it; nobody else touches it. `whatsapp/client.rs` is the only file that names the library's client.
 
+pub mod checkup;
 pub mod client;
 mod connection;
 pub mod egress;

@@ -12,6 +12,26 @@ use std::path::{Path, PathBuf};
 /// The note of a folder whose content was moved to Redis: no server may start on what is left.
 pub const MOVED: &str = "moved-to-redis";
 
+/// The file that is locked.
+pub const LOCK: &str = "lock";
+
+/// Whether a process holds the folder at this moment. Nothing is made there. It asks for a lock that others may share and
+/// lets go at once; a server that starts at that very moment would have to be started again.
+///
+/// # Errors
+/// When the lock's file is there and cannot be opened.
+pub fn is_in_use(folder: &Path) -> io::Result<bool> {
+    let file = match File::open(folder.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Holds the folder until it is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
@@ -57,7 +77,7 @@ impl FolderLock {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(folder.join("lock"))
+            .open(folder.join(LOCK))
             .map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file, folder: folder.to_owned() }),

@@ -16,6 +16,7 @@ mod channels;
 mod failure;
 pub mod index;
 mod keeper;
+pub mod look;
 mod script;
 mod target;
 #[cfg(test)]

@@ -31,7 +31,9 @@ use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
 
 use self::dialler::{Dialler, Stream, Way};
 use self::fetch::Fetcher;
+pub use self::fetch::Visited;
 use self::hosts::Hosts;
+pub use self::tunnel::ProxyFault;
 pub use super::reach::Watch;
 use super::reach::{Dial, Reach, Way as Watched};
 use crate::proxy::{Proxy, ProxyUrl};
@@ -151,6 +153,14 @@ impl Egress {
     /// The client for HTTPS requests to WhatsApp's own hosts.
     pub fn http(&self) -> Arc<dyn HttpClient> {
         self.http.clone()
+    }
+
+    /// Asks a host of WhatsApp's for a page; whatever it answers is an answer.
+    ///
+    /// # Errors
+    /// Says what failed, and at whom.
+    pub async fn visit(&self, url: &str) -> anyhow::Result<Visited> {
+        self.http.visit(url).await
     }
 
     async fn open(&self) -> anyhow::Result<WebSocketStream<Stream>> {

@@ -26,11 +26,11 @@ use crate::event::Time;
 use crate::telemetry::metrics::{WHATSAPP_VERSION, WHATSAPP_VERSION_LOOKUPS};
 
 /// The newest one known when this was built, which is what whatsapp-rust 0.7.0 itself falls back on.
-const BUILT_IN: Version = Version(1_042_742_319);
+pub(super) const BUILT_IN: Version = Version(1_042_742_319);
 
 /// The day on which WhatsApp began to serve it. It refuses a version some four months after that day, so `scripts/test`
 /// reads this line and warns in time.
-const BUILT_IN_APPEARED: &str = "2026-07-08";
+pub(super) const BUILT_IN_APPEARED: &str = "2026-07-08";
 
 /// How long the first client waits for the first look-up.
 const PATIENCE: Duration = Duration::from_secs(5);

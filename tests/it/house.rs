@@ -22,6 +22,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
     // Stands beside `server`: it names stores, and nothing that runs sessions or talks to browsers.
     ("migrate", &["bus", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
+    // Stands beside `server` too: it asks what a server would stand on, and runs none of it.
+    ("doctor", &["config", "server", "storage", "whatsapp"]),
     (
         "http",
         &["close", "config", "event", "id", "proxy", "qr", "session", "shutdown", "stream", "telemetry"],

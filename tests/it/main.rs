@@ -12,6 +12,7 @@ mod bad_requests;
 mod commands;
 mod creation;
 mod deployment;
+mod doctor;
 mod doors;
 mod drain;
 mod embedding;

@@ -31,14 +31,24 @@ pub(super) enum Link {
 }
 
 impl Target {
-    /// Connects to the server of this URL and asks it what it is.
-    pub(super) async fn find(url: &str) -> Result<(Self, Link), ConnectError> {
+    /// The server of this URL. Nothing is opened yet.
+    pub(super) fn alone(url: &str) -> Result<Self, ConnectError> {
         let info = url.into_connection_info().map_err(|_| ConnectError::Url)?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
         // Small commands, each waited for: they must not wait for more to come.
         let first =
             info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let alone = Self { first, nodes: None };
+        Ok(Self { first, nodes: None })
+    }
+
+    /// Host and port, for people.
+    pub(super) fn address(&self) -> String {
+        self.first.addr().to_string()
+    }
+
+    /// Connects to the server of this URL and asks it what it is.
+    pub(super) async fn find(url: &str) -> Result<(Self, Link), ConnectError> {
+        let alone = Self::alone(url)?;
         let refused = |error: RedisError| {
             if failure::is_refusal(&error) {
                 ConnectError::Refused
@@ -57,6 +67,12 @@ impl Target {
         let mut link = cluster.link().await.map_err(refused)?;
         cluster.learn_nodes(&mut link).await;
         Ok((cluster, link))
+    }
+
+    /// Each node of the cluster that this server belongs to, as a server of its own.
+    pub(super) async fn peers(&self, link: &mut Link) -> Vec<Self> {
+        let said = link.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await.unwrap_or_default();
+        said.lines().filter_map(|line| Some(Self { first: self.node(line)?, nodes: None })).collect()
     }
 
     /// A new command connection.

@@ -12,7 +12,7 @@ use tower_service::Service as _;
 use whatsapp_rust::anyhow::{self, Context as _, bail};
 use whatsapp_rust::transport::default_tls_connector;
 
-use super::tunnel;
+use super::tunnel::{self, ProxyFault};
 use crate::proxy::Proxy;
 
 /// A connection that is ready for HTTP.
@@ -90,7 +90,7 @@ impl Dialler {
             Way::Direct => self.tcp(host, port).await.with_context(|| format!("{host} cannot be reached")),
             Way::Through(proxy) => {
                 let socket = self.tcp(proxy.host(), proxy.port()).await;
-                let socket = socket.with_context(|| format!("the proxy {proxy} cannot be reached"))?;
+                let socket = socket.with_context(|| ProxyFault::new(proxy, "cannot be reached"))?;
                 tunnel::through(proxy, socket, host, port).await
             }
             Way::Nowhere => bail!("the proxy of this session cannot be read"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue, LOCATION};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
@@ -49,6 +49,15 @@ const TRUSTED_LENGTH: usize = 1024 * 1024;
 const IDLE: usize = 2;
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
+/// The head of an answer.
+#[derive(Clone, Debug)]
+pub struct Visited {
+    /// HTTP's.
+    pub status: u16,
+    /// The server's clock, as HTTP writes it.
+    pub date: Option<String>,
+}
+
 /// One way out's HTTP client.
 pub(super) struct Fetcher {
     client: Client<Road, String>,
@@ -72,6 +81,15 @@ impl Fetcher {
     pub(super) fn within(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds;
         self
+    }
+
+    /// Asks for a URL of WhatsApp's and reads the head of the answer alone.
+    pub(super) async fn visit(&self, url: &str) -> anyhow::Result<Visited> {
+        let uri = self.hosts.check(url)?;
+        let _permit = self.requests.acquire().await?;
+        let response = self.send(&uri, &HttpRequest::get(url)).await?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        Ok(Visited { status: response.status().as_u16(), date: date.map(str::to_owned) })
     }
 
     async fn fetch(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {

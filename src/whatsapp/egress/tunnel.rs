@@ -18,6 +18,20 @@ use whatsapp_rust::anyhow::{self, Context as _, anyhow, bail, ensure};
 
 use crate::proxy::{Kind, Proxy};
 
+/// The proxy itself is the trouble, or who we are to it: not what lies behind it.
+#[derive(Debug, thiserror::Error)]
+#[error("the proxy {proxy} {what}")]
+pub struct ProxyFault {
+    proxy: Proxy,
+    what: &'static str,
+}
+
+impl ProxyFault {
+    pub(super) fn new(proxy: &Proxy, what: &'static str) -> Self {
+        Self { proxy: proxy.clone(), what }
+    }
+}
+
 /// Over a fresh connection to the proxy; afterwards it is one to that host.
 pub(super) async fn through(
     proxy: &Proxy,
@@ -32,7 +46,7 @@ pub(super) async fn through(
 }
 
 async fn connect(proxy: &Proxy, socket: TcpStream, host: &str, port: u16) -> anyhow::Result<TcpStream> {
-    let broken = || format!("the proxy {proxy} broke off");
+    let broken = || ProxyFault::new(proxy, "broke off");
     let (mut sender, mut connection) = handshake(TokioIo::new(socket)).await.with_context(broken)?;
     let answer = sender.send_request(connect_request(proxy, host, port)?);
     tokio::pin!(answer);
@@ -95,10 +109,11 @@ fn refusal(proxy: &Proxy, host: &str, error: &dyn fmt::Display) -> anyhow::Error
 }
 
 fn unwelcome(proxy: &Proxy) -> anyhow::Error {
-    match proxy.credentials() {
-        Some(_) => anyhow!("the proxy {proxy} refused the user name or the password"),
-        None => anyhow!("the proxy {proxy} wants a user name and a password"),
-    }
+    let what = match proxy.credentials() {
+        Some(_) => "refused the user name or the password",
+        None => "wants a user name and a password",
+    };
+    ProxyFault::new(proxy, what).into()
 }
 
 /// A connector that has connected.

@@ -1,0 +1,95 @@
+//! Whether the clock is right, by the clocks of others.
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+
+use super::Check;
+
+const NAME: &str = "clock";
+
+/// Apart by so much, countdowns of QRs are wrong for people.
+const NOTICEABLE: i64 = 5_000;
+
+/// Apart by so much, certificates may seem not to be good yet, or no longer, and times of events mislead.
+const WRONG: i64 = 5 * 60_000;
+
+/// Two clocks at one moment, Unix time in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// By another's.
+    there: i64,
+    /// By ours.
+    here: i64,
+}
+
+impl Moment {
+    /// Just read there.
+    pub(super) fn now(there: i64) -> Self {
+        Self { there, here: Timestamp::now().as_millisecond() }
+    }
+
+    /// Just read there, as HTTP writes it: in whole seconds, so half of one is added.
+    pub(super) fn of_http(date: &str) -> Option<Self> {
+        DateTimeParser::new().parse_timestamp(date).ok().map(|there| Self::now(there.as_millisecond() + 500))
+    }
+}
+
+/// By WhatsApp's clock, and by that of Redis.
+pub(super) fn compare(whatsapp: Option<Moment>, redis: Option<Moment>) -> Check {
+    let known = [(whatsapp, "WhatsApp"), (redis, "Redis")];
+    let known = known.iter().filter_map(|(moment, whose)| Some((ahead(*(moment.as_ref()?)), *whose)));
+    let known: Vec<_> = known.collect();
+    let Some(farthest) = known.iter().map(|(ahead, _)| ahead.abs()).max() else {
+        return Check::warn(NAME, "nobody told the time", "look at `date -u`, and run NTP");
+    };
+    let said = known.iter().map(|(ahead, whose)| words(*ahead, whose)).collect::<Vec<_>>().join(", ");
+    let todo = "run NTP here (and where Redis runs)";
+    match farthest {
+        ..=NOTICEABLE => Check::ok(NAME, said),
+        ..=WRONG => Check::warn(NAME, said, todo),
+        _ => Check::fail(NAME, said, todo),
+    }
+}
+
+fn ahead(moment: Moment) -> i64 {
+    moment.here.saturating_sub(moment.there)
+}
+
+fn words(ahead: i64, whose: &str) -> String {
+    let seconds = (ahead.abs() + 500) / 1000;
+    match ahead {
+        _ if seconds <= 1 => format!("agrees with {whose}"),
+        1.. => format!("{seconds} s ahead of {whose}"),
+        _ => format!("{seconds} s behind {whose}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Finding;
+
+    fn moment(ahead: i64) -> Option<Moment> {
+        Some(Moment { there: 1_000_000_000_000, here: 1_000_000_000_000 + ahead })
+    }
+
+    #[test]
+    fn clocks_that_agree_are_right_and_others_are_told() {
+        let found = |whatsapp, redis| {
+            let check = compare(whatsapp, redis);
+            (check.result, check.said)
+        };
+        assert_eq!(found(moment(400), None), (Finding::Ok, "agrees with WhatsApp".into()));
+        let both = (Finding::Warn, "agrees with WhatsApp, 60 s behind Redis".into());
+        assert_eq!(found(moment(-300), moment(-60_000)), both);
+        assert_eq!(found(moment(7_200_000), None), (Finding::Fail, "7200 s ahead of WhatsApp".into()));
+        assert_eq!(found(None, None).0, Finding::Warn);
+    }
+
+    #[test]
+    fn a_date_of_http_is_read() {
+        let read = Moment::of_http("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(read.there, 784_111_777_500);
+        assert!(Moment::of_http("yesterday").is_none());
+    }
+}

@@ -1,0 +1,137 @@
+//! Looks at a Redis without a trace: one `INFO` at each node, over a connection of its own. `doctor` calls it.
+
+use redis::{ErrorKind, RedisError};
+use tokio::time::timeout;
+
+use super::target::{Link, Target};
+use super::{ConnectError, LIMIT, failure};
+
+/// What a Redis says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Host and port of the URL.
+    pub address: String,
+    /// How many nodes answered; `None` where it is no cluster.
+    pub cluster: Option<usize>,
+    /// Its clock, Unix time in milliseconds.
+    pub time: i64,
+    /// Of each node.
+    pub nodes: Vec<Node>,
+}
+
+/// What one node says of itself. `None` where it does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Such as `Redis 7.2.4`.
+    pub product: Option<String>,
+    /// Major and minor, as Redis counts them.
+    pub version: Option<(u32, u32)>,
+    /// Whether it keeps an append-only file.
+    pub append_only: Option<bool>,
+    /// What it does when its memory is full.
+    pub eviction: Option<String>,
+    /// It copies another and takes no writes.
+    pub is_copy: bool,
+}
+
+/// Why nothing was seen. Holds neither user nor password.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LookError {
+    /// Mend the setting.
+    #[error("{0}")]
+    Url(ConnectError),
+    /// Mend the password in the URL, or the rights of its user.
+    #[error("{0} refuses the user or the password")]
+    Refused(String),
+    /// Start it, or mend the network.
+    #[error("{0} cannot be reached: {1}")]
+    Away(String, String),
+}
+
+/// Looks. On a cluster at each node that it names; a node that does not answer is left out.
+///
+/// # Errors
+/// See [`LookError`].
+pub async fn look(url: &str) -> Result<Look, LookError> {
+    let target = Target::alone(url).map_err(LookError::Url)?;
+    let address = target.address();
+    let failed = |error: RedisError| explain(&address, &error);
+    let mut link = target.link().await.map_err(failed)?;
+    let (seconds, micros): (i64, i64) = limited(&mut link, "TIME").await.map_err(failed)?;
+    let said = match limited::<String>(&mut link, "INFO").await {
+        // Who may not ask is not told.
+        Err(error) if failure::is_refusal(&error) && error.code() == Some("NOPERM") => String::new(),
+        said => said.map_err(failed)?,
+    };
+    let time = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+    if !said.contains("cluster_enabled:1") {
+        return Ok(Look { address, cluster: None, time, nodes: vec![node(&said)] });
+    }
+    let mut nodes = Vec::new();
+    for other in target.peers(&mut link).await {
+        if let Ok(mut link) = other.link().await
+            && let Ok(said) = limited::<String>(&mut link, "INFO").await
+        {
+            // A cluster's copies take over when their primary is gone, and send writes to it until then.
+            nodes.push(Node { is_copy: false, ..node(&said) });
+        }
+    }
+    Ok(Look { address, cluster: Some(nodes.len()), time, nodes })
+}
+
+async fn limited<T: redis::FromRedisValue>(link: &mut Link, command: &str) -> Result<T, RedisError> {
+    let late = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    timeout(2 * LIMIT, link.query(&redis::cmd(command))).await.map_err(late)?
+}
+
+fn explain(address: &str, error: &RedisError) -> LookError {
+    if failure::is_refusal(error) {
+        return LookError::Refused(address.to_owned());
+    }
+    let why = match error.kind() {
+        // The operating system's words. Those of Redis may quote what it was sent.
+        ErrorKind::Io => error.to_string(),
+        _ => format!("{} {}", error.category(), error.code().unwrap_or_default()),
+    };
+    LookError::Away(address.to_owned(), why.trim_end().to_owned())
+}
+
+fn node(said: &str) -> Node {
+    let field = |name: &str| {
+        let value = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.map(|value| value.trim().to_owned())
+    };
+    let version = field("redis_version");
+    let product = match field("valkey_version") {
+        Some(valkey) => Some(format!("Valkey {valkey}")),
+        None => version.as_ref().map(|version| format!("Redis {version}")),
+    };
+    Node {
+        product,
+        version: version.and_then(|version| {
+            let mut parts = version.split('.').map(str::parse);
+            Some((parts.next()?.ok()?, parts.next()?.ok()?))
+        }),
+        append_only: field("aof_enabled").map(|enabled| enabled == "1"),
+        eviction: field("maxmemory_policy"),
+        is_copy: field("role").as_deref() == Some("slave"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_what_it_says() {
+        let said = "# Server\r\nredis_version:7.0.15\r\n# Memory\r\nmaxmemory_policy:noeviction\r\n\
+            # Persistence\r\naof_enabled:0\r\n# Replication\r\nrole:master\r\n";
+        let seen = node(said);
+        assert_eq!((seen.product.as_deref(), seen.version), (Some("Redis 7.0.15"), Some((7, 0))));
+        assert_eq!((seen.append_only, seen.eviction.as_deref()), (Some(false), Some("noeviction")));
+        assert!(!seen.is_copy && node("role:slave\r\n").is_copy);
+        assert_eq!(node(""), Node::default());
+        let valkey = node("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n");
+        assert_eq!((valkey.product.as_deref(), valkey.version), (Some("Valkey 8.0.1"), Some((7, 2))));
+    }
+}
