@@ -94,15 +94,16 @@ impl<'a> Network<'a> {
         let at = self.endpoint();
         let why = match reached {
             Some(Ok(())) => return Check::ok(NAME, format!("{at} takes a WebSocket{}", self.by())),
-            Some(Err(unreached)) => unreached.to_string(),
+            Some(Err(unreached)) => brief(&unreached.to_string(), self.checkup.endpoint().0),
             None => late(),
         };
-        Check::fail(NAME, format!("cannot connect to {at}: {why}"), self.open_up())
+        Check::fail(NAME, format!("cannot connect to {at}: {why}"), self.open_up(&why))
     }
 
     /// Which version of WhatsApp Web would be claimed, and whether WhatsApp takes it.
     pub(super) async fn version(&self) -> Check {
         let found = limited(self.checkup.newest_version()).await.unwrap_or_else(|| Err(late()));
+        let found = found.map_err(|why| brief(&why, ""));
         match self.config.whatsapp_version {
             Some((_, _, fixed)) => fixed_version(fixed, found),
             None => looked_up_version(found, BuiltIn::THIS, age(BuiltIn::THIS.appeared)),
@@ -118,10 +119,10 @@ impl<'a> Network<'a> {
                 let said = format!("a media host answers{} (HTTP {})", self.by(), visited.status);
                 return (Check::ok(NAME, said), moment);
             }
-            Some(Err(why)) => why,
+            Some(Err(why)) => brief(&why, ""),
             None => late(),
         };
-        let todo = format!("without it a link is never complete: {}", self.open_up());
+        let todo = format!("no link is complete without it: {}", self.open_up(&why));
         (Check::fail(NAME, format!("cannot ask a media host: {why}"), todo), None)
     }
 
@@ -134,7 +135,11 @@ impl<'a> Network<'a> {
         self.config.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
     }
 
-    fn open_up(&self) -> String {
+    fn open_up(&self, why: &str) -> String {
+        if why.starts_with("TLS with ") {
+            return "see that nothing on the way opens the TLS of *.whatsapp.com and *.whatsapp.net, and that the clock is right"
+                .into();
+        }
         let ports = match self.checkup.endpoint() {
             ("web.whatsapp.com", port) => {
                 format!("open port {port} outwards, to *.whatsapp.com and *.whatsapp.net")
@@ -147,6 +152,21 @@ impl<'a> Network<'a> {
             (None, Some(other)) => format!("{ports}, or set WA_PROXY ({other} is not looked at)"),
         }
     }
+}
+
+/// The libraries' words between what was tried and what went wrong, left out, and so is a host that the line names anyway.
+fn brief(why: &str, host: &str) -> String {
+    let said = format!("{host} cannot be reached");
+    let tells = |part: &&str| {
+        !matches!(*part, "client error (Connect)" | "tcp connect error" | "dns error")
+            && !part.starts_with("HTTP request to ")
+            && *part != said
+    };
+    let mut parts: Vec<_> = why.split(": ").filter(tells).collect();
+    if parts.len() > 2 && parts[0].ends_with(" cannot be asked") {
+        parts.remove(0);
+    }
+    parts.join(": ")
 }
 
 const VERSION: &str = "version";
@@ -176,6 +196,7 @@ fn looked_up_version(found: Result<u32, String>, built_in: BuiltIn, age: Option<
     let days = age.map(|days| format!(", {days} days ago")).unwrap_or_default();
     let own = format!("2.3000.{build} is built in and appeared on {appeared}{days}");
     let update = "update qrcast, or set WA_VERSION to what https://web.whatsapp.com/sw.js names";
+    let mend = "see why https://web.whatsapp.com/sw.js cannot be had from here, or update qrcast";
     match found {
         Ok(newest) if newest > build => Check::ok(
             VERSION,
@@ -187,13 +208,11 @@ fn looked_up_version(found: Result<u32, String>, built_in: BuiltIn, age: Option<
             Check::warn(VERSION, said, update)
         }
         Err(why) if age.is_none_or(|days| days < REFUSED_AFTER_DAYS) => {
-            let todo = format!("see that https://web.whatsapp.com/sw.js can be had from here; else {update}");
-            Check::warn(VERSION, format!("the look-up failed: {why}; {own} and is still taken"), todo)
+            Check::warn(VERSION, format!("the look-up failed: {why}; {own}"), mend)
         }
         Err(why) => {
-            let todo = format!("see that https://web.whatsapp.com/sw.js can be had from here; else {update}");
-            let said = format!("the look-up failed: {why}; {own}, and WhatsApp refuses one of four months");
-            Check::fail(VERSION, said, todo)
+            let said = format!("the look-up failed: {why}; {own}, and is refused after four months");
+            Check::fail(VERSION, said, mend)
         }
     }
 }
@@ -224,6 +243,15 @@ mod tests {
         assert_eq!(fixed_version(7, Ok(8)).result, Finding::Warn);
         assert_eq!(fixed_version(7, Ok(7)).result, Finding::Ok);
         assert_eq!(fixed_version(7, Err("refused".into())).result, Finding::Ok);
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_without_the_libraries_words() {
+        let found = "HTTP request to https://web.whatsapp.com/sw.js failed: h cannot be asked: client error (Connect): \
+            h cannot be reached: tcp connect error: Connection refused (os error 111)";
+        assert_eq!(brief(found, ""), "h cannot be reached: Connection refused (os error 111)");
+        assert_eq!(brief("h cannot be reached: dns error: not known", "h"), "not known");
+        assert_eq!(brief("h cannot be asked: broken", "h"), "h cannot be asked: broken");
     }
 
     #[test]

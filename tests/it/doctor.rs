@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::support::proxy::free_port;
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, RedisCluster};
 use crate::support::replicas::is_ready;
 use crate::support::way_out::{Kind, WayOut, secrets};
 use crate::support::{Server, soon, whatsapp};
@@ -172,6 +172,19 @@ async fn a_redis_is_looked_at_and_left_as_it_was() {
 }
 
 #[tokio::test]
+async fn each_node_of_a_cluster_is_looked_at() {
+    let (whatsapp, cluster) = (whatsapp().await, RedisCluster::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    cluster.nodes()[2].tell::<()>(&["CONFIG", "SET", "appendonly", "no"]).await;
+    let (url, address) = (whatsapp.url(), cluster.url());
+    let mut variables = variables(&url, folder.path());
+    variables.push(("REDIS_URL", &address));
+    let report = Report::of(&variables).await;
+    assert!(report.said("redis", "ok").contains("a cluster of 3 nodes"), "{}", report.text);
+    report.said("persistence", "warn");
+}
+
+#[tokio::test]
 async fn a_redis_that_cannot_be_used_is_a_failure_without_its_password() {
     let (whatsapp, redis, folder) = (whatsapp().await, Redis::start().await, tempfile::tempdir().unwrap());
     redis.tell::<()>(&["ACL", "SETUSER", "ada", "on", ">right", "~*", "&*", "+@all"]).await;
@@ -206,7 +219,10 @@ async fn each_failure_is_named_and_counted() {
     assert!(!report.named("ok").contains(&"version"), "{}", report.text);
     let said = report.said("whatsapp", "fail");
     assert!(said.contains(&format!("cannot connect to 127.0.0.1:{port}")), "{said}");
-    assert!(said.contains("refused") && said.contains("WA_PROXY (https_proxy is not looked at)"), "{said}");
+    assert!(
+        said.contains(": Connection refused") && said.contains("WA_PROXY (https_proxy is not looked at)"),
+        "{said}"
+    );
     assert!(report.said("data", "fail").contains("is no folder"), "{}", report.text);
     report.said("clock", "warn");
     assert!(!report.text.contains("hunter2"));
