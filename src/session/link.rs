@@ -92,7 +92,7 @@ impl<'a> LinkTask<'a> {
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> End {
         loop {
-            let (tell_at, retry_at) = (self.tries.tell_at(), self.tries.retry_at);
+            let (tell_at, retry_at) = (self.tries.tell_at(), self.tries.retry_at());
             // In this order: what the client said before it stopped is heard before its stop.
             let next = tokio::select! {
                 biased;
@@ -165,7 +165,7 @@ impl<'a> LinkTask<'a> {
                 return Err(End::Leave);
             }
             Signal::Connecting => {
-                self.tries.retry_at = None;
+                self.tries.connecting();
                 if self.settings.takes_connecting() {
                     return Ok(());
                 }

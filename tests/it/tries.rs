@@ -187,8 +187,7 @@ impl Outage {
         let give_up = self.allowed() + 2 * PATIENCE;
         // The server is asked when it has little else to do.
         while whatsapp.state().clients < self.sessions || connected(server).await < self.sessions {
-            let clients = whatsapp.state().clients;
-            assert!(since.elapsed() < give_up, "{clients} are back after {:?}", since.elapsed());
+            assert!(since.elapsed() < give_up, "{}", missing(server).await);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         since.elapsed()
@@ -222,6 +221,21 @@ fn by_minute(tries: &[Attempt], from: Duration) -> Vec<(usize, usize)> {
         }
     }
     minutes
+}
+
+/// Who is not connected, and the last that the log says of each.
+async fn missing(server: &Server) -> String {
+    let mut missing = String::new();
+    for status in ["initializing", "reconnecting", "disconnected", "failed"] {
+        let page: Value =
+            server.get(&format!("/api/sessions?status={status}&limit=200")).await.json().await.unwrap();
+        for session in page["sessions"].as_array().unwrap().iter().take(3) {
+            let id = session["sessionId"].as_str().unwrap();
+            let log: Vec<_> = server.log().into_iter().filter(|line| line.contains(id)).collect();
+            missing += &format!("{session}\n{}\n", log[log.len().saturating_sub(30)..].join("\n"));
+        }
+    }
+    missing
 }
 
 async fn connected(server: &Server) -> usize {

@@ -15,7 +15,7 @@ use crate::whatsapp::{Link, Signal, StartError, Stopped, Turn};
 #[derive(Default)]
 pub(super) struct Tries {
     /// When another client is wanted, should this one not try by itself before.
-    pub(super) retry_at: Option<Instant>,
+    retry_at: Option<Instant>,
     /// A place in the queue of those who log in: when the turn comes another client is built.
     turn: Option<Turn>,
     outage: Option<Outage>,
@@ -33,6 +33,18 @@ struct Outage {
 }
 
 impl Tries {
+    /// When another client is wanted.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// The client tries by itself. The word of one that was halted meanwhile may have been on its way: that one does not.
+    pub(super) fn connecting(&mut self) {
+        if !self.halted {
+            self.retry_at = None;
+        }
+    }
+
     /// When viewers hear of an outage.
     pub(super) fn tell_at(&self) -> Option<Instant> {
         self.outage.as_ref().and_then(|outage| outage.tell_at)
@@ -51,7 +63,7 @@ impl Tries {
         &mut self.turn
     }
 
-    fn retry_after(&mut self, pause: Duration) {
+    pub(super) fn retry_after(&mut self, pause: Duration) {
         self.retry_at = Some(Instant::now() + pause);
     }
 }
@@ -167,5 +179,23 @@ impl LinkTask<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that goes on after a second is halted for minutes, and its last word is heard after that.
+    #[test]
+    fn what_a_halted_client_said_does_not_take_the_next_try_away() {
+        let mut tries = Tries::default();
+        tries.retry_after(Duration::from_secs(144));
+        tries.halted = true;
+        tries.connecting();
+        assert!(tries.retry_at().is_some());
+        tries.halted = false;
+        tries.connecting();
+        assert!(tries.retry_at().is_none());
     }
 }

@@ -8,7 +8,6 @@
 use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
 use super::{LinkTask, Next};
 use crate::whatsapp::version::Version;
@@ -67,7 +66,7 @@ impl LinkTask<'_> {
     pub(super) async fn version_refused(&mut self, version: Version, detail: String) -> Next {
         let retried = self.outdated.retried;
         self.answered();
-        self.tries.retry_at = None;
+        self.tries.connecting();
         // Only a session that no phone has linked ends by it.
         if self.is_linked() || retried {
             self.write(Signal::Outdated { version, detail: detail.clone() }).await?;
@@ -96,7 +95,7 @@ impl LinkTask<'_> {
             let Some(Refused { version, detail, .. }) = self.outdated.refused.take() else { return Ok(()) };
             return self.write(Signal::Outdated { version, detail }).await;
         }
-        self.tries.retry_at = Some(Instant::now() + self.parts.timers.outdated);
+        self.tries.retry_after(self.parts.timers.outdated);
         let whatsapp = self.parts.whatsapp.clone();
         if let Some(refused) = &mut self.outdated.refused {
             let version = refused.version;
