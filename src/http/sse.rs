@@ -17,6 +17,10 @@ use crate::stream::{Frame, Viewer};
 /// How long an `EventSource` waits before it comes back, in milliseconds.
 const RETRY_MS: u64 = 2000;
 
+/// A comment, which belongs to the block that comes next. An empty line behind it would end a block of nothing, and that
+/// is an empty message to some clients.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n";
+
 /// `GET /api/sessions/{id}/events`
 pub(super) async fn events(State(app): State<App>, follow: Follow) -> Response {
     let headers = [
@@ -53,10 +57,11 @@ fn encode(frame: &Frame) -> Bytes {
     match frame {
         Frame::Opening(opening) => {
             let data = serde_json::json!(opening);
-            format!("retry: {RETRY_MS}\n\nevent: status\ndata: {data}\n\n").into()
+            // One block: to some clients (httpx-sse, fetch-event-source) one without data is an empty message.
+            format!("retry: {RETRY_MS}\nevent: status\ndata: {data}\n\n").into()
         }
         Frame::Event(event) => event.encoded().sse.clone(),
-        Frame::Heartbeat => Bytes::from_static(b": keep-alive\n\n"),
+        Frame::Heartbeat => Bytes::from_static(KEEP_ALIVE),
         Frame::Goodbye(close) => goodbye(*close),
     }
 }

@@ -13,7 +13,46 @@ async fn sse_says_first_when_to_come_back() {
     let session = server.init("ada").await;
     let mut viewer = session.sse().await;
     viewer.expects("status").await;
-    assert_eq!(viewer.asides, ["retry: 2000\n\n"]);
+    assert_eq!(viewer.asides, ["retry: 2000"]);
+}
+
+/// `httpx-sse` and `fetch-event-source` hand over a message at each empty line, whatever stood before it: each block has
+/// its data, at the opening, between events, after a keep-alive, at the end, and where a stream is refused.
+#[tokio::test]
+async fn no_block_is_an_empty_message() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).variable("MAX_STREAMS_PER_IP", "2").start().await;
+    let session = server.init("ada").await;
+    let jid = session.link(&whatsapp).await;
+    let cursor = session.reaches("connected").await["lastEventId"].as_str().unwrap().to_owned();
+    let open = async |cursor: Option<&str>| {
+        let request = server.request(Method::GET, &format!("/api/sessions/{}/events", session.id));
+        let request = cursor.iter().fold(request, |request, cursor| request.header("Last-Event-ID", *cursor));
+        request.send().await.unwrap()
+    };
+    let (mut fresh, resumed) = (open(None).await, open(Some(&cursor)).await);
+    let refused = open(None).await.text().await.unwrap();
+    assert!(refused.starts_with("retry: ") && refused.contains("\nevent: drain\n"), "{refused:?}");
+    let mut told = String::new();
+    let hears = async |stream: &mut reqwest::Response, told: &mut String, what: &str| {
+        while !told.contains(what) {
+            let chunk = soon(what, stream.chunk()).await.unwrap().expect("the stream goes on");
+            told.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    hears(&mut fresh, &mut told, ": keep-alive\n").await;
+    whatsapp.logout(&jid).unwrap();
+    told += &soon("the end", fresh.text()).await.unwrap();
+    let resumed = soon("the end", resumed.text()).await.unwrap();
+    assert!(told.contains("\n\n: keep-alive\nid: "), "{told:?}");
+    for text in [told, resumed, refused] {
+        assert!(text.starts_with("retry: ") && text.ends_with("\n\n"), "{text:?}");
+        for block in text.trim_end_matches('\n').split("\n\n") {
+            let data = block.lines().filter(|line| line.starts_with("data: {")).count();
+            let event = block.lines().filter(|line| line.starts_with("event: ")).count();
+            assert_eq!((data, event), (1, 1), "{block:?} in {text:?}");
+        }
+    }
 }
 
 #[tokio::test]

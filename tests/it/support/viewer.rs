@@ -32,7 +32,7 @@ enum Wire {
 pub(crate) struct Viewer {
     wire: Wire,
     queue: VecDeque<Seen>,
-    /// What came before the first event, and comments: the raw SSE blocks that are no events.
+    /// The lines of SSE that are no part of a frame: `retry:` and comments.
     pub(crate) asides: Vec<String>,
 }
 
@@ -111,10 +111,11 @@ impl Viewer {
                     rest.push_str(std::str::from_utf8(&chunk).unwrap());
                     while let Some(end) = rest.find("\n\n") {
                         let block: String = rest.drain(..end + 2).collect();
-                        match parse(&block) {
-                            Some(seen) => self.queue.push_back(seen),
-                            None => self.asides.push(block),
-                        }
+                        let is_aside = |line: &&str| line.starts_with(':') || line.starts_with("retry:");
+                        self.asides.extend(block.lines().filter(is_aside).map(str::to_owned));
+                        self.queue.push_back(parse(&block).unwrap_or_else(|| {
+                            panic!("a block without data, an empty message to some clients: {block:?}")
+                        }));
                     }
                 }
                 Wire::WebSocket(socket) => match socket.next().await {
