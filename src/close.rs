@@ -13,6 +13,10 @@ pub enum Close {
     TooSlow,
     /// The viewer sent more than anyone has to say. Don't return.
     TooBig,
+    /// The viewer does not keep to the WebSocket protocol.
+    Broken,
+    /// The viewer sent a text that is no UTF-8.
+    NoText,
     /// The store cannot be asked for this session just now. Return.
     StoreAway,
     /// There are too many streams, or too many requests of this viewer. Return, later.
@@ -32,6 +36,8 @@ impl Close {
             Close::Draining => "draining",
             Close::TooSlow => "too_slow",
             Close::TooBig => "too_big",
+            Close::Broken => "broken",
+            Close::NoText => "no_text",
             Close::StoreAway => "store_away",
             Close::Overloaded { .. } => "overloaded",
             Close::TokenExpired => "token_expired",
@@ -42,6 +48,8 @@ impl Close {
     pub fn code(self) -> u16 {
         match self {
             Close::Ended => 1000,
+            Close::Broken => 1002,
+            Close::NoText => 1007,
             Close::TooBig => 1009,
             Close::Draining => 1012,
             Close::TooSlow | Close::StoreAway | Close::Overloaded { .. } => 1013,
@@ -57,6 +65,8 @@ impl Close {
             Close::Draining => "the server restarts",
             Close::TooSlow => "too slow; return with the cursor",
             Close::TooBig => "message too big",
+            Close::Broken => "this is not the WebSocket protocol",
+            Close::NoText => "a text must be UTF-8",
             Close::StoreAway => "the store does not answer; return",
             Close::Overloaded { .. } => "overloaded; return with the cursor",
             Close::TokenExpired => "the token has expired; return with a new one",
@@ -70,7 +80,7 @@ impl Close {
             Close::StoreAway => Some(("STORE_AWAY", Duration::from_secs(2))),
             Close::Overloaded { pause } => Some(("OVERLOADED", pause)),
             Close::TokenExpired => Some(("TOKEN_EXPIRED", Duration::from_secs(5))),
-            Close::Ended | Close::TooSlow | Close::TooBig => None,
+            Close::Ended | Close::TooSlow | Close::TooBig | Close::Broken | Close::NoText => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::response::Response;
 use serde_json::json;
 use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tracing::Instrument as _;
 
 use super::error::ApiError;
@@ -109,19 +110,20 @@ async fn run(mut socket: WebSocket, mut viewer: Viewer) {
                     None => return,
                 };
                 if let Err(error) = socket.send(message).await {
-                    if is_time_out(&error) {
-                        viewer.closes(Close::TooSlow);
-                    }
-                    return;
+                    return cannot_send(&mut viewer, &error);
                 }
             }
             received = socket.recv() => match received {
                 Some(Ok(Message::Pong(_))) => pong_is_out = false,
                 // Whatever else a client sends means nothing.
                 Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_))) => {}
-                Some(Ok(Message::Close(_))) | None => return,
-                Some(Err(error)) if is_too_big(&error) => break Close::TooBig,
-                Some(Err(_)) => return,
+                // The same frame is on its way back already, and has to go out: RFC 6455, section 5.5.1.
+                Some(Ok(Message::Close(_))) => return read_to_the_end(&mut socket).await,
+                Some(Err(error)) => match fault(&error) {
+                    Some(end) => break end,
+                    None => return,
+                },
+                None => return,
             },
         }
     };
@@ -140,8 +142,18 @@ async fn close(mut socket: WebSocket, close: Close) {
         return;
     }
     // Closing at once could reset the connection and take the last frames with it: the peer may answer first.
-    let answered = async { while let Some(Ok(_)) = socket.recv().await {} };
-    let _ = tokio::time::timeout(CLOSE_LIMIT, answered).await;
+    match close {
+        // Whatever comes after what was wrong is not read, so an answer would not be seen.
+        Close::TooBig | Close::Broken | Close::NoText => tokio::time::sleep(CLOSE_LIMIT).await,
+        _ => read_to_the_end(&mut socket).await,
+    }
+}
+
+/// Reads what is still to come and writes what still has to go out, for a while.
+async fn read_to_the_end(socket: &mut WebSocket) {
+    let end = async { while let Some(Ok(_)) = socket.recv().await {} };
+    // Either way there is nothing more to be done.
+    let _ = tokio::time::timeout(CLOSE_LIMIT, end).await;
 }
 
 fn text(encoded: &Encoded) -> Message {
@@ -157,8 +169,22 @@ fn control(event: &str, data: serde_json::Value) -> Message {
     Message::Text(json!({ "event": event, "data": data }).to_string().into())
 }
 
-fn is_too_big(error: &axum::Error) -> bool {
-    matches!(cause(error), Some(tungstenite::Error::Capacity(_)))
+/// What a viewer did wrong whose bytes cannot be read; `None` when it is just gone.
+fn fault(error: &axum::Error) -> Option<Close> {
+    match cause(error)? {
+        tungstenite::Error::Capacity(_) => Some(Close::TooBig),
+        tungstenite::Error::Utf8(_) => Some(Close::NoText),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(Close::Broken),
+        _ => None,
+    }
+}
+
+/// Why: the viewer is gone, or takes no bytes.
+fn cannot_send(viewer: &mut Viewer, error: &axum::Error) {
+    if is_time_out(error) {
+        viewer.closes(Close::TooSlow);
+    }
 }
 
 /// Whether the listener has lost its patience with a viewer that takes no bytes.

@@ -105,6 +105,8 @@ const COUNTERS: &[Counter] = &[
                     "draining",
                     "too_slow",
                     "too_big",
+                    "broken",
+                    "no_text",
                     "store_away",
                     "overloaded",
                     "token_expired",

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::support::{Server, eventually, soon, whatsapp, world};
+use crate::support::{Server, Session, eventually, soon, whatsapp, world};
 
 #[tokio::test]
 async fn sse_says_first_when_to_come_back() {
@@ -90,6 +90,79 @@ async fn a_plain_request_to_the_websocket_is_told_to_upgrade() {
     let response =
         server.request(Method::GET, &format!("/api/sessions/{}/ws", session.id)).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
+}
+
+/// A client's frame of less than 126 bytes, masked with nothing.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    [&[first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0], payload].concat()
+}
+
+/// Upgrades, sends these bytes, and reads up to a close frame: what it says, if one comes.
+async fn answer_to(session: &Session<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut socket = TcpStream::connect(session.server.base.trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "GET /api/sessions/{}/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        session.id
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        read.push(socket.read_u8().await.unwrap());
+    }
+    socket.write_all(bytes).await.unwrap();
+    loop {
+        let first = socket.read_u8().await.ok()?;
+        let length = match socket.read_u8().await.unwrap() {
+            126 => socket.read_u16().await.unwrap().into(),
+            127 => socket.read_u64().await.unwrap(),
+            length => length.into(),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        socket.read_exact(&mut payload).await.unwrap();
+        if first == 0x88 {
+            return Some(payload);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_close_is_answered_and_a_broken_frame_is_named() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let close = |code: u16, reason: &[u8]| masked(0x88, &[&code.to_be_bytes(), reason].concat());
+    // RFC 6455, section 5.5.1.
+    for (code, reason) in [(1000, ""), (1001, "going away"), (1011, ""), (3000, "mine"), (4999, "")] {
+        let echo = soon("an echo", answer_to(&session, &close(code, reason.as_bytes()))).await;
+        let expected = [&code.to_be_bytes(), reason.as_bytes()].concat();
+        assert_eq!(echo, Some(expected), "{code}");
+    }
+    assert_eq!(soon("an echo", answer_to(&session, &masked(0x88, b""))).await, Some(Vec::new()));
+    // One that comes right behind a message, and one in the middle of a message.
+    let behind = [masked(0x81, b"hello"), masked(0x89, b"ping"), close(1000, b"")].concat();
+    assert_eq!(soon("an echo", answer_to(&session, &behind)).await, Some(vec![3, 232]));
+    let amid = [masked(0x01, b"hel"), close(1001, b"")].concat();
+    assert_eq!(soon("an echo", answer_to(&session, &amid)).await, Some(vec![3, 233]));
+    for (what, bytes, code) in [
+        ("a code that nobody may send", close(1005, b""), 1002),
+        ("half a code", masked(0x88, &[3]), 1002),
+        ("no mask", vec![0x81, 2, b'h', b'i'], 1002),
+        ("a reserved bit", masked(0xC1, b"hi"), 1002),
+        ("a kind of frame that does not exist", masked(0x83, b"hi"), 1002),
+        ("a kind of control frame that does not exist", masked(0x8B, b""), 1002),
+        ("a ping in pieces", masked(0x09, b"hi"), 1002),
+        ("the end of nothing", masked(0x80, b"hi"), 1002),
+        ("a ping that is too long", [&[0x89, 0xFE, 0, 126, 0, 0, 0, 0][..], &[b'x'; 126]].concat(), 1002),
+        ("a text that is none", masked(0x81, &[0xFF, 0xFE]), 1007),
+        ("a text that is cut", masked(0x81, "ü".as_bytes().get(..1).unwrap()), 1007),
+        ("a reason that is no text", close(1000, &[0xFF]), 1007),
+        ("too much", [&[0x82, 0xFE, 0x20, 0, 0, 0, 0, 0][..], &[b'x'; 0x2000]].concat(), 1009),
+    ] {
+        let closed = soon(what, answer_to(&session, &bytes)).await;
+        let said =
+            closed.as_deref().and_then(|payload| payload.first_chunk()).map(|code| u16::from_be_bytes(*code));
+        assert_eq!(said, Some(code), "{what}");
+    }
 }
 
 /// Two pings of 25 s: the one that stays unanswered, and the one that would have been the next.
