@@ -84,12 +84,30 @@ async fn only_our_subprotocol_is_spoken() {
 }
 
 #[tokio::test]
-async fn a_plain_request_to_the_websocket_is_told_to_upgrade() {
+async fn whoever_does_not_speak_our_websocket_is_told_what_is_spoken() {
     let (_whatsapp, server) = world().await;
     let session = server.init("ada").await;
-    let response =
-        server.request(Method::GET, &format!("/api/sessions/{}/ws", session.id)).send().await.unwrap();
-    assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
+    let path = format!("/api/sessions/{}/ws", session.id);
+    let asks = async |headers: &[(&str, &str)]| {
+        let mut request = server.request(Method::GET, &path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    };
+    let upgrade = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ];
+    let with = |version| [&upgrade[..], &[("sec-websocket-version", version)]].concat();
+    for headers in [vec![], upgrade.to_vec(), with("12"), with("8"), with("0"), with("13, 8"), with("")] {
+        let response = asks(&headers).await;
+        assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED, "{headers:?}");
+        assert_eq!(response.headers()["sec-websocket-version"], "13", "{headers:?}");
+        assert_eq!(response.headers()["upgrade"], "websocket", "{headers:?}");
+    }
+    assert_eq!(asks(&with("13")).await.status(), StatusCode::SWITCHING_PROTOCOLS);
 }
 
 /// A client's frame of less than 126 bytes, masked with nothing.
