@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, FromRequestParts, Path, Query};
 use axum::http::request::Parts;
-use serde::Deserialize;
 
 use super::App;
 use super::caller::Caller;
@@ -12,7 +11,7 @@ use super::client::Client;
 use super::error::ApiError;
 use super::limits::Place;
 use crate::close::Close;
-use crate::event::{Cursor, Time};
+use crate::event::{Cursor, InvalidCursor, Time};
 use crate::id::InvalidSessionId;
 use crate::session::Session;
 use crate::stream::Viewer;
@@ -37,12 +36,6 @@ pub(super) struct Request {
     place: Place,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Resume {
-    last_event_id: Option<String>,
-}
-
 impl Request {
     /// Whether the viewer already has the last event of a session that has ended: there is nothing to follow.
     pub(super) fn is_over(&self) -> bool {
@@ -63,6 +56,19 @@ pub(super) fn refused(transport: Transport, end: Close) {
     OpenStream::new(transport).closes(end);
 }
 
+/// From where on. The header is what a browser itself remembers: newer than a page's query. Each may come twice, for a
+/// polyfill adds its own to what the page has written: the last one is the newest. An empty one counts as none.
+fn cursor(parts: &Parts) -> Result<Option<Cursor>, InvalidCursor> {
+    let mut headers = parts.headers.get_all("last-event-id").iter();
+    let header = headers.rfind(|value| !value.is_empty()).map(|value| value.to_str()).transpose();
+    if let Some(header) = header.map_err(|_| InvalidCursor)? {
+        return header.parse().map(Some);
+    }
+    let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| InvalidCursor)?.0;
+    let given = query.into_iter().rfind(|(name, value)| name == "lastEventId" && !value.is_empty());
+    given.map(|(_, value)| value.parse()).transpose()
+}
+
 impl FromRequestParts<App> for Follow {
     type Rejection = ApiError;
 
@@ -76,15 +82,7 @@ impl FromRequestParts<App> for Follow {
         let Extension(client) = client.map_err(|_| ApiError::unauthorized())?;
         let Path(id) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| InvalidSessionId)?;
         let session = app.session(&id).await;
-        let query = Query::<Resume>::from_request_parts(parts, app).await;
-        let query = query.map_err(|_| ApiError::invalid_cursor())?.0.last_event_id;
-        let header = match parts.headers.get("last-event-id") {
-            Some(value) => Some(value.to_str().map_err(|_| ApiError::invalid_cursor())?.to_owned()),
-            None => None,
-        };
-        // The header is what a browser itself remembers: newer than a page's query. An empty one counts as none.
-        let given = [header, query].into_iter().flatten().find(|text| !text.is_empty());
-        let after = given.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_cursor())?;
+        let after = cursor(parts).map_err(|_| ApiError::invalid_cursor())?;
         match session {
             Ok(_) if app.inner.drain.has_begun() => Ok(Self::Refused(Close::Draining)),
             Ok(session) => match app.inner.limits.enter(&client) {
@@ -96,6 +94,51 @@ impl FromRequestParts<App> for Follow {
             },
             Err(error) if error.is_store_away() => Ok(Self::Refused(Close::StoreAway)),
             Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn asked(query: &str, headers: &[&str]) -> Result<Option<String>, InvalidCursor> {
+        let mut request = Request::builder().uri(format!("/api/sessions/ID/events{query}"));
+        for header in headers {
+            request = request.header("Last-Event-ID", *header);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        Ok(cursor(&parts)?.map(|cursor| cursor.to_string()))
+    }
+
+    #[test]
+    fn the_last_cursor_that_is_not_empty_counts_and_a_header_before_any_query() {
+        for (query, headers, expected) in [
+            ("", &[][..], None),
+            ("?lastEventId=", &[], None),
+            ("?lastEventId=7-3", &[], Some("7-3")),
+            // A page's own, then the one that a polyfill adds.
+            ("?lastEventId=7-3&lastEventId=7-9", &[], Some("7-9")),
+            ("?lastEventId=7-3&token=t&lastEventId=7-9&lastEventId=", &[], Some("7-9")),
+            ("?lastEventId=&lastEventId=7-9", &[], Some("7-9")),
+            ("?lastEventId=7-3&lastEventId=&lastEventId", &[], Some("7-3")),
+            ("?lastEventId=nonsense&lastEventId=7%2D9", &[], Some("7-9")),
+            ("?lastEventId=7-9", &["7-3"], Some("7-3")),
+            ("?lastEventId=7-9&lastEventId=nonsense", &["7-3"], Some("7-3")),
+            ("?lastEventId=7-9", &[""], Some("7-9")),
+            ("", &["7-3", "7-9"], Some("7-9")),
+            ("?lastEventId=8-1", &["7-3", ""], Some("7-3")),
+        ] {
+            assert_eq!(asked(query, headers).unwrap().as_deref(), expected, "{query} {headers:?}");
+        }
+        for (query, headers) in [
+            ("?lastEventId=7-3&lastEventId=nonsense", &[][..]),
+            ("?lastEventId=7-3", &["nonsense"]),
+            ("", &["7-3", "nonsense"]),
+        ] {
+            assert!(asked(query, headers).is_err(), "{query} {headers:?}");
         }
     }
 }

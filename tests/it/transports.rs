@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::support::{Server, Session, eventually, soon, whatsapp, world};
+use crate::support::{Server, Session, Viewer, eventually, soon, whatsapp, world};
 
 #[tokio::test]
 async fn sse_says_first_when_to_come_back() {
@@ -108,6 +108,25 @@ async fn whoever_does_not_speak_our_websocket_is_told_what_is_spoken() {
         assert_eq!(response.headers()["upgrade"], "websocket", "{headers:?}");
     }
     assert_eq!(asks(&with("13")).await.status(), StatusCode::SWITCHING_PROTOCOLS);
+}
+
+/// A cursor that comes twice is a page's own and the one that a polyfill adds.
+#[tokio::test]
+async fn the_last_of_several_cursors_counts() {
+    let (whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    session.link(&whatsapp).await;
+    let last = session.reaches("connected").await["lastEventId"].as_str().unwrap().to_owned();
+    let (epoch, _) = last.split_once('-').unwrap();
+    let query = format!("{epoch}-1&lastEventId={last}&lastEventId=");
+    let path = format!("/api/sessions/{}/events?lastEventId={query}", session.id);
+    let mut over_sse = Viewer::sse_by(server.request(Method::GET, &path), None).await.unwrap();
+    let mut over_websocket = session.websocket_after(Some(&query)).await;
+    for viewer in [&mut over_sse, &mut over_websocket] {
+        let opening = viewer.expects("status").await;
+        assert_eq!((&opening.data["resumed"], &opening.data["gap"]), (&true.into(), &false.into()));
+        assert!(viewer.is_quiet().await, "all that came before the last one is not said again");
+    }
 }
 
 /// A client's frame of less than 126 bytes, masked with nothing.
