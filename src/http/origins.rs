@@ -7,7 +7,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::App;
 use super::error::ApiError;
@@ -26,15 +26,12 @@ const EXPOSED: [&str; 6] = [
     "x-request-id",
 ];
 
-/// What they may send.
-const TAKEN: [&str; 6] =
-    ["authorization", "content-type", "idempotency-key", "last-event-id", "x-api-key", "x-request-id"];
-
 /// The CORS headers of every answer, errors and streams among them.
 pub(super) fn cors(config: &Config) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers(TAKEN.map(HeaderName::from_static))
+        // The page is allowed or it is not: which headers its tools add (tracing, caching) is nothing to refuse it for.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED.map(HeaderName::from_static))
         .max_age(PREFLIGHT_AGE);
     // There are no cookies to protect; a page that sends its own on all its calls must not be refused for that. For any

@@ -66,6 +66,17 @@ async fn pages_of_allowed_origins_may_use_it_and_no_others() {
     assert_eq!(allowed.status(), StatusCode::OK);
     assert!(allowed.headers()["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
     assert!(allowed.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    // A page that is allowed may be a page with tools.
+    let asked = "authorization,baggage,cache-control,pragma,sentry-trace,traceparent,tracestate,x-requested-with,x-my-own";
+    for path in [status.as_str(), &stream, "/api/init-session", "/qrcast.js"] {
+        for origin in [PAGE, "https://a.b.example.org", &own] {
+            let request = server.request(Method::OPTIONS, path).header("Origin", origin);
+            let request = request.header("Access-Control-Request-Method", "POST");
+            let answer = request.header("Access-Control-Request-Headers", asked).send().await.unwrap();
+            assert_eq!(answer.headers()["access-control-allow-headers"], asked, "{path} {origin}");
+            assert_eq!(answer.headers()["access-control-allow-origin"], origin, "{path}");
+        }
+    }
     assert!(!preflight("https://evil.example").await.headers().contains_key("access-control-allow-origin"));
 
     for origin in [Some(PAGE), Some("https://a.b.example.org"), Some(own.as_str()), None] {
