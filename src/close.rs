@@ -8,7 +8,10 @@ pub enum Close {
     /// The session has ended. Don't return.
     Ended,
     /// This server stops. Return, here or elsewhere.
-    Draining,
+    Draining {
+        /// How much later.
+        pause: Duration,
+    },
     /// The viewer is further behind than the history reaches, or takes no bytes. Return with the cursor.
     TooSlow,
     /// The viewer sent more than anyone has to say. Don't return.
@@ -33,7 +36,7 @@ impl Close {
     pub fn as_str(self) -> &'static str {
         match self {
             Close::Ended => "ended",
-            Close::Draining => "draining",
+            Close::Draining { .. } => "draining",
             Close::TooSlow => "too_slow",
             Close::TooBig => "too_big",
             Close::Broken => "broken",
@@ -51,7 +54,7 @@ impl Close {
             Close::Broken => 1002,
             Close::NoText => 1007,
             Close::TooBig => 1009,
-            Close::Draining => 1012,
+            Close::Draining { .. } => 1012,
             Close::TooSlow | Close::StoreAway | Close::Overloaded { .. } => 1013,
             // In the range for applications: RFC 6455, section 7.4.2.
             Close::TokenExpired => 4401,
@@ -62,7 +65,7 @@ impl Close {
     pub fn reason(self) -> &'static str {
         match self {
             Close::Ended => "the session has ended",
-            Close::Draining => "the server restarts",
+            Close::Draining { .. } => "the server restarts",
             Close::TooSlow => "too slow; return with the cursor",
             Close::TooBig => "message too big",
             Close::Broken => "this is not the WebSocket protocol",
@@ -76,7 +79,7 @@ impl Close {
     /// What the viewer is told before the end: the word, and how long to stay away.
     pub fn drain(self) -> Option<(&'static str, Duration)> {
         match self {
-            Close::Draining => Some(("DRAINING", Duration::from_secs(1))),
+            Close::Draining { pause } => Some(("DRAINING", pause)),
             Close::StoreAway => Some(("STORE_AWAY", Duration::from_secs(2))),
             Close::Overloaded { pause } => Some(("OVERLOADED", pause)),
             Close::TokenExpired => Some(("TOKEN_EXPIRED", Duration::from_secs(5))),

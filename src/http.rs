@@ -54,6 +54,7 @@ use crate::id::SessionId;
 use crate::session::Session;
 use crate::session::registry::Registry;
 use crate::shutdown::Shutdown;
+use crate::stream::drain::Drain;
 use crate::stream::pulse::Pulses;
 
 /// Largest request body, in bytes.
@@ -79,8 +80,8 @@ struct Inner {
     started: Instant,
     /// Begins first: link tasks are handed over, `/readyz` says so.
     links: Shutdown,
-    /// Begins when the link tasks are done: streams say goodbye, one after the other.
-    drain: Shutdown,
+    /// Begins when the link tasks are done: streams say goodbye.
+    drain: Drain,
     /// Begins when they have: what streams stand on ends.
     streams: Shutdown,
     sse_pulses: Pulses,
@@ -91,7 +92,7 @@ struct Inner {
 
 impl App {
     /// Without sessions yet: see [`App::open`]. `replica` names this process among others.
-    pub fn new(config: Config, replica: String, links: Shutdown, drain: Shutdown, streams: Shutdown) -> Self {
+    pub fn new(config: Config, replica: String, links: Shutdown, drain: Drain, streams: Shutdown) -> Self {
         let sse_pulses = Pulses::start(Duration::from_secs(15), &streams);
         let websocket_pulses = Pulses::start(Duration::from_secs(25), &streams);
         let started = Instant::now();

@@ -149,8 +149,8 @@ pub trait Leases: Ledger {
     /// Says that this replica lives, and how many viewers each session has on it; who else lives.
     async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, LedgerError>;
 
-    /// This replica goes: the others need not wait for its next beat.
-    async fn leave(&self) -> Result<(), LedgerError>;
+    /// This replica goes: the others need not wait for its next beat. Who else lives.
+    async fn leave(&self) -> Result<Vec<Replica>, LedgerError>;
 
     /// How many viewers each session has, over all replicas, as of their last beats.
     async fn viewers(&self) -> Result<Viewers, LedgerError>;

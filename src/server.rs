@@ -82,9 +82,12 @@ pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Resul
     house.listen(listener);
     let result = house.live(&mut store, &stop).await;
     let left = match store {
-        Some(_) if result.is_ok() => house.stages.end(house.config.ready_delay, house.config.drain).await,
+        Some(_) if result.is_ok() => {
+            let Config { ready_delay, drain, .. } = house.config;
+            house.stages.end(ready_delay, drain, house.is_alone()).await
+        }
         // It was never ready, so nobody has to notice.
-        _ => house.stages.end(Duration::ZERO, Duration::ZERO).await,
+        _ => house.stages.end(Duration::ZERO, Duration::ZERO, std::future::ready(true)).await,
     };
     if let Some(store) = store
         && tokio::time::timeout_at(left.until, store.close()).await.is_err()
@@ -135,6 +138,8 @@ struct House {
     app: App,
     /// As soon as the store has been opened.
     registry: OnceLock<Arc<Registry>>,
+    /// The same, where there may be other replicas.
+    ownership: OnceLock<Arc<Ownership>>,
 }
 
 impl House {
@@ -143,7 +148,7 @@ impl House {
         let stages = Stages::default();
         let Stages { links, drain, streams, .. } = stages.clone();
         let app = App::new(config.clone(), replica.clone(), links, drain, streams);
-        Self { config, replica, stages, app, registry: OnceLock::new() }
+        Self { config, replica, stages, app, registry: OnceLock::new(), ownership: OnceLock::new() }
     }
 
     /// Begins to answer requests.
@@ -193,7 +198,11 @@ impl House {
         let _ = self.registry.set(registry.clone());
         self.app.open(registry.clone(), config.redis.is_some() && leases.is_none());
         match leases {
-            Some(leases) => Ownership::start(&registry, leases, links, streams),
+            Some(leases) => {
+                let ownership = Ownership::start(&registry, leases, links, streams);
+                // Called once.
+                let _ = self.ownership.set(ownership);
+            }
             // Requests are answered while the stored sessions come back.
             None => {
                 let starting = registry.clone();
@@ -242,6 +251,14 @@ impl House {
             }
         });
         Ok(())
+    }
+
+    /// Whether nobody else serves these sessions, as far as is known.
+    async fn is_alone(&self) -> bool {
+        match self.ownership.get() {
+            Some(ownership) => ownership.is_alone().await,
+            None => true,
+        }
     }
 
     /// What the end was like.

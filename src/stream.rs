@@ -2,6 +2,7 @@
 //!
 //! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
 
+pub mod drain;
 pub mod open;
 pub mod pulse;
 #[cfg(test)]
@@ -15,12 +16,12 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{Span, debug, debug_span};
 
+use self::drain::{Drain, Place};
 use self::open::OpenStream;
 use self::pulse::Pulse;
 use crate::close::Close;
 use crate::event::{Cursor, Event, Me, Status, Time};
 use crate::session::{CatchUp, Session, Watch};
-use crate::shutdown::{Shutdown, Turn};
 use crate::telemetry::metrics::{GAPS, REPLAYS, VIEWER_LAGS};
 
 /// What one browser is told.
@@ -60,7 +61,7 @@ pub struct Viewer {
     /// When it may no longer watch.
     until: Option<Time>,
     /// When it goes, once the server stops.
-    turn: Turn,
+    place: Place,
     open: OpenStream,
     span: Span,
     done: bool,
@@ -73,7 +74,7 @@ impl Viewer {
         after: Option<Cursor>,
         pulse: Pulse,
         open: OpenStream,
-        drain: &Shutdown,
+        drain: &Drain,
     ) -> Self {
         let Watch { state, resumed, gap, last, replay, live } = session.watch(after);
         if resumed {
@@ -99,7 +100,7 @@ impl Viewer {
         // For those who look for something: a span that is written down costs memory in each of thousands of idle streams.
         let span = debug_span!("stream", sessionId = %session.id(), transport = open.transport().as_str());
         debug!(parent: &span, sessionId = %session.id(), resumed, gap, "stream opened");
-        Self { session, live, queue, last, pulse, until: None, turn: drain.turn(), open, span, done: false }
+        Self { session, live, queue, last, pulse, until: None, place: drain.place(), open, span, done: false }
     }
 
     /// Until its token expires. Noticed at a heartbeat, which costs no timer of its own.
@@ -146,7 +147,7 @@ impl Viewer {
             let received = tokio::select! {
                 biased;
                 received = self.live.recv() => received,
-                () = self.turn.comes() => return Frame::Goodbye(Close::Draining),
+                goodbye = self.place.goodbye() => return Frame::Goodbye(goodbye),
                 () = self.pulse.beat() => return self.heartbeat(),
             };
             match received {

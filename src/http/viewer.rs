@@ -84,14 +84,15 @@ impl FromRequestParts<App> for Follow {
         let session = app.session(&id).await;
         let after = cursor(parts).map_err(|_| ApiError::invalid_cursor())?;
         match session {
-            Ok(_) if app.inner.drain.has_begun() => Ok(Self::Refused(Close::Draining)),
-            Ok(session) => match app.inner.limits.enter(&client) {
-                Ok(place) => {
-                    let until = caller.expires();
-                    Ok(Self::Session(Request { app: app.clone(), session, after, until, place }))
+            Ok(session) => {
+                match app.inner.drain.goodbye().map_or_else(|| app.inner.limits.enter(&client), Err) {
+                    Ok(place) => {
+                        let until = caller.expires();
+                        Ok(Self::Session(Request { app: app.clone(), session, after, until, place }))
+                    }
+                    Err(close) => Ok(Self::Refused(close)),
                 }
-                Err(close) => Ok(Self::Refused(close)),
-            },
+            }
             Err(error) if error.is_store_away() => Ok(Self::Refused(Close::StoreAway)),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! The order in which a server ends: link tasks, streams one after the other, what streams stood on, connections.
+//! The order in which a server ends: link tasks, streams, what streams stood on, connections.
 //!
 //! Accepting goes on until the last stream has gone: a balancer that has not noticed yet still sends requests, and whoever
 //! comes back too soon is told so instead of being refused.
@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::shutdown::Shutdown;
+use crate::stream::drain::Drain;
 
 /// How long streams wait for link tasks that are slow to stop, beyond `READY_DELAY_MS`: viewers should hear of the
 /// hand-over.
@@ -29,8 +30,8 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 pub(super) struct Stages {
     /// Link tasks, and what decides which there are.
     pub(super) links: Shutdown,
-    /// Streams: each holds a turn.
-    pub(super) drain: Shutdown,
+    /// Streams: each holds a place.
+    pub(super) drain: Drain,
     /// What streams stand on.
     pub(super) streams: Shutdown,
     /// The listening socket and all connections.
@@ -49,8 +50,14 @@ pub(super) struct Left {
 }
 
 impl Stages {
-    /// Ends it all in time, and sooner where nobody watches.
-    pub(super) async fn end(&self, ready_delay: Duration, drain: Duration) -> Left {
+    /// Ends it all in time, and sooner where nobody watches. `is_alone` says whether no other replica is known to stand in
+    /// for this one.
+    pub(super) async fn end(
+        &self,
+        ready_delay: Duration,
+        drain: Duration,
+        is_alone: impl Future<Output = bool>,
+    ) -> Left {
         let ready_until = Instant::now() + ready_delay;
         let end = ready_until + drain + GRACE;
         info!("stopping");
@@ -58,8 +65,9 @@ impl Stages {
         // Balancers have it until they have noticed.
         sleep_until(ready_until).await;
         self.links.finished_by(end.min(ready_until + LINKS_FIRST)).await;
-        info!(streams = self.drain.running(), "sending streams away");
-        self.drain.begin_over(drain);
+        let is_alone = is_alone.await;
+        info!(streams = self.drain.streams(), is_alone, "sending streams away");
+        self.drain.begin(drain, is_alone);
         // One viewer that takes no bytes, or one slow link task, must not cost all others their last bytes.
         let streams_until = end - LAST_BYTES;
         tokio::join!(self.links.finished_by(streams_until), self.drain.finished_by(streams_until));
@@ -71,19 +79,21 @@ impl Stages {
             self.streams.finished_by(last_bytes),
             self.connections.finished_by(last_bytes)
         );
-        let connections = self.drain.running().max(below).max(connections);
+        let connections = self.drain.streams().max(below).max(connections);
         Left { links, connections, until: end + STORE_GRACE }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_viewer_that_takes_no_bytes_costs_the_others_nothing() {
         let stages = Stages::default();
-        let _never_goes = stages.drain.turn();
+        let _never_goes = stages.drain.place();
         for stage in [&stages.streams, &stages.connections] {
             let begun = stage.clone();
             stage.spawn(async move {
@@ -92,7 +102,7 @@ mod tests {
             });
         }
         let asked = Instant::now();
-        let left = stages.end(Duration::ZERO, Duration::ZERO).await;
+        let left = stages.end(Duration::ZERO, Duration::ZERO, ready(false)).await;
         assert_eq!((stages.streams.running(), stages.connections.running()), (0, 0), "had their time");
         assert_eq!((left.links, left.connections), (0, 1));
         assert!(asked.elapsed() <= GRACE, "{:?}", asked.elapsed());
@@ -102,7 +112,7 @@ mod tests {
     async fn a_slow_link_task_has_all_the_time_there_is() {
         let stages = Stages::default();
         stages.links.spawn(tokio::time::sleep(GRACE - Duration::from_millis(100)));
-        let left = stages.end(Duration::ZERO, Duration::ZERO).await;
+        let left = stages.end(Duration::ZERO, Duration::ZERO, ready(false)).await;
         assert_eq!((left.links, left.connections), (0, 0));
     }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use metrics::counter;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use self::share::Candidate;
@@ -36,6 +37,9 @@ const RENEWED_AT_ONCE: usize = 64;
 /// Between two sessions that are given away.
 const GIVE: Duration = Duration::from_secs(2);
 
+/// How long is waited for what Redis says to a replica that leaves.
+const LEAVING: Duration = Duration::from_millis(500);
+
 /// Renewals in the time of a lease.
 const RENEWALS: u32 = 3;
 
@@ -48,12 +52,19 @@ pub struct Ownership {
     quiet_until: Mutex<Instant>,
     /// There may be a session to take.
     look: Notify,
+    /// Redis was told that this replica leaves, or did not answer.
+    left: CancellationToken,
 }
 
 impl Ownership {
     /// Begins. `links`: when it begins to stop, this replica leaves; it then keeps what it still has until `streams`
     /// begins.
-    pub fn start(registry: &Arc<Registry>, leases: Arc<dyn Leases>, links: &Shutdown, streams: &Shutdown) {
+    pub fn start(
+        registry: &Arc<Registry>,
+        leases: Arc<dyn Leases>,
+        links: &Shutdown,
+        streams: &Shutdown,
+    ) -> Arc<Self> {
         let ownership = Arc::new(Self {
             registry: registry.clone(),
             living: Mutex::new(Vec::new()),
@@ -61,11 +72,20 @@ impl Ownership {
             quiet_until: Mutex::new(Instant::now() + leases.lease()),
             leases,
             look: Notify::new(),
+            left: CancellationToken::new(),
         });
         streams.spawn_until_begun(ownership.clone().keep(links.clone()));
         links.spawn_until_begun(ownership.clone().claim());
         links.spawn_until_begun(ownership.clone().listen());
-        links.spawn_until_begun(ownership.give());
+        links.spawn_until_begun(ownership.clone().give());
+        ownership
+    }
+
+    /// Once this replica leaves: whether no other one lives, as far as is known.
+    pub async fn is_alone(&self) -> bool {
+        // While Redis is away the answer to the last beat counts.
+        let _ = timeout(LEAVING, self.left.cancelled()).await;
+        self.living().iter().all(|replica| replica.name == self.registry.parts.replica)
     }
 
     /// Renews every lease, and says that this replica lives.
@@ -89,7 +109,10 @@ impl Ownership {
                 () = links.begun(), if !leaving => {
                     leaving = true;
                     // The others would know by its next beat.
-                    let _ = self.leases.leave().await;
+                    if let Ok(living) = self.leases.leave().await {
+                        *self.living() = living;
+                    }
+                    self.left.cancel();
                 }
             }
             if contact.has_changed().unwrap_or(false) {

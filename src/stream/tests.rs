@@ -8,6 +8,7 @@ use crate::event::{Disconnected, Kind, Qr, Reason};
 use crate::id::SessionId;
 use crate::ledger::Record;
 use crate::session::status;
+use crate::shutdown::Shutdown;
 
 const PERIOD: Duration = Duration::from_secs(15);
 
@@ -16,7 +17,7 @@ struct Stage {
     session: Arc<Session>,
     next: Cursor,
     pulses: pulse::Pulses,
-    shutdown: Shutdown,
+    drain: Drain,
 }
 
 impl Stage {
@@ -33,16 +34,15 @@ impl Stage {
             claimed: true,
             deleted: None,
         };
-        let shutdown = Shutdown::new();
-        let pulses = pulse::Pulses::start(PERIOD, &shutdown);
+        let pulses = pulse::Pulses::start(PERIOD, &Shutdown::new());
         let session = Arc::new(Session::new(record, history));
-        Self { session, next: Cursor { epoch: 7, seq: 1 }, pulses, shutdown }
+        Self { session, next: Cursor { epoch: 7, seq: 1 }, pulses, drain: Drain::default() }
     }
 
     fn viewer(&self, after: Option<&str>) -> Viewer {
         let after = after.map(|cursor| cursor.parse().unwrap());
         let open = OpenStream::new(Transport::Sse);
-        Viewer::new(self.session.clone(), after, self.pulses.join(), open, &self.shutdown)
+        Viewer::new(self.session.clone(), after, self.pulses.join(), open, &self.drain)
     }
 
     fn records(&mut self, kind: Kind) {
@@ -177,8 +177,31 @@ async fn a_stop_of_the_server_comes_after_the_sessions_last_word() {
     let mut viewer = stage.viewer(None);
     assert_eq!(told(&mut viewer, 1).await, ["status"]);
     stage.is_lost(Reason::Shutdown);
-    stage.shutdown.begin();
-    assert_eq!(told(&mut viewer, 3).await, ["7-1", "Draining", "end"]);
+    stage.drain.begin(Duration::ZERO, false);
+    assert_eq!(told(&mut viewer, 3).await, ["7-1", "Draining { pause: 1s }", "end"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_stands_in_all_are_sent_away_at_once_and_for_longer() {
+    for (is_alone, pause, longest) in [(true, 8, 0), (false, 1, 15)] {
+        let stage = Stage::new(200);
+        let mut viewers: Vec<_> = (0..20).map(|_| stage.viewer(None)).collect();
+        for viewer in &mut viewers {
+            assert_eq!(told(viewer, 1).await, ["status"]);
+        }
+        let begun = tokio::time::Instant::now();
+        stage.drain.begin(Duration::from_secs(15), is_alone);
+        let expected = Close::Draining { pause: Duration::from_secs(pause) };
+        assert_eq!(stage.drain.goodbye(), Some(expected), "whoever comes now");
+        for viewer in &mut viewers {
+            // Whatever it may be told before that.
+            while told(viewer, 1).await != [format!("{expected:?}")] {}
+        }
+        let took = begun.elapsed().as_secs();
+        assert!(took <= longest && (is_alone || took > longest / 2), "alone: {is_alone}, {took} s");
+        drop(viewers);
+        assert_eq!(stage.drain.streams(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use qrcast::event::Time;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use simulator::Simulator;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -22,6 +23,22 @@ fn builder(whatsapp: &str, ready_delay_ms: u64, drain_seconds: u64) -> Builder {
         .variable("DRAIN_SECONDS", &drain_seconds.to_string())
         .variable("MAX_STREAMS_PER_IP", "1000")
         .variable("RATE_LIMIT_DISABLED", "true")
+}
+
+/// Two replicas that know of each other: the one that goes, and the one that stands in for it.
+async fn pair(
+    whatsapp: &Simulator,
+    redis: &Redis,
+    ready_delay_ms: u64,
+    drain_seconds: u64,
+) -> (Server, Server) {
+    let builder = |delay, drain| builder(&whatsapp.url(), delay, drain).variable("REDIS_URL", &redis.url());
+    let stays = builder(0, 0).start().await;
+    is_ready(&stays).await;
+    // Its first beat tells it of the other.
+    let goes = builder(ready_delay_ms, drain_seconds).start().await;
+    is_ready(&goes).await;
+    (goes, stays)
 }
 
 /// How one viewer was sent away.
@@ -63,8 +80,8 @@ fn stop_took(server: &Server) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_streams_are_sent_away_one_after_the_other() {
     const DRAIN: Duration = Duration::from_secs(8);
-    let whatsapp = whatsapp().await;
-    let mut server = builder(&whatsapp.url(), 500, DRAIN.as_secs()).start().await;
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let (mut server, _other) = pair(&whatsapp, &redis, 500, DRAIN.as_secs()).await;
     let linked = server.init("ada").await;
     linked.link(&whatsapp).await;
     let mut viewers = Vec::new();
@@ -85,7 +102,8 @@ async fn two_hundred_streams_are_sent_away_one_after_the_other() {
         let (drain, before) = told.split_last().unwrap();
         is_drain(drain);
         let words: Vec<_> = before.iter().map(|seen| seen.event.as_str()).collect();
-        assert_eq!(words, ["status", "ready", "disconnected"]);
+        // And what the next owner says, as far as that has come.
+        assert_eq!(words[..3], ["status", "ready", "disconnected"]);
         assert_eq!(before[2].data["reason"], "shutdown");
         moments.push(drained.duration_since(begun));
     }
@@ -106,8 +124,8 @@ async fn two_hundred_streams_are_sent_away_one_after_the_other() {
 
 #[tokio::test]
 async fn meanwhile_it_is_alive_not_ready_and_tells_who_comes_to_go() {
-    let whatsapp = whatsapp().await;
-    let mut server = builder(&whatsapp.url(), 5000, 5).start().await;
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let (mut server, _other) = pair(&whatsapp, &redis, 5000, 5).await;
     let session = server.init("ada").await;
     let mut early = Vec::new();
     for _ in 0..20 {
@@ -145,8 +163,8 @@ async fn meanwhile_it_is_alive_not_ready_and_tells_who_comes_to_go() {
 
 #[tokio::test]
 async fn a_raw_stream_opened_while_draining_is_a_200_that_says_when_to_come_back() {
-    let whatsapp = whatsapp().await;
-    let server = builder(&whatsapp.url(), 0, 60).start().await;
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let (server, _other) = pair(&whatsapp, &redis, 0, 60).await;
     let session = server.init("ada").await;
     let (mut one, mut other) = (session.sse().await, session.sse().await);
     server.signal("-TERM");
@@ -161,6 +179,50 @@ async fn a_raw_stream_opened_while_draining_is_a_200_that_says_when_to_come_back
     let text = response.text().await.unwrap();
     let expected = "retry: 1000\nevent: drain\ndata: {\"retryAfterMs\":1000,\"code\":\"DRAINING\"}\n\n";
     assert_eq!(text, expected);
+}
+
+const FOR_LONGER: &str = "retry: 8000\nevent: drain\ndata: {\"retryAfterMs\":8000,\"code\":\"DRAINING\"}\n\n";
+
+/// An `EventSource` behind a proxy, or in Firefox, is gone for good when it comes back before the next process is there.
+#[tokio::test]
+async fn where_nobody_stands_in_all_are_told_once_and_for_longer() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let on_sqlite = builder(&whatsapp.url(), 0, 60).start().await;
+    // The last one of two that knew of each other.
+    let (on_redis, mut left) = pair(&whatsapp, &redis, 0, 60).await;
+    assert_eq!(left.terminate().await, Some(0), "{:#?}", left.log());
+    for (user, mut server) in [("ada", on_sqlite), ("bob", on_redis)] {
+        let session = server.init(user).await;
+        let events = server.get(&format!("/api/sessions/{}/events", session.id)).await;
+        let viewers = [session.sse().await, session.websocket().await, session.websocket().await];
+        let leaving = viewers.map(|viewer| tokio::spawn(leaves(viewer)));
+        assert_eq!(server.terminate().await, Some(0), "{:#?}", server.log());
+        assert!(stop_took(&server) < Duration::from_secs(5), "{:?}", stop_took(&server));
+        let text = events.text().await.unwrap();
+        assert!(text.starts_with("retry: 2000\nevent: status\n") && text.ends_with(FOR_LONGER), "{text}");
+        for leaving in leaving {
+            let told = leaving.await.unwrap().told;
+            is_drain(told.last().unwrap());
+            assert_eq!(told.last().unwrap().data["retryAfterMs"], 8000);
+        }
+    }
+}
+
+/// A viewer that does not answer its close keeps the process alive for two seconds.
+#[tokio::test]
+async fn whoever_comes_to_the_last_replica_meanwhile_is_told_the_same() {
+    let whatsapp = whatsapp().await;
+    let server = builder(&whatsapp.url(), 0, 60).start().await;
+    let session = server.init("ada").await;
+    let (mut early, _silent) = (session.sse().await, session.websocket().await);
+    server.signal("-TERM");
+    assert_eq!(early.awaits("drain").await.data["retryAfterMs"], 8000);
+    let events = server.get(&format!("/api/sessions/{}/events", session.id)).await;
+    assert_eq!(events.status(), StatusCode::OK);
+    assert_eq!(events.text().await.unwrap(), FOR_LONGER);
+    let mut websocket = session.websocket().await;
+    assert_eq!(websocket.expects("drain").await.data["retryAfterMs"], 8000);
+    assert_eq!(websocket.ends().await, Some(1012));
 }
 
 #[tokio::test]

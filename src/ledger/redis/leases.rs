@@ -165,9 +165,9 @@ impl Leases for RedisLedger {
         self.replicas(i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX)).await
     }
 
-    async fn leave(&self) -> Result<(), LedgerError> {
+    async fn leave(&self) -> Result<Vec<Replica>, LedgerError> {
         self.redis.query::<()>(redis::cmd("UNLINK").arg(self.viewers_of(&self.owner))).await?;
-        self.replicas(-1).await.map(drop)
+        self.replicas(-1).await
     }
 
     async fn viewers(&self) -> Result<Viewers, LedgerError> {

@@ -273,7 +273,7 @@ async fn replicas_that_beat_live() {
     assert!(living[0].age >= LEASE / 2);
     assert_eq!(names(living), ["b"]);
     assert_eq!(a.viewers().await.unwrap(), watched(3));
-    b.leave().await.unwrap();
+    assert_eq!(names(b.leave().await.unwrap()), [""; 0]);
     assert_eq!(names(a.beat(&Viewers::new()).await.unwrap()), ["a"]);
     assert!(a.viewers().await.unwrap().is_empty());
 }
