@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::viewer::{self, Follow};
 use super::{App, origins};
 use crate::close::Close;
-use crate::event::Encoded;
+use crate::event::{Encoded, Time};
 use crate::stream::open::Transport;
 use crate::stream::{Frame, Viewer};
 
@@ -102,7 +102,11 @@ async fn run(mut socket: WebSocket, mut viewer: Viewer) {
                     Some(Frame::Heartbeat) if pong_is_out => return,
                     Some(Frame::Heartbeat) => {
                         pong_is_out = true;
-                        Message::Ping(Default::default())
+                        if let Err(error) = socket.send(Message::Ping(Default::default())).await {
+                            return cannot_send(&mut viewer, &error);
+                        }
+                        // A page cannot see a ping.
+                        control("heartbeat", json!({ "now": Time::now() }))
                     }
                     Some(Frame::Goodbye(end)) => break end,
                     Some(Frame::Opening(opening)) => control("status", json!(opening)),

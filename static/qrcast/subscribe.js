@@ -12,8 +12,11 @@ const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 /** A connection that lived this long was a good one: the pauses begin anew. */
 const GOOD_CONNECTION_MS = 5_000;
-/** A page that was out of sight for so long is connected anew. */
-const LONG_AWAY_MS = 30_000;
+/** How often the device's clock is looked at, and by how much it must be off to say that the device has slept. */
+const CLOCK_EVERY_MS = 1_000;
+const CLOCK_JUMP_MS = 4_000;
+/** A device that wakes up says so in several ways at once: the first one counts. */
+const ONE_WAKING_MS = 1_000;
 /** A token is renewed when this part of its life is over. */
 const RENEW_AT = 0.6;
 /** But not sooner than this, where tokens are good for seconds. */
@@ -68,6 +71,11 @@ class Follower {
   #stop = new AbortController();
   /** Cuts the pause or the connection of this moment short. */
   #attempt = new AbortController();
+  /** Set when that happened, until the next connection. */
+  #hurries = false;
+  #hurriedAt = -Infinity;
+  /** When the device's clock was last looked at. */
+  #seen;
   #failures = 0;
   #unopened = 0;
   #everOpened = new Set();
@@ -107,24 +115,35 @@ class Follower {
       // Polling is a stop-gap: when its time is up, the streams get another chance.
       if (next === "fall" && index + 1 < this.#transports.length) index += 1;
       else if (transport === "polling" && outcome.retryAfterMs === 0) index = 0;
-      else await this.#pause(outcome, transport);
+      else if (!this.#hurries) await this.#pause(outcome, transport);
     }
   }
 
-  /** A network that comes back and a phone that wakes up leave connections behind that are dead without knowing. */
+  /** A network that comes back, a page that is seen again and a device that wakes up leave connections behind that are
+   *  dead without knowing. */
   #watchTheDevice() {
     const { signal } = this.#stop;
-    globalThis.addEventListener?.("online", () => this.#hurry(), { signal });
-    let hiddenSince;
-    const turn = () => {
-      if (document.hidden) hiddenSince = Date.now();
-      else if (hiddenSince !== undefined && Date.now() - hiddenSince > LONG_AWAY_MS) this.#hurry();
-    };
-    globalThis.document?.addEventListener("visibilitychange", turn, { signal });
+    const hurry = () => this.#hurry();
+    const { document } = globalThis;
+    globalThis.addEventListener?.("online", hurry, { signal });
+    // Out of the browser's cache of pages. Every page that loads has one, too.
+    globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && hurry(), { signal });
+    document?.addEventListener("visibilitychange", () => document.hidden || hurry(), { signal });
+    document?.addEventListener("resume", hurry, { signal });
+    this.#seen = Date.now();
+    const timer = setInterval(() => {
+      const jump = Date.now() - this.#seen - CLOCK_EVERY_MS;
+      this.#seen = Date.now();
+      // Timers of a page that is out of sight are slow. It is connected anew when it is seen again.
+      if (Math.abs(jump) > CLOCK_JUMP_MS && !document?.hidden) hurry();
+    }, CLOCK_EVERY_MS);
+    timer.unref?.();
+    signal.addEventListener("abort", () => clearInterval(timer));
   }
 
   async #connect(transport) {
     this.#attempt = new AbortController();
+    this.#hurries = false;
     this.#tell({ phase: "connecting", transport });
     const began = Date.now();
     const connection = TRANSPORTS[transport]({
@@ -216,6 +235,10 @@ class Follower {
 
   /** Connects now, whatever was going on. With the cursor that costs next to nothing. */
   #hurry() {
+    this.#seen = Date.now();
+    if (Math.abs(this.#seen - this.#hurriedAt) < ONE_WAKING_MS) return;
+    this.#hurriedAt = this.#seen;
+    this.#hurries = true;
     this.#failures = 0;
     this.#attempt.abort();
   }

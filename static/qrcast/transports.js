@@ -36,8 +36,10 @@ export async function webSocket(line) {
       // A page's policy may forbid it.
       return resolve({ how: "unopened", opened });
     }
+    let isOver = false;
     const done = (outcome) => {
-      clearTimeout(tooLong);
+      isOver = true;
+      clearTimeout(watchdog);
       signal.removeEventListener("abort", hangUp);
       resolve({ opened, token, ...outcome });
     };
@@ -45,16 +47,19 @@ export async function webSocket(line) {
       done({ how: "again" });
       socket.close();
     };
-    // Some proxies swallow an upgrade without a word.
-    const tooLong = setTimeout(() => {
+    const giveUp = () => {
       done({ how: opened ? "again" : "unopened" });
       socket.close();
-    }, line.openMs);
+    };
+    // Some proxies swallow an upgrade without a word. Later, a path may have died without a word to either end: then not
+    // even the server's heartbeat comes.
+    let watchdog = setTimeout(giveUp, line.openMs);
     signal.addEventListener("abort", hangUp);
     socket.onopen = () => (opened = true);
     socket.onmessage = ({ data }) => {
-      clearTimeout(tooLong);
-      if (signal.aborted) return;
+      if (isOver) return;
+      clearTimeout(watchdog);
+      watchdog = setTimeout(giveUp, line.silenceMs);
       const frame = JSON.parse(data);
       if (frame.event === "drain") drain = frame.data;
       else line.onFrame(frame);
@@ -93,9 +98,7 @@ export async function sse(line) {
     // Somebody between us answered with a page of his own.
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return { how: "unopened", opened };
     let drain;
-    for await (const block of blocks(response.body, () => rearm())) {
-      const frame = parse(block);
-      if (!frame) continue;
+    for await (const frame of frames(response.body, () => rearm())) {
       opened = true;
       if (frame.event === "drain") drain = frame.data;
       else if (!signal.aborted) line.onFrame(frame);
@@ -212,32 +215,32 @@ function withCursor(path, cursor) {
   return cursor === undefined ? path : `${path}?lastEventId=${encodeURIComponent(cursor)}`;
 }
 
-/** The blocks of an event stream, without the empty line that ends each; `onBytes` hears of every sign of life. */
-async function* blocks(body, onBytes) {
+/** The frames of an event stream; `onBytes` hears of every sign of life. Line by line: comments would pile up otherwise. */
+async function* frames(body, onBytes) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
+  let fields = {};
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value: bytes } = await reader.read();
     if (done) return;
     onBytes();
-    rest += decoder.decode(value, { stream: true });
-    const parts = rest.split(/\r?\n\r?\n/);
-    rest = parts.pop();
-    yield* parts;
+    rest += decoder.decode(bytes, { stream: true });
+    const lines = rest.split(/\r?\n/);
+    rest = lines.pop();
+    for (const line of lines) {
+      const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line);
+      // A comment has no name. What has no data is no frame, such as `retry:` alone.
+      if (name) fields[name] = value;
+      if (line !== "") continue;
+      if (fields.data !== undefined) yield frame(fields);
+      fields = {};
+    }
   }
 }
 
-/** A block as a frame; `undefined` for one without data, such as `retry:` or a comment. */
-function parse(block) {
-  const fields = {};
-  for (const line of block.split(/\r?\n/)) {
-    const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line);
-    if (name) fields[name] = value;
-  }
-  if (fields.data === undefined) return undefined;
-  const frame = { event: fields.event, data: JSON.parse(fields.data) };
-  return fields.id === undefined ? frame : { id: fields.id, ...frame };
+function frame({ id, event, data }) {
+  return { ...(id !== undefined && { id }), event, data: JSON.parse(data) };
 }
 
 /** Resolves after a while, or when it is aborted. */

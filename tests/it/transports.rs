@@ -1,6 +1,8 @@
 //! What each transport owes its viewer beside the events.
 
+use qrcast::event::Time;
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -127,6 +129,19 @@ async fn the_last_of_several_cursors_counts() {
         assert_eq!((&opening.data["resumed"], &opening.data["gap"]), (&true.into(), &false.into()));
         assert!(viewer.is_quiet().await, "all that came before the last one is not said again");
     }
+}
+
+/// A page cannot see a ping.
+#[tokio::test]
+async fn a_quiet_websocket_has_a_heartbeat() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let mut viewer = session.websocket().await;
+    let began = Time::now();
+    let frame = viewer.heartbeat().await;
+    let now: Time = serde_json::from_value(frame["data"]["now"].clone()).unwrap();
+    assert_eq!(frame, json!({ "event": "heartbeat", "data": { "now": now } }));
+    assert!(began <= now && now <= Time::now(), "{now}");
 }
 
 /// A client's frame of less than 126 bytes, masked with nothing.

@@ -8,6 +8,7 @@ import { isAfter } from "../../static/qrcast/subscribe.js";
 
 const ID = "session_ada_00000000-0000-4000-8000-000000000000";
 const opening = { event: "status", data: { status: "scan_qr", resumed: false, gap: false, now: "2026-01-01T00:00:00.000Z" } };
+const heartbeat = { event: "heartbeat", data: { now: "2026-01-01T00:00:25.000Z" } };
 const event = (id, name = "ready", data = {}) => ({ id, event: name, data });
 
 /** A server whose sockets do what the script says, one entry a connection: frames, then a close code. */
@@ -25,8 +26,11 @@ function world({ sockets = [], fetches = {}, options = {} }) {
         if (plan.opens !== false) this.onopen?.();
         for (const frame of plan.frames ?? []) this.onmessage?.({ data: JSON.stringify(frame) });
         const close = () => this.onclose?.({ code: plan.code, reason: "" });
-        if (plan.livesMs) setTimeout(close, plan.livesMs);
-        else close();
+        const beat = plan.beatMs && setInterval(() => this.onmessage?.({ data: JSON.stringify(heartbeat) }), plan.beatMs);
+        const end = () => (clearInterval(beat), close());
+        // One without an end is a path that has died: nothing comes, not even the answer to a close.
+        if (plan.livesMs) setTimeout(end, plan.livesMs);
+        else if (plan.code) end();
       });
     }
     close() {}
@@ -270,7 +274,7 @@ test("a socket that never opened on a server that answers falls to SSE", async (
 
 test("SSE is read whatever the line ends and however the bytes are cut", async () => {
   const body =
-    'retry: 2000\r\n\r\nevent: status\r\ndata: {"status":"connected"}\r\n\r\n: keep-alive\r\n\r\n' +
+    'retry: 2000\r\nevent: status\r\ndata: {"status":"connected"}\r\n\r\n: keep-alive\r\n: keep-alive\r\n\r\n: keep-alive\n' +
     'id: 7-1\nevent: ready\ndata: {"me":{"pushName":"Ağa 😀"}}\n\nid: 7-2\nevent: disconnected\ndata: {"reason":"logged_out","willReconnect":false}\n\n';
   const bytes = new TextEncoder().encode(body);
   const heard = [];
@@ -345,4 +349,169 @@ test("a mistake in the page's own function loses no event", async () => {
     },
   });
   assert.deepEqual([events, mistakes, last.phase], [["7-1", "7-2"], ["mine"], "ended"]);
+});
+
+/** The pieces of an SSE answer, each after a pause; without an end, or ended after the last. */
+function sseAnswer(pieces, { ends, signal }) {
+  const body = new ReadableStream({
+    async start(controller) {
+      signal.addEventListener("abort", () => controller.error(signal.reason));
+      for (const [afterMs, text] of pieces) {
+        await new Promise((resolve) => setTimeout(resolve, afterMs));
+        if (signal.aborted) return;
+        controller.enqueue(new TextEncoder().encode(text));
+      }
+      if (ends) controller.close();
+    },
+  });
+  return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+}
+
+test("a WebSocket on which nothing comes any more is given up, and resumed; a heartbeat is something", async () => {
+  const { urls, states, events } = await world({
+    sockets: [
+      { frames: [opening, event("7-1")] },
+      { frames: [opening, event("7-2")], beatMs: 100, livesMs: 1_500, code: 1011 },
+      { frames: [opening], code: 1000 },
+    ],
+    options: { silenceMs: 600 },
+  });
+  assert.deepEqual(urls.map((url) => new URL(url).searchParams.get("lastEventId")), [null, "7-1", "7-2"]);
+  assert.deepEqual(events, ["7-1", "7-2"]);
+  assert.equal(states.filter(({ phase }) => phase === "open").length, 3, "a heartbeat is no opening");
+});
+
+test("what a WebSocket says after it was given up is not heard", async () => {
+  const frames = [[opening, event("7-1")], [opening, event("7-2")]];
+  class Late {
+    constructor() {
+      const [isFirst, mine] = [frames.length === 2, frames.shift()];
+      const says = (frame) => this.onmessage({ data: JSON.stringify(frame) });
+      queueMicrotask(() => {
+        this.onopen();
+        mine.forEach(says);
+        if (isFirst) setTimeout(says, 200, event("7-9"));
+        else this.onclose({ code: 1000, reason: "" });
+      });
+    }
+    close() {}
+  }
+  const { events } = await world({ options: { WebSocket: Late, silenceMs: 100 } });
+  assert.deepEqual(events, ["7-1", "7-2"]);
+});
+
+test("over SSE each byte is a sign of life, and silence is none", async () => {
+  const start = 'retry: 2000\nevent: status\ndata: {"status":"connected"}\n\nid: 7-1\nevent: ready\ndata: {}\n\n';
+  const comments = Array.from(": keep-alive\n", (byte) => [150, byte]);
+  const asked = [];
+  let began;
+  let lived;
+  await new Promise((resolve) => {
+    subscribe(ID, {
+      baseUrl: "http://server.test",
+      transports: ["sse"],
+      silenceMs: 700,
+      fetch: async (url, { signal }) => {
+        asked.push(new URL(url).searchParams.get("lastEventId"));
+        if (asked.length > 1) {
+          lived = performance.now() - began;
+          return new Response(null, { status: 204 });
+        }
+        began = performance.now();
+        return sseAnswer([[0, start], ...comments], { signal });
+      },
+      onState: ({ phase }) => phase === "ended" && resolve(),
+    });
+  });
+  assert.deepEqual(asked, [null, "7-1"]);
+  assert.ok(lived > 150 * comments.length + 600, `it lived for ${lived} ms`);
+});
+
+test("a page that is seen again and a device that wakes up connect at once, with the cursor", async (t) => {
+  const page = new EventTarget();
+  const document = Object.assign(new EventTarget(), { hidden: false });
+  Object.assign(globalThis, { document, addEventListener: page.addEventListener.bind(page) });
+  const realNow = Date.now;
+  t.after(() => {
+    delete globalThis.document;
+    delete globalThis.addEventListener;
+    Date.now = realNow;
+  });
+  const jump = (ms) => () => (Date.now = () => realNow() + ms);
+  const show = (hidden) => {
+    document.hidden = hidden;
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  const wakings = {
+    "seen again": () => (show(true), show(false)),
+    "out of the cache of pages": () => page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true })),
+    thawed: () => document.dispatchEvent(new Event("resume")),
+    "the network is back": () => page.dispatchEvent(new Event("online")),
+    "all at once": () => {
+      document.dispatchEvent(new Event("resume"));
+      show(true);
+      show(false);
+      page.dispatchEvent(new Event("online"));
+    },
+    "slept for ten seconds": jump(10_000),
+    "set back by an hour": jump(-3_600_000),
+  };
+  for (const [name, wake] of Object.entries(wakings)) {
+    const transports = [["websocket"], ["sse"]];
+    for (const [transport] of transports) {
+      const asked = [];
+      const states = [];
+      Date.now = realNow;
+      await new Promise((resolve) => {
+        const opens = (url) => asked.push(new URL(url).searchParams.get("lastEventId"));
+        class Socket {
+          constructor(url) {
+            opens(url);
+            queueMicrotask(() => {
+              this.onopen();
+              for (const frame of [opening, event("7-1")]) this.onmessage({ data: JSON.stringify(frame) });
+              if (asked.length > 1) this.onclose({ code: 1000, reason: "" });
+            });
+          }
+          close() {}
+        }
+        const start = 'event: status\ndata: {"status":"connected"}\n\nid: 7-1\nevent: ready\ndata: {}\n\n';
+        subscribe(ID, {
+          baseUrl: "http://server.test",
+          transports: [transport],
+          WebSocket: Socket,
+          fetch: async (url, { signal }) => {
+            opens(url);
+            return asked.length > 1 ? new Response(null, { status: 204 }) : sseAnswer([[0, start]], { signal });
+          },
+          onEvent: () => asked.length === 1 && setTimeout(wake),
+          onState: ({ phase }) => {
+            states.push(phase);
+            if (phase === "ended") resolve();
+          },
+        });
+      });
+      assert.deepEqual(asked, [null, "7-1"], `${name}, ${transport}`);
+      assert.ok(!states.includes("waiting"), `${name}, ${transport}: ${states}`);
+    }
+  }
+});
+
+test("a page that loads, one out of sight and a clock that is a little off are no reason to connect anew", async (t) => {
+  const page = new EventTarget();
+  const document = Object.assign(new EventTarget(), { hidden: true });
+  Object.assign(globalThis, { document, addEventListener: page.addEventListener.bind(page) });
+  const realNow = Date.now;
+  t.after(() => {
+    delete globalThis.document;
+    delete globalThis.addEventListener;
+    Date.now = realNow;
+  });
+  setTimeout(() => {
+    page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: false }));
+    document.dispatchEvent(new Event("visibilitychange"));
+    Date.now = () => realNow() + 600_000;
+  }, 100);
+  const { urls } = await world({ sockets: [{ frames: [opening], livesMs: 2_500, code: 1000 }] });
+  assert.equal(urls.length, 1);
 });

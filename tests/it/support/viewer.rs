@@ -34,6 +34,8 @@ pub(crate) struct Viewer {
     queue: VecDeque<Seen>,
     /// The lines of SSE that are no part of a frame: `retry:` and comments.
     pub(crate) asides: Vec<String>,
+    /// What the heartbeats of WebSocket said, which is nothing to a viewer.
+    heartbeats: VecDeque<Value>,
 }
 
 impl Viewer {
@@ -69,7 +71,7 @@ impl Viewer {
         assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
         assert_eq!(response.headers()["x-accel-buffering"], "no");
         let wire = Wire::Sse { chunks: Box::pin(response.bytes_stream()), rest: String::new() };
-        Ok(Self { wire, queue: VecDeque::new(), asides: Vec::new() })
+        Ok(Self::on(wire))
     }
 
     /// Over WebSocket.
@@ -91,7 +93,11 @@ impl Viewer {
             Error::Http(response) => Some(response.status()),
             _ => None,
         })?;
-        Ok(Self { wire: Wire::WebSocket(Box::new(socket)), queue: VecDeque::new(), asides: Vec::new() })
+        Ok(Self::on(Wire::WebSocket(Box::new(socket))))
+    }
+
+    fn on(wire: Wire) -> Self {
+        Self { wire, queue: VecDeque::new(), asides: Vec::new(), heartbeats: VecDeque::new() }
     }
 
     /// The next frame with content, or how the stream ended.
@@ -105,32 +111,52 @@ impl Viewer {
             if let Some(seen) = self.queue.pop_front() {
                 return Ok(seen);
             }
-            match &mut self.wire {
-                Wire::Sse { chunks, rest } => {
-                    let Some(Ok(chunk)) = chunks.next().await else { return Err(None) };
-                    rest.push_str(std::str::from_utf8(&chunk).unwrap());
-                    while let Some(end) = rest.find("\n\n") {
-                        let block: String = rest.drain(..end + 2).collect();
-                        let is_aside = |line: &&str| line.starts_with(':') || line.starts_with("retry:");
-                        self.asides.extend(block.lines().filter(is_aside).map(str::to_owned));
-                        self.queue.push_back(parse(&block).unwrap_or_else(|| {
-                            panic!("a block without data, an empty message to some clients: {block:?}")
-                        }));
+            self.hear().await?;
+        }
+    }
+
+    /// The next heartbeat of a WebSocket.
+    pub(crate) async fn heartbeat(&mut self) -> Value {
+        let beat = async {
+            while self.heartbeats.is_empty() {
+                self.hear().await.expect("the stream goes on");
+            }
+        };
+        soon("a heartbeat", beat).await;
+        self.heartbeats.pop_front().unwrap()
+    }
+
+    /// Takes in what comes next, be it without content.
+    async fn hear(&mut self) -> Result<(), End> {
+        match &mut self.wire {
+            Wire::Sse { chunks, rest } => {
+                let Some(Ok(chunk)) = chunks.next().await else { return Err(None) };
+                rest.push_str(std::str::from_utf8(&chunk).unwrap());
+                while let Some(end) = rest.find("\n\n") {
+                    let block: String = rest.drain(..end + 2).collect();
+                    let is_aside = |line: &&str| line.starts_with(':') || line.starts_with("retry:");
+                    self.asides.extend(block.lines().filter(is_aside).map(str::to_owned));
+                    self.queue.push_back(parse(&block).unwrap_or_else(|| {
+                        panic!("a block without data, an empty message to some clients: {block:?}")
+                    }));
+                }
+            }
+            Wire::WebSocket(socket) => match socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap();
+                    let id = frame.get("id").map(|id| id.as_str().unwrap().to_owned());
+                    let (event, data) = (frame["event"].as_str().unwrap().to_owned(), frame["data"].clone());
+                    match event.as_str() {
+                        "heartbeat" => self.heartbeats.push_back(frame),
+                        _ => self.queue.push_back(Seen { id, event, data }),
                     }
                 }
-                Wire::WebSocket(socket) => match socket.next().await {
-                    Some(Ok(Message::Text(text))) => {
-                        let frame: Value = serde_json::from_str(&text).unwrap();
-                        let id = frame.get("id").map(|id| id.as_str().unwrap().to_owned());
-                        let event = frame["event"].as_str().unwrap().to_owned();
-                        self.queue.push_back(Seen { id, event, data: frame["data"].clone() });
-                    }
-                    Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Err(None),
-                },
-            }
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            },
         }
+        Ok(())
     }
 
     /// The next frame, which must be this event.
