@@ -16,6 +16,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The server says something at least every 25 s; a line that is silent for longer is dead.
+const SILENCE: Duration = Duration::from_secs(45);
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "it says what it hears")]
@@ -45,7 +47,8 @@ pub(crate) async fn follow(
         match connect_async(request(base, session, token, cursor.as_deref())?).await {
             Ok((mut socket, _)) => {
                 let close = loop {
-                    match socket.next().await {
+                    let Ok(heard) = tokio::time::timeout(SILENCE, socket.next()).await else { break None };
+                    match heard {
                         Some(Ok(Message::Text(text))) => {
                             let frame: Value = serde_json::from_str(&text)?;
                             pause = FIRST_PAUSE;
@@ -54,7 +57,8 @@ pub(crate) async fn follow(
                                     cursor = Some(id.to_owned());
                                     hear(&frame);
                                 }
-                                // A control frame: `status` opens every stream, `drain` comes before a break.
+                                // A control frame: `status` opens every stream, `drain` comes before a break, `heartbeat` says
+                                // that the line lives.
                                 None => asked = frame["data"]["retryAfterMs"].as_u64().or(asked),
                             }
                         }
