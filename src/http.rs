@@ -13,6 +13,7 @@ mod error;
 mod health;
 mod host;
 mod init;
+mod json;
 mod limits;
 pub mod listener;
 pub mod metrics;

@@ -258,12 +258,26 @@ pub enum LedgerError {
     /// The same request is under way: ask again in a moment.
     #[error("the first request with this Idempotency-Key is still running")]
     KeyRunning,
+    /// What was to be stored would come out of the store as something else, or not at all.
+    #[error("the metadata cannot be stored as it is")]
+    Unreadable,
     /// Another replica owns the session: leave it to that one.
     #[error("another replica owns the session")]
     Held,
     /// See [`StorageError`].
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl Record {
+    /// Looks whether the metadata is read back from the store as it is: a record that cannot be read would be found by
+    /// whoever reads all of them. Both engines write it as JSON and read it with the same reader as here.
+    fn check_reads_back(&self) -> Result<(), LedgerError> {
+        let Some(metadata) = &self.metadata else { return Ok(()) };
+        let read = |text: String| serde_json::from_str::<serde_json::Map<_, _>>(&text).ok();
+        let same = serde_json::to_string(metadata).ok().and_then(read).is_some_and(|read| read == *metadata);
+        if same { Ok(()) } else { Err(LedgerError::Unreadable) }
+    }
 }
 
 impl LedgerError {
@@ -280,5 +294,33 @@ impl LedgerError {
     /// A failure beside the ledger that the caller treats like one of its storage.
     pub fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Storage(StorageError::failed(cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(metadata: &Value) -> Result<(), LedgerError> {
+        let session = SessionId::new(&"ada".parse().unwrap());
+        let metadata = metadata.as_object().cloned();
+        let (created, device_name, proxy) = (Time::now(), None, None);
+        Record { session, created, device_name, proxy, metadata, epoch: 1, claimed: true, deleted: None }
+            .check_reads_back()
+    }
+
+    #[test]
+    fn what_would_not_be_read_back_is_not_stored() {
+        check(&json!({ "a": [1, "ü", 0.1, null, { "b": u64::MAX, "c": 5e-324 }] })).unwrap();
+        let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
+        for bad in [
+            json!({ "a": deep }),
+            json!({ "a": { "$serde_json::private::RawValue": "[" } }),
+            json!({ "a": { "$serde_json::private::RawValue": "1" } }),
+        ] {
+            assert!(matches!(check(&bad), Err(LedgerError::Unreadable)), "{bad}");
+        }
     }
 }

@@ -124,11 +124,17 @@ impl ApiError {
     }
 
     pub(super) fn not_json() -> Self {
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UNSUPPORTED_MEDIA_TYPE",
-            "Content-Type must be application/json",
-        )
+        Self::unsupported("Content-Type", "application/json, in UTF-8")
+    }
+
+    pub(super) fn encoded_body() -> Self {
+        Self::unsupported("Content-Encoding", "none: a body is taken as it is, not compressed")
+    }
+
+    fn unsupported(field: &str, allowed: &str) -> Self {
+        let message = format!("{field}: {allowed}");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
+            .with_details(json!({ "field": field, "allowed": allowed }))
     }
 
     pub(super) fn init_failed() -> Self {
@@ -282,6 +288,7 @@ impl From<LedgerError> for ApiError {
             LedgerError::KeyReused => Self::key_reused(),
             LedgerError::KeyRunning => Self::key_running(),
             LedgerError::Unknown => Self::session_not_found(),
+            LedgerError::Unreadable => Self::invalid_body("metadata", "JSON that can be stored as it is"),
             // Whoever may meet it asks the owner instead.
             LedgerError::Held => Self::store_away(),
             // Said once, where it was noticed.

@@ -58,6 +58,7 @@ impl RedisLedger {
     }
 
     async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, LedgerError> {
+        record.check_reads_back()?;
         let session = &record.session;
         self.take_place(session, limits).await?;
         // Behind what it may take to create it, so that nobody looks for it yet.

@@ -90,6 +90,7 @@ impl Ledger for SqliteLedger {
         limits: Limits,
         once: Option<Once>,
     ) -> Result<Created, LedgerError> {
+        record.check_reads_back()?;
         let create = move |tx: &Transaction<'_>| create(tx, &record, limits, once.as_ref());
         self.0.write(create).await?
     }

@@ -69,6 +69,101 @@ async fn what_is_no_json_is_refused() {
     }
 }
 
+/// Sends a body as it stands.
+async fn sends(server: &Server, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> reqwest::Response {
+    let mut request = server.request(Method::POST, path).body(body.into());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+#[tokio::test]
+async fn what_a_client_notes_comes_back_as_it_was_also_after_a_restart() {
+    let server = server().await;
+    let list = async |server: &Server| server.get("/api/sessions").await.json::<Value>().await.unwrap();
+    let init = async |metadata: &str| {
+        let body = format!(r#"{{"userId":"ada","metadata":{metadata}}}"#);
+        sends(&server, "/api/init-session", &[JSON], body).await
+    };
+    let levels = |n: usize| format!("{}1{}", r#"{"a":"#.repeat(n), "}".repeat(n));
+    let inner = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    let mine = format!(r#"{{"$serde_json::private::RawValue":"{inner}"}}"#);
+    let deep = format!("{}{mine}{}", r#"{"a":"#.repeat(99), "}".repeat(99));
+    for bad in [
+        deep.as_str(),
+        &mine,
+        &levels(17),
+        r#"{"a":[{"$serde_json::private::Number":"1"}]}"#,
+        r#"{"\u0024serde_json::private::RawValue":"1"}"#,
+        r#"{"n":12345678901234567890123}"#,
+        r#"{"n":-0.12345678901234567890123}"#,
+        r#"{"n":[1e-400]}"#,
+        r#"{"a":1,"a":2}"#,
+    ] {
+        let (status, code, error) = refusal(init(bad).await).await;
+        assert_eq!((status, code.as_str()), (400, "INVALID_BODY"), "{error}");
+        assert!(error["details"]["field"].as_str().unwrap().starts_with("metadata"), "{error}");
+    }
+    let good = format!(r#"{{"n":[9007199254740993,18446744073709551615,0.30000000000000004],"deep":{}}}"#, levels(15));
+    assert_eq!(init(&good).await.status(), StatusCode::OK);
+    let good: Value = serde_json::from_str(&good).unwrap();
+    assert_eq!(list(&server).await["sessions"][0]["metadata"], good);
+    // All of it is read at a start: what cannot be read there would stop it.
+    let server = server.crash_and_restart().await;
+    assert_eq!(list(&server).await["sessions"][0]["metadata"], good);
+}
+
+#[tokio::test]
+async fn a_body_in_another_form_is_told_which_one() {
+    let server = server().await;
+    let gzip: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\0\x03";
+    for (headers, body, status, said) in [
+        (vec![JSON], b"\xef\xbb\xbf{\"userId\":\"ada\"}".as_slice(), 400, "byte order mark"),
+        (vec![JSON], b"\xff\xfe{\0}\0", 400, "UTF-16"),
+        (vec![JSON, ("Content-Encoding", "gzip")], gzip, 415, "Content-Encoding"),
+        (vec![JSON, ("Content-Encoding", "identity, br")], b"{}", 415, "Content-Encoding"),
+        (vec![("Content-Type", "application/json; charset=utf-16")], b"{}", 415, "UTF-8"),
+    ] {
+        let (code, _, error) = refusal(sends(&server, "/api/init-session", &headers, body).await).await;
+        assert_eq!(code, status, "{error}");
+        assert!(error["error"].as_str().unwrap().contains(said), "{error}");
+    }
+    let plain = [("Content-Type", "Application/JSON; charset=\"UTF-8\""), ("Content-Encoding", "identity")];
+    let taken = sends(&server, "/api/init-session", &plain, r#"{"userId":"ada"}"#).await;
+    assert_eq!(taken.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_may_be_missing_may_be_empty_or_null() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let path = format!("/api/sessions/{}/stream-token", session.id);
+    let chunked = |body: &'static str| {
+        reqwest::Body::wrap_stream(futures::stream::iter([Ok::<_, std::io::Error>(body)]))
+    };
+    let json = Some("application/json");
+    for (body, kind) in [
+        ("", None), ("", json), ("", Some("text/plain")), ("null", json), (" null\n", None), ("  ", json), ("{}", json),
+    ] {
+        for body in [chunked(body), body.into()] {
+            let mut request = server.request(Method::POST, &path).body(body);
+            if let Some(kind) = kind {
+                request = request.header(CONTENT_TYPE, kind);
+            }
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::OK, "{kind:?}");
+        }
+    }
+    let wish = server.request(Method::POST, &path).body(chunked(r#"{"ttlSeconds":0}"#));
+    let (status, _, error) = refusal(wish.header(CONTENT_TYPE, "application/json").send().await.unwrap()).await;
+    assert_eq!((status, &error["details"]["field"]), (400, &json!("ttlSeconds")));
+    for (body, expected) in [("nul", 400), ("[]", 400), ("null null", 400)] {
+        assert_eq!(sends(&server, &path, &[JSON], body).await.status(), expected, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_session_is_not_found_and_a_malformed_id_is_bad() {
     let server = server().await;
