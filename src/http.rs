@@ -21,6 +21,7 @@ mod origins;
 mod pages;
 mod pairing;
 mod passkey;
+mod phone;
 mod polling;
 mod requests;
 mod sessions;

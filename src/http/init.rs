@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::JsonBody;
 use super::caller::Caller;
 use super::error::ApiError;
-use super::pairing::phone_number;
+use super::phone::phone_number;
 use super::tokens::{Issued, Scope};
 use super::{App, client, requests};
 use crate::event::{Status, Time};

@@ -228,19 +228,13 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     },
     askForCode: (number) => {
       this.#number = number;
-      const digits = number.replace(/\D/g, "").replace(/^00/, "");
       this.#known.problem = undefined;
-      // No country's number is shorter than 7 digits or longer than 15, and none begins with 0.
-      if (!/^[1-9]\d{6,14}$/.test(digits)) {
-        this.#refused("code", "invalid_number");
-        this.#render();
-        return this.#focus();
-      }
       this.#chosen = true;
       this.#call(
-        () => this.#codeFor(digits),
+        // As it was typed: what is a phone number, and which one, is the server's to say.
+        () => this.#codeFor(number),
         // The stream brings it as well; polling does not.
-        (answer) => Object.assign(this.#known, { code: { phoneNumber: digits, ...answer }, problem: undefined }),
+        (answer) => Object.assign(this.#known, { code: { phoneNumber: number, ...answer }, problem: undefined }),
         (error) => this.#refused("code", refusalWord(error), error.details?.retryAfterMs ?? error.retryAfterMs),
       ).then(() => this.#focus());
     },

@@ -21,6 +21,7 @@ async fn a_code_links_the_account() {
     viewer.awaits("qr").await;
     let (status, answer) = session.pairing_code(NUMBER).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["phoneNumber"], DIGITS);
     let code = viewer.awaits("code").await;
     assert_eq!((&code.data["code"], &code.data["expiresAt"]), (&answer["code"], &answer["expiresAt"]));
     assert_eq!(code.data["phoneNumber"], DIGITS);
@@ -95,10 +96,30 @@ async fn each_refusal_of_whatsapp_keeps_its_word() {
 }
 
 #[tokio::test]
+async fn a_number_is_the_same_one_however_it_is_written() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    session.reaches("scan_qr").await;
+    for (written, number) in [
+        ("+44 (0)20 7946 0958", "442079460958"),
+        ("0049 (0) 170 1234567", "491701234567"),
+        ("+39 06 1234567", "39061234567"),
+        ("tel:+90\u{a0}555\u{2011}123\u{200b}4567", DIGITS),
+        ("٩٠٥٥٥١٢٣٤٥٦٧", DIGITS),
+    ] {
+        let (status, answer) = session.pairing_code(written).await;
+        assert_eq!((status, &answer["phoneNumber"]), (StatusCode::OK, &json!(number)), "{written:?} {answer}");
+    }
+    // By the other call, too.
+    let session = server.init_with(json!({ "userId": "bob", "phoneNumber": "+44 (0)20 7946 0958" })).await;
+    assert_eq!(session.sse().await.awaits("code").await.data["phoneNumber"], "442079460958");
+}
+
+#[tokio::test]
 async fn what_is_no_phone_number_is_refused() {
     let (_whatsapp, server) = world().await;
     let session = server.init("ada").await;
-    for number in ["", "0555 123 45 67", "12345", "twelve"] {
+    for number in ["", "0555 123 45 67", "(0)555 123 45 67", "12345", "twelve", "+1 5551234 +1 555"] {
         let (status, error) = session.pairing_code(number).await;
         assert_eq!((status, &error["details"]["field"]), (StatusCode::BAD_REQUEST, &json!("phoneNumber")));
         let response =
