@@ -9,6 +9,7 @@ mod body;
 mod caller;
 mod client;
 mod clock;
+mod codes;
 mod error;
 mod health;
 mod host;

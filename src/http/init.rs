@@ -66,7 +66,16 @@ pub(super) async fn init(
     }
     let once = once(&headers, caller.prefix(), &bytes)?;
     let signer = app.signer().ok_or_else(ApiError::store_away)?;
-    let Creation { id, is_new } = app.registry()?.create(new, once).await.map_err(|error| match error {
+    let taken = new.phone_number.as_deref().map(|number| app.inner.limits.take_code(None, number)).transpose()?;
+    let created = app.registry()?.create(new, once).await;
+    if let Some(taken) = taken {
+        match &created {
+            Ok(Creation { id, is_new: true }) => taken.also_of(id),
+            // No code was asked for.
+            _ => taken.give_back(),
+        }
+    }
+    let Creation { id, is_new } = created.map_err(|error| match error {
         error @ LedgerError::Storage(_) if !error.is_away() => {
             tracing::error!(%error, "session error");
             ApiError::init_failed()

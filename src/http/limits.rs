@@ -16,6 +16,8 @@ use metrics::counter;
 
 use super::caller::Access;
 use super::client::Client;
+use super::codes::{Codes, Taken};
+use super::error::ApiError;
 use crate::close::Close;
 use crate::config::{Config, RateLimits};
 use crate::id::SessionId;
@@ -32,6 +34,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Limits {
     /// `None`: nothing is.
     requests: Option<Requests>,
+    /// Empty for as long as nothing is counted.
+    codes: Codes,
     streams: Arc<Streams>,
 }
 
@@ -73,7 +77,7 @@ impl Limits {
             most: config.max_streams,
             most_of_client: config.max_streams_per_client,
         };
-        let limits = Arc::new(Self { requests, streams: Arc::new(places) });
+        let limits = Arc::new(Self { requests, codes: Codes::default(), streams: Arc::new(places) });
         let forgetting = limits.clone();
         streams.spawn_until_begun(async move {
             loop {
@@ -107,12 +111,44 @@ impl Limits {
         Streams::enter(&self.streams, client).ok_or(Close::Overloaded { pause: COME_BACK })
     }
 
+    /// Counts a pairing code for this number, unless it is too many. `session`: where there is one already.
+    pub(super) fn take_code(&self, session: Option<&SessionId>, number: &str) -> Result<TakenCode, ApiError> {
+        if self.requests.is_none() {
+            return Ok(TakenCode(None));
+        }
+        self.codes.take(session, number).map(|taken| TakenCode(Some(taken))).map_err(|wait| {
+            limited("codes");
+            ApiError::rate_limited(wait)
+        })
+    }
+
     fn forget(&self) {
+        self.codes.forget();
         if let Some(Requests { init, read }) = &self.requests {
             init.limiter.retain_recent();
             read.limiter.retain_recent();
             init.limiter.shrink_to_fit();
             read.limiter.shrink_to_fit();
+        }
+    }
+}
+
+/// A pairing code, which counts unless it is given back. Without limits: of none.
+#[must_use]
+pub(super) struct TakenCode(Option<Taken>);
+
+impl TakenCode {
+    /// See [`Taken::also_of`].
+    pub(super) fn also_of(self, session: &SessionId) {
+        if let Some(taken) = self.0 {
+            taken.also_of(session);
+        }
+    }
+
+    /// See [`Taken::give_back`].
+    pub(super) fn give_back(self) {
+        if let Some(taken) = self.0 {
+            taken.give_back();
         }
     }
 }

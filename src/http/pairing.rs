@@ -43,8 +43,12 @@ pub(super) async fn code(
         return Err(refusal);
     }
     let number = phone_number(request.phone_number.as_deref().unwrap_or_default())?;
-    if !app.registry()?.ask(session.id(), Ask::Code { phone_number: number.clone() }).await? {
-        return Err(ApiError::qr_not_ready());
+    let taken = app.inner.limits.take_code(Some(session.id()), &number)?;
+    let asked = app.registry()?.ask(session.id(), Ask::Code { phone_number: number.clone() }).await;
+    if !matches!(asked, Ok(true)) {
+        // Nobody was asked to link anything.
+        taken.give_back();
+        return Err(asked.map_or_else(ApiError::from, |_| ApiError::qr_not_ready()));
     }
     let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;
     let code = answer.map_err(|_| ApiError::owner_silent())??;

@@ -97,6 +97,61 @@ async fn reads_are_counted_for_each_session() {
 }
 
 #[tokio::test]
+async fn pairing_codes_are_counted_by_session_and_by_number() {
+    let keys = ("API_KEYS", "main:all-of-it");
+    let (_whatsapp, server) = limited(&[keys, ("MAX_SESSIONS_PER_USER", "99")]).await;
+    let ask = async |id: &str, token: &str, number: &str| {
+        let request = server.request(Method::POST, &format!("/api/sessions/{id}/pairing-code")).bearer_auth(token);
+        let response = request.json(&json!({ "phoneNumber": number })).send().await.unwrap();
+        let wait = response.headers().get("retry-after").map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
+        let status = response.status().as_u16();
+        let code = response.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned();
+        (status, code, wait)
+    };
+    let (id, token) = new_session(&server, "ada").await;
+    // Before WhatsApp is there, and for nonsense: nobody's phone is asked anything.
+    for _ in 0..8 {
+        let (status, code, _) = ask(&id, &token, "12").await;
+        assert!(status == 400 && code == "INVALID_BODY" || status == 409, "{status} {code}");
+    }
+    has_qr(&server, &id).await;
+    for n in 0..5 {
+        assert_eq!(ask(&id, &token, &format!("+90 555 123 45 6{n}")).await.0, 200, "{n}");
+    }
+    let (status, code, wait) = ask(&id, &token, "+90 555 123 45 69").await;
+    assert_eq!((status, code.as_str()), (429, "RATE_LIMITED"));
+    assert!((840..=900).contains(&wait.unwrap()), "{wait:?}");
+    // A key is no way around it, nor is a new session for the same number, however it is written.
+    assert_eq!(ask(&id, "all-of-it", "+90 555 123 45 69").await.0, 429);
+    let init = async |number: &str| {
+        let request = server.request(Method::POST, "/api/init-session").bearer_auth("all-of-it");
+        request.json(&json!({ "userId": "ada", "phoneNumber": number })).send().await.unwrap()
+    };
+    for _ in 0..4 {
+        assert_eq!(init("905551234560").await.status(), StatusCode::OK);
+    }
+    for written in ["905551234560", "0090 (0) 555 123 45 60", "+90-555-1234560"] {
+        let refused = init(written).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "{written}");
+        assert!(refused.headers().contains_key("retry-after"));
+    }
+    assert_eq!(init("905551234577").await.status(), StatusCode::OK);
+    // What was linked before can go on.
+    let status = format!("/api/session-status/{id}");
+    assert_eq!(call(&server, Method::GET, &status, &Credential::Bearer(token)).await.0, 200);
+}
+
+#[tokio::test]
+async fn pairing_codes_are_not_counted_where_nothing_is() {
+    let (_whatsapp, server) = limited(&[("RATE_LIMIT_DISABLED", "true")]).await;
+    let session = server.init("ada").await;
+    session.reaches("scan_qr").await;
+    for _ in 0..7 {
+        assert_eq!(session.pairing_code("+90 555 123 45 67").await.0, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn clients_behind_a_trusted_proxy_are_told_apart() {
     let proxies = ("TRUSTED_PROXIES", "127.0.0.0/8");
     let (_whatsapp, server) =
