@@ -101,10 +101,12 @@ fn room(said: &str, folder: &Path) -> Check {
         None => Check::ok(DATA, format!("{said}; its free space is not known")),
         Some(free) => {
             let said = format!("{said}, {} MiB free", free / MIB);
-            match free {
-                ..NONE => Check::fail(DATA, said, todo),
-                ..LITTLE => Check::warn(DATA, said, todo),
-                _ => Check::ok(DATA, said),
+            if free < NONE {
+                Check::fail(DATA, said, todo)
+            } else if free < LITTLE {
+                Check::warn(DATA, said, todo)
+            } else {
+                Check::ok(DATA, said)
             }
         }
     }
