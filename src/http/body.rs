@@ -62,7 +62,9 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiE
 
 /// Whether the headers promise JSON, in UTF-8 and as it is.
 fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
-    let is_plain = |coding: &[u8]| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity");
+    let is_plain = |coding: &[u8]| {
+        coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+    };
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     if !codings.all(|value| value.as_bytes().split(|byte| *byte == b',').all(is_plain)) {
         return Err(ApiError::encoded_body());

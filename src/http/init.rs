@@ -66,7 +66,8 @@ pub(super) async fn init(
     }
     let once = once(&headers, caller.prefix(), &bytes)?;
     let signer = app.signer().ok_or_else(ApiError::store_away)?;
-    let taken = new.phone_number.as_deref().map(|number| app.inner.limits.take_code(None, number)).transpose()?;
+    let taken =
+        new.phone_number.as_deref().map(|number| app.inner.limits.take_code(None, number)).transpose()?;
     let created = app.registry()?.create(new, once).await;
     if let Some(taken) = taken {
         match &created {

@@ -29,7 +29,9 @@ pub(super) struct Unfit {
 pub(super) fn check(body: &[u8]) -> Result<(), Unfit> {
     let unfit = |allowed: String| Unfit { field: String::new(), allowed };
     if let Some(encoding) = foreign_encoding(body) {
-        return Err(unfit(format!("JSON in UTF-8 without a byte order mark; this begins with that of {encoding}")));
+        return Err(unfit(format!(
+            "JSON in UTF-8 without a byte order mark; this begins with that of {encoding}"
+        )));
     }
     let whole: &RawValue = serde_json::from_slice(body).map_err(|error| unfit(error.to_string()))?;
     // The body's own braces are around its fields, not part of them.

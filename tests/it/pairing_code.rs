@@ -108,7 +108,11 @@ async fn a_number_is_the_same_one_however_it_is_written() {
         ("٩٠٥٥٥١٢٣٤٥٦٧", DIGITS),
     ] {
         let (status, answer) = session.pairing_code(written).await;
-        assert_eq!((status, &answer["phoneNumber"]), (StatusCode::OK, &json!(number)), "{written:?} {answer}");
+        assert_eq!(
+            (status, &answer["phoneNumber"]),
+            (StatusCode::OK, &json!(number)),
+            "{written:?} {answer}"
+        );
     }
     // By the other call, too.
     let session = server.init_with(json!({ "userId": "bob", "phoneNumber": "+44 (0)20 7946 0958" })).await;

@@ -22,7 +22,7 @@ pub(super) fn identify(app: &App, request: &Request) -> Result<Caller, Refusal> 
     if let Some(key) = headers.get("x-api-key") {
         return key.to_str().ok().and_then(|key| key_of(doors, key)).ok_or(AuthFailure::Invalid.into());
     }
-    let bearer = bearer(headers);
+    let bearer = bearer(headers)?;
     if let Some(caller) = bearer.as_ref().and_then(|secret| key_of(doors, secret)) {
         return Ok(caller);
     }
@@ -51,12 +51,25 @@ fn key_of(doors: &Doors, secret: &str) -> Option<Caller> {
     found.cloned().map(Caller::Key)
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
-    let (scheme, credentials) = value.split_once(' ').unwrap_or((value, ""));
-    // Another scheme is a wrong answer to the question, not none.
-    let known = scheme.eq_ignore_ascii_case("bearer");
-    Some(if known { credentials.trim().to_owned() } else { String::new() })
+/// What comes as `Bearer`. Any other scheme is somebody else's: a browser sends what a proxy before this server asked it for.
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, AuthFailure> {
+    for value in headers.get_all(header::AUTHORIZATION) {
+        let value = value.as_bytes();
+        let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+        let (scheme, credentials) = value.split_at(end);
+        if scheme.eq_ignore_ascii_case(b"bearer") {
+            // What cannot be read is a wrong answer, not none.
+            let text = std::str::from_utf8(credentials).map_err(|_| AuthFailure::Invalid)?;
+            return Ok(Some(text.trim().to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the request has something in a header that only somebody who was given it can send: no page of another origin
+/// can add these two without asking first (CORS).
+pub(in crate::http) fn is_presented(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-api-key") || !matches!(bearer(headers), Ok(None))
 }
 
 /// The way of a WebSocket in a browser, which cannot set a header.
@@ -64,7 +77,54 @@ fn subprotocol(headers: &HeaderMap) -> Option<String> {
     offered_protocols(headers).find_map(|protocol| protocol.strip_prefix("bearer.")).map(str::to_owned)
 }
 
-/// The way of an EventSource or an image in a page.
+/// The way of an EventSource or an image in a page. Escaped or not: what makes addresses may escape more than it must.
 fn query(query: &str) -> Option<String> {
-    query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(str::to_owned)
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, value)| name == "token" && !value.is_empty()).map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[&[u8]]) -> Result<Option<String>, AuthFailure> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, axum::http::HeaderValue::from_bytes(value).unwrap());
+        }
+        bearer(&headers)
+    }
+
+    #[test]
+    fn another_scheme_is_somebody_elses() {
+        for other in [
+            b"Basic dXNlcjpwYXNz".as_slice(),
+            b"Negotiate YII",
+            b"Digest x=\"y\"",
+            b"",
+            b"Bearers x",
+            b"\xff y",
+        ] {
+            assert_eq!(of(&[other]), Ok(None), "{other:?}");
+            assert_eq!(of(&[other, b"bearer  abc "]), Ok(Some("abc".to_owned())), "{other:?}");
+        }
+        assert_eq!(of(&[b"Bearer"]), Ok(Some(String::new())));
+        assert_eq!(of(&[b"Bearer \xff"]), Err(AuthFailure::Invalid));
+    }
+
+    #[test]
+    fn a_token_in_an_address_may_be_escaped() {
+        for address in [
+            "token=a.b-c_d",
+            "token=a%2Eb%2dc%5fd",
+            "lastEventId=1-2&token=a%2eb-c_d",
+            "%74oken=a.b-c_d",
+            "token=&token=a.b-c_d",
+        ] {
+            assert_eq!(query(address).as_deref(), Some("a.b-c_d"), "{address}");
+        }
+        for address in ["", "token=", "tokens=a", "a=token=b"] {
+            assert_eq!(query(address), None, "{address}");
+        }
+    }
 }

@@ -103,3 +103,44 @@ async fn every_replica_reads_a_token_also_after_redis_has_lost_the_secret() {
     let third = replica().start().await;
     eventually("a third to read it", async || reads(&third, &first).await).await;
 }
+
+#[tokio::test]
+async fn what_a_proxy_asks_a_browser_for_is_not_ours() {
+    let (_whatsapp, server) = locked().await;
+    let (id, token) = new_session(&server, "ada").await;
+    let get = async |path: &str, headers: &[(&str, &str)]| {
+        let mut request = server.request(Method::GET, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        soon(path, request.send()).await.unwrap().status().as_u16()
+    };
+    let status = format!("/api/session-status/{id}");
+    let escaped = token.replace('.', "%2E").replace('-', "%2d");
+    for other in ["Basic dXNlcjpwYXNz", "Negotiate YII=", "Digest username=\"ada\""] {
+        let other = ("Authorization", other);
+        assert_eq!(get(&format!("{status}?token={token}"), &[other]).await, 200, "{other:?}");
+        assert_eq!(get(&status, &[other, ("X-Api-Key", "all-of-it")]).await, 200, "{other:?}");
+        assert_eq!(
+            get(&status, &[other, ("Authorization", &format!("Bearer {token}"))]).await,
+            200,
+            "{other:?}"
+        );
+        assert_eq!(get(&status, &[other]).await, 401, "{other:?}");
+    }
+    assert_eq!(get(&format!("{status}?token={escaped}"), &[]).await, 200);
+    // A wrong answer to our own question stays one.
+    assert_eq!(get(&format!("{status}?token={token}"), &[("Authorization", "Bearer nonsense")]).await, 401);
+    // A WebSocket of a browser behind such a proxy.
+    let mut request = format!("{}/api/sessions/{id}/ws", server.base.replacen("http", "ws", 1))
+        .into_client_request()
+        .unwrap();
+    for (name, value) in [
+        ("authorization", "Basic dXNlcjpwYXNz".to_owned()),
+        ("sec-websocket-protocol", format!("qrcast.v1, bearer.{token}")),
+    ] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let (_socket, response) = soon("an upgrade", tokio_tungstenite::connect_async(request)).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "qrcast.v1");
+}
