@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +22,7 @@ pub(super) enum Scope {
 }
 
 /// What a token says. The names are those of the registry of claims; times are Unix seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Claims {
     #[serde(rename = "sub", with = "as_text")]
     pub(super) session: SessionId,
@@ -31,6 +30,9 @@ pub(super) struct Claims {
     /// When the first token was given of which this one is a renewal.
     auth_time: u64,
     exp: u64,
+    /// Before this it is not good. None of ours has it; the secret may have other users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<f64>,
 }
 
 /// A token, and until when it is good.
@@ -61,6 +63,16 @@ impl Claims {
     pub(super) fn expires(&self) -> Time {
         time(self.exp)
     }
+
+    /// RFC 7519: not good on or after `exp` (4.1.4), nor before `nbf` (4.1.5).
+    fn are_good_at(self, now: Time) -> Result<Self, TokenError> {
+        if now >= self.expires() {
+            return Err(TokenError::Expired);
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let now = now.as_millis() as f64 / 1000.0;
+        if self.nbf.is_some_and(|begin| now < begin) { Err(TokenError::Invalid) } else { Ok(self) }
+    }
 }
 
 impl Signer {
@@ -86,7 +98,7 @@ impl Signer {
             // The first one is older than it may be by now.
             return Err(ApiError::token_expired());
         }
-        let claims = Claims { session: session.clone(), scope, auth_time, exp };
+        let claims = Claims { session: session.clone(), scope, auth_time, exp, nbf: None };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding);
         let token = token.map_err(|error| {
             tracing::error!(%error, "a stream token cannot be signed");
@@ -98,11 +110,11 @@ impl Signer {
     /// What a token says, if it is good now.
     pub(super) fn read(&self, token: &str) -> Result<Claims, TokenError> {
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
+        // Below, to the millisecond: the library compares whole seconds, and takes the last one.
+        validation.validate_exp = false;
         validation.set_required_spec_claims(&["exp", "sub"]);
         match jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation) {
-            Ok(read) => Ok(read.claims),
-            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => Err(TokenError::Expired),
+            Ok(read) => read.claims.are_good_at(Time::now()),
             Err(_) => Err(TokenError::Invalid),
         }
     }
@@ -159,7 +171,8 @@ mod tests {
     #[test]
     fn no_other_algorithm_is_taken() {
         let signer = Signer::new(SECRET, DAY);
-        let claims = Claims { session: session(), scope: Scope::Link, auth_time: 0, exp: u64::MAX / 2 };
+        let claims =
+            Claims { session: session(), scope: Scope::Link, auth_time: 0, exp: u64::MAX / 2, nbf: None };
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let other = jsonwebtoken::encode(&Header::new(Algorithm::HS512), &claims, &key).unwrap();
         assert_eq!(signer.read(&other), Err(TokenError::Invalid));
@@ -172,10 +185,53 @@ mod tests {
     fn a_renewal_ends_with_the_age_of_the_first() {
         let signer = Signer::new(SECRET, DAY);
         let (id, now) = (session(), seconds_now());
-        let old = Claims { session: id.clone(), scope: Scope::Link, auth_time: now - 86_300, exp: now + 10 };
+        let old = Claims {
+            session: id.clone(),
+            scope: Scope::Link,
+            auth_time: now - 86_300,
+            exp: now + 10,
+            nbf: None,
+        };
         let issued = signer.issue(&id, Scope::Read, Duration::from_secs(600), Some(&old)).unwrap();
         assert_eq!(issued.expires, time(now - 86_300 + 86_400));
         let expired = Claims { auth_time: now - 90_000, ..old };
         assert!(signer.issue(&id, Scope::Read, Duration::from_secs(600), Some(&expired)).is_err());
+    }
+
+    #[test]
+    fn a_token_is_good_before_its_end_and_not_before_its_beginning() {
+        let claims = |exp, nbf| Claims { session: session(), scope: Scope::Read, auth_time: 0, exp, nbf };
+        let at = Time::from_millis;
+        for (now, exp, nbf, expected) in [
+            (999_999, 1_000, None, None),
+            (1_000_000, 1_000, None, Some(TokenError::Expired)),
+            (1_000_990, 1_000, None, Some(TokenError::Expired)),
+            (500_000, 1_000, Some(500.0), None),
+            (499_999, 1_000, Some(500.0), Some(TokenError::Invalid)),
+            (500_400, 1_000, Some(500.5), Some(TokenError::Invalid)),
+            (500_500, 1_000, Some(500.5), None),
+        ] {
+            assert_eq!(claims(exp, nbf).are_good_at(at(now)).err(), expected, "{now} {exp} {nbf:?}");
+        }
+        let signer = Signer::new(SECRET, DAY);
+        let read = |claims: &serde_json::Value| {
+            let key = EncodingKey::from_secret(SECRET.as_bytes());
+            signer
+                .read(&jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap())
+                .map(|_| ())
+        };
+        let now = seconds_now();
+        let base = serde_json::json!({ "sub": session().as_str(), "scope": "read", "auth_time": now, "exp": now + 60 });
+        let with = |name: &str, value: serde_json::Value| {
+            let mut claims = base.clone();
+            claims[name] = value;
+            claims
+        };
+        assert_eq!(read(&base), Ok(()));
+        assert_eq!(read(&with("nbf", (now - 1).into())), Ok(()));
+        assert_eq!(read(&with("nbf", (now + 30).into())), Err(TokenError::Invalid));
+        assert_eq!(read(&with("nbf", "soon".into())), Err(TokenError::Invalid));
+        assert_eq!(read(&with("exp", now.into())), Err(TokenError::Expired));
+        assert_eq!(read(&with("aud", "another service".into())), Err(TokenError::Invalid));
     }
 }
