@@ -1,14 +1,16 @@
 //! Where a request comes from: the client's address, and whom limits count.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Once;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use super::App;
 use super::caller::Caller;
+use super::error::ApiError;
 use crate::config::TrustedProxies;
 
 /// The address of the client of a request, as far as it can be believed.
@@ -42,42 +44,79 @@ pub(super) fn address_of(extensions: &Extensions) -> IpAddr {
     extensions.get::<ClientAddress>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.0)
 }
 
+/// Headers in which proxies say whom they speak for.
+const FORWARDED: [&str; 6] =
+    ["x-forwarded-for", "forwarded", "x-real-ip", "fly-client-ip", "cf-connecting-ip", "true-client-ip"];
+
 /// Writes the client's address into the request.
 pub(super) async fn locate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        let address = believe(peer.ip(), request.headers(), &app.inner.config.doors.proxies);
-        request.extensions_mut().insert(ClientAddress(address));
+        let (peer, proxies) = (peer.ip().to_canonical(), &app.inner.config.doors.proxies);
+        warn_of_a_proxy(peer, request.headers(), proxies);
+        match believe(peer, request.headers(), proxies) {
+            Ok(address) => request.extensions_mut().insert(ClientAddress(address)),
+            Err(Unreadable(header)) => return ApiError::unreadable_client(header).into_response(),
+        };
     }
     next.run(request).await
 }
 
-/// The peer, or whom it speaks for where it is a proxy that is trusted.
-fn believe(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> IpAddr {
+/// Says once that a proxy may stand before this server, and that its clients are all one as long as it is not trusted.
+fn warn_of_a_proxy(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) {
+    static SAID: Once = Once::new();
+    let named = || FORWARDED.into_iter().find(|name| headers.contains_key(*name));
+    if !SAID.is_completed()
+        && !proxies.trust(peer)
+        && let Some(header) = named()
+    {
+        SAID.call_once(|| {
+            tracing::warn!(
+                %peer,
+                header,
+                "a client's address came from a peer that is not in TRUSTED_PROXIES, and was not believed; if that is your \
+                 proxy, all its clients share one client's limits until it is"
+            );
+        });
+    }
+}
+
+/// A proxy that is trusted has said something that names nobody, in this header.
+#[derive(Debug, PartialEq, Eq)]
+struct Unreadable(&'static str);
+
+/// The peer, or whom it speaks for where it is a proxy that is trusted. What cannot be read is no absence: a client that
+/// has it written there would be taken for the proxy.
+fn believe(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> Result<IpAddr, Unreadable> {
     let mut client = peer.to_canonical();
     if !proxies.trust(client) {
-        return client;
+        return Ok(client);
     }
-    if let Some(named) = proxies.header_of(client).and_then(|name| headers.get(name))
-        && let Some(address) = named.to_str().ok().and_then(parse)
-    {
-        return address;
+    if let Some(name) = proxies.header_of(client) {
+        let mut named = headers.get_all(name).iter();
+        match (named.next(), named.next()) {
+            (None, _) => {}
+            (Some(value), None) => return parse(value.as_bytes()).ok_or(Unreadable(name)),
+            // One of the two is not the proxy's.
+            (Some(_), Some(_)) => return Err(Unreadable(name)),
+        }
     }
-    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let entries: Vec<&str> = forwarded.flat_map(|list| list.split(',')).collect();
+    let name = "x-forwarded-for";
+    let lists = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    // An empty entry is none: RFC 9110, section 5.6.1.
+    let entries: Vec<&[u8]> = lists.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()).collect();
     // Each proxy appends whom it saw; what stands further left than the first stranger, that stranger may have written.
     for entry in entries.into_iter().rev() {
-        let Some(address) = parse(entry) else { break };
-        client = address;
+        client = parse(entry).ok_or(Unreadable(name))?;
         if !proxies.trust(client) {
             break;
         }
     }
-    client
+    Ok(client)
 }
 
 /// An address, perhaps with a port.
-fn parse(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn parse(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
     let plain = text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     plain.or_else(bracketed).map(|address: IpAddr| address.to_canonical())
@@ -96,6 +135,14 @@ mod tests {
     use super::*;
 
     fn seen(peer: &str, proxies: &str, headers: &[(&'static str, &str)]) -> String {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        match found(peer, proxies, &headers) {
+            Ok(address) => address.to_string(),
+            Err(Unreadable(header)) => format!("unreadable {header}"),
+        }
+    }
+
+    fn found(peer: &str, proxies: &str, headers: &[(&'static str, &[u8])]) -> Result<IpAddr, Unreadable> {
         let proxies = [("TRUSTED_PROXIES", proxies)];
         let variable = |name: &str| {
             proxies.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
@@ -103,9 +150,9 @@ mod tests {
         let proxies = crate::config::Config::read(variable).unwrap().doors.proxies;
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
+            map.append(*name, axum::http::HeaderValue::from_bytes(value).unwrap());
         }
-        believe(peer.parse().unwrap(), &map, &proxies).to_string()
+        believe(peer.parse().unwrap(), &map, &proxies)
     }
 
     #[test]
@@ -122,7 +169,7 @@ mod tests {
         assert_eq!(seen("10.0.0.2", "10.0.0.0/8", &chain), "192.0.2.1");
         assert_eq!(seen("::ffff:10.0.0.2", "10.0.0.0/8", &chain), "192.0.2.1");
         for (entry, address) in
-            [("[2001:db8::1]:4711", "2001:db8::1"), ("192.0.2.5:80", "192.0.2.5"), ("nonsense", "10.0.0.2")]
+            [("[2001:db8::1]:4711", "2001:db8::1"), ("192.0.2.5:80", "192.0.2.5"), ("", "10.0.0.2")]
         {
             assert_eq!(seen("10.0.0.2", "10.0.0.0/8", &[("x-forwarded-for", entry)]), address);
         }
@@ -130,6 +177,38 @@ mod tests {
         let fly = [("fly-client-ip", "192.0.2.2"), ("x-forwarded-for", "192.0.2.1")];
         assert_eq!(seen("172.16.0.2", "fly", &fly), "192.0.2.2");
         assert_eq!(seen("10.0.0.2", "fly,10.0.0.0/8", &fly), "192.0.2.1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_absence() {
+        let net = "10.0.0.0/8";
+        // A client's own nonsense, and behind it whom nginx saw.
+        for nonsense in
+            [b"\xff, 192.0.2.1".as_slice(), b"\xff\x80,192.0.2.1", b"unknown, 192.0.2.1", b",, 192.0.2.1 ,"]
+        {
+            let address = found("10.0.0.2", net, &[("x-forwarded-for", nonsense)]);
+            assert_eq!(address.unwrap().to_string(), "192.0.2.1", "{nonsense:?}");
+        }
+        let lines: [(&str, &[u8]); 2] = [("x-forwarded-for", b"\xff"), ("x-forwarded-for", b"192.0.2.1")];
+        assert_eq!(found("10.0.0.2", net, &lines).unwrap().to_string(), "192.0.2.1");
+        for unread in [
+            b"\xff".as_slice(),
+            b"192.0.2.1, \xff",
+            b"nonsense, 10.0.0.3",
+            b"unknown",
+            b"192.0.2.1 192.0.2.2",
+        ] {
+            let refused = found("10.0.0.2", net, &[("x-forwarded-for", unread)]);
+            assert_eq!(refused, Err(Unreadable("x-forwarded-for")), "{unread:?}");
+        }
+        assert_eq!(
+            found("172.16.0.2", "fly", &[("fly-client-ip", b"\xff")]),
+            Err(Unreadable("fly-client-ip"))
+        );
+        let twice: [(&str, &[u8]); 2] = [("x-real-ip", b"192.0.2.1"), ("x-real-ip", b"192.0.2.2")];
+        assert_eq!(found("100.64.0.2", "railway", &twice), Err(Unreadable("x-real-ip")));
+        // A stranger may write what it likes.
+        assert!(found("198.51.100.7", net, &[("x-forwarded-for", b"\xff")]).is_ok());
     }
 
     #[test]

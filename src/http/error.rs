@@ -66,9 +66,21 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", "this key or token is not good for this")
     }
 
-    pub(super) fn foreign_origin() -> Self {
-        let message = "Origin: pages from there may not use this server; see ALLOWED_ORIGINS";
-        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message).with_details(json!({ "field": "Origin" }))
+    /// `own`: what this server takes for its own origin, or only its `Host`.
+    pub(super) fn foreign_origin(origin: &str, own: &str) -> Self {
+        let message = format!(
+            "Origin: pages of {origin} may not use this server, which is {own} to itself; if both are this server, set \
+             PUBLIC_URL to the address that browsers have, else see ALLOWED_ORIGINS"
+        );
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+            .with_details(json!({ "field": "Origin", "origin": origin, "own": own }))
+    }
+
+    /// A proxy that is trusted says in this header who the client is, and it cannot be read.
+    pub(super) fn unreadable_client(header: &str) -> Self {
+        let allowed = "addresses, as the proxy saw them";
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_FORWARDED", format!("{header}: {allowed}"))
+            .with_details(json!({ "field": header, "allowed": allowed }))
     }
 
     pub(super) fn misdirected() -> Self {

@@ -101,9 +101,11 @@ async fn pairing_codes_are_counted_by_session_and_by_number() {
     let keys = ("API_KEYS", "main:all-of-it");
     let (_whatsapp, server) = limited(&[keys, ("MAX_SESSIONS_PER_USER", "99")]).await;
     let ask = async |id: &str, token: &str, number: &str| {
-        let request = server.request(Method::POST, &format!("/api/sessions/{id}/pairing-code")).bearer_auth(token);
+        let request =
+            server.request(Method::POST, &format!("/api/sessions/{id}/pairing-code")).bearer_auth(token);
         let response = request.json(&json!({ "phoneNumber": number })).send().await.unwrap();
-        let wait = response.headers().get("retry-after").map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
+        let wait =
+            response.headers().get("retry-after").map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
         let status = response.status().as_u16();
         let code = response.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned();
         (status, code, wait)
@@ -163,6 +165,54 @@ async fn clients_behind_a_trusted_proxy_are_told_apart() {
     for from in ["198.51.100.1, 192.0.2.1", "192.0.2.2, 127.0.0.1", "2001:db8:1::2"] {
         assert_eq!(init(&server, None, Some(from)).await.status(), StatusCode::TOO_MANY_REQUESTS, "{from}");
     }
+}
+
+#[tokio::test]
+async fn what_a_trusted_proxy_passes_on_does_not_hide_who_came() {
+    let (_whatsapp, server) = limited(&[("TRUSTED_PROXIES", "127.0.0.0/8"), ("RATE_LIMIT_INIT", "1")]).await;
+    let init = async |from: &[u8]| {
+        let request = server.request(Method::POST, "/api/init-session").json(&json!({ "userId": "ada" }));
+        let from = reqwest::header::HeaderValue::from_bytes(from).unwrap();
+        request.header("X-Forwarded-For", from).send().await.unwrap()
+    };
+    // As nginx appends whom it saw to whatever the client wrote.
+    assert_eq!(init(b"\xff, 192.0.2.1").await.status(), StatusCode::OK);
+    for lie in [b"\xff, 192.0.2.1".as_slice(), b"\xfe,192.0.2.1", b"10.0.0.1, 192.0.2.1", b"192.0.2.1"] {
+        assert_eq!(init(lie).await.status(), StatusCode::TOO_MANY_REQUESTS, "{lie:?}");
+    }
+    assert_eq!(init(b"\xff, 192.0.2.2").await.status(), StatusCode::OK);
+    for unread in [b"\xff".as_slice(), b"192.0.2.3, \xff", b"unknown", b"192.0.2.3, unknown, 127.0.0.1"] {
+        let refused = init(unread).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{unread:?}");
+        let error: Value = refused.json().await.unwrap();
+        assert_eq!(
+            (&error["code"], &error["details"]["field"]),
+            (&json!("INVALID_FORWARDED"), &json!("x-forwarded-for"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_told_of_once() {
+    let (_whatsapp, server) = limited(&[]).await;
+    for (header, value) in
+        [("X-Forwarded-For", "192.0.2.1"), ("X-Real-IP", "192.0.2.1"), ("Forwarded", "for=192.0.2.1")]
+    {
+        let request = server.request(Method::GET, "/livez").header(header, value);
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    }
+    let said =
+        || server.log().into_iter().filter(|line| line.contains("TRUSTED_PROXIES")).collect::<Vec<_>>();
+    crate::support::eventually("a line", async || !said().is_empty()).await;
+    let lines = said();
+    assert!(
+        lines.len() == 1 && lines[0].contains("x-forwarded-for") && lines[0].contains("127.0.0.1"),
+        "{lines:?}"
+    );
+    assert!(!lines[0].contains("192.0.2.1"), "what a stranger wrote is not repeated: {lines:?}");
+    let (_whatsapp, trusted) = limited(&[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    trusted.request(Method::GET, "/livez").header("X-Forwarded-For", "192.0.2.1").send().await.unwrap();
+    assert!(!trusted.log().iter().any(|line| line.contains("TRUSTED_PROXIES")));
 }
 
 #[tokio::test]
