@@ -240,5 +240,6 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(host::is_clear))
         // The outermost: whatever the others refuse has an id and is counted.
         .layer(from_fn(requests::around))
+        .layer(from_fn_with_state(app.clone(), origins::only_known_pages))
         .with_state(app)
 }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::Span;
 
 use self::credentials::identify;
+pub(super) use self::credentials::is_presented;
 pub(super) use self::refusal::AuthFailure;
 use self::refusal::Refusal;
 use super::App;

@@ -1,5 +1,6 @@
 //! Which pages may use this server: one matcher for CORS and for WebSocket upgrades, and the `Host` rule of an open server.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -10,11 +11,15 @@ use axum::response::{IntoResponse as _, Response};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::App;
+use super::auth;
 use super::error::ApiError;
 use crate::config::Config;
 
 /// How long a browser may remember the answer to a preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+
+/// How much of an origin is repeated, in bytes.
+const LONGEST_SHOWN: usize = 128;
 
 /// What pages of other origins may read of an answer, beside its body.
 const EXPOSED: [&str; 6] = [
@@ -48,9 +53,55 @@ pub(super) fn cors(config: &Config) -> CorsLayer {
 /// Whether the page behind this request may open a WebSocket, which no preflight protects. Without an `Origin` it is
 /// no browser.
 pub(super) fn check(config: &Config, headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let allowed = origin.to_str().is_ok_and(|origin| allows(config, origin, host(headers, None)));
-    if allowed { Ok(()) } else { Err(ApiError::foreign_origin()) }
+    check_page(config, headers, None)
+}
+
+/// No page of another origin has anything done here, such as a plain form could have: the answer it may not read, but it
+/// does not need one. What asks first (CORS) cannot come from there, nor does what the browser itself calls same-origin.
+pub(super) async fn only_known_pages(State(app): State<App>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let asks_only = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let same_origin = || headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+    if asks_only || same_origin() || auth::is_presented(headers) {
+        return next.run(request).await;
+    }
+    match check_page(&app.inner.config, headers, request.uri().authority()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn check_page(config: &Config, headers: &HeaderMap, target: Option<&Authority>) -> Result<(), ApiError> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Ok(()) };
+    let host = host(headers, target);
+    let allowed =
+        origins.next().is_none() && origin.to_str().is_ok_and(|origin| allows(config, origin, host));
+    if allowed {
+        return Ok(());
+    }
+    let named = shown(origin.as_bytes());
+    let own = public_origin(config).map(|(scheme, authority)| format!("{scheme}://{authority}"));
+    let own = own.unwrap_or_else(|| shown(host.unwrap_or_default().as_bytes()));
+    say_once(&named, &own);
+    Err(ApiError::foreign_origin(&named, &own))
+}
+
+/// A text that a client chose, for words to a person.
+fn shown(text: &[u8]) -> String {
+    text.iter().take(LONGEST_SHOWN).flat_map(|byte| byte.escape_ascii()).map(char::from).collect()
+}
+
+/// A browser tells nobody why a WebSocket was refused. Once, for whoever asks may be anybody.
+fn say_once(origin: &str, own: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            origin,
+            own,
+            "a page of another origin was refused; if that is this server's own page behind a proxy, set PUBLIC_URL"
+        );
+    });
 }
 
 fn allows(config: &Config, origin: &str, host: Option<&str>) -> bool {

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::support::eventually;
 
 const PAGE: &str = "https://app.example.com";
 
@@ -166,4 +167,102 @@ async fn every_answer_has_the_headers_of_a_careful_server() {
         assert_eq!(headers["cross-origin-resource-policy"], expected, "{path}");
         assert!(headers["content-security-policy"].to_str().unwrap().contains("upgrade-insecure-requests"));
     }
+}
+
+/// A request as a foreign page's plain form or `fetch` without CORS could send it, and more.
+async fn sends(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    let mut request = server.request(method, path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = soon(path, request.send()).await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_foreign_page_has_nothing_done_here() {
+    let whatsapp = whatsapp().await;
+    let server =
+        Server::builder(&whatsapp.url()).variable("ALLOWED_ORIGINS", "https://app.example.com").start().await;
+    let session = server.init("ada").await;
+    let own = server.base.clone();
+    let (restart, token) = (
+        format!("/api/sessions/{}/restart", session.id),
+        format!("/api/sessions/{}/stream-token", session.id),
+    );
+    let foreign = ("Origin", "https://evil.example");
+    let plain = ("Content-Type", "text/plain");
+    for path in [&restart, &token, &"/api/init-session".to_owned()] {
+        for headers in [
+            vec![foreign, plain],
+            vec![foreign],
+            vec![("Origin", "null"), plain],
+            vec![foreign, ("Sec-Fetch-Site", "cross-site")],
+            vec![foreign, ("Sec-Fetch-Site", "same-site")],
+            // The browser's own answer to a proxy, which goes with a foreign page's requests as well.
+            vec![foreign, ("Authorization", "Basic dXNlcjpwYXNz")],
+            vec![foreign, ("Cookie", "a=b")],
+        ] {
+            let (status, error) = sends(&server, Method::POST, path, &headers).await;
+            assert_eq!((status, &error["code"]), (403, &json!("FORBIDDEN")), "{path} {headers:?}");
+        }
+    }
+    let (status, _) =
+        sends(&server, Method::DELETE, &format!("/api/sessions/{}", session.id), &[foreign]).await;
+    assert_eq!(status, 403);
+    for headers in [
+        vec![plain],
+        vec![("Origin", own.as_str()), plain],
+        vec![("Origin", PAGE)],
+        vec![foreign, ("Sec-Fetch-Site", "same-origin")],
+        vec![foreign, ("X-Api-Key", "anything")],
+        vec![foreign, ("Authorization", "bearer anything")],
+    ] {
+        assert_eq!(sends(&server, Method::POST, &token, &headers).await.0, 200, "{headers:?}");
+    }
+    // What changes nothing is CORS's business alone.
+    let status = format!("/api/session-status/{}", session.id);
+    for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+        assert_ne!(sends(&server, method, &status, &[foreign]).await.0, 403);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_page_is_told_who_it_is_and_what_helps() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).variable("API_KEYS", "main:all-of-it").start().await;
+    let (id, token) = new_session(&server, "ada").await;
+    let path = format!("/api/sessions/{id}/ws?token={token}");
+    // As a proxy on a port of its own sends it with nginx's `$host`.
+    let page = ("Origin", "https://link.example.com:8443");
+    for headers in
+        [vec![page, ("Host", "link.example.com")], vec![("Origin", "https://link.example.com:8444"), page]]
+    {
+        let (status, error) = sends(&server, Method::GET, &path, &headers).await;
+        assert_eq!(status, 403);
+        let words = error["error"].as_str().unwrap();
+        assert!(words.contains("https://link.example.com:844") && words.contains("PUBLIC_URL"), "{words}");
+        assert!(words.contains(error["details"]["own"].as_str().unwrap()), "{error}");
+    }
+    let (_, error) = sends(&server, Method::GET, &path, &[page, ("Host", "link.example.com")]).await;
+    let details = (&error["details"]["origin"], &error["details"]["own"]);
+    assert_eq!(details, (&json!("https://link.example.com:8443"), &json!("link.example.com")));
+    // The browser tells nobody: the log does, once.
+    let said = || server.log().iter().filter(|line| line.contains("PUBLIC_URL")).count();
+    eventually("a line", async || said() > 0).await;
+    assert_eq!(said(), 1);
+    // With the remedy it is this server's own page.
+    let server = Server::builder(&whatsapp.url())
+        .variable("API_KEYS", "main:all-of-it")
+        .variable("PUBLIC_URL", "https://link.example.com:8443")
+        .start()
+        .await;
+    let request = server.request(Method::POST, "/api/init-session").bearer_auth("all-of-it");
+    let answer: Value = request.json(&json!({ "userId": "ada" })).send().await.unwrap().json().await.unwrap();
+    let path = format!(
+        "/api/sessions/{}/ws?token={}",
+        answer["sessionId"].as_str().unwrap(),
+        answer["streamToken"].as_str().unwrap()
+    );
+    assert_eq!(upgrade(&server, &path, Some(("origin", page.1.to_owned()))).await, Ok(json!("status")));
 }
