@@ -22,6 +22,7 @@ mod origins;
 mod pages;
 mod pairing;
 mod passkey;
+mod paths;
 mod phone;
 mod polling;
 mod requests;
@@ -38,12 +39,13 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, Path};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_service::Service as _;
 
 use self::alerts::Alerts;
 pub use self::caller::Access;
@@ -228,7 +230,7 @@ pub fn router(app: App) -> Router {
         std::future::ready(response)
     };
     // The last one is the first to see a request.
-    router
+    let router = router
         .fallback(|| async { ApiError::no_such_route() })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -240,6 +242,16 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(host::is_clear))
         // The outermost: whatever the others refuse has an id and is counted.
         .layer(from_fn(requests::around))
-        .layer(from_fn_with_state(app.clone(), origins::only_known_pages))
-        .with_state(app)
+        .with_state(app);
+    as_the_old_service_did(router)
+}
+
+/// Before anything looks for a route: a slash at the end, or capitals in the paths of the old service, were no matter to it.
+fn as_the_old_service_did(router: Router) -> Router {
+    Router::new().fallback(async move |mut request: Request| {
+        if let Some(target) = paths::usual(request.uri()) {
+            *request.uri_mut() = target;
+        }
+        router.clone().call(request).await
+    })
 }

@@ -70,7 +70,12 @@ async fn what_is_no_json_is_refused() {
 }
 
 /// Sends a body as it stands.
-async fn sends(server: &Server, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> reqwest::Response {
+async fn sends(
+    server: &Server,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Vec<u8>>,
+) -> reqwest::Response {
     let mut request = server.request(Method::POST, path).body(body.into());
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -107,7 +112,10 @@ async fn what_a_client_notes_comes_back_as_it_was_also_after_a_restart() {
         assert_eq!((status, code.as_str()), (400, "INVALID_BODY"), "{error}");
         assert!(error["details"]["field"].as_str().unwrap().starts_with("metadata"), "{error}");
     }
-    let good = format!(r#"{{"n":[9007199254740993,18446744073709551615,0.30000000000000004],"deep":{}}}"#, levels(15));
+    let good = format!(
+        r#"{{"n":[9007199254740993,18446744073709551615,0.30000000000000004],"deep":{}}}"#,
+        levels(15)
+    );
     assert_eq!(init(&good).await.status(), StatusCode::OK);
     let good: Value = serde_json::from_str(&good).unwrap();
     assert_eq!(list(&server).await["sessions"][0]["metadata"], good);
@@ -146,7 +154,13 @@ async fn a_body_that_may_be_missing_may_be_empty_or_null() {
     };
     let json = Some("application/json");
     for (body, kind) in [
-        ("", None), ("", json), ("", Some("text/plain")), ("null", json), (" null\n", None), ("  ", json), ("{}", json),
+        ("", None),
+        ("", json),
+        ("", Some("text/plain")),
+        ("null", json),
+        (" null\n", None),
+        ("  ", json),
+        ("{}", json),
     ] {
         for body in [chunked(body), body.into()] {
             let mut request = server.request(Method::POST, &path).body(body);
@@ -157,7 +171,8 @@ async fn a_body_that_may_be_missing_may_be_empty_or_null() {
         }
     }
     let wish = server.request(Method::POST, &path).body(chunked(r#"{"ttlSeconds":0}"#));
-    let (status, _, error) = refusal(wish.header(CONTENT_TYPE, "application/json").send().await.unwrap()).await;
+    let (status, _, error) =
+        refusal(wish.header(CONTENT_TYPE, "application/json").send().await.unwrap()).await;
     assert_eq!((status, &error["details"]["field"]), (400, &json!("ttlSeconds")));
     for (body, expected) in [("nul", 400), ("[]", 400), ("null null", 400)] {
         assert_eq!(sends(&server, &path, &[JSON], body).await.status(), expected, "{body}");
@@ -183,6 +198,34 @@ async fn an_unknown_session_is_not_found_and_a_malformed_id_is_bad() {
             assert_eq!((status, code.as_str()), (400, "INVALID_SESSION_ID"), "{path} {malformed}");
             assert_eq!(error["details"]["field"], "sessionId");
         }
+    }
+}
+
+#[tokio::test]
+async fn paths_are_taken_as_the_old_service_took_them() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("Ada").await;
+    session.reaches("scan_qr").await;
+    let id = &session.id;
+    for path in [
+        "/health/".to_owned(),
+        "/Health".to_owned(),
+        "/HEALTH/?x=1".to_owned(),
+        "/readyz/".to_owned(),
+        format!("/api/qr-code/{id}/"),
+        format!("/API/QR-code/{id}/?x=1"),
+        format!("/api/Session-Status/{id}/"),
+        format!("/api/session-status/{id}/"),
+    ] {
+        let response = server.get(&path).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+    }
+    let made = server.post("/api/init-session/", &json!({ "userId": "bob" })).await;
+    assert_eq!(made.status(), StatusCode::OK);
+    let head = server.request(Method::HEAD, "/health/").send().await.unwrap();
+    assert_eq!(head.status(), StatusCode::OK);
+    for path in ["/live.js/", "/health//", "//health", "/api/nothing/"] {
+        assert_eq!(server.get(path).await.status(), StatusCode::NOT_FOUND, "{path}");
     }
 }
 
