@@ -182,8 +182,13 @@ fn routes() -> Vec<Route> {
     let get = |path, access, handler| Route { method: Method::GET, path, access, handler };
     let post = |path, access, handler| Route { method: Method::POST, path, access, handler };
     let delete = |path, access, handler| Route { method: Method::DELETE, path, access, handler };
-    let page =
-        |page: &'static pages::Page| get(page.path, Access::Everyone, self::get(async || page.answer()));
+    let page = |page: &'static pages::Page| {
+        get(
+            page.path,
+            Access::Everyone,
+            self::get(async |State(app): State<App>| page.answer(app.inner.config.doors.is_open())),
+        )
+    };
     let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();
     routes.extend([
         post("/api/init-session", Access::Init, self::post(init::init)),
@@ -235,6 +240,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(app.clone(), origins::only_known_pages))
         .layer(from_fn_with_state(app.clone(), origins::only_this_machine))
         .layer(origins::cors(config))
         .layer(map_response(secure))

@@ -21,6 +21,8 @@ const WHY_KEY = {
   lost: "It no longer takes the key that this tab had.",
   other: "The key of this tab is not for this user id. Another one may be.",
 };
+/** A server without keys takes no token. Whatever `Authorization` a proxy before it wants is left alone then. */
+const OPEN = document.documentElement.hasAttribute("data-open");
 const WRONG_KEY = "This server does not know that key. Check it and try again.";
 
 /** What the key is wanted for, while it is asked for: goes on with it, or throws what the server says. */
@@ -93,7 +95,8 @@ function address() {
 function route() {
   const { session, token } = address();
   trouble = undefined;
-  show(session ? "session" : "start", session && userOf(session));
+  // Whose it is, is said when the server knows it: anybody can write an address.
+  show(session ? "session" : "start");
   const link = $("link");
   if (!session) {
     link.removeAttribute("session");
@@ -101,7 +104,7 @@ function route() {
     $("user").focus();
     return;
   }
-  link.token = key.value ? tokens(session, token) : token;
+  link.token = key.value ? tokens(session, token) : OPEN ? undefined : token;
   link.restart = key.value ? () => call(`/api/sessions/${encodeURIComponent(session)}/restart`) : undefined;
   link.setAttribute("session", session);
 }
@@ -111,7 +114,7 @@ function show(part, user) {
   for (const id of ["start", "ask", "session"]) $(id).hidden = id !== part;
   document.title = part === "ask" ? "A key is needed · Link WhatsApp" : "Link WhatsApp";
   $("whose").hidden = part === "start";
-  $("whose").firstElementChild.textContent = user ? `User ${user}.` : "";
+  nameUser(user);
   $("whose").querySelector("a").hidden = false;
   $("other-way").hidden = true;
   $("keyed").hidden = !key.value;
@@ -119,9 +122,13 @@ function show(part, user) {
   complain("key", "");
 }
 
+function nameUser(user) {
+  $("whose").firstElementChild.textContent = user ? `User ${user}.` : "";
+}
+
 /** The user id inside `session_<userId>_<uuid>`. */
 function userOf(session) {
-  return /^session_(.+)_[0-9a-f-]{36}$/.exec(session)?.[1];
+  return /^session_([A-Za-z0-9._@+-]{1,64})_[0-9a-f-]{36}$/.exec(session)?.[1];
 }
 
 /** Asks for a key, and goes on with it. */
@@ -141,7 +148,7 @@ async function start(userId, secret = key.value) {
   // Whoever has a key gets tokens for it. In the address one would outlive "Forget the key".
   const fragment = secret ? "" : `#token=${encodeURIComponent(streamToken)}`;
   // An entry of its own: "back" leads to the form, a reload to the same session.
-  history.pushState(null, "", `/?session=${encodeURIComponent(sessionId)}${fragment}`);
+  history.pushState(null, "", `?session=${encodeURIComponent(sessionId)}${fragment}`);
   route();
 }
 
@@ -176,7 +183,7 @@ async function begin(user, secret) {
 
 /** From now on without a token in the address: it would be an old one. */
 function dropToken(session) {
-  history.replaceState(null, "", `/?session=${encodeURIComponent(session)}`);
+  history.replaceState(null, "", `?session=${encodeURIComponent(session)}`);
 }
 
 function followByKey(session) {
@@ -259,11 +266,12 @@ $("link").addEventListener("qrcast-view", ({ detail }) => {
 
 $("link").addEventListener("qrcast-token", ({ detail }) => {
   const { session, token } = address();
-  if (token) history.replaceState(null, "", `/?session=${encodeURIComponent(session)}#token=${encodeURIComponent(detail.token)}`);
+  if (token) history.replaceState(null, "", `?session=${encodeURIComponent(session)}#token=${encodeURIComponent(detail.token)}`);
 });
 
 /** Not let in: whoever came by an address learns that it is no longer good, and may have a key; all others need one. */
 $("link").addEventListener("qrcast-state", ({ detail }) => {
+  if (detail.phase === "open") nameUser(userOf(address().session ?? ""));
   if (detail.phase !== "failed" || ![401, 403].includes(detail.error.status)) return;
   const { session, token } = address();
   if (!token) return askFor(session, trouble ?? "session");
@@ -274,14 +282,14 @@ $("link").addEventListener("qrcast-state", ({ detail }) => {
 });
 
 function askFor(session, reason) {
-  ask(reason, userOf(session), (secret) => follow(session, secret));
+  ask(reason, undefined, (secret) => follow(session, secret));
 }
 
 $("use-key").addEventListener("click", () => askFor(address().session, trouble ?? "link"));
 
 $("forget").addEventListener("click", () => {
   key.value = undefined;
-  history.pushState(null, "", "/");
+  history.pushState(null, "", location.pathname);
   route();
 });
 

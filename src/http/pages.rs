@@ -43,13 +43,23 @@ pub(super) const PAGES: &[Page] = &[
     page!("/qrcast/words.js", "text/javascript; charset=utf-8", "qrcast/words.js"),
 ];
 
+/// Whether a static file is served at this path.
+pub(super) fn is_one(path: &str) -> bool {
+    PAGES.iter().any(|page| page.path == path)
+}
+
 impl Page {
     /// A file that changes with the binary only, but under the same name: browsers ask each time.
-    pub(super) fn answer(&self) -> Response {
+    ///
+    /// `open`: nobody is asked for a key or a token here. The live page sends none then: its `Authorization` may be a proxy's.
+    pub(super) fn answer(&self, open: bool) -> Response {
         let headers = [(header::CONTENT_TYPE, self.content_type), (header::CACHE_CONTROL, "no-cache")];
         if self.path.starts_with("/qrcast") {
             // Made to be used in other pages.
             return (headers, CROSS_ORIGIN, self.body).into_response();
+        }
+        if self.path == "/" && open {
+            return (headers, self.body.replacen("<html ", "<html data-open ", 1)).into_response();
         }
         (headers, self.body).into_response()
     }

@@ -2,6 +2,7 @@
 //! and what the page makes of it, in `page/ends.rs`; on a server with keys, in `page/keys.rs` and `page/void.rs`; with a passkey,
 //! in `page/passkey.rs`; not finished yet, in `page/unfinished.rs`.
 
+mod address;
 mod codes;
 mod ends;
 mod keys;

@@ -116,13 +116,14 @@ async fn an_address_that_has_expired_says_so_and_a_key_helps() {
     browser.reads("Do you have a key of this server?").await;
     browser.clicks("Use a key").await;
     browser.reads("This server asks for a key").await;
-    browser.reads("User ada.").await;
     browser.types("only-bob").await;
     browser.presses("Enter").await;
     browser.reads("This key is good, but not for this user id").await;
     browser.types(KEY).await;
     browser.presses("Enter").await;
     browser.sees("qr").await;
+    // Now the server has said whose it is.
+    browser.reads("User ada.").await;
     assert_eq!(in_the_address(&browser).await, None, "the old token");
     browser.reloads().await;
     browser.sees("qr").await;

@@ -21,12 +21,16 @@ struct Rules {
     upstream: String,
     blocks: &'static [&'static str],
     page: Option<(&'static str, String)>,
+    /// What it takes off the front of each path; all else is somebody else's.
+    folder: &'static str,
+    /// What it wants in `Authorization`.
+    basic: Option<&'static str>,
 }
 
 impl Rules {
     /// WebSocket would need more than this proxy does.
     fn of(upstream: &str) -> Self {
-        Self { upstream: upstream.to_owned(), blocks: &["/ws"], page: None }
+        Self { upstream: upstream.to_owned(), blocks: &["/ws"], page: None, folder: "", basic: None }
     }
 }
 
@@ -39,6 +43,11 @@ impl Proxy {
     /// In front of a server, with somebody's page at a path.
     pub(crate) async fn serving(upstream: &str, path: &'static str, page: String) -> Self {
         Self::start(Rules { page: Some((path, page)), ..Rules::of(upstream) }).await
+    }
+
+    /// In front of a server that is one folder of a site, behind a user name and a password.
+    pub(crate) async fn with_folder(upstream: &str, folder: &'static str, basic: &'static str) -> Self {
+        Self::start(Rules { folder, basic: Some(basic), ..Rules::of(upstream) }).await
     }
 
     async fn start(rules: Rules) -> Self {
@@ -58,13 +67,24 @@ async fn pass(State(rules): State<Rules>, request: Request) -> Response {
     {
         return Html(page.clone()).into_response();
     }
+    let given = parts.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes().to_vec());
+    if let Some(basic) = rules.basic
+        && given.as_deref() != Some(basic.as_bytes())
+    {
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"x\"")], "who?")
+            .into_response();
+    }
+    let Some(path) = path.strip_prefix(rules.folder) else {
+        return (StatusCode::NOT_FOUND, Html("<h1>Another site</h1>")).into_response();
+    };
     if rules.blocks.iter().any(|block| path.ends_with(block)) {
         return (StatusCode::FORBIDDEN, Html("<h1>Blocked by policy</h1>")).into_response();
     }
     let body: Bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let mut headers = parts.headers;
     headers.remove(header::HOST);
-    let url = format!("{}{}", rules.upstream, parts.uri);
+    let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let url = format!("{}{path}{query}", rules.upstream);
     let sent = reqwest::Client::new().request(parts.method, url).headers(headers).body(body).send().await;
     let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
     let (status, headers): (_, HeaderMap) = (answer.status(), answer.headers().clone());
