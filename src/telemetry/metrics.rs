@@ -149,7 +149,7 @@ const COUNTERS: &[Counter] = &[
     Counter(
         REQUESTS_LIMITED,
         "Requests refused by a limit",
-        Some(&[("limit", &["init", "read", "streams", "streams_per_client"])]),
+        Some(&[("limit", &["codes", "init", "read", "streams", "streams_per_client"])]),
     ),
     Counter(
         AUTH_FAILURES,

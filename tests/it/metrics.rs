@@ -78,7 +78,11 @@ async fn what_can_happen_counts_from_zero() {
         ("qrcast_events_total", "event", &qrcast::event::Kind::NAMES),
         ("qrcast_lease_renewals_total", "result", &["kept", "lost", "missing", "away"]),
         ("qrcast_whatsapp_connects_total", "result", &["ok", "failed", "held"]),
-        ("qrcast_requests_limited_total", "limit", &["init", "read", "streams", "streams_per_client"]),
+        (
+            "qrcast_requests_limited_total",
+            "limit",
+            &["codes", "init", "read", "streams", "streams_per_client"],
+        ),
         ("qrcast_auth_failures_total", "reason", &["missing", "invalid", "expired", "forbidden"]),
         (
             "qrcast_alert",
