@@ -69,7 +69,6 @@ impl Claims {
         if now >= self.expires() {
             return Err(TokenError::Expired);
         }
-        #[allow(clippy::cast_precision_loss)]
         let now = now.as_millis() as f64 / 1000.0;
         if self.nbf.is_some_and(|begin| now < begin) { Err(TokenError::Invalid) } else { Ok(self) }
     }
