@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::response::Response;
+use futures::SinkExt as _;
 use serde_json::json;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -29,6 +30,10 @@ const MAX_INCOMING: usize = 4 * 1024;
 
 /// tungstenite would reserve 128 KiB for reading, per connection; a viewer sends control frames.
 const READ_BUFFER: usize = 512;
+
+/// Most that may wait to be sent, in bytes: a frame of ours and a pong. Only a back-stop, for [`answered`] waits until a pong
+/// is gone before the next frame is read; tungstenite's own limit is none at all.
+const MAX_OUTGOING: usize = 256 * 1024;
 
 /// How long a peer has to answer a close frame.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -55,6 +60,9 @@ pub(super) async fn upgrade(
     let upgrade = upgrade
         .protocols([PROTOCOL])
         .read_buffer_size(READ_BUFFER)
+        // Each frame is written at once.
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_OUTGOING)
         .max_message_size(MAX_INCOMING)
         .max_frame_size(MAX_INCOMING);
     Ok(upgrade.on_upgrade(move |socket| {
@@ -119,8 +127,13 @@ async fn run(mut socket: WebSocket, mut viewer: Viewer) {
             }
             received = socket.recv() => match received {
                 Some(Ok(Message::Pong(_))) => pong_is_out = false,
+                Some(Ok(Message::Ping(_))) => {
+                    if let Err(error) = answered(&mut socket).await {
+                        return cannot_send(&mut viewer, &error);
+                    }
+                }
                 // Whatever else a client sends means nothing.
-                Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_))) => {}
+                Some(Ok(Message::Text(_) | Message::Binary(_))) => {}
                 // The same frame is on its way back already, and has to go out: RFC 6455, section 5.5.1.
                 Some(Ok(Message::Close(_))) => return read_to_the_end(&mut socket).await,
                 Some(Err(error)) => match fault(&error) {
@@ -133,6 +146,12 @@ async fn run(mut socket: WebSocket, mut viewer: Viewer) {
     };
     viewer.closes(end);
     close(socket, end).await;
+}
+
+/// Waits until the pong that tungstenite gives by itself is on its way. It would go on reading while the peer takes no bytes,
+/// and keep a pong for each ping: so nothing more is read from a peer that asks and does not listen.
+async fn answered(socket: &mut WebSocket) -> Result<(), axum::Error> {
+    socket.flush().await
 }
 
 async fn close(mut socket: WebSocket, close: Close) {

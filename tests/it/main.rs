@@ -9,6 +9,7 @@ mod support;
 
 mod bad_days;
 mod bad_requests;
+mod bounds;
 mod commands;
 mod creation;
 mod deployment;
