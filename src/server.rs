@@ -16,7 +16,8 @@ use self::stop::{Left, Stages};
 pub(crate) use self::store::{DATABASE, MIGRATIONS};
 use self::store::{Store, Stores};
 use crate::config::Config;
-use crate::http::{self, App, listener};
+use crate::http::listener::{self, Door, KEPT};
+use crate::http::{self, App};
 use crate::ledger::{LedgerError, Limits};
 use crate::session::janitor::{self, Ages};
 use crate::session::ownership::Ownership;
@@ -33,9 +34,6 @@ const OTHER_CONNECTIONS: usize = 1000;
 
 /// How many sessions are handed over at a time: each of them needs its next owner as well.
 const HAND_OVERS: usize = 16;
-
-/// How many may ask for metrics at a time, on the port for that alone.
-const METRICS_CONNECTIONS: usize = 64;
 
 /// Pause between two looks at the secret that signs tokens.
 const SECRET_EVERY: Duration = Duration::from_secs(5);
@@ -156,8 +154,8 @@ impl House {
         let connections = &self.stages.connections;
         let wanted = wanted_connections(&self.config);
         let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: room_for(wanted) };
-        let routes = http::router(self.app.clone());
-        connections.spawn(listener::serve(listener, routes, bounds, connections.clone()));
+        let (app, routes) = (self.app.clone(), http::router(self.app.clone()));
+        connections.spawn(listener::serve(listener, app, Door::Public, routes, bounds, connections.clone()));
     }
 
     /// On a port of their own, where one is set: for whoever can reach it.
@@ -168,9 +166,9 @@ impl House {
             TcpListener::bind(address).await.map_err(|error| ServerError::Metrics(address, error))?;
         info!(%address, "metrics");
         let connections = &self.stages.connections;
-        let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: METRICS_CONNECTIONS };
-        let routes = http::metrics::router(self.app.clone());
-        connections.spawn(listener::serve(listener, routes, bounds, connections.clone()));
+        let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: KEPT };
+        let (app, routes) = (self.app.clone(), http::metrics::router(self.app.clone()));
+        connections.spawn(listener::serve(listener, app, Door::Metrics, routes, bounds, connections.clone()));
         Ok(())
     }
 

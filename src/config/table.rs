@@ -99,13 +99,17 @@ pub const SETTINGS: &[Setting] = &[
         "comma list of CIDR ranges, or the words `fly`, `railway`: whose word on the client's address is taken",
     ),
     setting("MAX_STREAMS", "20000", "open streams of this replica, 1 to 1000000"),
-    setting("MAX_STREAMS_PER_IP", "100", "open streams of one client on this replica, 1 to 1000000"),
+    setting(
+        "MAX_STREAMS_PER_IP",
+        "100",
+        "open streams of one client on this replica, which may have twice as many connections, 1 to 1000000",
+    ),
     setting("RATE_LIMIT_WINDOW_SECONDS", "900", "time over which requests are counted, 1 to 86400"),
     setting("RATE_LIMIT_INIT", "100", "new sessions of one client in that time, per replica, 1 to 1000000"),
     setting(
         "RATE_LIMIT_READ",
         "3000",
-        "other requests of one client for one session in that time, per replica, 1 to 1000000",
+        "other requests of one client for one session in that time, and those that are refused or find nothing, per replica, 1 to 1000000",
     ),
     setting("RATE_LIMIT_DISABLED", "false", "`true`: no request is counted; for load tests"),
     setting(
@@ -114,7 +118,11 @@ pub const SETTINGS: &[Setting] = &[
         "after SIGTERM `/readyz` is 503 for so long before streams are sent away, 0 to 60000",
     ),
     setting("DRAIN_SECONDS", "15", "after that streams are sent away over so long, 0 to 3600"),
-    setting("METRICS_PORT", "", "`/metrics` on a port of its own, without a key; 1 to 65535"),
+    setting(
+        "METRICS_PORT",
+        "",
+        "`/metrics`, `/livez` and `/readyz` on a port of its own, without a key; 1 to 65535",
+    ),
     setting("ALERT_MEMORY_MB", "512", "alert `memory` above so much resident memory, 1 to 1000000"),
     setting("ALERT_SESSIONS", "50", "alert `sessions` above so many active ones, 1 to 100000"),
     setting(

@@ -7,6 +7,7 @@ mod refusal;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Span;
@@ -19,7 +20,7 @@ use super::App;
 use super::caller::{Access, Caller};
 use super::client::Client;
 use super::error::ApiError;
-use super::limits::{Allowance, Limited};
+use super::limits::{Asked, Connection, Limited};
 use super::tokens::{Claims, Scope};
 use crate::id::{InvalidSessionId, SessionId};
 
@@ -35,10 +36,11 @@ pub(super) async fn guard(
         // No UTF-8.
         Err(_) => Some(Err(InvalidSessionId)),
     };
-    let (allowance, admitted) = admit(&app, access, id, &mut request).await;
+    let (asked, admitted) = admit(&app, access, id, &mut request).await;
     if let Err(Refusal::Failed(failure)) = &admitted {
         app.inner.alerts.auth_failed(*failure);
     }
+    let was_refused = admitted.as_ref().is_err_and(|refusal| !refusal.passes());
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refusal) => match refusal.close().filter(|_| access == Access::Stream) {
@@ -50,10 +52,20 @@ pub(super) async fn guard(
             None => refusal.into_error().into_response(),
         },
     };
+    let allowance = match asked {
+        Ok(asked) => asked.ended(was_refused || is_lost(response.status())),
+        Err(Limited { allowance, .. }) => Some(allowance),
+    };
     if let Some(allowance) = allowance {
         allowance.write(response.headers_mut());
     }
     response
+}
+
+/// Whether an answer says that the request was wrong, or led nowhere. What is only not so yet, or no longer, was found.
+fn is_lost(status: StatusCode) -> bool {
+    use StatusCode as S;
+    status.is_client_error() && ![S::CONFLICT, S::GONE, S::TOO_MANY_REQUESTS].contains(&status)
 }
 
 /// Looks who asks, counts the request, and writes into it who it is from. Guesses are counted like everything else.
@@ -62,13 +74,16 @@ async fn admit(
     access: Access,
     id: Option<Result<SessionId, InvalidSessionId>>,
     request: &mut Request,
-) -> (Option<Allowance>, Result<(), Refusal>) {
+) -> (Result<Asked, Limited>, Result<(), Refusal>) {
     let caller = identify(app, request);
     let client = Client::of(caller.as_ref().ok(), request.extensions());
-    let session = counted_session(caller.as_ref().ok(), id.as_ref());
-    let allowance = match app.inner.limits.count(access, &client, session) {
-        Ok(allowance) => allowance,
-        Err(Limited { allowance, wait }) => return (Some(allowance), Err(Refusal::Limited(wait))),
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.belongs_to(&client);
+    }
+    let session = counted_session(caller.as_ref().ok(), id.as_ref(), request.method());
+    let asked = match app.inner.limits.ask(access, &client, session) {
+        Ok(asked) => asked,
+        Err(limited) => return (Err(limited), Err(Refusal::Limited(limited.wait))),
     };
     let admitted = async {
         let caller = caller?;
@@ -80,15 +95,19 @@ async fn admit(
         request.extensions_mut().insert(caller);
         Ok(())
     };
-    (allowance, admitted.await)
+    let admitted = admitted.await;
+    (Ok(asked), admitted)
 }
 
-/// The session that a request is counted for. What a stranger names need not exist, and there are many names.
+/// The session that a request is counted for. What a stranger names need not exist, and there are many names: nor need a
+/// session that is deleted, which is no error.
 fn counted_session<'a>(
     caller: Option<&'a Caller>,
     named: Option<&'a Result<SessionId, InvalidSessionId>>,
+    method: &Method,
 ) -> Option<&'a SessionId> {
     match caller? {
+        _ if method == Method::DELETE => None,
         Caller::Token(claims) => Some(&claims.session),
         Caller::Anyone | Caller::Key(_) => named?.as_ref().ok(),
     }

@@ -123,7 +123,7 @@ fn parse(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// A client with IPv6 is given a whole /64 (RFC 6177): one of its addresses is as good as any.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+use super::limits::Connection;
+
 /// From the beginning of a connection, or the first byte of a later request, to the end of the head.
 pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -18,9 +20,11 @@ pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(10);
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(75);
 
 /// The clock of one connection. hyper starts it for each head.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct HeadClock {
     shared: Arc<Shared>,
+    /// Waits for a request whenever hyper waits for a head.
+    connection: Connection,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +36,11 @@ struct Shared {
 }
 
 impl HeadClock {
+    /// Of this connection.
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { shared: Arc::default(), connection }
+    }
+
     /// Bytes have come.
     pub(super) fn bytes_came(&self) {
         self.shared.came.store(true, Ordering::Relaxed);
@@ -44,6 +53,7 @@ impl Timer for HeadClock {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        self.connection.is_idle();
         let is_kept = self.shared.is_kept.swap(true, Ordering::Relaxed);
         // A connection that was just opened has something to say.
         self.shared.came.store(!is_kept, Ordering::Relaxed);

@@ -1,25 +1,28 @@
-//! How much one client may ask for, counted in this process: requests over a window, and open streams.
+//! How much one client may take of this process: requests over a window, open streams, open connections.
+//!
+//! Each client has one account (`limits/account.rs`), and every limit asks it.
 
-use std::collections::hash_map::RandomState;
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+mod account;
+mod connections;
+mod window;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use dashmap::DashMap;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
-use governor::state::keyed::DefaultKeyedStateStore;
-use governor::{Quota, RateLimiter};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
 use metrics::counter;
 
+use self::account::Accounts;
+pub(super) use self::connections::Connection;
+use self::connections::Connections;
+pub use self::connections::{Door, KEPT};
+use self::window::Rate;
+pub(super) use self::window::{Allowance, Limited};
 use super::caller::Access;
 use super::client::Client;
 use super::codes::{Codes, Taken};
 use super::error::ApiError;
 use crate::close::Close;
-use crate::config::{Config, RateLimits};
+use crate::config::{Config, TrustedProxies};
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::REQUESTS_LIMITED;
@@ -30,90 +33,118 @@ const COME_BACK: Duration = Duration::from_secs(5);
 /// Pause between two rounds that forget clients which have their whole allowance again.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// Everything that is counted.
+/// A client without a key may ask so many times as much for all its sessions together as for one.
+const ALL_SESSIONS: u32 = 10;
+
+/// A client may have so many connections for each stream: a page has its stream, and asks beside it.
+const CONNECTIONS_OF_STREAM: usize = 2;
+
+/// Everything that is counted, and how much of it is allowed.
 pub(super) struct Limits {
-    /// `None`: nothing is.
-    requests: Option<Requests>,
-    /// Empty for as long as nothing is counted.
+    rules: Rules,
+    state: Mutex<State>,
+    /// Empty for as long as requests are not limited.
     codes: Codes,
-    streams: Arc<Streams>,
 }
 
-struct Requests {
-    init: Counter<Client>,
-    read: Counter<(Client, Option<SessionId>)>,
+struct Rules {
+    /// `None`: requests are not limited.
+    rates: Option<Rates>,
+    streams: usize,
+    streams_of_client: usize,
+    connections_of_client: usize,
+    proxies: TrustedProxies,
 }
 
-/// A window that refills evenly (GCRA): whoever has used it up gets one more request after `window / limit`.
-struct Counter<K: Clone + std::hash::Hash + Eq> {
-    limiter: RateLimiter<K, DefaultKeyedStateStore<K, RandomState>, DefaultClock, StateInformationMiddleware>,
-    limit: u32,
-    window: Duration,
+struct Rates {
+    init: Rate,
+    read: Rate,
+    all: Rate,
 }
 
-/// What a client has left, for the `RateLimit-*` headers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
-    limit: u32,
-    window: Duration,
-    remaining: u32,
-}
-
-/// One request too many.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limited {
-    pub(super) allowance: Allowance,
-    /// Until the next one.
-    pub(super) wait: Duration,
+#[derive(Default)]
+struct State {
+    accounts: Accounts,
+    /// Open streams, of all clients.
+    streams: usize,
+    connections: Connections,
 }
 
 impl Limits {
     /// As configured. Forgets by itself who was here long ago.
     pub(super) fn start(config: &Config, streams: &Shutdown) -> Arc<Self> {
-        let requests = (!config.rates.disabled).then(|| Requests::new(config.rates));
-        let places = Streams {
-            open: AtomicUsize::new(0),
-            of_client: DashMap::new(),
-            most: config.max_streams,
-            most_of_client: config.max_streams_per_client,
-        };
-        let limits = Arc::new(Self { requests, codes: Codes::default(), streams: Arc::new(places) });
+        let limits = Arc::new(Self::new(config));
         let forgetting = limits.clone();
         streams.spawn_until_begun(async move {
             loop {
                 tokio::time::sleep(FORGET_EVERY).await;
-                forgetting.forget();
+                forgetting.state().accounts.forget(Instant::now());
+                forgetting.codes.forget();
             }
         });
         limits
     }
 
-    /// Counts a request for a session, or for none; what is left. `None`: it is not limited.
-    pub(super) fn count(
-        &self,
+    fn new(config: &Config) -> Self {
+        let rates = config.rates;
+        let rate = |limit| Rate { limit, window: rates.window };
+        let all = rate(rates.read.saturating_mul(ALL_SESSIONS));
+        let rates = (!rates.disabled).then(|| Rates { init: rate(rates.init), read: rate(rates.read), all });
+        let rules = Rules {
+            rates,
+            streams: config.max_streams,
+            streams_of_client: config.max_streams_per_client,
+            connections_of_client: config.max_streams_per_client.saturating_mul(CONNECTIONS_OF_STREAM),
+            proxies: config.doors.proxies.clone(),
+        };
+        Self { rules, state: Mutex::default(), codes: Codes::default() }
+    }
+
+    /// How many connections this door takes in at a time.
+    pub(super) fn opens(&self, door: Door, most: usize) {
+        self.state().connections.doors.entry(door).or_default().most = most;
+    }
+
+    /// Lets a request for a session, or for none, in or not. What came of it is told to [`Asked::ended`].
+    pub(super) fn ask(
+        self: &Arc<Self>,
         access: Access,
         client: &Client,
         session: Option<&SessionId>,
-    ) -> Result<Option<Allowance>, Limited> {
-        let Some(requests) = &self.requests else { return Ok(None) };
-        if *client == Client::Backend {
-            return Ok(None);
-        }
-        match (access, session) {
-            (Access::Everyone, _) => Ok(None),
-            (Access::Init, _) => counted("init", requests.init.count(client.clone())),
-            (_, session) => counted("read", requests.read.count((client.clone(), session.cloned()))),
-        }
+    ) -> Result<Asked, Limited> {
+        let counted = match &self.rules.rates {
+            Some(rates) if *client != Client::Backend && access != Access::Everyone => {
+                let limit = if access == Access::Init { "init" } else { "read" };
+                let counted = self.state().ask(rates, access, client, session);
+                counted.inspect_err(|_| limited(limit))?
+            }
+            _ => Counted::Not,
+        };
+        Ok(Asked { limits: self.clone(), client: client.clone(), session: session.cloned(), counted })
     }
 
     /// A place for one more stream of this client, until it is dropped.
-    pub(super) fn enter(&self, client: &Client) -> Result<Place, Close> {
-        Streams::enter(&self.streams, client).ok_or(Close::Overloaded { pause: COME_BACK })
+    pub(super) fn enter(self: &Arc<Self>, client: &Client) -> Result<Place, Close> {
+        let refused = |limit| {
+            limited(limit);
+            Err(Close::Overloaded { pause: COME_BACK })
+        };
+        let mut state = self.state();
+        if state.streams >= self.rules.streams {
+            return refused("streams");
+        }
+        let account = state.accounts.of(client);
+        if account.streams >= self.rules.streams_of_client && *client != Client::Backend {
+            return refused("streams_per_client");
+        }
+        account.streams += 1;
+        state.streams += 1;
+        Ok(Place { limits: self.clone(), client: client.clone() })
     }
 
     /// Counts a pairing code for this number, unless it is too many. `session`: where there is one already.
     pub(super) fn take_code(&self, session: Option<&SessionId>, number: &str) -> Result<TakenCode, ApiError> {
-        if self.requests.is_none() {
+        if self.rules.rates.is_none() {
             return Ok(TakenCode(None));
         }
         self.codes.take(session, number).map(|taken| TakenCode(Some(taken))).map_err(|wait| {
@@ -122,14 +153,8 @@ impl Limits {
         })
     }
 
-    fn forget(&self) {
-        self.codes.forget();
-        if let Some(Requests { init, read }) = &self.requests {
-            init.limiter.retain_recent();
-            read.limiter.retain_recent();
-            init.limiter.shrink_to_fit();
-            read.limiter.shrink_to_fit();
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,104 +179,104 @@ impl TakenCode {
 }
 
 /// For the metrics.
-fn counted(limit: &'static str, allowance: Result<Allowance, Limited>) -> Result<Option<Allowance>, Limited> {
-    allowance.map(Some).inspect_err(|_| limited(limit))
-}
-
 fn limited(limit: &'static str) {
     counter!(REQUESTS_LIMITED, "limit" => limit).increment(1);
 }
 
-impl Requests {
-    fn new(rates: RateLimits) -> Self {
-        Self { init: Counter::new(rates.init, rates.window), read: Counter::new(rates.read, rates.window) }
+impl State {
+    fn ask(
+        &mut self,
+        rates: &Rates,
+        access: Access,
+        client: &Client,
+        session: Option<&SessionId>,
+    ) -> Result<Counted, Limited> {
+        let now = Instant::now();
+        let account = self.accounts.of(client);
+        if access == Access::Init {
+            return account.init.take(rates.init, now).map(Counted::Init);
+        }
+        // `None` needs no entry: there is one of it.
+        let known = match session {
+            Some(_) => account.sessions.get_mut(&session.cloned()),
+            None => Some(account.sessions.entry(None).or_default()),
+        };
+        let counted = match known {
+            Some(window) => Counted::Session(window.take(rates.read, now)?),
+            // Held against the client until the session is found: nobody can ask for many at once.
+            None => {
+                account.lost.take(rates.read, now)?;
+                Counted::Unknown
+            }
+        };
+        if matches!(client, Client::Address(_)) {
+            let all = account.all.take(rates.all, now);
+            if all.is_err() && matches!(counted, Counted::Unknown) {
+                account.lost.give_back(rates.read, now);
+            }
+            all?;
+        }
+        Ok(counted)
     }
 }
 
-impl<K: Clone + std::hash::Hash + Eq> Counter<K> {
-    fn new(limit: u32, window: Duration) -> Self {
-        let burst = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(window / limit.max(1)).unwrap_or(Quota::per_second(burst));
-        let limiter = RateLimiter::keyed(quota.allow_burst(burst)).with_middleware();
-        Self { limiter, limit, window }
-    }
+/// A request that was let in, until it is known what came of it.
+pub(super) struct Asked {
+    limits: Arc<Limits>,
+    client: Client,
+    session: Option<SessionId>,
+    counted: Counted,
+}
 
-    fn count(&self, key: K) -> Result<Allowance, Limited> {
-        let allowance = |remaining| Allowance { limit: self.limit, window: self.window, remaining };
-        match self.limiter.check_key(&key) {
-            Ok(state) => Ok(allowance(state.remaining_burst_capacity())),
-            Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
-                Err(Limited { allowance: allowance(0), wait })
+enum Counted {
+    /// It is not limited.
+    Not,
+    Init(Allowance),
+    /// For a session that was there before, or for none.
+    Session(Allowance),
+    /// For one that may not exist.
+    Unknown,
+}
+
+impl Asked {
+    /// It was answered, or it was refused or found nothing; what is left. `None`: it is not limited.
+    pub(super) fn ended(self, is_lost: bool) -> Option<Allowance> {
+        let Self { limits, client, session, counted } = self;
+        let (rates, now) = (limits.rules.rates.as_ref()?, Instant::now());
+        let mut state = limits.state();
+        match counted {
+            Counted::Not => None,
+            Counted::Init(allowance) => Some(allowance),
+            Counted::Session(allowance) => {
+                if is_lost {
+                    state.accounts.of(&client).lost.charge(rates.read, now);
+                }
+                Some(allowance)
+            }
+            Counted::Unknown if is_lost => None,
+            Counted::Unknown => {
+                let account = state.accounts.of(&client);
+                account.lost.give_back(rates.read, now);
+                let window = account.sessions.entry(session).or_default();
+                // Others may have used it up in the meantime.
+                Some(window.take(rates.read, now).unwrap_or_else(|limited| limited.allowance))
             }
         }
     }
-}
-
-impl Allowance {
-    /// As the old service said it: the sixth draft of "RateLimit header fields for HTTP" of the IETF.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
-        let Self { limit, window, remaining } = self;
-        let used = f64::from(limit - remaining.min(limit)) / f64::from(*limit);
-        // Until the whole allowance is there again.
-        let reset = window.mul_f64(used).as_secs_f64().ceil();
-        for (name, value) in [
-            ("ratelimit-policy", format!("{limit};w={}", window.as_secs())),
-            ("ratelimit-limit", limit.to_string()),
-            ("ratelimit-remaining", remaining.to_string()),
-            ("ratelimit-reset", reset.to_string()),
-        ] {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
-    }
-}
-
-/// The places for streams.
-struct Streams {
-    open: AtomicUsize,
-    /// An entry goes with the client's last stream.
-    of_client: DashMap<Client, usize>,
-    most: usize,
-    most_of_client: usize,
 }
 
 /// One open stream. Dropping it makes room for another.
 pub(super) struct Place {
-    streams: Arc<Streams>,
+    limits: Arc<Limits>,
     client: Client,
-}
-
-impl Streams {
-    fn enter(streams: &Arc<Self>, client: &Client) -> Option<Place> {
-        // Taken first and given back with the place, so that no two take the last one.
-        let place = Place { streams: streams.clone(), client: client.clone() };
-        let open = streams.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let of_client = {
-            let mut open = streams.of_client.entry(client.clone()).or_default();
-            *open += 1;
-            *open
-        };
-        if open > streams.most {
-            limited("streams");
-            return None;
-        }
-        if of_client > streams.most_of_client && *client != Client::Backend {
-            limited("streams_per_client");
-            return None;
-        }
-        Some(place)
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.streams.open.fetch_sub(1, Ordering::Relaxed);
-        self.streams.of_client.remove_if_mut(&self.client, |_, open| {
-            *open = open.saturating_sub(1);
-            *open == 0
-        });
+        let mut state = self.limits.state();
+        state.streams = state.streams.saturating_sub(1);
+        let account = state.accounts.of(&self.client);
+        account.streams = account.streams.saturating_sub(1);
     }
 }
 
@@ -260,46 +285,109 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::id::UserId;
+
+    /// With these variables, and so many connections.
+    pub(super) fn limits(variables: &[(&str, &str)], connections: usize) -> Arc<Limits> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let limits = Arc::new(Limits::new(&Config::read(variable).unwrap()));
+        limits.opens(Door::Public, connections);
+        limits.opens(Door::Metrics, KEPT);
+        limits
+    }
 
     fn address(last: u8) -> Client {
         Client::Address(Ipv4Addr::new(192, 0, 2, last).into())
     }
 
-    #[test]
-    fn a_window_is_counted_for_each_client() {
-        let counter = Counter::new(3, Duration::from_secs(900));
-        let left = |client| counter.count(client).map(|allowance| allowance.remaining);
-        assert_eq!([left(1).unwrap(), left(1).unwrap(), left(1).unwrap()], [2, 1, 0]);
-        let wait = left(1).unwrap_err().wait;
-        assert!(wait > Duration::from_secs(290) && wait <= Duration::from_secs(300), "{wait:?}");
-        assert_eq!(left(2).unwrap(), 2);
+    fn session() -> SessionId {
+        SessionId::new(&"ada".parse::<UserId>().unwrap())
     }
 
     #[test]
-    fn what_is_left_is_said_in_headers() {
-        let mut headers = HeaderMap::new();
-        Allowance { limit: 100, window: Duration::from_secs(900), remaining: 99 }.write(&mut headers);
-        let said = |name: &str| headers[name].to_str().unwrap().to_owned();
-        assert_eq!(said("ratelimit-policy"), "100;w=900");
-        assert_eq!(
-            [said("ratelimit-limit"), said("ratelimit-remaining"), said("ratelimit-reset")],
-            ["100", "99", "9"]
-        );
+    fn names_that_are_invented_are_counted_for_the_client() {
+        let limits = limits(&[("RATE_LIMIT_READ", "3")], 9);
+        let tenant = Client::Key("tenant".into());
+        for client in [address(1), tenant] {
+            for _ in 0..3 {
+                limits.ask(Access::Read, &client, Some(&session())).unwrap().ended(true);
+            }
+            for access in [Access::Read, Access::Stream, Access::Link, Access::Status] {
+                assert!(limits.ask(access, &client, Some(&session())).is_err());
+            }
+            // Nothing is kept of a name that led nowhere.
+            assert!(limits.state().accounts.of(&client).sessions.is_empty());
+        }
+        assert!(limits.ask(Access::Read, &address(2), Some(&session())).is_ok());
+    }
+
+    #[test]
+    fn what_is_found_is_counted_by_session() {
+        let limits = limits(&[("RATE_LIMIT_READ", "3")], 9);
+        let (client, one, other) = (address(1), session(), session());
+        let read = |id: &SessionId, lost| {
+            let asked = limits.ask(Access::Read, &client, Some(id));
+            asked.ok().and_then(|asked| asked.ended(lost)).map(Allowance::remaining)
+        };
+        assert_eq!([read(&one, false), read(&one, false), read(&one, false)], [Some(2), Some(1), Some(0)]);
+        assert_eq!((read(&one, false), read(&other, false)), (None, Some(2)));
+        // Who has used up what it may get wrong still follows what it knows, and learns of nothing new.
+        for _ in 0..3 {
+            read(&session(), true);
+        }
+        assert_eq!((read(&other, false), read(&session(), false)), (Some(1), None));
+        // Also what is wrong with a session that is there.
+        assert_eq!(read(&other, true), Some(0));
+    }
+
+    #[test]
+    fn a_client_without_a_key_has_ten_times_as_much_over_all() {
+        let limits = limits(&[("RATE_LIMIT_READ", "2")], 9);
+        let reads = |client: &Client| {
+            let read =
+                |_: &i32| limits.ask(Access::Read, client, Some(&session())).map(|asked| asked.ended(false));
+            (0..30).take_while(|n| read(n).is_ok()).count()
+        };
+        assert_eq!(reads(&address(1)), 20);
+        assert_eq!(reads(&Client::Key("tenant".into())), 30);
+        assert_eq!(reads(&Client::Backend), 30);
+    }
+
+    #[test]
+    fn whoever_holds_nothing_is_forgotten() {
+        let limits = limits(&[], 1000);
+        let _held = limits.connect(Door::Public, Ipv4Addr::new(192, 0, 2, 1).into());
+        let _watched = limits.enter(&address(2)).unwrap();
+        for n in 0..20_000_u32 {
+            let client = Client::Address(Ipv4Addr::from_bits(0x0a00_0000 + n).into());
+            drop(limits.enter(&client));
+            assert!(limits.state().accounts.count() <= 2048);
+        }
+        limits.ask(Access::Init, &address(3), None).unwrap();
+        limits.state().accounts.forget(Instant::now());
+        assert_eq!(limits.state().accounts.count(), 3);
+        limits.state().accounts.forget(Instant::now() + Duration::from_secs(900));
+        assert_eq!(limits.state().accounts.count(), 2);
     }
 
     #[test]
     fn places_come_back() {
-        let streams = Streams { open: 0.into(), of_client: DashMap::new(), most: 3, most_of_client: 2 };
-        let streams = Arc::new(streams);
-        let first = Streams::enter(&streams, &address(1)).unwrap();
-        let second = Streams::enter(&streams, &address(1)).unwrap();
-        assert!(Streams::enter(&streams, &address(1)).is_none(), "of one client");
-        let third = Streams::enter(&streams, &address(2)).unwrap();
-        assert!(Streams::enter(&streams, &address(3)).is_none(), "in all");
-        assert!(Streams::enter(&streams, &Client::Backend).is_none(), "in all, also of a backend");
+        let limits = limits(&[("MAX_STREAMS", "3"), ("MAX_STREAMS_PER_IP", "2")], 9);
+        let first = limits.enter(&address(1)).unwrap();
+        let second = limits.enter(&address(1)).unwrap();
+        assert!(limits.enter(&address(1)).is_err(), "of one client");
+        let third = limits.enter(&address(2)).unwrap();
+        assert!(limits.enter(&address(3)).is_err(), "in all");
+        assert!(limits.enter(&Client::Backend).is_err(), "in all, also of a backend");
         drop(first);
-        let _fourth = Streams::enter(&streams, &address(1)).unwrap();
+        let _fourth = limits.enter(&address(1)).unwrap();
         drop((second, third));
-        assert_eq!((streams.open.load(Ordering::Relaxed), streams.of_client.len()), (1, 1));
+        let mut state = limits.state();
+        assert_eq!((state.streams, state.accounts.of(&address(1)).streams), (1, 1));
+        // The last place locks it as well.
+        drop(state);
     }
 }

@@ -19,10 +19,12 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
+use super::App;
 use super::clock::{HeadClock, IDLE_LIMIT};
+use super::limits::{Connection, Limits};
+pub use super::limits::{Door, KEPT};
 use crate::shutdown::Shutdown;
 
 /// Longest head of a request, in bytes; hyper answers 431, as it does to more than 100 headers. What is on its way out is
@@ -37,36 +39,38 @@ const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 pub struct Bounds {
     /// A connection that accepts no bytes for so long, while there are some to send, is closed.
     pub patience: Duration,
-    /// How many are open at a time; the next one waits in the kernel's queue.
+    /// How many are open at a time. Another one takes the place of the one that has been without a request longest; where
+    /// all are in use it is closed.
     pub connections: usize,
 }
 
 /// Takes connections in until `stop` begins, which then waits for them: idle ones end at once, the others with their answer.
-pub async fn serve(tcp: TcpListener, routes: Router, bounds: Bounds, stop: Shutdown) {
+pub async fn serve(tcp: TcpListener, app: App, door: Door, routes: Router, bounds: Bounds, stop: Shutdown) {
     let mut http = Builder::new();
     // It begins as an idle connection's; `HeadClock` shortens it.
     http.header_read_timeout(IDLE_LIMIT).max_buf_size(MAX_HEAD);
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let limits = &app.inner.limits;
+    limits.opens(door, bounds.connections);
     loop {
-        let accepted = tokio::select! {
+        let (stream, peer, place) = tokio::select! {
             () = stop.begun() => return,
-            accepted = accept(&tcp, &places) => accepted,
+            accepted = accept(&tcp, limits, door) => accepted,
         };
-        // The semaphore is never closed.
-        let Some((stream, peer, place)) = accepted else { return };
         let socket = Socket::new(stream, bounds.patience, place);
         stop.spawn(converse(http.clone(), socket, peer, routes.clone(), stop.clone()));
     }
 }
 
-async fn accept(
-    tcp: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+/// The next connection that there is a place for. Whether there is one depends on whose it is, so others cannot wait in the
+/// kernel's queue: they would keep out those behind them.
+async fn accept(tcp: &TcpListener, limits: &Arc<Limits>, door: Door) -> (TcpStream, SocketAddr, Connection) {
     loop {
         match tcp.accept().await {
-            Ok((stream, peer)) => return Some((stream, peer, place)),
+            Ok((stream, peer)) => {
+                if let Some(place) = limits.connect(door, peer.ip()) {
+                    return (stream, peer, place);
+                }
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "no connection can be taken in");
@@ -85,14 +89,20 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// One connection, request after request. One that becomes a WebSocket goes on without this task.
 async fn converse(mut http: Builder, socket: Socket, peer: SocketAddr, routes: Router, stop: Shutdown) {
     let routes = TowerToHyperService::new(routes);
+    let place = socket.place.clone();
+    let used = place.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        routes.call(request)
+        request.extensions_mut().insert(used.clone());
+        // One that was sent away in this moment has asked nothing yet; below it ends.
+        let answer = used.is_used().then(|| routes.call(request));
+        async { if let Some(answer) = answer { answer.await } else { std::future::pending().await } }
     });
     http.timer(socket.clock.clone());
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = place.must_leave() => return,
         () = stop.begun() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -108,18 +118,18 @@ async fn converse(mut http: Builder, socket: Socket, peer: SocketAddr, routes: R
 struct Socket {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     clock: HeadClock,
-    _place: OwnedSemaphorePermit,
+    place: Connection,
 }
 
 impl Socket {
-    fn new(stream: TcpStream, patience: Duration, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, patience: Duration, place: Connection) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             // The peer may be gone already; whoever reads will see.
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(patience));
-        Self { stream: Box::pin(stream), clock: HeadClock::default(), _place: place }
+        Self { stream: Box::pin(stream), clock: HeadClock::new(place.clone()), place }
     }
 }
 

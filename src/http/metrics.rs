@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics::gauge;
 
-use super::{App, host, origins};
+use super::{App, health, host, origins};
 use crate::event::Status;
 use crate::telemetry::metrics::{SESSIONS, scrape};
 
@@ -22,8 +22,15 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     (headers, scrape()).into_response()
 }
 
-/// The service of `METRICS_PORT`: nothing but the metrics, for whoever can reach it.
+/// The service of `METRICS_PORT`: the metrics, and whether this process lives and is ready, for whoever can reach it. What
+/// happens on the other port does not keep a probe out of this one.
 pub fn router(app: App) -> Router {
     let local = from_fn_with_state(app.clone(), origins::only_this_machine);
-    Router::new().route("/metrics", get(metrics)).layer(local).layer(from_fn(host::is_clear)).with_state(app)
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .layer(local)
+        .layer(from_fn(host::is_clear))
+        .with_state(app)
 }

@@ -149,7 +149,18 @@ const COUNTERS: &[Counter] = &[
     Counter(
         REQUESTS_LIMITED,
         "Requests refused by a limit",
-        Some(&[("limit", &["codes", "init", "read", "streams", "streams_per_client"])]),
+        Some(&[(
+            "limit",
+            &[
+                "codes",
+                "init",
+                "read",
+                "streams",
+                "streams_per_client",
+                "connections",
+                "connections_per_client",
+            ],
+        )]),
     ),
     Counter(
         AUTH_FAILURES,

@@ -1,4 +1,7 @@
-//! What somebody without a key can take of a server has a bound: memory by the answers that libraries give by themselves.
+//! What somebody without a key can take of a server has a bound: memory by the answers that libraries give by themselves,
+//! and places for connections.
+
+mod places;
 
 use std::time::{Duration, Instant};
 

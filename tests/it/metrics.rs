@@ -81,7 +81,15 @@ async fn what_can_happen_counts_from_zero() {
         (
             "qrcast_requests_limited_total",
             "limit",
-            &["codes", "init", "read", "streams", "streams_per_client"],
+            &[
+                "codes",
+                "init",
+                "read",
+                "streams",
+                "streams_per_client",
+                "connections",
+                "connections_per_client",
+            ],
         ),
         ("qrcast_auth_failures_total", "reason", &["missing", "invalid", "expired", "forbidden"]),
         (
@@ -252,7 +260,7 @@ async fn a_takeover_is_counted_and_timed() {
 }
 
 #[tokio::test]
-async fn a_port_of_their_own_serves_the_metrics_and_nothing_else() {
+async fn a_port_of_their_own_serves_the_metrics_and_probes_and_nothing_else() {
     let whatsapp = whatsapp().await;
     let port = free_port();
     let builder = Server::builder(&whatsapp.url()).variable("METRICS_PORT", &port);
@@ -263,6 +271,9 @@ async fn a_port_of_their_own_serves_the_metrics_and_nothing_else() {
     let metrics = of("/metrics").await.unwrap();
     assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4");
     assert!(metrics.text().await.unwrap().contains("qrcast_build_info"));
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(of(path).await.unwrap().status(), StatusCode::OK, "{path}");
+    }
     for path in ["/health", "/", "/api/sessions"] {
         assert_eq!(of(path).await.unwrap().status(), StatusCode::NOT_FOUND, "{path}");
     }

@@ -59,6 +59,15 @@ impl Refusal {
         }
     }
 
+    /// Whether it is not the request that is wrong.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Self::Failed(_) => false,
+            Self::Limited(_) => true,
+            Self::Other(error) => error.is_store_away(),
+        }
+    }
+
     pub(super) fn into_error(self) -> ApiError {
         match self {
             Self::Failed(failure) => failure.error(),

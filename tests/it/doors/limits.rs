@@ -154,6 +154,38 @@ async fn pairing_codes_are_not_counted_where_nothing_is() {
 }
 
 #[tokio::test]
+async fn names_that_are_invented_are_counted_for_the_client_alone() {
+    let keys =
+        ("API_KEYS", "main:all-of-it,a:only-a:a,b:only-b:a,c:only-c:a,d:only-d:a,e:only-e:a,f:only-f:a");
+    let (_whatsapp, server) = limited(&[keys, ("RATE_LIMIT_READ", "5")]).await;
+    let ways = [
+        ("a", Method::GET, "/api/session-status/", ""),
+        ("b", Method::GET, "/api/qr-code/", ".png"),
+        ("c", Method::GET, "/api/sessions/", "/ws"),
+        ("d", Method::POST, "/api/sessions/", "/restart"),
+        // No error, and a name all the same.
+        ("e", Method::DELETE, "/api/sessions/", ""),
+        // No name at all.
+        ("f", Method::GET, "/api/session-status/x%00", ""),
+    ];
+    for (key, method, before, after) in ways {
+        let mut statuses = Vec::new();
+        for n in 0..7 {
+            let path = format!("{before}session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a1{n}{after}");
+            let asked = server.request(method.clone(), &path).bearer_auth(format!("only-{key}"));
+            let upgrade = asked.header("Connection", "upgrade").header("Upgrade", "websocket");
+            let upgrade = upgrade
+                .header("Sec-WebSocket-Version", "13")
+                .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+            statuses.push(soon(&path, upgrade.send()).await.unwrap().status().as_u16());
+        }
+        let limited = if after == "/ws" { 101 } else { 429 };
+        assert_eq!(statuses[5..], [limited, limited], "{method} {before}: {statuses:?}");
+        assert!(!statuses[..5].contains(&limited), "{method} {before}: {statuses:?}");
+    }
+}
+
+#[tokio::test]
 async fn clients_behind_a_trusted_proxy_are_told_apart() {
     let proxies = ("TRUSTED_PROXIES", "127.0.0.0/8");
     let (_whatsapp, server) =
