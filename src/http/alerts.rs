@@ -17,7 +17,7 @@ use super::auth::AuthFailure;
 use crate::config::AlertLimits;
 use crate::event::Time;
 use crate::session::registry::Storage;
-use crate::telemetry::metrics::{ALERT, AUTH_FAILURES, SESSIONS_STUCK, upkeep};
+use crate::telemetry::metrics::{ALERT, AUTH_FAILURES, upkeep};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const REDIS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a session may be `authenticated`. A minute after the login viewers are told in any case; a link task that does not
 /// is broken.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Refused keys and tokens are counted over so many slots.
 const SLOTS: usize = 30;
@@ -140,7 +140,6 @@ impl Readings {
         };
         let active = registry.counts().active();
         let stuck = registry.waiting_for_login(LOGIN_PATIENCE, Time::now());
-        gauge!(SESSIONS_STUCK).set(stuck as f64);
         let fallen_back = app.has_fallen_back().then(|| app.started_at());
         let (redis_away, data_lost) = match registry.storage() {
             Storage::Here => (None, None),

@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics::gauge;
 
+use super::alerts::LOGIN_PATIENCE;
 use super::{App, health, host, origins};
-use crate::event::Status;
-use crate::telemetry::metrics::{SESSIONS, scrape};
+use crate::event::{Status, Time};
+use crate::telemetry::metrics::{SESSIONS, SESSIONS_STUCK, scrape};
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(app): State<App>) -> Response {
@@ -18,6 +19,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     for status in Status::ALL {
         gauge!(SESSIONS, "status" => status.as_str()).set(counts.of(status) as f64);
     }
+    let stuck =
+        app.inner.registry.get().map(|sessions| sessions.waiting_for_login(LOGIN_PATIENCE, Time::now()));
+    gauge!(SESSIONS_STUCK).set(stuck.unwrap_or_default() as f64);
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4"), (header::CACHE_CONTROL, "no-store")];
     (headers, scrape()).into_response()
 }

@@ -43,7 +43,8 @@ async fn a_scan_is_seen_by_sse_websocket_and_poller_with_the_same_ids() {
     let jid = whatsapp.scan(scan).await.unwrap();
     let authenticated = sse.expects("authenticated").await;
     let ready = sse.expects("ready").await;
-    assert!(scanned.elapsed() < Duration::from_secs(1), "ready took {:?}", scanned.elapsed());
+    // Other tests run beside this one; `used_accounts` holds the deadline.
+    assert!(scanned.elapsed() < Duration::from_secs(5), "ready took {:?}", scanned.elapsed());
     assert_eq!(websocket.expects("authenticated").await, authenticated);
     assert_eq!(websocket.expects("ready").await, ready);
     assert_eq!(authenticated.data["me"]["id"], jid);

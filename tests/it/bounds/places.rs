@@ -38,6 +38,7 @@ enum Way {
 const WAYS: [Way; 4] = [Way::KeepsAlive, Way::HalfHead, Way::NoBody, Way::Silent];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: scripts/test --all"]
 async fn whoever_takes_all_places_keeps_nobody_out() {
     if std::net::TcpListener::bind((SERVER, 0)).is_ok() {
         return in_a_network_of_its_own().await;
@@ -50,7 +51,8 @@ async fn whoever_takes_all_places_keeps_nobody_out() {
         eprintln!("skipped: this machine lets nobody make a network namespace");
         return;
     }
-    let this = ["bounds::places::whoever_takes_all_places_keeps_nobody_out", "--exact", "--nocapture"];
+    let this =
+        ["bounds::places::whoever_takes_all_places_keeps_nobody_out", "--exact", "--nocapture", "--ignored"];
     let mut inner = tokio::process::Command::new(wrapper[0]);
     inner.args(&wrapper[1..]).arg(std::env::current_exe().unwrap()).args(this).kill_on_drop(true);
     assert!(inner.status().await.unwrap().success());
