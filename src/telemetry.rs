@@ -1,5 +1,6 @@
 //! Logging: `tracing` to standard error, and the library's `log` lines with it. Beside it the metrics.
 
+mod lines;
 pub mod metrics;
 
 use std::io::IsTerminal as _;
@@ -10,6 +11,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::lines::Lines;
 use crate::config::LogFormat;
 
 /// Who writes down credentials, and below which severity: these lines are never written, whatever `RUST_LOG` says. A QR
@@ -37,9 +39,8 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     // Checked by the configuration before.
     let filter = EnvFilter::try_new(filter)?;
     // Colours are for a terminal, not for a file.
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let has_colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(Lines { has_colours }).with_ansi(has_colours);
     let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_written));
     match format {
         LogFormat::Pretty => registry.with(lines).try_init()?,

@@ -294,3 +294,30 @@ async fn failed_tries_in_a_row_are_counted() {
     eventually("another failure", async || failed().len() > before).await;
     assert_eq!(failed()[before]["retryCount"], 1, "an answer ends the row");
 }
+
+#[tokio::test]
+async fn a_name_makes_no_line_and_turns_none_around() {
+    let whatsapp = whatsapp().await;
+    let forged = "2026-01-01T00:00:00.000000Z  INFO qrcast::http: forged";
+    let name = format!("Eve\n{forged}\r\u{85}\u{9b}31m\u{2028}\u{202e}gpj\x1b[8m\u{200b}");
+    for format in ["pretty", "json"] {
+        let builder = Server::builder(&whatsapp.url()).variable("LOG_FORMAT", format);
+        let mut server = builder.variable("RUST_LOG", "debug").start().await;
+        let session = server.init("ada").await;
+        let qr = session.sse().await.awaits("qr").await.data["qrString"].as_str().unwrap().to_owned();
+        let scan = Scan { qr, push_name: Some(name.clone()), ..Scan::default() };
+        soon("a scan", whatsapp.scan(scan)).await.unwrap();
+        session.reaches("connected").await;
+        let agent = server.request(Method::GET, "/api/session-status/x").header("User-Agent", "a\tb");
+        send(agent).await;
+        assert_eq!(server.terminate().await, Some(0));
+        let log = server.log();
+        assert!(log.iter().any(|line| line.contains("forged")), "{format}: the name is in no line");
+        for line in log {
+            let is_one = if format == "pretty" { line.starts_with("20") } else { line.starts_with('{') };
+            assert!(is_one && !line.starts_with(forged), "{line:?}");
+            let odd = ['\u{85}', '\u{9b}', '\u{2028}', '\u{202e}', '\u{200b}', '\x1b', '\r', '\t'];
+            assert!(!line.contains(odd), "{line:?}");
+        }
+    }
+}

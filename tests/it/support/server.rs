@@ -65,9 +65,8 @@ impl Builder {
             loop {
                 let line = lines.next_line().await.unwrap().expect("the server ended before it listened");
                 log.lock().unwrap().push(line.clone());
-                let entry: Value = serde_json::from_str(&line).unwrap();
-                if entry["message"] == "listening" {
-                    return format!("http://{}", entry["address"].as_str().unwrap());
+                if let Some(address) = listening(&line) {
+                    return format!("http://{address}");
                 }
             }
         })
@@ -82,6 +81,15 @@ impl Builder {
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         Server { process, base, log, reader, http, builder: self }
     }
+}
+
+/// The address that a line names, where it is the line that does.
+fn listening(line: &str) -> Option<String> {
+    let Ok(entry) = serde_json::from_str::<Value>(line) else {
+        // `LOG_FORMAT=pretty`
+        return Some(line.split_once("listening address=")?.1.split(' ').next()?.to_owned());
+    };
+    (entry["message"] == "listening").then(|| entry["address"].as_str().unwrap().to_owned())
 }
 
 /// A running server. Dropping it kills it.
