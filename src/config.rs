@@ -11,7 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::doors::{ApiKey, Doors, OriginRule, Origins, TrustedProxies};
+pub use self::doors::{
+    ApiKey, Doors, LEAST_TOKEN_SECRET, OriginRule, Origins, TrustedProxies, is_token_secret,
+};
 use self::reader::Reader;
 pub use self::table::{SETTINGS, Setting};
 use crate::platform::Platform;

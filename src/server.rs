@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::stop::{Left, Stages};
 pub(crate) use self::store::{DATABASE, MIGRATIONS};
 use self::store::{Store, Stores};
-use crate::config::Config;
+use crate::config::{Config, LEAST_TOKEN_SECRET, is_token_secret};
 use crate::http::listener::{self, Door, KEPT};
 use crate::http::{self, App};
 use crate::ledger::{LedgerError, Limits};
@@ -56,6 +56,12 @@ pub enum ServerError {
     /// The records cannot be read.
     #[error("cannot read the stored sessions: {0}")]
     Read(#[from] LedgerError),
+    /// Tokens signed with it could be made by anybody.
+    #[error(
+        "the token secret in the store has {0} bytes, and fewer than {LEAST_TOKEN_SECRET} can be guessed: set TOKEN_SECRET, or \
+         remove it there, so that a new one is made (Redis: DEL <REDIS_PREFIX>{{data}}:token-secret; SQLite: DELETE FROM token_secret)"
+    )]
+    TokenSecret(usize),
     /// A thread of this process cannot be had.
     #[error("starting failed: {0}")]
     Start(#[from] std::io::Error),
@@ -226,10 +232,14 @@ impl House {
             Err(error) if error.is_away() => None,
             secret => Some(secret?),
         };
+        if let Some(secret) = known.as_ref().filter(|secret| !is_token_secret(secret)) {
+            return Err(ServerError::TokenSecret(secret.len()));
+        }
         known.iter().for_each(|secret| self.app.set_token_secret(secret));
         let (ledger, app) = (parts.ledger.clone(), self.app.clone());
         let mut contact = parts.leases.as_ref().map(|leases| leases.contact());
         self.stages.streams.spawn_until_begun(async move {
+            let mut refused = false;
             loop {
                 let news = async {
                     let changed = async { contact.as_mut()?.changed().await.ok() };
@@ -243,6 +253,14 @@ impl House {
                 if let Ok(stored) = ledger.token_secret(known.as_ref().unwrap_or(&fresh)).await
                     && known.as_ref() != Some(&stored)
                 {
+                    if !is_token_secret(&stored) {
+                        // What was good before goes on to be.
+                        if !std::mem::replace(&mut refused, true) {
+                            error!(error = %ServerError::TokenSecret(stored.len()), "the token secret is not taken");
+                        }
+                        continue;
+                    }
+                    refused = false;
                     app.set_token_secret(&stored);
                     known = Some(stored);
                 }

@@ -73,7 +73,7 @@ pub struct TrustedProxies {
 }
 
 /// A secret shorter than this can be guessed. Also the size of the hash that signs, see RFC 7518, section 3.2.
-const LEAST_TOKEN_SECRET: usize = 32;
+pub const LEAST_TOKEN_SECRET: usize = 32;
 
 /// Fly's proxy connects from the machine's own IPv4 net (not documented; seen by several projects) and names the client
 /// in a header that it overwrites: <https://fly.io/docs/networking/request-headers/>. `X-Forwarded-For` ends with the
@@ -83,6 +83,11 @@ const FLY: (&str, &str) = ("172.16.0.0/12", "fly-client-ip");
 /// Railway's proxy connects from the shared address space (not documented; seen by several projects) and names the
 /// client in `X-Real-IP`: <https://docs.railway.com/networking/public-networking/specs-and-limits>.
 const RAILWAY: (&str, &str) = ("100.64.0.0/10", "x-real-ip");
+
+/// Whether tokens may be signed with this, wherever it comes from.
+pub fn is_token_secret(text: &str) -> bool {
+    text.len() >= LEAST_TOKEN_SECRET
+}
 
 impl Doors {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
@@ -103,7 +108,7 @@ impl Doors {
             keys,
             anonymous: reader.flag("ALLOW_ANONYMOUS"),
             token_secret: reader.secret("TOKEN_SECRET", "at least 32 bytes", |text| {
-                (text.len() >= LEAST_TOKEN_SECRET).then(|| Secret(text.to_owned()))
+                is_token_secret(text).then(|| Secret(text.to_owned()))
             }),
             token_ttl: Duration::from_secs(reader.number("TOKEN_TTL_SECONDS", 600, 1..=86_400)),
             token_max_age: Duration::from_secs(reader.number(

@@ -144,3 +144,50 @@ async fn what_a_proxy_asks_a_browser_for_is_not_ours() {
     let (_socket, response) = soon("an upgrade", tokio_tungstenite::connect_async(request)).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "qrcast.v1");
 }
+
+#[tokio::test]
+async fn a_secret_in_the_store_that_can_be_guessed_is_refused() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    let replica = || Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url());
+    let replica = || replica().variable("API_KEYS", "main:all-of-it");
+    let key = "qrcast:{data}:token-secret";
+    for (secret, length) in [("", 0), ("short", 5), (&"x".repeat(31), 31), (&" ".repeat(8), 8)] {
+        redis.tell::<()>(&["SET", key, secret]).await;
+        let mut server = replica().start().await;
+        assert_eq!(server.ends().await, Some(1), "{secret:?}");
+        let said = server.log().pop().unwrap();
+        assert!(said.contains("TOKEN_SECRET") && said.contains(&format!(" {length} bytes")), "{said}");
+    }
+    redis.tell::<()>(&["DEL", key]).await;
+    let server = replica().start().await;
+    eventually("it to be ready", async || server.get("/readyz").await.status() == 200).await;
+    let (id, first) = new_session(&server, "ada").await;
+    // While it runs what was good goes on to be, and nothing is signed with what is not.
+    for secret in ["", "short"] {
+        redis.tell::<()>(&["SET", key, secret]).await;
+        eventually("a line", async || {
+            server.log().iter().any(|line| line.contains("the token secret is not taken"))
+        })
+        .await;
+        let path = format!("/api/session-status/{id}");
+        assert_eq!(call(&server, Method::GET, &path, &Credential::Bearer(first.clone())).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_the_file_that_can_be_guessed_is_refused() {
+    let whatsapp = whatsapp().await;
+    let mut server = Server::builder(&whatsapp.url()).start().await;
+    assert_eq!(server.terminate().await, Some(0));
+    let folder = server.builder_again();
+    for secret in ["", "short"] {
+        let file = rusqlite::Connection::open(folder.folder().join("qrcast.sqlite")).unwrap();
+        file.execute("UPDATE token_secret SET secret = ?1", [secret]).unwrap();
+        drop(file);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qrcast"));
+        let output = command.env_clear().env("DATA_DIR", folder.folder()).env("PORT", "0").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("TOKEN_SECRET") && !said.contains("listening"), "{said}");
+    }
+}
