@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use qrcast::config::{Config, SETTINGS};
+use qrcast::server::check::Findings;
 use qrcast::shutdown::{self, Shutdown};
 use qrcast::{doctor, migrate, server, telemetry};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
 #[derive(Parser)]
@@ -22,7 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Says whether the environment is right, and exits.
+    /// Says whether the environment is right, with the folder or the Redis that it names, and exits.
     CheckConfig,
     /// Asks the server that runs here with this environment how it is; exits with 0 unless it is unhealthy or silent.
     Health,
@@ -65,8 +66,7 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Some(Command::CheckConfig) => {
-            eprintln!("the configuration is right");
-            return ExitCode::SUCCESS;
+            return check(&config);
         }
         Some(Command::Migrate) if config.redis.is_none() => {
             eprintln!("REDIS_URL: not set; it says where to move the sessions to");
@@ -79,9 +79,29 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("qrcast: {error:#}");
+            eprintln!("qrcast: {}", with_causes(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error and its causes, each once: some say theirs themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |said, cause| {
+        if said.ends_with(&cause) { said } else { format!("{said}: {cause}") }
+    })
+}
+
+#[tokio::main]
+async fn check(config: &Config) -> ExitCode {
+    let Findings { wrong, unwise } = server::check::check(config).await;
+    wrong.iter().for_each(|mistake| eprintln!("{mistake}"));
+    unwise.iter().for_each(|warning| eprintln!("{warning} (a warning)"));
+    if wrong.is_empty() {
+        eprintln!("the configuration is right");
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -104,8 +124,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         "built with the feature `simulator`: WhatsApp's certificate is NOT checked; never use this in production"
     );
     let address = config.address();
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
+    let listener = listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let stop = Shutdown::new();
     let on_signal = stop.clone();
     stop.spawn(async move {
@@ -115,6 +134,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     server::run(config, listener, stop).await?;
     Ok(())
+}
+
+/// Connections that may wait to be taken in, as far as the kernel allows. One that finds no room there tries again after a
+/// second, whoever it is: a burst of others must fit in.
+const WAITING: u32 = 4096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As tokio's own `bind`: a server that comes back takes the port of its last connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 #[tokio::main]
@@ -137,15 +168,25 @@ fn health(config: &Config) -> anyhow::Result<()> {
         }
         _ => &[config.host],
     };
-    let ask =
-        |host: &IpAddr| client.get(format!("http://{}/health", SocketAddr::new(*host, config.port))).call();
+    let url = |host: &IpAddr| format!("http://{}/health", SocketAddr::new(*host, config.port));
+    let ask = |host: &IpAddr| client.get(url(host)).call();
     let mut answer = ask(&hosts[0]);
     for host in &hosts[1..] {
         if matches!(answer, Err(ureq::Error::Io(_) | ureq::Error::ConnectionFailed)) {
             answer = ask(host);
         }
     }
-    eprintln!("{}", answer?.body_mut().read_to_string()?);
+    let asked = hosts.iter().map(url).collect::<Vec<_>>().join(" and ");
+    let mut answer = match answer {
+        Ok(answer) => answer,
+        Err(ureq::Error::StatusCode(status)) => {
+            anyhow::bail!("{asked} answers {status}: the server is unhealthy")
+        }
+        Err(error) => anyhow::bail!(
+            "{asked} does not answer ({error}): start the server, or give this command the HOST and PORT that it has"
+        ),
+    };
+    eprintln!("{}", answer.body_mut().read_to_string()?);
     Ok(())
 }
 

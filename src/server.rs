@@ -1,5 +1,6 @@
 //! Puts the pieces together: the only module that names the client and, beside `migrate`, the concrete stores.
 
+pub mod check;
 mod stop;
 mod store;
 
@@ -76,6 +77,9 @@ pub enum ServerError {
 /// See [`ServerError`].
 pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Result<(), ServerError> {
     let house = House::new(config);
+    for warning in house.config.doors.unwise() {
+        warn!("{warning}");
+    }
     house.serve_metrics().await?;
     // Nobody is answered before the one file has been read; Redis may take its time.
     let mut store = None;
@@ -83,7 +87,7 @@ pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Resul
         let alone = Store::alone(&house.config.data_dir).await?;
         house.open(store.insert(alone)).await?;
     }
-    house.listen(listener);
+    house.listen(listener)?;
     let result = house.live(&mut store, &stop).await;
     let left = match store {
         Some(_) if result.is_ok() => {
@@ -156,12 +160,14 @@ impl House {
     }
 
     /// Begins to answer requests.
-    fn listen(&self, listener: TcpListener) {
+    fn listen(&self, listener: TcpListener) -> Result<(), ServerError> {
+        info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
         let connections = &self.stages.connections;
         let wanted = wanted_connections(&self.config);
         let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: room_for(wanted) };
         let (app, routes) = (self.app.clone(), http::router(self.app.clone()));
         connections.spawn(listener::serve(listener, app, Door::Public, routes, bounds, connections.clone()));
+        Ok(())
     }
 
     /// On a port of their own, where one is set: for whoever can reach it.

@@ -40,6 +40,8 @@ pub struct ApiKey {
     pub hash: [u8; 32],
     /// What the user ids begin with that it is good for; `None`: all.
     pub prefix: Option<String>,
+    /// Characters of its secret.
+    pub length: usize,
 }
 
 /// Pages that may use this server beside its own.
@@ -75,6 +77,10 @@ pub struct TrustedProxies {
 /// A secret shorter than this can be guessed. Also the size of the hash that signs, see RFC 7518, section 3.2.
 pub const LEAST_TOKEN_SECRET: usize = 32;
 
+/// An API key with a shorter secret than this can be guessed, if nobody limits who tries. It is taken all the same: it may
+/// have been given to others long ago.
+const LEAST_API_KEY: usize = 16;
+
 /// Fly's proxy connects from the machine's own IPv4 net (not documented; seen by several projects) and names the client
 /// in a header that it overwrites: <https://fly.io/docs/networking/request-headers/>. `X-Forwarded-For` ends with the
 /// app's own address there. The organization's private network (`fdaa::/16`) reaches a machine without the proxy.
@@ -90,6 +96,18 @@ pub fn is_token_secret(text: &str) -> bool {
 }
 
 impl Doors {
+    /// What is allowed and should not be, in words for an operator.
+    pub fn unwise(&self) -> Vec<String> {
+        let short = self.keys.iter().filter(|key| key.length < LEAST_API_KEY);
+        let said = |key: &Arc<ApiKey>| {
+            let (name, length) = (&key.name, key.length);
+            format!(
+                "API_KEYS: the secret of {name} has {length} characters; fewer than {LEAST_API_KEY} can be guessed"
+            )
+        };
+        short.map(said).collect()
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let keys = reader.secret(
             "API_KEYS",
@@ -207,6 +225,7 @@ fn api_key(entry: &str) -> Option<ApiKey> {
         name: name.to_owned(),
         hash: ApiKey::hash(secret),
         prefix: prefix.map(str::to_owned),
+        length: secret.len(),
     })
 }
 

@@ -136,6 +136,23 @@ impl FolderLock {
     }
 }
 
+/// Whether a process could take this folder, or make it. Leaves nothing behind.
+///
+/// # Errors
+/// See [`FolderError`].
+pub fn check(folder: &Path) -> Result<(), FolderError> {
+    let unwritable = |error| FolderError::Unwritable(folder.to_owned(), error);
+    if folder.join(MOVED).exists() {
+        return Err(FolderError::Moved(folder.to_owned()));
+    }
+    // A folder that is missing is made by the start, in what is there of its path.
+    let there = folder.ancestors().find(|part| part.symlink_metadata().is_ok());
+    let there = there.filter(|part| *part != Path::new("")).unwrap_or(Path::new("."));
+    let trial = there.join(format!(".qrcast-check-{}", std::process::id()));
+    // A folder, because only a folder can be made where nothing but folders may be.
+    fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)).map_err(unwritable)
+}
+
 fn make(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
