@@ -6,6 +6,9 @@ use crate::config::SETTINGS;
 const NAME: &str = "environment";
 
 /// Read beside the table's.
+#[cfg(not(feature = "simulator"))]
+const ALSO_OURS: [&str; 2] = ["REDISCLOUD_URL", "NODE_ENV"];
+#[cfg(feature = "simulator")]
 const ALSO_OURS: [&str; 4] = ["REDISCLOUD_URL", "NODE_ENV", "WHATSAPP_URL", "WHATSAPP_TIME_FACTOR"];
 
 /// A name of so many letters more may have one more mistake. Short names have none: others use their like.

@@ -144,7 +144,8 @@ impl<'a> Network<'a> {
             ("web.whatsapp.com", port) => {
                 format!("open port {port} outwards, to *.whatsapp.com and *.whatsapp.net")
             }
-            (_, port) => format!("see that WHATSAPP_URL is right and that something listens on port {port}"),
+            // In a build for a simulator.
+            (_, port) => format!("see that the address is right and that something listens on port {port}"),
         };
         match (&self.config.proxy, self.other_proxy) {
             (Some(proxy), _) => format!("see what the proxy {proxy} lets through"),
