@@ -166,6 +166,11 @@ impl State {
         }
     }
 
+    /// Whether a phone has linked a device, now or before: the session is not a person's in front of a page.
+    pub fn was_paired(&self) -> bool {
+        self.linked || self.me.is_some()
+    }
+
     /// Whether a phone has linked a device that is not logged out.
     pub fn has_device(&self) -> bool {
         self.me.is_some() && self.reason.filter(|_| self.ended) != Some(Reason::LoggedOut)

@@ -167,7 +167,7 @@ fn connected(
 /// try, of which viewers hear once in a row.
 fn outdated(state: &State, detail: String) -> Vec<Kind> {
     let outdated = Disconnected::new(Reason::ClientOutdated, Some(detail));
-    if !state.linked && state.me.is_none() {
+    if !state.was_paired() {
         return vec![Kind::Disconnected(outdated)];
     }
     let told = state.reason == Some(Reason::ClientOutdated) && state.status == Status::Reconnecting;

@@ -108,7 +108,6 @@ impl LinkTask<'_> {
     }
 
     fn is_linked(&self) -> bool {
-        let state = self.session.snapshot().state;
-        state.linked || state.me.is_some()
+        self.session.snapshot().state.was_paired()
     }
 }
