@@ -261,21 +261,24 @@ impl Registry {
     /// How many sessions stand where.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        let here = self.parts.leases.is_none();
-        for entry in self.sessions.iter().filter(|entry| here || self.is_owned(entry.key())) {
-            *counts.0.entry(entry.session.status()).or_default() += 1;
+        for session in self.run_here() {
+            *counts.0.entry(session.status()).or_default() += 1;
         }
         counts
     }
 
+    /// The sessions whose link task runs here, or would: with one replica all there are.
+    fn run_here(&self) -> impl Iterator<Item = Arc<Session>> {
+        let alone = self.parts.leases.is_none();
+        let entries = self.sessions.iter().filter(move |entry| alone || self.is_owned(entry.key()));
+        entries.map(|entry| entry.session.clone())
+    }
+
     /// How many sessions of this process a phone has linked, and nothing more has been heard of for this long.
     pub fn waiting_for_login(&self, longer_than: Duration, now: Time) -> usize {
-        let waits = |entry: &Entry| {
-            let state = entry.session.snapshot().state;
-            state.status == Status::Authenticated && state.since.elapsed(now) > longer_than
-        };
-        let here = self.parts.leases.is_none();
-        self.sessions.iter().filter(|entry| (here || self.is_owned(entry.key())) && waits(entry)).count()
+        // The word first: this is asked every second, and the state of each session is a copy.
+        let authenticated = self.run_here().filter(|session| session.status() == Status::Authenticated);
+        authenticated.filter(|session| session.snapshot().state.since.elapsed(now) > longer_than).count()
     }
 
     /// A session that is here.
