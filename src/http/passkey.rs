@@ -62,9 +62,7 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
-    if let Some(refusal) = why_not_to_link(&session.snapshot().state) {
-        return Err(refusal);
-    }
+    can_be_linked(&session)?;
     let assertion = request.check()?;
     waits(&session, |step| matches!(step, Passkey::Required { .. }))?;
     ask(&app, session.id(), Ask::Passkey(assertion)).await
@@ -74,16 +72,18 @@ pub(super) async fn answer(
 pub(super) async fn confirm(State(app): State<App>, path: NamedPath) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
+    can_be_linked(&session)?;
     waits(&session, |step| matches!(step, Passkey::Confirmation { .. }))?;
     ask(&app, session.id(), Ask::ConfirmPasskey).await
+}
+
+fn can_be_linked(session: &Session) -> Result<(), ApiError> {
+    why_not_to_link(&session.snapshot().state).map_or(Ok(()), Err)
 }
 
 /// Whether the session waits for this step.
 fn waits(session: &Session, is_step: impl Fn(&Passkey) -> bool) -> Result<(), ApiError> {
     let snapshot = session.snapshot();
-    if let Some(refusal) = why_not_to_link(&snapshot.state) {
-        return Err(refusal);
-    }
     match snapshot.passkey.as_deref().map(|event| &event.kind) {
         Some(Kind::Passkey(step)) if is_step(step) => Ok(()),
         _ => Err(ApiError::no_passkey_step(snapshot.state.status)),

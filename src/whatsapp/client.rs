@@ -281,17 +281,14 @@ impl Link for WebLink {
     }
 
     fn fetch_again(&self) {
-        let Some(running) = &self.running else { return };
-        let client = running.client.clone();
         let turn = self.shared.turns.wait();
-        let reconnect = async move {
+        self.beside(async move |client, _| {
             turn.await;
             // One that is on its way back asks by itself, and one that was stopped is not to come back.
             if client.is_connected() {
                 client.reconnect_immediately().await;
             }
-        };
-        self.shared.tasks.spawn_until_begun(reconnect.in_current_span());
+        });
     }
 
     fn answer_passkey(&self, assertion: Assertion) {
@@ -360,9 +357,7 @@ impl Link for WebLink {
     }
 
     fn request_code(&self, phone_number: String) {
-        let Some(running) = &self.running else { return };
-        let (client, translator) = (running.client.clone(), running.translator.clone());
-        let ask = async move {
+        self.beside(async move |client, translator| {
             if let Err(error) = client.wait_for_socket(CODE_PATIENCE).await {
                 let (method, code) = (PairingMethod::Code, PairingRefusal::InternalError);
                 let detail = error.to_string();
@@ -376,16 +371,11 @@ impl Link for WebLink {
                 // Told by an event, or overtaken by a later request.
                 debug!(%error, "no pairing code");
             }
-        };
-        // Where WhatsApp cannot be reached it waits for long: a stop does not.
-        self.shared.tasks.spawn_until_begun(ask.in_current_span());
+        });
     }
 
     fn cancel_code(&self) {
-        let Some(running) = &self.running else { return };
-        let client = running.client.clone();
-        let cancel = async move { client.cancel_pair_code().await };
-        self.shared.tasks.spawn_until_begun(cancel.in_current_span());
+        self.beside(async move |client, _| client.cancel_pair_code().await);
     }
 
     async fn log_out(self: Box<Self>) {
@@ -410,14 +400,22 @@ impl WebLink {
     where
         F: Future<Output = Result<(), PasskeyError>> + Send,
     {
-        let Some(running) = &self.running else { return };
-        let (client, translator) = (running.client.clone(), running.translator.clone());
-        let call = async move {
+        self.beside(async move |client, translator| {
             if let Err(error) = step(client).await {
                 translator.signal(passkey_refused(&error.to_string()));
             }
-        };
-        self.shared.tasks.spawn_until_begun(call.in_current_span());
+        });
+    }
+
+    /// Does something with the client that may take a while: where WhatsApp cannot be reached it waits for long, which a stop
+    /// does not.
+    fn beside<F>(&self, work: impl FnOnce(Arc<Client>, Arc<Translator>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(running) = &self.running else { return };
+        let work = work(running.client.clone(), running.translator.clone());
+        self.shared.tasks.spawn_until_begun(work.in_current_span());
     }
 }
 
