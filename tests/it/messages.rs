@@ -1,6 +1,6 @@
 //! A linked account receives its owner's messages: taken in, receipted, not handed on, and not kept without bound.
 
-use simulator::{Simulator, Write};
+use simulator::{Network, Simulator, Write};
 
 use crate::support::{Server, soon, whatsapp};
 
@@ -55,4 +55,23 @@ async fn messages_during_and_after_a_crash_all_decrypt() {
         let written = soon("the messages after it", whatsapp.write(write(&jid, 100))).await.unwrap();
         assert_eq!((written.acknowledged, written.retries), (100, 0), "{written:?}");
     }
+}
+
+/// The library stores what a message did to its Signal session some milliseconds after it has acknowledged the message. A
+/// friend's phone goes on opening the session until the device writes to it, so a crash in between costs no message.
+#[tokio::test]
+async fn a_crash_right_after_a_friends_first_message_costs_no_other() {
+    let whatsapp = whatsapp().await;
+    let mut server = server(&whatsapp).await;
+    let session = server.init("ada").await;
+    let jid = session.link(&whatsapp).await;
+    let id = session.id.clone();
+    // The acknowledgement comes at once, so that the crash is in between.
+    whatsapp.network(Network { delay_ms: Some(0), ..Network::default() }).unwrap();
+    let first = soon("the first", whatsapp.write(write(&jid, 1))).await.unwrap();
+    server = server.crash_and_restart().await;
+    assert_eq!((first.acknowledged, first.retries), (1, 0), "{first:?}");
+    server.session(&id).reaches("connected").await;
+    let written = soon("the next ones", whatsapp.write(write(&jid, 100))).await.unwrap();
+    assert_eq!((written.acknowledged, written.retries), (100, 0), "{written:?}");
 }

@@ -127,9 +127,7 @@ pub(super) fn seal(device: &mut Device, message: &Message) -> Result<Sealed, Wri
     let number = device.jid.device;
     let keys = &mut device.keys;
     let bundle = || keys.bundle(number).map_err(|error| PhoneError::Bundle(error.to_string()));
-    let sealed = friend.sender.seal(message, bundle).map_err(|error| WriteError::Phone(error.to_string()))?;
-    friend.sender.presume_received();
-    Ok(sealed)
+    friend.sender.seal(message, bundle).map_err(|error| WriteError::Phone(error.to_string()))
 }
 
 /// Encrypts and queues the messages, and tells the device's connections.

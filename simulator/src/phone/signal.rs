@@ -21,7 +21,8 @@ const PEER: &str = "device";
 
 /// An encrypted message.
 pub(crate) struct Sealed {
-    /// `pkmsg` for what opens the session, then `msg`.
+    /// `pkmsg` until the device has written in the session, then `msg`: as a real phone cannot know before that the device
+    /// has it.
     pub(crate) kind: &'static str,
     pub(crate) ciphertext: Vec<u8>,
 }
@@ -105,14 +106,6 @@ impl Sender {
         let plain =
             MessageUtils::unpad_message_ref(&opened.plaintext, 2).map_err(|error| unreadable(&error))?;
         Message::decode_from_slice(plain).map_err(|error| unreadable(&error))
-    }
-
-    /// From now on `msg`: the device gets the first message before the others, so it will have the session.
-    /// (A real phone waits for an answer, which a device here never gives.)
-    pub(crate) fn presume_received(&mut self) {
-        if let Some(state) = self.session.0.as_mut().and_then(SessionRecord::session_state_mut) {
-            state.clear_unacknowledged_pre_key_message();
-        }
     }
 }
 
