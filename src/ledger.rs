@@ -16,6 +16,7 @@ use crate::event::{Assertion, Cursor, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
+pub use crate::storage::health::{Judgement, Trouble};
 pub use crate::storage::redis::State as Contact;
 
 /// How long an `Idempotency-Key` is remembered.
@@ -104,8 +105,11 @@ pub trait Ledger: Send + Sync {
     /// The secret of the deployment that signs stream tokens: the one that is stored, or this one from now on.
     async fn token_secret(&self, new: &str) -> Result<String, LedgerError>;
 
-    /// Whether something can be stored now: stores something.
+    /// Whether something can be stored now: stores something. Where that works, [`Ledger::health`] has no failed write any more.
     async fn check(&self) -> Result<(), LedgerError>;
+
+    /// How the store is, now and from now on.
+    fn health(&self) -> watch::Receiver<Judgement>;
 }
 
 /// How long a wish for a pairing code stands: whoever asked has given up by then.
@@ -286,9 +290,9 @@ impl LedgerError {
         Self::Storage(StorageError::Away)
     }
 
-    /// Whether the store does not answer.
+    /// Whether the store cannot be used at the moment, and will be able to be without anybody's doing.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Storage(StorageError::Away))
+        matches!(self, Self::Storage(error) if error.passes())
     }
 
     /// A failure beside the ledger that the caller treats like one of its storage.

@@ -23,6 +23,7 @@ use crate::ledger::{LedgerError, Limits};
 use crate::session::janitor::{self, Ages};
 use crate::session::ownership::Ownership;
 use crate::session::registry::{Parts, Registry, Timers};
+use crate::session::supervisor;
 use crate::shutdown::Shutdown;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;
@@ -203,6 +204,7 @@ impl House {
         let parts = self.parts(store);
         self.keep_token_secret(&parts).await?;
         let leases = parts.leases.clone();
+        streams.spawn_until_begun(store::probe(parts.ledger.clone()));
         let registry = Registry::open(parts).await?;
         // Called once.
         let _ = self.registry.set(registry.clone());
@@ -215,8 +217,11 @@ impl House {
             }
             // Requests are answered while the stored sessions come back.
             None => {
-                let starting = registry.clone();
-                links.spawn(async move { starting.start_all().await });
+                let (starting, shutdown) = (registry.clone(), links.clone());
+                links.spawn(async move {
+                    starting.start_all().await;
+                    supervisor::run(starting, shutdown).await;
+                });
             }
         }
         let ages =

@@ -16,6 +16,7 @@ pub mod ownership;
 pub mod registry;
 mod runner;
 pub mod status;
+pub mod supervisor;
 mod takeover;
 mod task;
 
@@ -47,6 +48,8 @@ struct Inner {
     state: State,
     history: History,
     deleted: Option<Time>,
+    /// Nothing of a deleted session's device is left.
+    erased: bool,
     /// The replica that runs its link task.
     owner: Option<String>,
     /// Those who watch. Another one takes its place when events were missed for good.
@@ -113,7 +116,9 @@ impl Session {
             history.clear_screen();
         }
         let deleted = record.deleted;
-        let inner = Inner { state, history, deleted, owner, live: broadcast::Sender::new(LIVE_EVENTS) };
+        let erased = deleted.is_some() && !record.claimed;
+        let inner =
+            Inner { state, history, deleted, erased, owner, live: broadcast::Sender::new(LIVE_EVENTS) };
         Self { record, inner: Mutex::new(inner) }
     }
 
@@ -163,6 +168,17 @@ impl Session {
         let first = inner.deleted.is_none();
         inner.deleted.get_or_insert(at);
         first
+    }
+
+    /// Its device is logged out, and its keys are forgotten.
+    pub(super) fn mark_erased(&self) {
+        self.inner().erased = true;
+    }
+
+    /// Whether it should have a link task: it waits for a phone, or is linked, or its device is still to be logged out.
+    pub(super) fn needs_task(&self) -> bool {
+        let inner = self.inner();
+        if inner.deleted.is_some() { !inner.erased } else { inner.state.runs() }
     }
 
     /// Its id.

@@ -4,6 +4,7 @@
 //! `whatsapp::store` bring their own tables and queries; `server` opens the engine and hands it to them.
 
 pub mod folder;
+pub mod health;
 pub mod redis;
 pub mod sqlite;
 
@@ -28,6 +29,9 @@ pub enum StorageError {
     /// Another process is in the way: try again in a moment.
     #[error("the storage is busy")]
     Busy,
+    /// The disk, or the file on it, takes no writes or cannot be read: alert, and go on trying until a person has mended it.
+    #[error("the storage does not work: {0}")]
+    Broken(Arc<dyn Error + Send + Sync>),
     /// Anything else, a bug among them: log it once and fail the request.
     #[error("the storage failed: {0}")]
     Failed(Arc<dyn Error + Send + Sync>),
@@ -38,6 +42,19 @@ impl StorageError {
     pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(Arc::from(cause.into()))
     }
+
+    /// Whether it passes without anybody's doing: worth asking again in a moment.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Away | Self::Busy)
+    }
+
+    /// Whether any other call would have met it as well.
+    pub fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Full | Self::Away | Self::Busy | Self::Broken(_) => true,
+            Self::Corrupt | Self::Closed | Self::Failed(_) => false,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for StorageError {
@@ -47,6 +64,12 @@ impl From<rusqlite::Error> for StorageError {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(
+                ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied,
+            ) => Self::Broken(Arc::new(error)),
             _ => Self::failed(error),
         }
     }

@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long Redis may be away before an operator should know.
 const REDIS_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the store may fail.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a session may be `authenticated`. A minute after the login viewers are told in any case; a link task that does not
 /// is broken.
 pub(super) const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
@@ -49,7 +52,15 @@ pub(super) struct Alert {
 impl Alert {
     /// Whether this process does its work less well while it holds.
     pub(super) fn degrades(&self) -> bool {
-        matches!(self.name, "memory" | "redis_lost" | "redis_fallback" | "storage_lost")
+        matches!(
+            self.name,
+            "memory"
+                | "redis_lost"
+                | "redis_fallback"
+                | "storage_lost"
+                | "storage_failing"
+                | "sessions_unattended"
+        )
     }
 }
 
@@ -121,12 +132,16 @@ struct Readings {
     auth_failures: usize,
     /// Sessions that have been `authenticated` for too long.
     stuck: usize,
+    /// Sessions that have been without a link task for too long.
+    unattended: usize,
     /// Since when Redis does not answer.
     redis_away: Option<Time>,
     /// Since when this replica runs without the Redis that it was told of.
     fallen_back: Option<Time>,
     /// When Redis came back without its data.
     data_lost: Option<Time>,
+    /// Since when a store that is there takes no writes, or cannot be read.
+    failing: Option<Time>,
     /// Since when the version of WhatsApp Web cannot be looked up, and how long that may last.
     version_unknown: Option<(Time, Duration)>,
 }
@@ -140,14 +155,28 @@ impl Readings {
         };
         let active = registry.counts().active();
         let stuck = registry.waiting_for_login(LOGIN_PATIENCE, Time::now());
+        let unattended = registry.unattended();
         let fallen_back = app.has_fallen_back().then(|| app.started_at());
         let (redis_away, data_lost) = match registry.storage() {
             Storage::Here => (None, None),
             Storage::Shared { away, data_lost } => (away, data_lost),
         };
+        let failing = registry.judgement().trouble().map(|trouble| trouble.since);
+        // That is another alert.
+        let failing = failing.filter(|_| redis_away.is_none());
         let version = registry.whatsapp_version();
         let version_unknown = version.failing_since.map(|since| (since, version.patience));
-        Self { active, stuck, redis_away, fallen_back, data_lost, version_unknown, ..readings }
+        Self {
+            active,
+            stuck,
+            unattended,
+            redis_away,
+            fallen_back,
+            data_lost,
+            failing,
+            version_unknown,
+            ..readings
+        }
     }
 
     fn alerts(&self, limits: &AlertLimits, now: Time) -> Vec<Alert> {
@@ -160,23 +189,23 @@ impl Readings {
             })
         };
         let plain = |name, since| Alert { name, since, value: None, threshold: None };
-        let away = self.redis_away.and_then(|since| {
-            let alert = above("redis_lost", begun_seconds(since.elapsed(now)), REDIS_PATIENCE.as_secs())?;
+        let lasts = |name, since: Option<Time>, patience: Duration| {
+            let since = since?;
+            let alert = above(name, begun_seconds(since.elapsed(now)), begun_seconds(patience))?;
             Some(Alert { since, ..alert })
-        });
-        let version = self.version_unknown.and_then(|(since, patience)| {
-            let alert = above("version_lookup", begun_seconds(since.elapsed(now)), begun_seconds(patience))?;
-            Some(Alert { since, ..alert })
-        });
+        };
+        let version = self.version_unknown.unzip();
         [
             self.memory.and_then(|bytes| above("memory", bytes, limits.memory)),
-            away,
+            lasts("redis_lost", self.redis_away, REDIS_PATIENCE),
             above("sessions", self.active as u64, limits.sessions as u64),
             above("auth_failures", self.auth_failures as u64, limits.auth_failures as u64),
             self.fallen_back.map(|since| plain("redis_fallback", since)),
             self.data_lost.map(|since| plain("storage_lost", since)),
-            version,
+            lasts("storage_failing", self.failing, STORE_PATIENCE),
+            lasts("version_lookup", version.0, version.1.unwrap_or_default()),
             above("login_stuck", self.stuck as u64, 0),
+            above("sessions_unattended", self.unattended as u64, 0),
         ]
         .into_iter()
         .flatten()

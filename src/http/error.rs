@@ -14,6 +14,9 @@ use crate::event::{PairingError, PairingRefusal, Status, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
 use crate::session::registry::LedgerError;
 
+/// When a store that cannot be used is worth asking again.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
 /// A refusal.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -153,6 +156,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INIT_ERROR", "Session başlatma hatası")
     }
 
+    /// The store cannot be used now, as [`ApiError::store_away`] says elsewhere.
+    pub(super) fn init_not_now() -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, ..Self::init_failed() }.with_retry_after(STORE_PAUSE)
+    }
+
     pub(super) fn draining() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "DRAINING", "this server is about to stop")
             .with_retry_after(Duration::from_secs(1))
@@ -220,7 +228,7 @@ impl ApiError {
     /// Nothing can be stored or read just now; the cause is in the log.
     pub(super) fn store_away() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "STORE_AWAY", "the store cannot be used now; try again")
-            .with_retry_after(Duration::from_secs(5))
+            .with_retry_after(STORE_PAUSE)
     }
 
     /// Whether it is [`ApiError::store_away`].

@@ -22,8 +22,9 @@ const SERVICE: &str = "WhatsApp Web Production Service";
 /// How old an answer of the store may be.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the store may take to answer: a disk that hangs is one that stores nothing.
-const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the store may take to answer: a disk that hangs is one that stores nothing. Longer than SQLite waits for another
+/// process, twice.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the store makes of this process.
 struct Verdict {
@@ -90,6 +91,7 @@ async fn judge(app: &App) -> Verdict {
 pub(super) struct StorageProbe(Mutex<Option<(Instant, bool)>>);
 
 impl StorageProbe {
+    /// Whether the store takes what is written, or will without anybody's doing: how long that may last say the alerts.
     async fn stores(&self, registry: &Registry) -> bool {
         let mut last = self.0.lock().await;
         if let Some((at, stores)) = *last
@@ -97,21 +99,28 @@ impl StorageProbe {
         {
             return stores;
         }
-        let stores = match timeout(PROBE_PATIENCE, registry.check_storage()).await {
-            Ok(Ok(())) => true,
-            // Another matter: it is away, and comes back.
-            Ok(Err(error)) if error.is_away() => true,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "nothing can be stored");
-                false
-            }
-            Err(_) => {
-                tracing::error!("the storage does not answer");
-                false
-            }
+        // While it fails it is tried once a second in any case.
+        let stores = match registry.judgement().trouble() {
+            Some(trouble) => trouble.error.passes(),
+            None => takes_writes(registry).await,
         };
         *last = Some((Instant::now(), stores));
         stores
+    }
+}
+
+async fn takes_writes(registry: &Registry) -> bool {
+    match timeout(PROBE_PATIENCE, registry.check_storage()).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) if error.is_away() => true,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "nothing can be stored");
+            false
+        }
+        Err(_) => {
+            tracing::error!("the storage does not answer");
+            false
+        }
     }
 }
 

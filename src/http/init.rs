@@ -55,6 +55,18 @@ pub(super) async fn init(
     caller: Caller,
     headers: HeaderMap,
     extensions: Extensions,
+    body: JsonBody<InitRequest>,
+) -> Result<Response, ApiError> {
+    let made = make(&app, &caller, &headers, &extensions, body).await;
+    // A client of the old service knows its word for it.
+    made.map_err(|error| if error.is_store_away() { ApiError::init_not_now() } else { error })
+}
+
+async fn make(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    extensions: &Extensions,
     JsonBody { value: request, bytes }: JsonBody<InitRequest>,
 ) -> Result<Response, ApiError> {
     if app.inner.links.has_begun() {
@@ -64,7 +76,7 @@ pub(super) async fn init(
     if !caller.has_user(new.user.as_str()) {
         return Err(ApiError::forbidden());
     }
-    let once = once(&headers, caller.prefix(), &bytes)?;
+    let once = once(headers, caller.prefix(), &bytes)?;
     let signer = app.signer().ok_or_else(ApiError::store_away)?;
     let taken =
         new.phone_number.as_deref().map(|number| app.inner.limits.take_code(None, number)).transpose()?;
@@ -87,13 +99,13 @@ pub(super) async fn init(
         tracing::info!(
             sessionId = %id,
             userId = id.user_id(),
-            clientIp = %client::address_of(&extensions),
-            userAgent = requests::user_agent(&headers),
+            clientIp = %client::address_of(extensions),
+            userAgent = requests::user_agent(headers),
             "session created"
         );
     }
     let token = signer.issue(&id, Scope::Link, app.inner.config.doors.token_ttl, None)?;
-    let answer = answer(&app, &id, token);
+    let answer = answer(app, &id, token);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 

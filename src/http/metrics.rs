@@ -11,7 +11,7 @@ use metrics::gauge;
 use super::alerts::LOGIN_PATIENCE;
 use super::{App, health, host, origins};
 use crate::event::{Status, Time};
-use crate::telemetry::metrics::{SESSIONS, SESSIONS_STUCK, scrape};
+use crate::telemetry::metrics::{SESSIONS, SESSIONS_STUCK, SESSIONS_UNATTENDED, scrape};
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(app): State<App>) -> Response {
@@ -22,6 +22,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     let stuck =
         app.inner.registry.get().map(|sessions| sessions.waiting_for_login(LOGIN_PATIENCE, Time::now()));
     gauge!(SESSIONS_STUCK).set(stuck.unwrap_or_default() as f64);
+    let unattended = app.inner.registry.get().map(|sessions| sessions.unattended());
+    gauge!(SESSIONS_UNATTENDED).set(unattended.unwrap_or_default() as f64);
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4"), (header::CACHE_CONTROL, "no-store")];
     (headers, scrape()).into_response()
 }

@@ -15,6 +15,7 @@ use super::{App, NamedPath};
 use crate::event::{Event, Kind, Me, Missing, Qr, Reason, State, Status, Time};
 use crate::id::{InvalidSessionId, SessionId};
 use crate::qr;
+use crate::session::registry::Registry;
 use crate::session::{Session, Snapshot};
 
 #[derive(Serialize)]
@@ -57,7 +58,7 @@ pub(super) struct StatusAnswer<'a> {
 }
 
 impl<'a> StatusAnswer<'a> {
-    pub(super) fn of(session: &'a Session) -> Self {
+    pub(super) fn of(session: &'a Session, registry: &Registry) -> Self {
         let Snapshot { state, last, qr, owner, .. } = session.snapshot();
         Self {
             session_id: session.id(),
@@ -65,7 +66,7 @@ impl<'a> StatusAnswer<'a> {
             user_id: session.id().user_id(),
             connected_at: state.connected_at,
             has_qr_code: qr.is_some(),
-            client_active: owner.is_some() && state.runs(),
+            client_active: state.runs() && registry.is_attended(session.id(), owner.as_deref()),
             uptime: state.connected_at.map(|since| millis(since.elapsed(Time::now()))),
             last_event_id: last.map(|cursor| cursor.to_string()),
             me: state.me,
@@ -115,7 +116,8 @@ enum Format {
 pub(super) async fn status(Extracted(app): Extracted<App>, path: NamedPath) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(StatusAnswer::of(&session))).into_response())
+    let answer = StatusAnswer::of(&session, app.registry()?);
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
 fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {

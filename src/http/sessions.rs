@@ -57,7 +57,7 @@ pub(super) async fn list(
     let listed: Vec<_> = sessions
         .iter()
         .map(|session| ListedSession {
-            status: StatusAnswer::of(session),
+            status: StatusAnswer::of(session, registry),
             viewers: viewers.get(session.id()).copied().unwrap_or_default(),
         })
         .collect();

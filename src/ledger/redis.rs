@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
-use super::{Created, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
+use super::{Created, Judgement, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -238,7 +239,13 @@ impl Ledger for RedisLedger {
     async fn check(&self) -> Result<(), LedgerError> {
         let mut set = redis::cmd("SET");
         set.arg(self.redis.key("beat", "")).arg(Time::now().as_millis());
-        Ok(self.redis.query(&set).await?)
+        self.redis.query::<()>(&set).await?;
+        self.redis.health().stored();
+        Ok(())
+    }
+
+    fn health(&self) -> watch::Receiver<Judgement> {
+        self.redis.health().watch()
     }
 }
 

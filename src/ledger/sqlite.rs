@@ -4,8 +4,9 @@
 
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Transaction, params};
+use tokio::sync::watch;
 
-use super::{Created, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record};
+use super::{Created, Judgement, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
@@ -58,6 +59,11 @@ const KEEP_KEY: &str =
 const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE created <= ?1";
 const NEW_SECRET: &str = "INSERT OR IGNORE INTO token_secret (id, secret) VALUES (0, ?1)";
 const SECRET: &str = "SELECT secret FROM token_secret";
+/// A disk may take a few bytes and still have no room for what is to be stored: after a failed write so many are stored for a
+/// moment. No client can have sent this key.
+const KEEP_FILLER: &str =
+    "INSERT OR REPLACE INTO idempotency (key, body, session, created) VALUES ('', zeroblob(65536), '', 0)";
+const DROP_FILLER: &str = "DELETE FROM idempotency WHERE key = ''";
 const BEAT: &str = "INSERT OR REPLACE INTO beat (id, at) VALUES (0, ?1)";
 
 /// Records in the file.
@@ -135,16 +141,31 @@ impl Ledger for SqliteLedger {
     }
 
     async fn token_secret(&self, new: &str) -> Result<String, LedgerError> {
+        let stored = |tx: &Transaction<'_>| tx.prepare_cached(SECRET)?.query_row([], |row| row.get(0));
+        // Where there is one nothing needs to be written, which may not be possible just now.
+        if let Some(secret) = self.0.read(move |tx| stored(tx).optional()).await? {
+            return Ok(secret);
+        }
         let new = new.to_owned();
         let secret = move |tx: &Transaction<'_>| {
             tx.prepare_cached(NEW_SECRET)?.execute([new])?;
-            tx.prepare_cached(SECRET)?.query_row([], |row| row.get(0))
+            stored(tx)
         };
         Ok(self.0.write(secret).await?)
     }
 
     async fn check(&self) -> Result<(), LedgerError> {
-        self.execute(BEAT, (Time::now().as_millis(),)).await
+        if self.0.health().is_failing() {
+            self.execute(KEEP_FILLER, []).await?;
+            self.execute(DROP_FILLER, []).await?;
+        }
+        self.execute(BEAT, (Time::now().as_millis(),)).await?;
+        self.0.health().stored();
+        Ok(())
+    }
+
+    fn health(&self) -> watch::Receiver<Judgement> {
+        self.0.health().watch()
     }
 }
 

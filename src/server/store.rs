@@ -42,6 +42,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How many tries are made before a replica that may do so runs alone.
 const TRIES: u32 = 3;
 
+/// Pause between two tries to store something while nothing can be stored.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// Where everything is kept.
 pub(super) enum Store {
     /// In a file of this process.
@@ -110,6 +113,16 @@ impl Store {
             }
             Self::Shared { redis, .. } => redis.close().await,
         }
+    }
+}
+
+/// As long as writes fail, stores something now and then: what it is to that which waits for the store to take writes again.
+pub(super) async fn probe(ledger: Arc<dyn Ledger>) {
+    let mut health = ledger.health();
+    while health.wait_for(|judgement| judgement.writes.is_some()).await.is_ok() {
+        tokio::time::sleep(PROBE).await;
+        // How it went is in its health.
+        let _ = ledger.check().await;
     }
 }
 

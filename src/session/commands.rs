@@ -182,6 +182,8 @@ impl Registry {
         }
         let after = match task {
             Some(last) => {
+                // What could not be started again must not be stopped: the new epoch has to be stored.
+                self.parts.ledger.check().await?;
                 last.told(|done| Command::Restart { done }).await;
                 if self.parts.leases.is_some() {
                     // A new epoch refuses what the last client stores as it stops.

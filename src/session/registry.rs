@@ -14,18 +14,19 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument as _, error, info_span};
+use tracing::{Instrument as _, error, info_span, warn};
 
 use super::Session;
 use super::contact::StoreContact;
 use super::lease::Lease;
 use super::runner::Runner;
+use super::supervisor::Unattended;
 pub use super::task::{Ask, Parts, Timers};
 use super::task::{Command, Start};
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
 use crate::ledger::{Created, Record};
-pub use crate::ledger::{LedgerError, Once, Viewers};
+pub use crate::ledger::{Judgement, LedgerError, Once, Viewers};
 use crate::proxy::ProxyUrl;
 pub use crate::whatsapp::version::Report as VersionReport;
 
@@ -39,6 +40,8 @@ pub struct Registry {
     /// Sessions with a link task here. An entry goes when its task has ended.
     owned: DashMap<SessionId, Hold>,
     pub(super) parts: Arc<Parts>,
+    /// Those that should have a link task and have none.
+    pub(super) unattended: Unattended,
     /// Where there are other replicas.
     pub(super) store: Option<StoreContact>,
 }
@@ -131,8 +134,8 @@ impl Registry {
     /// When the records or the logs cannot be read.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, LedgerError> {
         let store = parts.leases.as_ref().map(|leases| StoreContact::new(leases.contact()));
-        let registry =
-            Self { sessions: DashMap::new(), owned: DashMap::new(), parts: Arc::new(parts), store };
+        let (sessions, owned, unattended) = Default::default();
+        let registry = Self { sessions, owned, parts: Arc::new(parts), unattended, store };
         if registry.parts.leases.is_none() {
             for record in registry.parts.ledger.all().await? {
                 let log = registry.parts.bus.read(&record.session).await?;
@@ -148,11 +151,11 @@ impl Registry {
     /// on with deletions that were under way.
     pub async fn start_all(self: &Arc<Self>) {
         let entries: Vec<_> = self.sessions.iter().map(|entry| entry.clone()).collect();
-        // All at once: their claims share commits.
+        // All at once: their claims share commits. The supervisor tries again.
         let resume = async |entry: Arc<Entry>| {
             let record = entry.session.about().clone();
             if let Err(error) = self.resume(&entry, &record, None).await {
-                error!(sessionId = %entry.session.id(), %error, "session error");
+                warn!(sessionId = %entry.session.id(), %error, "not started yet");
             }
         };
         futures::stream::iter(entries).for_each_concurrent(None, resume).await;
@@ -245,6 +248,11 @@ impl Registry {
         }
     }
 
+    /// Whether the store takes what is written, and can be read.
+    pub fn judgement(&self) -> Judgement {
+        self.parts.ledger.health().borrow().clone()
+    }
+
     /// Whether something can be stored now.
     ///
     /// # Errors
@@ -312,6 +320,11 @@ impl Registry {
         self.parts.not_released.load(Ordering::Relaxed)
     }
 
+    /// Whether a link task runs this session: here for certain, elsewhere as far as its owner's lease says.
+    pub fn is_attended(&self, id: &SessionId, owner: Option<&str>) -> bool {
+        owner.is_some_and(|owner| owner != self.parts.replica || self.had(id))
+    }
+
     /// Whether its link task ran here when the lease was good.
     pub(super) fn had(&self, id: &SessionId) -> bool {
         self.owned.contains_key(id)
@@ -355,7 +368,7 @@ impl Registry {
         let span = info_span!(parent: None, "session", sessionId = %entry.session.id(), epoch);
         let task = async move {
             if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
-                // The panic itself is in the log. Nobody renews the lease, so another start follows.
+                // The panic itself is in the log. The supervisor starts it again, or another replica when the lease has lapsed.
                 error!(sessionId = %entry.session.id(), "a link task ended by a panic");
                 if registry.parts.shutdown.has_begun() {
                     let parts = &registry.parts;
@@ -382,6 +395,10 @@ impl Entry {
             following: std::sync::Mutex::new(None),
             heard: AtomicI64::new(0),
         }
+    }
+
+    pub(super) fn id(self: &Arc<Self>) -> SessionId {
+        self.session.id().clone()
     }
 
     pub(super) fn following(&self) -> std::sync::MutexGuard<'_, Option<DropGuard>> {

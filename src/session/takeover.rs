@@ -56,8 +56,8 @@ impl Registry {
             wish
         });
         let mut task = entry.task.lock().await;
-        if self.parts.leases.is_some() && self.had(session.id()) {
-            // Taken over while this waited.
+        if self.had(session.id()) {
+            // Begun while this waited.
             return Ok(false);
         }
         let deleted = session.snapshot().deleted.is_some();

@@ -35,6 +35,7 @@ pub use self::channels::{Heard, Subscription};
 pub use self::script::{Call, Script};
 use self::target::{Link, Target};
 use super::StorageError;
+use super::health::Health;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{REDIS_CALL_SECONDS, REDIS_FAILURES, REDIS_UP};
 
@@ -56,6 +57,7 @@ struct Inner {
     state: watch::Sender<State>,
     /// A command met a broken or silent connection: look at once.
     trouble: Notify,
+    health: Health,
     channels: Channels,
     tasks: Shutdown,
 }
@@ -128,6 +130,7 @@ impl Redis {
             link: RwLock::new(link),
             state: watch::Sender::new(State::Up(server)),
             trouble: Notify::new(),
+            health: Health::default(),
             channels: Channels::default(),
             tasks: Shutdown::new(),
         });
@@ -148,7 +151,19 @@ impl Redis {
     /// [`StorageError::Away`] when there is no answer: it is not known whether the command was carried out.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StorageError> {
         let answer = self.ask(command).await?;
-        answer.map_err(|error| failure::explain(&error))
+        self.explained(answer)
+    }
+
+    /// A refusal in our words. Whatever Redis refuses to all is about writing.
+    fn explained<T>(&self, answer: Result<T, redis::RedisError>) -> Result<T, StorageError> {
+        let outcome = answer.map_err(|error| failure::explain(&error));
+        self.0.health.wrote(&outcome);
+        outcome
+    }
+
+    /// How Redis is.
+    pub fn health(&self) -> &Health {
+        &self.0.health
     }
 
     /// An answer or a refusal by Redis; Err when neither came.

@@ -34,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::open::{Migration, OpenError};
 use super::StorageError;
+use super::health::Health;
 
 /// Jobs that may wait in a queue. As many, at most, are one group commit.
 pub const WAITING: usize = 256;
@@ -50,6 +51,7 @@ pub struct Sqlite(Arc<Inner>);
 struct Inner {
     writes: Queue<writer::Order>,
     reads: Queue<reader::Order>,
+    health: Health,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -76,7 +78,8 @@ impl Sqlite {
             thread("sqlite-write", Box::new(move || writer::run(writer, &write_orders, scrub_after)))?,
             thread("sqlite-read", Box::new(move || reader::run(reader, &read_orders)))?,
         ];
-        Ok(Self(Arc::new(Inner { writes, reads, threads: Mutex::new(threads) })))
+        let health = Health::default();
+        Ok(Self(Arc::new(Inner { writes, reads, health, threads: Mutex::new(threads) })))
     }
 
     /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
@@ -91,7 +94,9 @@ impl Sqlite {
     {
         let (answer, answered) = oneshot::channel();
         self.0.writes.put(writer::Order::Job(writer::job(work, answer))).await?;
-        answered.await.unwrap_or(Err(StorageError::Closed))
+        let outcome = answered.await.unwrap_or(Err(StorageError::Closed));
+        self.0.health.wrote(&outcome);
+        outcome
     }
 
     /// Runs `work` on a connection that cannot write. It sees everything that [`write`](Self::write) has
@@ -103,7 +108,14 @@ impl Sqlite {
     {
         let (answer, answered) = oneshot::channel();
         self.0.reads.put(reader::Order::Job(reader::job(work, answer))).await?;
-        answered.await.unwrap_or(Err(StorageError::Closed))
+        let outcome = answered.await.unwrap_or(Err(StorageError::Closed));
+        self.0.health.read(&outcome);
+        outcome
+    }
+
+    /// How the file is.
+    pub fn health(&self) -> &Health {
+        &self.0.health
     }
 
     /// After an Ok no byte of what was deleted before the call is left in the file or its log.

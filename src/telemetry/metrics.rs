@@ -16,6 +16,8 @@ pub const BUILD_INFO: &str = "qrcast_build_info";
 pub const SESSIONS: &str = "qrcast_sessions";
 /// Sessions that have been `authenticated` for more than two minutes.
 pub const SESSIONS_STUCK: &str = "qrcast_sessions_stuck";
+/// Sessions that need a link task and have had none for half a minute.
+pub const SESSIONS_UNATTENDED: &str = "qrcast_sessions_unattended";
 /// Open streams by `transport`.
 pub const STREAMS: &str = "qrcast_streams";
 /// Streams opened, by `transport`.
@@ -84,6 +86,8 @@ pub const ALERTS: &[&str] = &[
     "storage_lost",
     "version_lookup",
     "login_stuck",
+    "storage_failing",
+    "sessions_unattended",
 ];
 
 const TRANSPORTS: (&str, &[&str]) = ("transport", &["sse", "websocket"]);
@@ -173,6 +177,7 @@ const GAUGES: &[(&str, &str)] = &[
     (BUILD_INFO, "Always 1"),
     (SESSIONS, "Sessions that this replica owns"),
     (SESSIONS_STUCK, "Sessions that have been authenticated for more than two minutes"),
+    (SESSIONS_UNATTENDED, "Sessions that need a link task and have had none for half a minute"),
     (STREAMS, "Streams open now"),
     (REDIS_UP, "1 while Redis answers"),
     (WHATSAPP_WAYS_DEAD, "Ways out by which WhatsApp is known to be out of reach"),

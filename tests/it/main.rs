@@ -41,6 +41,8 @@ mod qrcast_js;
 mod replicas;
 mod resume;
 mod settings;
+mod store_away;
+mod store_outage;
 mod survival;
 mod transports;
 mod tries;

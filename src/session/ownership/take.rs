@@ -57,6 +57,7 @@ impl Ownership {
         }
         let mine: Vec<_> = self.registry.held().into_iter().map(|(id, _)| id).collect();
         let waiting: Vec<_> = waiting.into_iter().filter(|id| !mine.contains(id)).collect();
+        self.registry.unattended.are(waiting.iter().cloned());
         if waiting.is_empty() {
             *stuck = 0;
             return Ok(false);

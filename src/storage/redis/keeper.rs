@@ -127,8 +127,20 @@ fn tell(inner: &Inner, new: State) {
     inner.state.send_if_modified(|state| {
         let changes = *state != State::Closed && *state != new;
         if changes {
+            judge(inner, &new, *state == State::Away);
             *state = new;
         }
         changes
     });
+}
+
+/// While it is away nothing can be stored or read; what a Redis that answers refuses says each call.
+fn judge(inner: &Inner, new: &State, was_away: bool) {
+    if *new == State::Away {
+        inner.health.wrote::<()>(&Err(StorageError::Away));
+        inner.health.read::<()>(&Err(StorageError::Away));
+    } else if was_away {
+        inner.health.stored();
+        inner.health.read(&Ok(()));
+    }
 }

@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
 
-use super::{Redis, failure};
+use super::Redis;
 use crate::storage::StorageError;
 
 /// One script; make each once.
@@ -65,7 +65,7 @@ impl Call {
             Err(error) if unknown(&error) => {
                 self.redis.query(&self.command("EVAL", self.script.source)).await
             }
-            answer => answer.map_err(|error| failure::explain(&error)),
+            answer => self.redis.explained(answer),
         }
     }
 
