@@ -61,6 +61,9 @@ pub trait WhatsApp: Send + Sync {
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
 
+    /// Whether the keys of an account are those of a device that a phone has linked.
+    async fn is_linked(&self, session: &SessionId) -> Result<bool, StartError>;
+
     /// Every session of which there are keys.
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError>;
 
@@ -103,6 +106,9 @@ pub trait Link: Send + Sync {
 
     /// Whether WhatsApp has taken the login on the connection of this moment.
     fn is_logged_in(&self) -> bool;
+
+    /// Whether a phone has linked the device, as far as the client knows: before it is stored, and before anybody is told.
+    fn is_linked(&self) -> bool;
 
     /// What of the account is not stored yet.
     ///

@@ -34,18 +34,32 @@ pub(super) async fn erase(
     running: Option<Running>,
     connected: bool,
 ) -> Result<(), LedgerError> {
-    let linked = session.snapshot().state.me.is_some();
-    match running {
-        Some((link, _)) if !linked => link.stop().await,
-        None if !linked => {}
-        running => {
-            if log_out(session, parts, start.epoch, running, connected).await == Phone::StillLists {
-                warn!(sessionId = %session.id(), "session deleted, but its phone still lists the device");
-            }
+    let running = match running {
+        Some((link, _)) if !link.is_linked() && session.is_unpaired() => {
+            // A phone may have linked it while it stopped.
+            link.stop().await;
+            None
         }
+        running => running,
+    };
+    let linked = running.is_some() || has_device(session, parts).await;
+    if linked && log_out(session, parts, start.epoch, running, connected).await == Phone::StillLists {
+        warn!(sessionId = %session.id(), "session deleted, but its phone still lists the device");
     }
     start.lease.give_up();
     forget(session, parts, start.epoch).await
+}
+
+/// Whether a phone has linked a device. Its keys say so, which are there before anybody is told of it.
+async fn has_device(session: &Session, parts: &Parts) -> bool {
+    match parts.whatsapp.is_linked(session.id()).await {
+        Ok(linked) => linked,
+        Err(error) => {
+            error!(sessionId = %session.id(), %error, "session error");
+            // As far as anybody was told.
+            !session.is_unpaired()
+        }
+    }
 }
 
 async fn log_out(
@@ -112,7 +126,8 @@ async fn answer(link: &mut dyn Link, signals: &mut mpsc::UnboundedReceiver<Signa
         }
         let Some(signal) = signals.recv().await else { return Answer::None };
         match signal {
-            Signal::Connected { .. } => return Answer::Connected,
+            // Whether it has all of its settings does not matter any more.
+            Signal::LoggedIn | Signal::Connected { .. } => return Answer::Connected,
             Signal::LoggedOut { .. } => return Answer::LoggedOut,
             Signal::Replaced | Signal::Banned { .. } | Signal::Outdated { .. } | Signal::Rejected { .. } => {
                 return Answer::None;
@@ -131,6 +146,7 @@ async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) -> Result<(),
     }
     let wiped = parts.whatsapp.forget(session.id()).await;
     parts.ledger.release(session.id(), epoch).await?;
+    session.mark_erased();
     match wiped {
         Ok(()) => info!(sessionId = %session.id(), "session erased"),
         // Released it is: what is left of its keys goes with the next sweep.

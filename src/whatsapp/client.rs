@@ -24,7 +24,7 @@ use super::egress::{Egress, Egresses, Watch};
 use super::pace::{Holds, Paced};
 use super::patience::{Patience, pause_after};
 use super::reach::Pass;
-use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored};
+use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored, is_linked};
 use super::translate::{Translator, passkey_refused};
 use super::turns::Turns;
 use super::version::{Report, Version, Versions};
@@ -118,6 +118,10 @@ impl WhatsApp for WhatsAppWeb {
         Ok(self.0.engine.wipe(session).await?)
     }
 
+    async fn is_linked(&self, session: &SessionId) -> Result<bool, StartError> {
+        Ok(is_linked(self.0.engine.as_ref(), session).await?)
+    }
+
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError> {
         Ok(self.0.engine.sessions().await?)
     }
@@ -150,6 +154,9 @@ impl WebLink {
         let storage = Arc::new(DeviceStorage::open(shared.engine.clone(), fence).await?);
         let name = account.device_name.as_ref().unwrap_or(&shared.options.device_name);
         storage.hide_name_while_incomplete().await?;
+        if storage.missing().await? != Some(Missing::Keys) {
+            holds.skip_key_share();
+        }
         let pass = egress.reach().pass();
         let dialler = WatchedDialler { egress: egress.clone(), pass, translator: translator.clone() };
         let mut builder = Bot::builder();
@@ -162,7 +169,7 @@ impl WebLink {
             .with_backend_arc(storage.clone())
             .with_transport_factory(dialler)
             .with_http_client(Requests(egress.clone()))
-            .with_runtime(Paced::new(factor, holds))
+            .with_runtime(Paced::new(factor, holds.clone()))
             .with_version(version.numbers())
             .with_device_props(
                 DevicePropsOverride::new()
@@ -183,7 +190,7 @@ impl WebLink {
                 Stored::Settings => Signal::SettingsStored,
             });
         });
-        self.running = Some(Running { handle: bot.spawn(), client, translator, storage, pass });
+        self.running = Some(Running { handle: bot.spawn(), client, translator, storage, holds, pass });
         Ok(())
     }
 }
@@ -225,6 +232,7 @@ struct Running {
     client: Arc<Client>,
     translator: Arc<Translator>,
     storage: Arc<DeviceStorage>,
+    holds: Arc<Holds>,
     pass: Pass,
 }
 
@@ -266,6 +274,12 @@ impl Link for WebLink {
         self.running.as_ref().is_some_and(|running| running.client.is_logged_in())
     }
 
+    fn is_linked(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.client.persistence_manager().get_device_snapshot().pn.is_some())
+    }
+
     async fn missing(&self) -> Result<Option<Missing>, StartError> {
         let Some(running) = &self.running else { return Ok(None) };
         let missing = running.storage.missing().await?;
@@ -281,9 +295,14 @@ impl Link for WebLink {
     }
 
     fn fetch_again(&self) {
-        let turn = self.shared.turns.wait();
+        let Some(running) = &self.running else { return };
+        let (turn, storage, holds) =
+            (self.shared.turns.wait(), running.storage.clone(), running.holds.clone());
         self.beside(async move |client, _| {
             turn.await;
+            if matches!(storage.missing().await, Ok(Some(Missing::Settings))) {
+                holds.skip_key_share();
+            }
             // One that is on its way back asks by itself, and one that was stopped is not to come back.
             if client.is_connected() {
                 client.reconnect_immediately().await;

@@ -59,6 +59,7 @@ use tokio_util::sync::CancellationToken;
 use wacore::store::error::{Result, StoreError};
 use wacore::store::traits::DeviceStore as _;
 
+pub use self::device::is_linked;
 pub use self::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use self::messages::{Sent, Sweep};
 use crate::event::Missing;

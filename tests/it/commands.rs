@@ -1,8 +1,11 @@
 //! Restart, delete, list: what an embedder can ask of its sessions.
 
+use std::time::Duration;
+
+use futures::StreamExt as _;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use simulator::Fail;
+use simulator::{Fail, Scan};
 
 use crate::support::{Server, Session, eventually, whatsapp, world, world_at};
 
@@ -305,4 +308,33 @@ async fn the_list_is_paged_and_filtered() {
         let error: Value = response.json().await.unwrap();
         assert_eq!(error["details"]["field"], field, "{error}");
     }
+}
+
+/// However close the two come: a phone that has linked the device is told of its end, or the log says that it was not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_within_moments_of_a_scan_leaves_no_device_on_the_phone() {
+    let (whatsapp, server) = world().await;
+    let each = |n: u64| {
+        let (whatsapp, server) = (&whatsapp, &server);
+        async move {
+            let session = server.init(&format!("user{n}")).await;
+            let qr = session.sse().await.awaits("qr").await.data["qrString"].as_str().unwrap().to_owned();
+            let scan = whatsapp.scan(Scan { qr, ..Scan::default() });
+            // The moment between the two is what is played.
+            let delete = async {
+                tokio::time::sleep(Duration::from_millis(n * 4)).await;
+                session.delete().await
+            };
+            let (_, deleted) = tokio::join!(scan, delete);
+            assert_eq!(deleted, StatusCode::NO_CONTENT);
+        }
+    };
+    futures::stream::iter((0..60).map(each)).buffered(6).collect::<Vec<_>>().await;
+    eventually("all to be erased", || async {
+        server.log().iter().filter(|line| line.contains("session erased")).count() == 60
+    })
+    .await;
+    let listed = whatsapp.state().devices.iter().filter(|device| device.linked).count();
+    let told = server.log().iter().filter(|line| line.contains("its phone still lists the device")).count();
+    assert_eq!((listed, told), (0, 0), "{:#?}", whatsapp.state().devices);
 }

@@ -3,6 +3,7 @@
 //! The library calls it: at the start, after a pairing, and whenever a counter of the device changes.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use wacore::stats::StorageResourceReport;
 use wacore::store::Device;
 use wacore::store::error::Result;
@@ -10,7 +11,8 @@ use wacore::store::traits::DeviceStore;
 
 use super::engine::Change::Put;
 use super::engine::Table;
-use super::{DeviceStorage, key, row};
+use super::{DeviceStorage, Engine, EngineError, failed, key, row};
+use crate::id::SessionId;
 
 /// The key of the one row.
 const DEVICE: &str = "device";
@@ -18,9 +20,18 @@ const DEVICE: &str = "device";
 impl DeviceStorage {
     /// The device as it is stored.
     pub(super) async fn stored_device(&self) -> Result<Option<Device>> {
-        let stored = self.get(Table::Device, key::text(DEVICE)).await?;
-        stored.map(|device| row::decode(Table::Device, &device)).transpose()
+        read(self.get(Table::Device, key::text(DEVICE)).await?)
     }
+}
+
+/// Whether a phone has linked the device of a session, whoever owns that.
+pub async fn is_linked(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
+    let stored = engine.get(session, Table::Device, vec![key::text(DEVICE)]).await?.pop().flatten();
+    Ok(read(stored).map_err(failed)?.is_some_and(|device| device.pn.is_some()))
+}
+
+fn read(stored: Option<Bytes>) -> Result<Option<Device>> {
+    stored.map(|device| row::decode(Table::Device, &device)).transpose()
 }
 
 #[async_trait]
