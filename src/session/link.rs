@@ -9,7 +9,7 @@ mod version;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -21,6 +21,7 @@ use super::lease::Lease;
 use super::task::{Ask, Command, End, Parts, Start};
 use super::{RESTART, Session, status};
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
+use crate::ledger::Judgement;
 use crate::whatsapp::{Link, Signal, StartError, Stopped};
 
 /// What the loop remembers.
@@ -29,6 +30,7 @@ pub(super) struct LinkTask<'a> {
     parts: Arc<Parts>,
     epoch: u64,
     lease: Arc<Lease>,
+    store: StoreWatch,
     journal: &'a mut Journal,
     /// When another client is wanted.
     tries: Tries,
@@ -57,6 +59,33 @@ struct Shown {
     until: Time,
 }
 
+/// Hears when a store that took no writes does again.
+struct StoreWatch {
+    health: watch::Receiver<Judgement>,
+    failed: bool,
+}
+
+impl StoreWatch {
+    fn new(mut health: watch::Receiver<Judgement>) -> Self {
+        let failed = health.borrow_and_update().writes.is_some();
+        Self { health, failed }
+    }
+
+    /// May be dropped while it waits.
+    async fn mended(&mut self) {
+        loop {
+            if self.health.changed().await.is_err() {
+                // The store is closed.
+                return std::future::pending().await;
+            }
+            let fails = self.health.borrow_and_update().writes.is_some();
+            if std::mem::replace(&mut self.failed, fails) && !fails {
+                return;
+            }
+        }
+    }
+}
+
 /// `Err` ends the loop.
 type Next = Result<(), End>;
 
@@ -69,9 +98,10 @@ impl<'a> LinkTask<'a> {
     ) -> Self {
         Self {
             session,
-            parts,
             epoch: start.epoch,
             lease: start.lease.clone(),
+            store: StoreWatch::new(parts.ledger.health()),
+            parts,
             journal,
             tries: Tries::default(),
             code_until: None,
@@ -104,6 +134,7 @@ impl<'a> LinkTask<'a> {
                 found = self.outdated.searched() => self.version_searched(found, link).await,
                 () = at(retry_at) => { self.queue(link); Ok(()) }
                 () = Tries::turn(self.tries.place()) => self.take_turn(link).await,
+                () = self.store.mended() => self.store_is_back(link).await,
                 () = at(self.code_until) => self.code_expired(link).await,
                 () = at(self.passkey_until) => self.passkey_is_late(link).await,
                 () = at(self.settings.tell_at) => self.login_is_late(link).await,

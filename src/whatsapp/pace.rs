@@ -29,6 +29,10 @@ const WATCHDOG: Duration = Duration::from_secs(180);
 /// linked only the first QR is shown as long. Source: `start_pair_success_timeout` in `pair_code.rs`.
 const PAIR_SUCCESS: Duration = Duration::from_secs(60);
 
+/// So long a fresh device waits for the phone to send its key, also where that was stored by a client before this one. Other
+/// sleeps are as long; this is the first of a login. Source: `KEY_SHARE_GRACE_SECS` in `client/node_io.rs`.
+const KEY_SHARE_GRACE: Duration = Duration::from_secs(10);
+
 thread_local! {
     /// The sleep that was made last on this thread, and whose.
     static LAST: RefCell<Option<(Arc<Holds>, Arc<AtomicBool>)>> = const { RefCell::new(None) };
@@ -47,11 +51,19 @@ pub(super) struct Holds {
     pairing: watch::Sender<bool>,
     /// Counts watchdogs: the next one frees the one before, whose connection is gone.
     watchdogs: watch::Sender<u64>,
+    /// The key that the next login would wait for is stored.
+    key_is_there: AtomicBool,
 }
 
 impl Holds {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { pairing: watch::Sender::new(false), watchdogs: watch::Sender::new(0) })
+        let key_is_there = AtomicBool::new(false);
+        Arc::new(Self { pairing: watch::Sender::new(false), watchdogs: watch::Sender::new(0), key_is_there })
+    }
+
+    /// At the next login there is no key to wait for.
+    pub(super) fn skip_key_share(&self) {
+        self.key_is_there.store(true, Ordering::Relaxed);
     }
 
     /// The sleep that was made last on this thread is one that ends a pairing. The library makes the sleep of a QR right
@@ -84,6 +96,9 @@ impl Holds {
 
     /// A sleep of one of the lengths that are known, or one that may be marked before it ends.
     fn sleep(self: &Arc<Self>, length: Duration, asleep: Task) -> Task {
+        if length == KEY_SHARE_GRACE && self.key_is_there.swap(false, Ordering::Relaxed) {
+            return Box::pin(std::future::ready(()));
+        }
         if length == WATCHDOG {
             self.watchdogs.send_modify(|count| *count += 1);
             let mut watchdogs = self.watchdogs.subscribe();
@@ -185,6 +200,15 @@ mod tests {
         holds.mark_last();
         holds.hold();
         assert!(ended(&mut ours, Duration::from_secs(21)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_stored_is_not_waited_for_once() {
+        let (paced, holds) = paced();
+        holds.skip_key_share();
+        assert!(!ended(&mut paced.sleep(Duration::from_secs(9)), Duration::ZERO).await);
+        assert!(paced.sleep(KEY_SHARE_GRACE).now_or_never_ref().is_some());
+        assert!(!ended(&mut paced.sleep(KEY_SHARE_GRACE), Duration::from_secs(9)).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -142,6 +142,20 @@ impl LinkTask<'_> {
         Ok(())
     }
 
+    /// The store takes writes again. What a fresh device was given meanwhile may be lost to its client: another one asks WhatsApp
+    /// for all of it again. One that had everything goes on: it stores by itself what it has kept.
+    pub(super) async fn store_is_back(&mut self, link: &mut dyn Link) -> Next {
+        let state = self.session.snapshot().state;
+        let unfinished = state.status == Status::Authenticated
+            || state.status == Status::Connected && state.missing.is_some();
+        if !unfinished || !link.may_dial() {
+            return Ok(());
+        }
+        info!(sessionId = %self.session.id(), "the store is back: the client of a fresh device is built anew");
+        self.settings.reconnecting = state.status == Status::Connected;
+        self.retry(link).await
+    }
+
     fn schedule_fetch(&mut self, missing: Option<Missing>) {
         self.settings.tell_at = None;
         let pause = self.settings.pause(&self.parts.timers.fetch_again);

@@ -152,3 +152,26 @@ async fn a_pairing_cut_short_by_the_owners_death_is_linked_or_not_on_both_sides(
         }
     }
 }
+
+/// Its owner dies when the phone has linked the device and nobody has logged in with it yet, at three moments of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_never_logged_in_is_ready_elsewhere_as_soon_as_any_other() {
+    const MOMENTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(60), Duration::from_millis(120)];
+    let redis = Redis::start().await;
+    let mut replicas = Replicas::on(&redis.url()).alone().start(MOMENTS.len() + 1).await;
+    let last = MOMENTS.len();
+    for (number, moment) in MOMENTS.into_iter().enumerate() {
+        let session = replicas.at(number).init(&format!("user{number}")).await.id;
+        let witness = replicas.watches(last, &session, Transport::Sse);
+        let qr = witness.until("a QR", |saw| !saw.events.is_empty()).await.events.remove(0);
+        replicas.scans(&qr).await;
+        // The moment of the death is what is played.
+        tokio::time::sleep(moment).await;
+        let killed = Time::now();
+        replicas.kills(number).await;
+        let ready = witness.awaits("ready", id(&qr)).await;
+        let after = time(&ready).remaining(killed);
+        assert!(after <= LIMIT, "ready {after:?} after the owner died {moment:?} after the scan");
+        assert_eq!(ready.data.get("incomplete"), None);
+    }
+}
