@@ -1,7 +1,7 @@
 //! Moments, as clients read them.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -41,6 +41,13 @@ impl Time {
     /// How long ago this moment was, seen from `now`; zero while it has not come.
     pub fn elapsed(self, now: Time) -> Duration {
         now.remaining(self)
+    }
+}
+
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Self {
+        let moment = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MAX);
+        Self::from_millis(moment.as_millisecond())
     }
 }
 

@@ -161,7 +161,7 @@ impl Readings {
             Storage::Here => (None, None),
             Storage::Shared { away, data_lost } => (away, data_lost),
         };
-        let failing = registry.judgement().trouble().map(|trouble| trouble.since);
+        let failing = registry.judgement().trouble().map(|trouble| trouble.since.into());
         // That is another alert.
         let failing = failing.filter(|_| redis_away.is_none());
         let version = registry.whatsapp_version();

@@ -4,12 +4,12 @@
 //! something can be stored again: an ordinary write that succeeds may have had nothing to store.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::StorageError;
-use crate::event::Time;
 
 /// Shared by an engine and whoever asks how it is.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Judgement {
 #[derive(Clone, Debug)]
 pub struct Trouble {
     /// Since when all of them have.
-    pub since: Time,
+    pub since: SystemTime,
     /// What the last one said.
     pub error: StorageError,
 }
@@ -92,7 +92,7 @@ impl Health {
         self.0.send_if_modified(|judgement| {
             let trouble = kind(judgement);
             let begins = trouble.is_none();
-            let since = trouble.as_ref().map_or_else(Time::now, |trouble| trouble.since);
+            let since = trouble.as_ref().map_or_else(SystemTime::now, |trouble| trouble.since);
             *trouble = Some(Trouble { since, error: error.clone() });
             if begins {
                 warn!(%error, "{words}");
@@ -104,7 +104,7 @@ impl Health {
     fn mended(&self, kind: impl Fn(&mut Judgement) -> &mut Option<Trouble>, words: &'static str) {
         self.0.send_if_modified(|judgement| {
             let Some(trouble) = kind(judgement).take() else { return false };
-            let seconds = trouble.since.elapsed(Time::now()).as_secs_f64();
+            let seconds = trouble.since.elapsed().unwrap_or_default().as_secs_f64();
             info!(seconds, "{words}");
             true
         });

@@ -64,6 +64,28 @@ fn only_one_file_starts_the_librarys_client() {
     assert_eq!(naming, [PathBuf::from("src/whatsapp/client.rs")]);
 }
 
+/// The documents say which test plays what: each that they name is there.
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    let mut files = Vec::new();
+    walk(Path::new("tests/it"), &mut files);
+    walk(Path::new("src"), &mut files);
+    let code: Vec<_> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let mut named = 0;
+    for document in ["docs/operating.md", "docs/security.md"] {
+        let text = std::fs::read_to_string(document).unwrap();
+        for word in text.split('`').skip(1).step_by(2) {
+            let Some((_, test)) = word.rsplit_once("::") else { continue };
+            if test.contains('_') && test.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                named += 1;
+                let there = code.iter().any(|code| code.contains(&format!("fn {test}(")));
+                assert!(there || test.starts_with('_'), "{document} names {word}");
+            }
+        }
+    }
+    assert!(named > 30, "{named}");
+}
+
 fn files_of(module: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let file = PathBuf::from(format!("src/{module}.rs"));

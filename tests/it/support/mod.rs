@@ -7,15 +7,18 @@ pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod replicas;
 pub(crate) mod server;
+mod standstill;
 pub(crate) mod viewer;
 pub(crate) mod way_out;
 pub(crate) mod witness;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use simulator::{Config, Network, Simulator};
 
 pub(crate) use self::server::{Server, Session};
+use self::standstill::Patience;
 pub(crate) use self::viewer::{Seen, Viewer};
 
 /// Longest wait for anything that must come.
@@ -23,9 +26,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for what must come.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+    let (mut future, mut patience) = (pin!(future), Patience::new(PATIENCE));
+    loop {
+        match tokio::time::timeout(Patience::LOOK, &mut future).await {
+            Ok(value) => return value,
+            Err(_) if patience.goes_on() => {}
+            Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+        }
     }
 }
 
