@@ -86,6 +86,7 @@ async fn a_full_disk_is_unhealthy_and_nothing_is_promised() {
     let server = disk.start().await;
     let session = server.init("ada").await;
     session.link(&whatsapp).await;
+    let linked = session.id.clone();
     let filler = json!({ "note": "x".repeat(15_000) });
     let mut made = Vec::new();
     let refusal: Value = loop {
@@ -106,6 +107,13 @@ async fn a_full_disk_is_unhealthy_and_nothing_is_promised() {
             && response.json::<Value>().await.unwrap()["status"] == "unhealthy"
     })
     .await;
+    // What could not be started again is not stopped.
+    let session = server.session(&linked);
+    assert_eq!(session.restart().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let status = session.status().await;
+    assert_eq!((&status["status"], &status["clientActive"]), (&json!("connected"), &json!(true)));
+    let said = |words: &str| server.log().iter().filter(|line| line.contains(words)).count();
+    assert_eq!((said("the store takes no writes"), said("the store takes writes again")), (1, 0));
     // Whoever got a yes is there.
     for id in &made {
         assert_eq!(server.session(id).status().await["sessionId"], *id);

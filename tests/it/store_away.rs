@@ -143,3 +143,28 @@ async fn a_redis_that_is_full_is_said_and_passes() {
     assert_eq!(session.restart().await.status(), StatusCode::ACCEPTED);
     session.reaches("connected").await;
 }
+
+/// Somebody's script runs and runs: Redis says BUSY to everybody.
+#[tokio::test]
+async fn a_redis_that_is_busy_is_said_and_passes() {
+    let (whatsapp, redis) = (whatsapp().await, Redis::start().await);
+    redis.tell::<()>(&["CONFIG", "SET", "busy-reply-threshold", "50"]).await;
+    let server = Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url()).start().await;
+    eventually("readiness", || async { server.get("/readyz").await.status() == StatusCode::OK }).await;
+    let session = server.init("ada").await;
+    session.link(&whatsapp).await;
+    let script = redis.try_tell::<()>(&["EVAL", "while true do end", "0"]);
+    let busy = async {
+        eventually("health to say so", || async { health(&server).await["status"] == "degraded" }).await;
+        let refusal = server.post("/api/init-session", &json!({ "userId": "eve" })).await;
+        assert_eq!(refused(refusal, "INIT_ERROR").await, "Session başlatma hatası");
+        refused(session.restart().await, "STORE_AWAY").await;
+        assert_eq!(session.status().await["status"], "connected");
+        redis.tell::<()>(&["SCRIPT", "KILL"]).await;
+    };
+    let (killed, ()) = tokio::join!(script, busy);
+    assert!(killed.is_err());
+    eventually("health to be well", || async { health(&server).await["status"] == "healthy" }).await;
+    assert_eq!(said(&server, "the store takes no writes"), 1);
+    server.init("eve").await.link(&whatsapp).await;
+}
