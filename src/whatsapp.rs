@@ -10,6 +10,8 @@ pub mod egress;
 mod pace;
 mod patience;
 mod reach;
+#[cfg(any(test, feature = "simulator"))]
+pub mod script;
 pub mod store;
 mod translate;
 mod turns;
