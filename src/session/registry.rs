@@ -363,6 +363,7 @@ impl Registry {
         let hold = Hold { epoch, lease: start.lease.clone(), commands: commands.clone() };
         self.owned.insert(session.id().clone(), hold);
         let (registry, entry) = (self.clone(), entry.clone());
+        let before = start.after.clone();
         let runner = Runner { session, parts: self.parts.clone(), commands: receiver, start };
         // Whatever the task and its client say, they say of this session, and not of the request that began it.
         let span = info_span!(parent: None, "session", sessionId = %entry.session.id(), epoch);
@@ -377,6 +378,10 @@ impl Registry {
             }
             let id = entry.session.id();
             let was_last = registry.owned.remove_if(id, |_, hold| hold.epoch == epoch).is_some();
+            // One that ended before it had a client of its own: the next start waits for the client before that.
+            if let Some(before) = before {
+                before.cancelled().await;
+            }
             drop(guard);
             if was_last && registry.parts.leases.is_some() {
                 registry.become_mirror(entry);
