@@ -69,6 +69,9 @@ pub trait WhatsApp: Send + Sync {
     /// Every session of which there are keys.
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError>;
 
+    /// Whether the keys of an account can be read, where there are any.
+    async fn is_whole(&self, session: &SessionId) -> Result<bool, StartError>;
+
     /// Which version of WhatsApp Web new clients claim, and how good that is.
     fn version(&self) -> Report;
 

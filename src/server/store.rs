@@ -16,6 +16,7 @@ use crate::config::{Config, RedisSettings};
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::sqlite::{self as ledger, SqliteLedger};
 use crate::ledger::{Leases, Ledger};
+use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
 use crate::storage::sqlite::{Migration, Sqlite};
@@ -59,6 +60,7 @@ pub(super) struct Stores {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) leases: Option<Arc<dyn Leases>>,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) damage: Damage,
 }
 
 impl Store {
@@ -91,6 +93,7 @@ impl Store {
                 ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
                 leases: None,
                 engine: Arc::new(SqliteEngine::new(sqlite.clone())),
+                damage: sqlite.damage().clone(),
             },
             Self::Shared { redis, lease } => {
                 let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
@@ -99,6 +102,7 @@ impl Store {
                     ledger: ledger.clone(),
                     leases: Some(ledger),
                     engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
+                    damage: Damage::default(),
                 }
             }
         }
@@ -183,5 +187,56 @@ mod tests {
         let all = ledger.all().await.unwrap();
         let stored = all.iter().find(|record| record.session == new.session).unwrap();
         assert_eq!(stored.proxy, new.proxy);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_read_hides_no_other() {
+        let folder = Folder::new();
+        let sqlite = Sqlite::open(&folder.path().join(DATABASE), MIGRATIONS).unwrap();
+        let ledger = SqliteLedger::new(sqlite.clone());
+        let whole = Record {
+            session: crate::id::SessionId::new(&"bob".parse().unwrap()),
+            created: crate::event::Time::now(),
+            device_name: Some("desk".into()),
+            proxy: None,
+            metadata: serde_json::json!({ "a": 1 }).as_object().cloned(),
+            epoch: 0,
+            claimed: true,
+            deleted: None,
+        };
+        let create = async |record: Record| {
+            ledger.create(record, Limits { all: 99, user: 99 }, None).await.unwrap();
+        };
+        let damages = [
+            ("metadata = 'null'", "its metadata is no JSON object"),
+            ("metadata = ''", "its metadata is no JSON object"),
+            ("metadata = CAST(x'7b22ff227d' AS TEXT)", "its metadata is no JSON object"),
+            ("metadata = '\"text\"'", "its metadata is no JSON object"),
+            ("device_name = CAST(x'c3' AS TEXT)", "its device's name is no text"),
+            ("proxy = CAST(x'ff' AS TEXT)", "its proxy is no text"),
+            ("proxy = 'no proxy'", "its proxy cannot be read"),
+            ("epoch = -7", "its epoch is none"),
+            ("created = 253402300800000", "the time of its creation is none"),
+            ("deleted = -1", "the time of its deletion is none"),
+            ("id = upper(id)", "its id is no session id"),
+            ("id = ''", "its id is no session id"),
+        ];
+        create(whole.clone()).await;
+        for (damage, _) in damages {
+            let record =
+                Record { session: crate::id::SessionId::new(&"eve".parse().unwrap()), ..whole.clone() };
+            create(record).await;
+            let spoil = format!("UPDATE session SET user = 'x', {damage} WHERE user = 'eve'");
+            sqlite.write(move |tx| tx.execute(&spoil, [])).await.unwrap();
+        }
+        let read = ledger.all().await.unwrap();
+        let proxied = read.iter().filter(|record| record.proxy.is_some()).count();
+        // One whose proxy cannot be read runs, says why it is not connected, and is named as well.
+        assert_eq!((read.len(), proxied, sqlite.damage().count()), (2, 1, damages.len()));
+        let mut said: Vec<_> = sqlite.damage().list().into_iter().map(|damaged| damaged.why).collect();
+        let mut expected = damages.map(|(_, why)| why);
+        said.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(said, expected);
     }
 }

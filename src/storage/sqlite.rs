@@ -34,7 +34,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::open::{Migration, OpenError};
 use super::StorageError;
+use super::damage::Damage;
 use super::health::Health;
+use crate::id::SessionId;
 
 /// Jobs that may wait in a queue. As many, at most, are one group commit.
 pub const WAITING: usize = 256;
@@ -53,6 +55,7 @@ struct Inner {
     reads: Queue<reader::Order>,
     health: Health,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    damage: Damage,
 }
 
 impl Sqlite {
@@ -62,6 +65,18 @@ impl Sqlite {
     /// is refused.
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
         Self::start(path, migrations, SCRUB_AFTER)
+    }
+
+    /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
+    /// told that the storage is closed.
+    pub fn look(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+        let reader = open::look(path, migrations)?;
+        let (writes, _) = Queue::new();
+        let (reads, orders) = Queue::new();
+        let thread = thread::Builder::new().name("sqlite-read".to_owned());
+        let thread = thread.spawn(move || reader::run(reader, &orders));
+        let threads = vec![thread.map_err(|error| OpenError::io(path, error))?];
+        Ok(Self::of(writes, reads, threads))
     }
 
     fn start(path: &Path, migrations: &[Migration], scrub_after: Duration) -> Result<Self, OpenError> {
@@ -78,8 +93,12 @@ impl Sqlite {
             thread("sqlite-write", Box::new(move || writer::run(writer, &write_orders, scrub_after)))?,
             thread("sqlite-read", Box::new(move || reader::run(reader, &read_orders)))?,
         ];
-        let health = Health::default();
-        Ok(Self(Arc::new(Inner { writes, reads, health, threads: Mutex::new(threads) })))
+        Ok(Self::of(writes, reads, threads))
+    }
+
+    fn of(writes: Queue<writer::Order>, reads: Queue<reader::Order>, threads: Vec<JoinHandle<()>>) -> Self {
+        let (health, damage, threads) = (Health::default(), Damage::default(), Mutex::new(threads));
+        Self(Arc::new(Inner { writes, reads, health, threads, damage }))
     }
 
     /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
@@ -116,6 +135,34 @@ impl Sqlite {
     /// How the file is.
     pub fn health(&self) -> &Health {
         &self.0.health
+    }
+
+    /// The session ids that this query finds in a table. What is none is left out, and noted.
+    pub async fn session_ids(
+        &self,
+        table: &str,
+        query: &'static str,
+    ) -> Result<Vec<SessionId>, StorageError> {
+        let names = move |tx: &Transaction<'_>| {
+            // Bytes: a text may hold any, and one that is no UTF-8 must not stop the others.
+            let name = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec));
+            tx.prepare_cached(query)?.query_map([], name)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let names = self.read(names).await?;
+        let id = |name: Vec<u8>| {
+            let id = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
+            if id.is_none() {
+                let name = String::from_utf8_lossy(&name);
+                self.damage().note(table, &name, None, "its session is no session id");
+            }
+            id
+        };
+        Ok(names.into_iter().filter_map(|name| id(name.unwrap_or_default())).collect())
+    }
+
+    /// What of its rows cannot be read, as far as somebody tried.
+    pub fn damage(&self) -> &Damage {
+        &self.0.damage
     }
 
     /// After an Ok no byte of what was deleted before the call is left in the file or its log.

@@ -174,6 +174,10 @@ impl WhatsApp for Script {
         Ok(self.0.stage().linked.iter().cloned().collect())
     }
 
+    async fn is_whole(&self, _: &SessionId) -> Result<bool, StartError> {
+        Ok(true)
+    }
+
     fn version(&self) -> Report {
         let patience = Duration::from_secs(24 * 3600);
         Report {

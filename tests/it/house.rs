@@ -21,7 +21,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("close", &[]),
     ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
     // Stands beside `server`: it names stores, and nothing that runs sessions or talks to browsers.
-    ("migrate", &["bus", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
+    ("migrate", &["bus", "check_store", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
+    // The same: it reads what a server reads, and runs none of it.
+    ("check_store", &["bus", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
     // Stands beside `server` too: it asks what a server would stand on, and runs none of it.
     ("doctor", &["config", "server", "storage", "whatsapp"]),
     (

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::event::Status;
 use crate::id::SessionId;
-use crate::ledger::Limits;
+use crate::ledger::{Damage, Limits};
 use crate::session::memory::{Deployment, Replica};
 use crate::session::ownership::Ownership;
 use crate::session::registry::{NewSession, Parts, Registry, Timers};
@@ -90,6 +90,7 @@ impl Net {
             streams: streams.clone(),
             hand_overs: Semaphore::new(8),
             not_released: AtomicUsize::new(0),
+            damage: Damage::default(),
         }
     }
 

@@ -74,6 +74,16 @@ pub enum OpenError {
         /// The last migration of this program.
         known: u32,
     },
+    /// Start this program's server on it once, which brings it up to date.
+    #[error("{} has schema {found}, and this version reads {known}: start its server on it once", path.display())]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: u32,
+        /// The last migration of this program.
+        known: u32,
+    },
     /// Restore a backup, or move the file away to start with no data.
     #[error("{} is damaged ({why}); restore a backup, or move it away to start empty", path.display())]
     Damaged {
@@ -141,6 +151,18 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection,
         create(path, migrations)?;
     }
     connect(path, migrations).map_err(|error| OpenError::sql(path, error))
+}
+
+/// A connection that reads a checked database of this program's schema.
+pub(super) fn look(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
+    let known = migrations.len() as u32;
+    check(path, known)?;
+    let sql = |error| OpenError::sql(path, error);
+    let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
+    reader.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    settle(&reader).map_err(sql)?;
+    let found: u32 = reader.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    if found < known { Err(OpenError::Older { path: path.to_owned(), found, known }) } else { Ok(reader) }
 }
 
 /// Looks, and touches nothing.
