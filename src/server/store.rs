@@ -49,7 +49,7 @@ const PROBE: Duration = Duration::from_secs(1);
 /// Where everything is kept.
 pub(super) enum Store {
     /// In a file of this process.
-    Alone { _lock: FolderLock, sqlite: Sqlite },
+    Alone { sqlite: Sqlite },
     /// In Redis, with other replicas.
     Shared { redis: Redis, lease: Duration },
 }
@@ -66,10 +66,9 @@ pub(super) struct Stores {
 impl Store {
     /// Opening reads the whole file once, and blocks.
     pub(super) async fn alone(data_dir: &Path) -> Result<Self, ServerError> {
-        let lock = FolderLock::take(data_dir)?;
-        let path = data_dir.join(DATABASE);
-        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, MIGRATIONS)).await;
-        Ok(Self::Alone { _lock: lock, sqlite: opened.map_err(std::io::Error::other)?? })
+        let lock = Arc::new(FolderLock::take(data_dir)?);
+        let opened = tokio::task::spawn_blocking(move || Sqlite::open_in(lock, DATABASE, MIGRATIONS)).await;
+        Ok(Self::Alone { sqlite: opened.map_err(std::io::Error::other)?? })
     }
 
     /// Waits for Redis, or not for long where this replica may run alone.
@@ -88,7 +87,7 @@ impl Store {
 
     pub(super) fn open(&self, config: &Config, replica: &str) -> Stores {
         match self {
-            Self::Alone { sqlite, .. } => Stores {
+            Self::Alone { sqlite } => Stores {
                 bus: Arc::new(LocalBus::new(sqlite.clone(), config.history_events)),
                 ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
                 leases: None,
@@ -110,7 +109,7 @@ impl Store {
 
     pub(super) async fn close(&self) {
         match self {
-            Self::Alone { sqlite, .. } => {
+            Self::Alone { sqlite } => {
                 if let Err(error) = sqlite.close().await {
                     error!(%error, "the database was not closed well");
                 }

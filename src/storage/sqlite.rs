@@ -24,7 +24,7 @@ pub(crate) mod tests;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -35,6 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub use self::open::{Migration, OpenError};
 use super::StorageError;
 use super::damage::Damage;
+use super::folder::{FolderLock, Identity};
 use super::health::Health;
 use crate::id::SessionId;
 
@@ -56,6 +57,15 @@ struct Inner {
     health: Health,
     threads: Mutex<Vec<JoinHandle<()>>>,
     damage: Damage,
+    /// Until it is closed.
+    home: Mutex<Option<Home>>,
+}
+
+/// Where a file is that nobody else may take the place of.
+struct Home {
+    lock: Arc<FolderLock>,
+    /// The database and its log.
+    files: Vec<Identity>,
 }
 
 impl Sqlite {
@@ -64,7 +74,12 @@ impl Sqlite {
     /// `migrations` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
     /// is refused.
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
-        Self::start(path, migrations, SCRUB_AFTER)
+        Self::start(path, migrations, SCRUB_AFTER, None)
+    }
+
+    /// The same, of a database in a folder that this process holds.
+    pub fn open_in(folder: Arc<FolderLock>, name: &str, migrations: &[Migration]) -> Result<Self, OpenError> {
+        Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
     }
 
     /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
@@ -76,11 +91,20 @@ impl Sqlite {
         let thread = thread::Builder::new().name("sqlite-read".to_owned());
         let thread = thread.spawn(move || reader::run(reader, &orders));
         let threads = vec![thread.map_err(|error| OpenError::io(path, error))?];
-        Ok(Self::of(writes, reads, threads))
+        Ok(Self::of(writes, reads, threads, None))
     }
 
-    fn start(path: &Path, migrations: &[Migration], scrub_after: Duration) -> Result<Self, OpenError> {
+    fn start(
+        path: &Path,
+        migrations: &[Migration],
+        scrub_after: Duration,
+        folder: Option<Arc<FolderLock>>,
+    ) -> Result<Self, OpenError> {
         let (writer, reader) = open::open(path, migrations)?;
+        let identity = |path: PathBuf| Identity::of(&path).map_err(|error| OpenError::io(&path, error));
+        let files =
+            || [path.to_owned(), open::log_of(path)].into_iter().map(identity).collect::<Result<_, _>>();
+        let home = folder.map(|lock| Ok(Home { lock, files: files()? })).transpose()?;
         let (writes, write_orders) = Queue::new();
         let (reads, read_orders) = Queue::new();
         let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -93,12 +117,29 @@ impl Sqlite {
             thread("sqlite-write", Box::new(move || writer::run(writer, &write_orders, scrub_after)))?,
             thread("sqlite-read", Box::new(move || reader::run(reader, &read_orders)))?,
         ];
-        Ok(Self::of(writes, reads, threads))
+        Ok(Self::of(writes, reads, threads, home))
     }
 
-    fn of(writes: Queue<writer::Order>, reads: Queue<reader::Order>, threads: Vec<JoinHandle<()>>) -> Self {
-        let (health, damage, threads) = (Health::default(), Damage::default(), Mutex::new(threads));
-        Self(Arc::new(Inner { writes, reads, health, threads, damage }))
+    fn of(
+        writes: Queue<writer::Order>,
+        reads: Queue<reader::Order>,
+        threads: Vec<JoinHandle<()>>,
+        home: Option<Home>,
+    ) -> Self {
+        let (health, damage) = (Health::default(), Damage::default());
+        let (threads, home) = (Mutex::new(threads), Mutex::new(home));
+        Self(Arc::new(Inner { writes, reads, health, threads, damage, home }))
+    }
+
+    /// Whether the names of the file, its log, its folder and that one's lock still lead to what was opened. Opens nothing:
+    /// to close a second descriptor of the file would drop SQLite's own locks.
+    pub fn check_place(&self) -> Result<(), StorageError> {
+        let home = self.0.home.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(home) = &*home else { return Ok(()) };
+        let place = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
+        // What is stored there now is lost with the next start.
+        self.0.health.wrote(&place);
+        place
     }
 
     /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
@@ -193,6 +234,8 @@ impl Sqlite {
                 return Err(StorageError::failed("a thread of the storage had panicked"));
             }
         }
+        // Whoever waits for the folder may have it.
+        self.0.home.lock().unwrap_or_else(PoisonError::into_inner).take();
         outcome
     }
 }
