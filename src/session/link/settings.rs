@@ -162,13 +162,16 @@ impl LinkTask<'_> {
         self.settings.fetch_at = missing.map(|_| Instant::now() + pause);
     }
 
-    /// What is missing; settings, where the store does not say: it is asked again before anything is fetched.
+    /// What is missing. Where the store does not say, an account that was complete still is, and of any other the settings are
+    /// missing: the store is asked again before anything is fetched.
     async fn missing(&self, link: &dyn Link) -> Option<Missing> {
         match link.missing().await {
             Ok(missing) => missing,
             Err(error) => {
                 warn!(sessionId = %self.session.id(), %error, "the store does not say what is missing");
-                Some(Missing::Settings)
+                let state = self.session.snapshot().state;
+                let was_complete = state.linked && state.missing.is_none();
+                (!was_complete).then_some(state.missing.unwrap_or(Missing::Settings))
             }
         }
     }
