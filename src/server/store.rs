@@ -146,6 +146,11 @@ async fn connect(settings: &RedisSettings) -> Result<Option<Redis>, ConnectError
                     warn!(%error, "Redis does not answer; waiting for it");
                 }
             }
+            Err(error @ ConnectError::WrongServer(_)) => {
+                if tries == 0 {
+                    warn!("{error}; waiting for one that does");
+                }
+            }
             Err(error) => return Err(error),
         }
         tries += 1;

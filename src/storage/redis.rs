@@ -5,6 +5,8 @@
 //!
 //! - **A time limit of [`LIMIT`] on every command**, and none waits for a connection: while Redis is away each call
 //!   fails at once with [`StorageError::Away`], nothing is kept to be sent later.
+//! - **The wrong server is away as well**: one that answers and takes no writes (a primary that has become a copy, say) is
+//!   left, with both connections, until one that takes them answers by the same name.
 //! - **Away leaves it open whether it was done**: a command whose answer did not come may still be carried out. So every
 //!   script of this crate may be run twice, and one that must not come late carries a number that says so.
 //! - **Memory while Redis is away**: what callers had sent within the about two seconds until that was noticed, and
@@ -55,7 +57,7 @@ struct Inner {
     /// The command connection; what a caller takes is a clone.
     link: RwLock<Link>,
     state: watch::Sender<State>,
-    /// A command met a broken or silent connection: look at once.
+    /// A command met a broken or silent connection, or the wrong server: look at once.
     trouble: Notify,
     health: Health,
     channels: Channels,
@@ -108,6 +110,9 @@ pub enum ConnectError {
     /// Wait and try again.
     #[error("Redis does not answer")]
     Away(#[source] StorageError),
+    /// Wait and try again: another server may take its place, or it another's.
+    #[error("Redis answers and takes no writes ({0})")]
+    WrongServer(&'static str),
 }
 
 impl Redis {
@@ -122,7 +127,7 @@ impl Redis {
         }
         gauge!(REDIS_UP).set(0.0);
         let (target, mut link) = Target::find(url).await?;
-        let server = keeper::examine(&mut link, prefix).await.map_err(ConnectError::Away)?;
+        let server = keeper::examine(&mut link, prefix).await?;
         let warnings = keeper::warnings(&mut link).await;
         let inner = Arc::new(Inner {
             prefix: prefix.to_owned(),
@@ -248,7 +253,12 @@ impl Inner {
                 self.trouble.notify_one();
                 Err(StorageError::Away)
             }
-            Ok(answer) => Ok(answer),
+            Ok(answer) => {
+                if answer.as_ref().is_err_and(|error| failure::wrong_server(error).is_some()) {
+                    self.trouble.notify_one();
+                }
+                Ok(answer)
+            }
             Err(_) => {
                 self.trouble.notify_one();
                 Err(StorageError::Away)
@@ -272,6 +282,8 @@ impl Inner {
 
     fn replace_link(&self, link: Link) {
         *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        // The other connection may still lead to the server that this one has left.
+        self.channels.connect_anew();
     }
 }
 

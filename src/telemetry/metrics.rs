@@ -182,7 +182,7 @@ const GAUGES: &[(&str, &str)] = &[
     (SESSIONS_STUCK, "Sessions that have been authenticated for more than two minutes"),
     (SESSIONS_UNATTENDED, "Sessions that need a link task and have had none for half a minute"),
     (STREAMS, "Streams open now"),
-    (REDIS_UP, "1 while Redis answers"),
+    (REDIS_UP, "1 while Redis answers and takes writes"),
     (WHATSAPP_WAYS_DEAD, "Ways out by which WhatsApp is known to be out of reach"),
     (WHATSAPP_LOGINS_WAITING, "Sessions that wait for their turn to log in"),
     (WHATSAPP_VERSION, "Version of WhatsApp Web that new clients claim: N of 2.3000.N"),

@@ -10,6 +10,7 @@ mod paused_owner;
 mod prefixes;
 mod rebalance;
 mod redis_away;
+mod redis_failover;
 mod redis_lost;
 mod redis_start;
 mod rolling_restart;

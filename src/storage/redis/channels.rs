@@ -1,5 +1,9 @@
 //! The one Pub/Sub connection of this process, subscribed only to what somebody here listens to.
 //!
+//! A ping tells that it lives. That it hears what is published here is told by a pulse, which goes out over the command
+//! connection and must come in over this one: where a name has moved to another server, a connection that lives may still
+//! lead to the one before.
+//!
 //! Pub/Sub forgets: whatever was published while there was no connection is lost. So each listener is told when its
 //! channel is (again) subscribed, and reads then, from a log, what it may have missed.
 
@@ -10,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
@@ -19,7 +23,7 @@ use super::{Inner, LIMIT};
 /// Messages that may wait for one listener; one that is further behind is told [`Heard::Missed`].
 const WAITING: usize = 64;
 
-/// How often the connection is pinged: it is the only way to notice that it is dead.
+/// How often the connection is pinged, and a pulse is sent: it is the only way to notice that it is dead, or deaf.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -33,6 +37,8 @@ const AT_ONCE: usize = 500;
 pub(super) struct Channels {
     wanted: Mutex<HashMap<String, Channel>>,
     changed: Notify,
+    /// How many times the command connection was made anew.
+    anew: watch::Sender<u64>,
 }
 
 struct Channel {
@@ -127,6 +133,11 @@ impl Channels {
         }
     }
 
+    /// The command connection leads elsewhere from now on: so shall this one.
+    pub(super) fn connect_anew(&self) {
+        self.anew.send_modify(|times| *times += 1);
+    }
+
     fn connection_lost(&self) {
         self.wanted().values_mut().for_each(|channel| channel.subscribed = false);
     }
@@ -141,6 +152,18 @@ impl Channels {
     }
 }
 
+/// How the use of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// There was none.
+    Never,
+    Broke,
+    /// It lives, and what is published does not reach it.
+    Deaf,
+    /// The command connection was made anew.
+    Left,
+}
+
 /// Until the storage is closed. Connects when the first channel is wanted, and again whenever the connection breaks.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut pause = FIRST_PAUSE;
@@ -150,23 +173,30 @@ pub(super) async fn run(inner: Arc<Inner>) {
             if inner.channels.wanted().is_empty() {
                 inner.channels.changed.notified().await;
             }
+            // From before it is made: wherever it leads, the other connection may go elsewhere meanwhile.
+            let anew = inner.channels.anew.subscribe();
             let connected = inner.target.pubsub(turn).await;
-            let Ok(connection) = connected else { return false };
+            let Ok(connection) = connected else { return End::Never };
             let (sink, stream) = connection.split();
-            serve(&inner.channels, sink, stream).await
+            serve(&inner, sink, stream, anew).await
         };
-        let served = tokio::select! {
+        let end = tokio::select! {
             () = inner.tasks.begun() => return,
-            served = serve => served,
+            end = serve => end,
         };
         inner.channels.connection_lost();
-        inner.trouble.notify_one();
         turn += 1;
-        if served {
-            warn!("the Pub/Sub connection to Redis broke");
+        match end {
+            End::Never => debug!("no Pub/Sub connection to Redis"),
+            End::Broke => warn!("the Pub/Sub connection to Redis broke"),
+            End::Deaf => warn!("the Pub/Sub connection to Redis hears nothing of what is published"),
+            End::Left => debug!("the Pub/Sub connection to Redis is made anew"),
+        }
+        if end != End::Never {
             pause = FIRST_PAUSE;
-        } else {
-            debug!("no Pub/Sub connection to Redis");
+        }
+        if end != End::Left {
+            inner.trouble.notify_one();
         }
         tokio::select! {
             () = inner.tasks.begun() => return,
@@ -176,27 +206,49 @@ pub(super) async fn run(inner: Arc<Inner>) {
     }
 }
 
-/// Returns when the connection is of no use any more; true if it ever was.
-async fn serve(channels: &Channels, mut sink: PubSubSink, mut stream: PubSubStream) -> bool {
+/// Returns when the connection is of no use any more.
+async fn serve(
+    inner: &Inner,
+    mut sink: PubSubSink,
+    mut stream: PubSubStream,
+    mut anew: watch::Receiver<u64>,
+) -> End {
+    let channels = &inner.channels;
+    let pulse = format!("{}{{pulse}}:{}", inner.prefix, uuid::Uuid::new_v4().simple());
     let mut subscribed = HashSet::new();
-    let mut worked = false;
+    let mut end = End::Never;
+    // A pulse is under way.
+    let mut listening = false;
+    if !matches!(timeout(LIMIT, sink.subscribe(&pulse)).await, Ok(Ok(()))) {
+        return end;
+    }
     let mut ping_at = Instant::now() + PING_EVERY;
     loop {
         if agree(channels, &mut sink, &mut subscribed).await.is_none() {
-            return worked;
+            return end;
         }
-        worked = true;
+        end = End::Broke;
         tokio::select! {
             biased;
             message = stream.next() => match message {
+                Some(message) if message.get_channel_name() == pulse => listening = false,
                 Some(message) => channels.deliver(message.get_channel_name(), message.get_payload_bytes()),
-                None => return true,
+                None => return end,
             },
+            // The sender is right here.
+            _ = anew.changed() => return End::Left,
             () = channels.changed.notified() => {}
             () = sleep_until(ping_at) => {
-                if !matches!(timeout(LIMIT, sink.ping::<redis::Value>()).await, Ok(Ok(_))) {
-                    return true;
+                if listening {
+                    return End::Deaf;
                 }
+                if !matches!(timeout(LIMIT, sink.ping::<redis::Value>()).await, Ok(Ok(_))) {
+                    return end;
+                }
+                let mut publish = redis::cmd("PUBLISH");
+                publish.arg(&pulse).arg("");
+                // Where Redis is away nothing can be told from it.
+                listening = matches!(inner.ask::<redis::Value>(&publish).await, Ok(Ok(_)));
                 ping_at = Instant::now() + PING_EVERY;
             }
         }

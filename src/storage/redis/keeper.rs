@@ -1,16 +1,19 @@
-//! Watches the command connection: pings it, tells that Redis is away, connects again.
+//! Watches the command connection: pings it, tries whether anything can be written, tells that Redis is away, connects
+//! again.
 //!
-//! It first asks the old connection again, as long as that is not broken: what was sent on it and not yet carried out
-//! then stays before what is sent now.
+//! It first asks the old connection again, as long as that is only silent: what was sent on it and not yet carried out
+//! then stays before what is sent now. Where the server at its end says that it is not the one to write to, the connection
+//! is left at once: it would say so for as long as it lives, while another server answers by the same name.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use redis::RedisError;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::target::Link;
-use super::{Inner, LIMIT, Script, Server, State, Warning, failure};
+use super::{ConnectError, Inner, LIMIT, Script, Server, State, Warning, failure};
 use crate::storage::StorageError;
 use crate::telemetry::metrics::REDIS_UP;
 
@@ -26,6 +29,17 @@ const ASK_AGAIN: u32 = 3;
 
 static BORN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("born.lua")));
 
+/// Why a server will not do.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// The connection is broken, or nothing comes back: ask again, then connect again.
+    Silent(StorageError),
+    /// It is not the one to write to, by this code: connect again.
+    WrongServer(&'static str),
+    /// Something else is wrong with it, which another connection does not mend.
+    Failed(StorageError),
+}
+
 /// Until the storage is closed.
 pub(super) async fn keep(inner: Arc<Inner>) {
     loop {
@@ -35,14 +49,23 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             () = sleep(PING_EVERY) => {}
         }
         let mut link = inner.last_link();
-        if is_alive(&inner, &mut link).await {
-            continue;
+        let unfit = match look(&inner, &mut link).await {
+            Ok(server) => {
+                tell(&inner, State::Up(server));
+                continue;
+            }
+            // Its callers are told by their own calls.
+            Err(Unfit::Failed(_)) => continue,
+            Err(unfit) => unfit,
+        };
+        match unfit {
+            Unfit::WrongServer(code) => warn!(code, "Redis is away: the server takes no writes"),
+            _ => warn!("Redis is away"),
         }
-        warn!("Redis is away");
         tell(&inner, State::Away);
         tokio::select! {
             () = inner.tasks.begun() => return,
-            server = come_back(&inner, link) => {
+            server = come_back(&inner, link, unfit) => {
                 info!(run_id = server.run_id, "Redis is back");
                 tell(&inner, State::Up(server));
             }
@@ -50,32 +73,36 @@ pub(super) async fn keep(inner: Arc<Inner>) {
     }
 }
 
-async fn is_alive(inner: &Inner, link: &mut Link) -> bool {
-    if !matches!(timeout(LIMIT, link.ping()).await, Ok(Ok(()))) {
-        return false;
+/// A node of a cluster can be another one behind an open connection, and so can a server behind a proxy.
+async fn look(inner: &Inner, link: &mut Link) -> Result<Server, Unfit> {
+    match timeout(LIMIT, link.ping()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            // Whatever else it says instead, it is in no state to serve.
+            return Err(Unfit::of(&error).unwrap_or(Unfit::Silent(failure::explain(&error))));
+        }
+        Err(_) => return Err(Unfit::Silent(StorageError::Away)),
     }
     if link.is_cluster() {
         inner.target.learn_nodes(link).await;
     }
-    // A node of a cluster can be another one behind an open connection, and so can a server behind a proxy.
-    if let Ok(server) = examine(link, &inner.prefix).await {
-        tell(inner, State::Up(server));
-    }
-    true
+    examine(link, &inner.prefix).await
 }
 
-/// Tries without end; the connection is replaced when this returns.
-async fn come_back(inner: &Inner, mut link: Link) -> Server {
+/// Tries without end; the connection is replaced when this returns, unless the old one will do again.
+async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
     let mut pause = FIRST_PAUSE;
     let mut asked = 0;
     loop {
+        if matches!(unfit, Unfit::WrongServer(_)) {
+            asked = ASK_AGAIN;
+        }
         if asked < ASK_AGAIN {
             match timeout(LIMIT, link.ping()).await {
-                Ok(Ok(())) => {
-                    if let Ok(server) = examine(&mut link, &inner.prefix).await {
-                        return server;
-                    }
-                }
+                Ok(Ok(())) => match examine(&mut link, &inner.prefix).await {
+                    Ok(server) => return server,
+                    Err(why) => unfit = why,
+                },
                 Ok(Err(error)) if failure::is_unanswered(&error) => asked = ASK_AGAIN,
                 Ok(Err(_)) | Err(_) => asked += 1,
             }
@@ -92,15 +119,36 @@ async fn come_back(inner: &Inner, mut link: Link) -> Server {
     }
 }
 
-/// Which data, and which process, answers.
-pub(super) async fn examine(link: &mut Link, prefix: &str) -> Result<Server, StorageError> {
+/// Which data, and which process, answers, and that it takes writes. A memory or a disk that is full is another matter:
+/// so would be that of any server of this name.
+pub(super) async fn examine(link: &mut Link, prefix: &str) -> Result<Server, Unfit> {
     let mut born = BORN.whole();
     born.arg(1).arg(format!("{prefix}{{data}}:word")).arg(uuid::Uuid::new_v4().simple().to_string());
-    let (data, run_id) = timeout(2 * LIMIT, link.query::<(String, String)>(&born))
+    let (data, run_id, refused) = timeout(2 * LIMIT, link.query::<(String, String, String)>(&born))
         .await
-        .map_err(|_| StorageError::Away)?
-        .map_err(|error| failure::explain(&error))?;
-    Ok(Server { run_id, data })
+        .map_err(|_| Unfit::Failed(StorageError::Away))?
+        .map_err(|error| Unfit::of(&error).unwrap_or_else(|| Unfit::Failed(failure::explain(&error))))?;
+    match failure::wrong_server_in(&refused) {
+        Some(code) => Err(Unfit::WrongServer(code)),
+        // Nobody has marked this data yet, and nobody can now.
+        None if data.is_empty() => Err(Unfit::Failed(StorageError::Full)),
+        None => Ok(Server { run_id, data }),
+    }
+}
+
+impl Unfit {
+    fn of(error: &RedisError) -> Option<Self> {
+        failure::wrong_server(error).map(Self::WrongServer)
+    }
+}
+
+impl From<Unfit> for ConnectError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::WrongServer(code) => Self::WrongServer(code),
+            Unfit::Silent(error) | Unfit::Failed(error) => Self::Away(error),
+        }
+    }
 }
 
 /// A managed Redis refuses `CONFIG`; that is no warning.

@@ -295,7 +295,7 @@ async fn a_listener_is_told_what_it_may_have_missed() {
     assert_eq!(first.next().await, Some(Heard::Message("two".into())));
     drop((first, second));
     let end = Instant::now() + Duration::from_secs(5);
-    while server.tell(&["PUBSUB", "CHANNELS"]) != redis::Value::Array(vec![]) {
+    while server.tell(&["PUBSUB", "CHANNELS", "c"]) != redis::Value::Array(vec![]) {
         assert!(Instant::now() < end, "it is left when nobody listens");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -378,4 +378,163 @@ async fn a_cluster_is_found_and_serves_keys_of_every_node() {
     let heard = tokio::time::timeout(Duration::from_secs(20), heard).await.expect("in time");
     assert_eq!(heard, Some(Heard::Message("again".into())));
     assert!(Instant::now() < end && is_up(&redis.state().borrow()), "the others still serve");
+}
+
+/// A name that moves: whoever is connected stays with the server that it came to.
+struct Name {
+    port: u16,
+    target: Arc<std::sync::Mutex<u16>>,
+    /// What is answered to every command but PING over the connections that are there.
+    refusal: watch::Sender<&'static str>,
+    _tasks: Shutdown,
+}
+
+impl Name {
+    async fn of(server: &Server) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = Arc::new(std::sync::Mutex::new(server.port));
+        let (leads_to, tasks) = (target.clone(), Shutdown::new());
+        let (connections, refusal) = (tasks.clone(), watch::Sender::new(""));
+        let refusals = refusal.clone();
+        tasks.spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let port = *leads_to.lock().unwrap();
+                let mut refused = refusals.subscribe();
+                connections.spawn(async move {
+                    let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = refused.changed() => {
+                            let refusal = *refused.borrow();
+                            refuse(&mut client, refusal).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, target, refusal, _tasks: tasks }
+    }
+
+    /// Whoever is connected now hears nothing else from here on.
+    fn refuses(&self, line: &'static str) {
+        self.refusal.send_replace(line);
+    }
+
+    fn moves_to(&self, server: &Server) {
+        *self.target.lock().unwrap() = server.port;
+    }
+
+    async fn connect(&self) -> Redis {
+        Redis::connect(&format!("redis://127.0.0.1:{}", self.port), "test:").await.unwrap().0
+    }
+}
+
+async fn refuse(client: &mut tokio::net::TcpStream, line: &str) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut read = [0; 16_384];
+    while let Ok(length @ 1..) = client.read(&mut read).await {
+        // Each command is an array.
+        let text = String::from_utf8_lossy(&read[..length]).into_owned();
+        let mut commands: Vec<String> = Vec::new();
+        for line in text.split("\r\n") {
+            if line.strip_prefix('*').is_some_and(|count| count.parse::<u32>().is_ok()) {
+                commands.push(String::new());
+            } else if let Some(command) = commands.last_mut() {
+                command.push_str(line);
+            }
+        }
+        for command in commands {
+            let answer = if command.contains("PING") { "+PONG" } else { line };
+            if client.write_all(format!("{answer}\r\n").as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Publishes until it is heard: how long that takes is what is asked.
+async fn hears(server: &Server, listener: &mut Subscription, within: Duration) {
+    let heard = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => drop(server.tell(&["PUBLISH", "test:{x}", "word"])),
+                heard = listener.next() => if matches!(heard, Some(Heard::Message(_))) { return },
+            }
+        }
+    };
+    tokio::time::timeout(within, heard).await.expect("it hears what is published there");
+}
+
+#[tokio::test]
+async fn a_primary_that_has_become_a_copy_is_left_for_whoever_has_its_name() {
+    let (first, second) = (Server::start(), Server::start());
+    let name = Name::of(&first).await;
+    let redis = name.connect().await;
+    let mut listener = redis.listen("test:{x}".to_owned());
+    hears(&first, &mut listener, Duration::from_secs(20)).await;
+    let before = server_of(redis.state().borrow().clone());
+    let write = redis::cmd("INCR").arg("k").to_owned();
+    redis.query::<()>(&write).await.unwrap();
+
+    first.tell(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]);
+    assert!(matches!(redis.query::<()>(&write).await, Err(StorageError::Away)));
+    until(&redis, |state| *state == State::Away).await;
+    // By that name there is nobody else yet.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(*redis.state().borrow(), State::Away);
+    name.moves_to(&second);
+    let after = server_of(until(&redis, is_up).await);
+    assert_ne!(after.run_id, before.run_id);
+    redis.query::<()>(&write).await.unwrap();
+    hears(&second, &mut listener, Duration::from_secs(20)).await;
+    let left = first.tell(&["CLIENT", "LIST", "TYPE", "PUBSUB"]);
+    assert_eq!(redis::from_redis_value::<String>(left).unwrap().trim(), "", "both connections have left");
+}
+
+#[tokio::test]
+async fn a_pubsub_connection_that_hears_nothing_of_what_is_published_is_made_anew() {
+    let (first, second) = (Server::start(), Server::start());
+    let name = Name::of(&first).await;
+    let redis = name.connect().await;
+    let mut listener = redis.listen("test:{x}".to_owned());
+    hears(&first, &mut listener, Duration::from_secs(20)).await;
+    // This one alone goes elsewhere, and lives.
+    name.moves_to(&second);
+    first.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    hears(&second, &mut listener, Duration::from_secs(20)).await;
+    name.moves_to(&first);
+    hears(&first, &mut listener, Duration::from_secs(20)).await;
+    assert!(is_up(&redis.state().borrow()), "the command connection was well all the time");
+}
+
+/// Also in the words of other versions, and from states that a server is not easily brought into.
+#[tokio::test]
+async fn whatever_it_is_that_a_server_refuses_writes_with_it_is_left() {
+    let servers = [Server::start(), Server::start()];
+    let name = Name::of(&servers[0]).await;
+    let redis = name.connect().await;
+    let mut listener = redis.listen("test:{x}".to_owned());
+    hears(&servers[0], &mut listener, Duration::from_secs(20)).await;
+    for (turn, line) in [
+        "-LOADING Redis is loading the dataset in memory",
+        "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "-CLUSTERDOWN Hash slot not served",
+        "-ERR Error running script (call to f_4a): @user_script:5: @user_script: 5: -READONLY You can't write \
+         against a read only replica.",
+        "-NOREPLICAS Not enough good replicas to write. script: 4a, on @user_script:5.",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let next = &servers[(turn + 1) % 2];
+        let before = server_of(redis.state().borrow().clone());
+        name.moves_to(next);
+        name.refuses(line);
+        let elsewhere = |state: &State| matches!(state, State::Up(server) if server.run_id != before.run_id);
+        until(&redis, elsewhere).await;
+        redis.query::<()>(redis::cmd("INCR").arg("k")).await.unwrap();
+        hears(next, &mut listener, Duration::from_secs(20)).await;
+    }
 }

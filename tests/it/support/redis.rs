@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::proxy::free_port;
+use super::relay::Relay;
 use super::{eventually, signal};
 
 /// One server on a port of its own, with a folder of its own. Dropping it kills it.
@@ -65,6 +66,24 @@ impl Redis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> &str {
+        &self.port
+    }
+
+    /// It is a copy of this port's from now on, whether or not anybody is there: it takes no writes.
+    pub(crate) async fn copies(&self, port: &str) {
+        self.tell::<()>(&["REPLICAOF", "127.0.0.1", port]).await;
+    }
+
+    /// It is nobody's copy from now on.
+    pub(crate) async fn takes_writes(&self) {
+        self.tell::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+
+    pub(crate) async fn sets(&self, setting: &str, value: &str) {
+        self.tell::<()>(&["CONFIG", "SET", setting, value]).await;
     }
 
     /// One command; its answer.
@@ -170,6 +189,46 @@ fn copy_folder(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }
+    }
+}
+
+/// A Redis and its copy behind one name, which moves from the one to the other while every connection stays where it is.
+pub(crate) struct Pair {
+    pub(crate) first: Redis,
+    pub(crate) second: Redis,
+    relay: Relay,
+}
+
+impl Pair {
+    pub(crate) async fn start() -> Self {
+        // Nobody restarts them, and two that flush the disk at each command are slow where it is.
+        let [mut first, mut second] =
+            [(); 2].map(|()| Redis::of(Redis::asleep().program, free_port(), &["--appendonly", "no"]));
+        first.launch().await;
+        second.launch().await;
+        second.copies(first.port()).await;
+        eventually("the copy to be made", || async {
+            second.tell::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")
+        })
+        .await;
+        let relay = Relay::to(first.port()).await;
+        Self { first, second, relay }
+    }
+
+    /// The name, at the first to begin with.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.relay.port())
+    }
+
+    /// The second takes the writes, and the first copies it.
+    pub(crate) async fn fails_over(&self) {
+        self.second.takes_writes().await;
+        self.first.copies(self.second.port()).await;
+    }
+
+    /// Whoever connects from now on comes to the second.
+    pub(crate) fn name_moves(&self) {
+        self.relay.leads_to(self.second.port());
     }
 }
 
