@@ -124,7 +124,8 @@ pub trait Leases: Ledger {
     /// How long a claim or a renewal lasts, counted from when the call began.
     fn lease(&self) -> Duration;
 
-    /// One session, as the deployment knows it at this moment.
+    /// One session, as the deployment knows it at this moment. `None` where there is none: while the store may have lost what
+    /// an owner is about to write again, nobody can tell, and that is an error.
     async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError>;
 
     /// Every session, in no order. May name one that was just removed.

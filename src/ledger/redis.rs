@@ -167,7 +167,10 @@ impl Ledger for RedisLedger {
         runs.arg(self.session(session)).arg("runs");
         let runs: Option<String> = self.redis.query(&runs).await?;
         let new_place = match runs.as_deref() {
-            None => return Err(LedgerError::Unknown),
+            None => {
+                self.surely_unknown(session).await?;
+                return Err(LedgerError::Unknown);
+            }
             Some("1") => false,
             Some(_) => self.take_place(session, limits).await?,
         };
@@ -184,6 +187,9 @@ impl Ledger for RedisLedger {
         if new_place {
             self.give_place_back(session).await?;
         }
+        if matches!(refused, LedgerError::Unknown) {
+            self.surely_unknown(session).await?;
+        }
         Err(refused)
     }
 
@@ -198,11 +204,13 @@ impl Ledger for RedisLedger {
     async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
         let delete = self.redis.script(&DELETE).key(self.session(session)).arg(at.as_millis());
         let delete = delete.arg(self.wishes("")).arg(session.as_str());
-        if delete.run::<i64>().await? == 2 {
+        match delete.run::<i64>().await? {
             // Nobody has it: whoever looks for work finds it at once.
-            self.put_in_index(session, 0).await?;
+            2 => Ok(self.put_in_index(session, 0).await?),
+            // To say yes would be wrong where its owner writes it again.
+            -1 => self.surely_unknown(session).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {

@@ -50,8 +50,6 @@ impl Registry {
         }
         match leases.find(id).await {
             Ok(Some(found)) => self.mirror(self.believe(found)).await.map(Some),
-            // Its owner may be about to write it again: to a browser a 404 would be the end.
-            Ok(None) if self.has_just_lost_data(leases.lease()) => Err(LedgerError::away()),
             Ok(None) => {
                 self.forget_mirror(id);
                 Ok(None)
@@ -71,11 +69,6 @@ impl Registry {
             }
             _ => found,
         }
-    }
-
-    fn has_just_lost_data(&self, lease: Duration) -> bool {
-        let lost = self.store.as_ref().and_then(|store| store.look().data_lost);
-        lost.is_some_and(|at| at.elapsed(Time::now()) < lease)
     }
 
     /// The sessions of a page, in the order of their ids, and whether there are more.

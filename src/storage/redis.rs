@@ -25,7 +25,7 @@ mod target;
 pub(crate) mod tests;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
@@ -47,6 +47,8 @@ pub const LIMIT: Duration = Duration::from_secs(1);
 /// How long [`Redis::close`] waits for its two tasks.
 const GRACE: Duration = Duration::from_secs(2);
 
+static LOST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/lost.lua")));
+
 /// A handle; clones share the connections. End it with [`close`](Self::close).
 #[derive(Clone)]
 pub struct Redis(Arc<Inner>);
@@ -61,6 +63,8 @@ struct Inner {
     trouble: Notify,
     health: Health,
     channels: Channels,
+    /// The word in the data that was last seen, and when that Redis answered for the first time after another, or after none.
+    seen: Mutex<(String, Option<Instant>)>,
     tasks: Shutdown,
 }
 
@@ -127,12 +131,13 @@ impl Redis {
         }
         gauge!(REDIS_UP).set(0.0);
         let (target, mut link) = Target::find(url).await?;
-        let server = keeper::examine(&mut link, prefix).await?;
+        let server = keeper::examine(&mut link, prefix, "").await?;
         let warnings = keeper::warnings(&mut link).await;
         let inner = Arc::new(Inner {
             prefix: prefix.to_owned(),
             target,
             link: RwLock::new(link),
+            seen: Mutex::new((server.data.clone(), None)),
             state: watch::Sender::new(State::Up(server)),
             trouble: Notify::new(),
             health: Health::default(),
@@ -216,6 +221,31 @@ impl Redis {
         Ok(seconds * 1000 + micros / 1000)
     }
 
+    /// Whether this data took the place of other data less than `grace` ago: whoever has written that may be about to write
+    /// it again.
+    ///
+    /// # Errors
+    /// See [`query`](Self::query).
+    pub async fn has_lost_data(&self, grace: Duration) -> Result<bool, StorageError> {
+        let prefix = &self.0.prefix;
+        // In this order: whoever sees other data later has left the mark by then.
+        let known = self.0.known_data();
+        let lost = self.script(&LOST).key(keeper::word_key(prefix)).key(keeper::lost_key(prefix));
+        let (word, ago): (String, i64) = lost.run().await?;
+        let ago = u64::try_from(ago).ok().map(Duration::from_millis);
+        Ok(word != known || ago.is_some_and(|ago| ago < grace))
+    }
+
+    /// Whether something that was not found now was never here, or is gone for good. Not while Redis has been this Redis for
+    /// less than `grace`: the end of its data may be lost, and about to be written again.
+    ///
+    /// # Errors
+    /// See [`query`](Self::query).
+    pub async fn knows_all(&self, grace: Duration) -> Result<bool, StorageError> {
+        let lost = self.has_lost_data(grace).await?;
+        Ok(!lost && self.0.seen().1.is_none_or(|since| since.elapsed() >= grace))
+    }
+
     /// Whether it is a cluster: there a published message can be lost between two nodes.
     pub fn is_cluster(&self) -> bool {
         self.0.last_link().is_cluster()
@@ -278,6 +308,22 @@ impl Inner {
     /// The connection, whether it works or not.
     fn last_link(&self) -> Link {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The data that this process knows.
+    fn known_data(&self) -> String {
+        self.seen().0.clone()
+    }
+
+    fn note(&self, state: &State) {
+        if let State::Up(server) = state {
+            *self.seen() = (server.data.clone(), Some(Instant::now()));
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, (String, Option<Instant>)> {
+        // Nothing panics while it is held.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replace_link(&self, link: Link) {

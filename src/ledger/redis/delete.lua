@@ -1,7 +1,7 @@
 -- Marks a session as deleted, so that it gets a link task that logs it out, and tells its owner; the first mark stays.
 -- KEYS: the session. ARGV: when (Unix ms), beginning of an owner's channel, session.
--- 0: there is no such session, or it was deleted before. 1: its owner was told. 2: it has none now.
-if redis.call('HEXISTS', KEYS[1], 'record') == 0 then return 0 end
+-- -1: there is no such session. 0: it was deleted before. 1: its owner was told. 2: it has none now.
+if redis.call('HEXISTS', KEYS[1], 'record') == 0 then return -1 end
 if redis.call('HSETNX', KEYS[1], 'deleted', ARGV[1]) == 0 then return 0 end
 local held = redis.call('HMGET', KEYS[1], 'owner', 'expires')
 local now = redis.call('TIME')

@@ -16,7 +16,7 @@ use crate::ledger::{
     Wish,
 };
 use crate::storage::StorageError;
-use crate::storage::redis::index::shards;
+use crate::storage::redis::index::{shard_of, shards};
 use crate::storage::redis::{Heard, Script};
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
@@ -45,7 +45,11 @@ impl Leases for RedisLedger {
 
     async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError> {
         let find = self.redis.script(&FIND).key(self.session(session));
-        Ok(record::parse(session, find.run().await?)?)
+        let found = record::parse(session, find.run().await?)?;
+        if found.is_none() {
+            self.surely_unknown(session).await?;
+        }
+        Ok(found)
     }
 
     async fn sessions(&self) -> Result<Vec<SessionId>, LedgerError> {
@@ -55,7 +59,8 @@ impl Leases for RedisLedger {
             range.arg(self.index(shard)).arg(0).arg(-1);
             all.extend(self.sessions_of(&range).await?);
         }
-        Ok(all)
+        // A list without those that are about to be written again would be taken for the whole.
+        if self.redis.has_lost_data(self.lease).await? { Err(LedgerError::away()) } else { Ok(all) }
     }
 
     async fn claimed(&self) -> Result<usize, LedgerError> {
@@ -188,7 +193,11 @@ impl Leases for RedisLedger {
         let text = serde_json::to_string(wish).map_err(LedgerError::failed)?;
         let write = self.redis.script(&WISH).key(self.session(session)).arg(text);
         let told = write.arg(self.wishes("")).arg(session.as_str()).run::<i64>().await?;
-        if told < 0 { Err(LedgerError::Unknown) } else { Ok(told == 1) }
+        if told < 0 {
+            self.surely_unknown(session).await?;
+            return Err(LedgerError::Unknown);
+        }
+        Ok(told == 1)
     }
 
     fn news(&self) -> BoxStream<'static, News> {
@@ -224,6 +233,22 @@ impl RedisLedger {
             _ => self.take_out_of_index(&session).await?,
         }
         Ok(false)
+    }
+
+    /// There is no such session in Redis: Ok where there is none at all. For one lease after Redis has lost its data, or may
+    /// have lost the end of it, its owner may be about to write it again: by then each one that lives has. The same where the
+    /// index, which may be on another node of a cluster, names an owner whose lease lasts or has just lapsed.
+    pub(super) async fn surely_unknown(&self, session: &SessionId) -> Result<(), LedgerError> {
+        let mut score = redis::cmd("ZSCORE");
+        score.arg(self.index(shard_of(session))).arg(session.as_str());
+        let expires: Option<f64> = self.redis.query(&score).await?;
+        if let Some(expires) = expires.filter(|at| at.is_finite()) {
+            let lapsed = self.redis.now().await? as f64 - expires;
+            if lapsed < self.lease.as_millis() as f64 {
+                return Err(LedgerError::away());
+            }
+        }
+        if self.redis.knows_all(self.lease).await? { Ok(()) } else { Err(LedgerError::away()) }
     }
 
     /// The channel on which every replica hears of sessions that are handed over.

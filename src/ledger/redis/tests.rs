@@ -382,3 +382,75 @@ async fn a_renewal_that_is_overtaken_by_a_release_does_not_hide_the_session() {
     assert_eq!(a.renew(&record.session, epoch, KEPT).await, HELD);
     assert!(put_off());
 }
+
+#[tokio::test]
+async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_to_write_it_again() {
+    const LONG: Duration = Duration::from_secs(6);
+    let server = Server::start();
+    let long = async |name| RedisLedger::new(server.connect().await, name, LONG);
+    let (a, b) = (long("a").await, long("b").await);
+    let (mine, unknown) = (record("ada"), record("bob").session);
+    let epoch = create(&a, &mine).await;
+    assert!(b.find(&unknown).await.unwrap().is_none());
+    server.tell(&["FLUSHALL"]);
+    let lost = std::time::Instant::now();
+    let in_doubt = async |ledger: &RedisLedger, session: &SessionId| {
+        let restart = Wish::Restart { epoch };
+        let answers = [
+            ledger.find(session).await.err(),
+            ledger.sessions().await.err(),
+            ledger.claim(session, ROOM).await.err(),
+            ledger.wish(session, &restart).await.err(),
+            ledger.delete(session, Time::now()).await.err(),
+        ];
+        answers.iter().all(|error| error.as_ref().is_some_and(LedgerError::is_away))
+    };
+    assert!(in_doubt(&b, &mine.session).await && in_doubt(&b, &unknown).await);
+    // Each looks at the data once a second.
+    until(&b.redis, |state| matches!(state, crate::storage::redis::State::Up(_))).await;
+    sleep(Duration::from_millis(1500)).await;
+    assert!(in_doubt(&b, &mine.session).await, "also when it knows the new data");
+    // One that starts now knows nothing of the old data.
+    let new = long("c").await;
+    assert!(in_doubt(&new, &mine.session).await);
+    assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
+    for ledger in [&b, &new] {
+        assert_eq!(ledger.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
+    }
+    assert!(lost.elapsed() < LONG, "the machine is too slow for this test");
+    sleep(LONG).await;
+    for ledger in [&b, &new] {
+        assert!(ledger.find(&unknown).await.unwrap().is_none());
+        assert_eq!(ledger.sessions().await.unwrap(), std::slice::from_ref(&mine.session));
+        assert!(matches!(ledger.wish(&unknown, &Wish::ConfirmPasskey).await, Err(LedgerError::Unknown)));
+        ledger.delete(&unknown, Time::now()).await.unwrap();
+    }
+}
+
+/// A node of a cluster that came back empty, while the others have all that they had.
+#[tokio::test]
+async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (mine, ended) = (record("ada"), record("bob"));
+    let epoch = create(&a, &mine).await;
+    let last = create(&a, &ended).await;
+    a.release(&ended.session, last).await.unwrap();
+    for session in [&mine.session, &ended.session] {
+        server.tell(&["DEL", &a.session(session)]);
+    }
+    assert!(b.find(&mine.session).await.is_err_and(|error| error.is_away()));
+    assert!(b.find(&ended.session).await.unwrap().is_none(), "nobody runs it: nobody can write it again");
+    assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Missing);
+    assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
+    assert_eq!(b.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
+    // Once more, and its owner has died.
+    server.tell(&["DEL", &a.session(&mine.session)]);
+    assert!(b.find(&mine.session).await.is_err_and(|error| error.is_away()));
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while b.find(&mine.session).await.is_err() {
+        assert!(std::time::Instant::now() < end);
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(b.find(&mine.session).await.unwrap().is_none());
+}

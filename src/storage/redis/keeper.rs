@@ -86,20 +86,21 @@ async fn look(inner: &Inner, link: &mut Link) -> Result<Server, Unfit> {
     if link.is_cluster() {
         inner.target.learn_nodes(link).await;
     }
-    examine(link, &inner.prefix).await
+    examine(link, &inner.prefix, &inner.known_data()).await
 }
 
 /// Tries without end; the connection is replaced when this returns, unless the old one will do again.
 async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
     let mut pause = FIRST_PAUSE;
     let mut asked = 0;
+    let known = inner.known_data();
     loop {
         if matches!(unfit, Unfit::WrongServer(_)) {
             asked = ASK_AGAIN;
         }
         if asked < ASK_AGAIN {
             match timeout(LIMIT, link.ping()).await {
-                Ok(Ok(())) => match examine(&mut link, &inner.prefix).await {
+                Ok(Ok(())) => match examine(&mut link, &inner.prefix, &known).await {
                     Ok(server) => return server,
                     Err(why) => unfit = why,
                 },
@@ -109,7 +110,7 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
         }
         if asked >= ASK_AGAIN
             && let Ok(mut new) = inner.target.link().await
-            && let Ok(server) = examine(&mut new, &inner.prefix).await
+            && let Ok(server) = examine(&mut new, &inner.prefix, &known).await
         {
             inner.replace_link(new);
             return server;
@@ -120,10 +121,11 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
 }
 
 /// Which data, and which process, answers, and that it takes writes. A memory or a disk that is full is another matter:
-/// so would be that of any server of this name.
-pub(super) async fn examine(link: &mut Link, prefix: &str) -> Result<Server, Unfit> {
+/// so would be those of any server of this name. `known`: the data that this process knew before, if any.
+pub(super) async fn examine(link: &mut Link, prefix: &str, known: &str) -> Result<Server, Unfit> {
     let mut born = BORN.whole();
-    born.arg(1).arg(format!("{prefix}{{data}}:word")).arg(uuid::Uuid::new_v4().simple().to_string());
+    born.arg(2).arg(word_key(prefix)).arg(lost_key(prefix));
+    born.arg(uuid::Uuid::new_v4().simple().to_string()).arg(known);
     let (data, run_id, refused) = timeout(2 * LIMIT, link.query::<(String, String, String)>(&born))
         .await
         .map_err(|_| Unfit::Failed(StorageError::Away))?
@@ -134,6 +136,16 @@ pub(super) async fn examine(link: &mut Link, prefix: &str) -> Result<Server, Unf
         None if data.is_empty() => Err(Unfit::Failed(StorageError::Full)),
         None => Ok(Server { run_id, data }),
     }
+}
+
+/// Where the word that marks the data is.
+pub(super) fn word_key(prefix: &str) -> String {
+    format!("{prefix}{{data}}:word")
+}
+
+/// Where it stands when other data was lost.
+pub(super) fn lost_key(prefix: &str) -> String {
+    format!("{prefix}{{data}}:lost")
 }
 
 impl Unfit {
@@ -176,6 +188,8 @@ fn tell(inner: &Inner, new: State) {
         let changes = *state != State::Closed && *state != new;
         if changes {
             judge(inner, &new, *state == State::Away);
+            // Before anybody can see the new state.
+            inner.note(&new);
             *state = new;
         }
         changes

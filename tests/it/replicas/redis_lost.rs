@@ -1,13 +1,14 @@
 //! Redis back without its data, or with that of a moment ago: ids never fall, nobody is stuck, and whoever cannot be told
 //! everything is told `gap`.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
 
 use super::redis_away::{Scene, health};
-use crate::support::redis::Redis;
+use crate::support::redis::{Pair, Redis};
 use crate::support::replicas::{LEASE, Replicas};
 use crate::support::witness::{Transport, id, name};
 use crate::support::{eventually, soon};
@@ -201,4 +202,95 @@ async fn a_takeover_that_redis_lost_is_made_again() {
     scene.replicas.never_two_logins();
     let story = scene.witnesses[0][1].saw().story();
     assert!(!story.contains(&"replaced".to_owned()), "{story:?}");
+}
+
+/// Asks a replica for a session as fast as it can; which answers there were.
+async fn asks_all_the_time(base: String, id: String, answers: Arc<Mutex<Vec<String>>>) {
+    let http = reqwest::Client::new();
+    loop {
+        for path in [
+            format!("/api/session-status/{id}"),
+            format!("/api/qr-code/{id}"),
+            format!("/api/sessions/{id}/events"),
+        ] {
+            // A stream's answer is its head; the body is dropped.
+            let answer = http.get(format!("{base}{path}")).send().await.unwrap();
+            answers.lock().unwrap().push(format!("{path}: {}", answer.status().as_u16()));
+        }
+        let token = http.post(format!("{base}/api/sessions/{id}/stream-token")).send().await.unwrap();
+        answers.lock().unwrap().push(format!("stream-token: {}", token.status().as_u16()));
+    }
+}
+
+#[tokio::test]
+async fn a_flush_makes_no_living_session_unknown_at_the_replica_that_does_not_own_it() {
+    let redis = Redis::start().await;
+    let replicas = Replicas::on(&redis.url()).start(3).await;
+    let linked = replicas.links(0, "ada").await;
+    let witnesses = [
+        replicas.watches(1, &linked.id, Transport::Sse),
+        replicas.watches(2, &linked.id, Transport::WebSocket),
+    ];
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let hammers = [1, 1, 2, 2].map(|number| {
+        let (base, id) = (replicas.at(number).base.clone(), linked.id.clone());
+        tokio::spawn(asks_all_the_time(base, id, answers.clone()))
+    });
+    let unknown = "/api/session-status/session_nobody_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11";
+    for _ in 0..3 {
+        assert_eq!(replicas.at(1).get(unknown).await.status(), StatusCode::NOT_FOUND);
+        redis.tell::<()>(&["FLUSHALL"]).await;
+        for number in [1, 2] {
+            eventually("it to be written again", async || {
+                let path = format!("/api/session-status/{}", linked.id);
+                replicas.at(number).get(&path).await.status() == StatusCode::OK
+            })
+            .await;
+            // What nobody has is unknown again soon after.
+            eventually("the unknown to be unknown", async || {
+                replicas.at(number).get(unknown).await.status() == StatusCode::NOT_FOUND
+            })
+            .await;
+        }
+    }
+    for hammer in hammers {
+        hammer.abort();
+    }
+    let answers = answers.lock().unwrap().clone();
+    let good = |answer: &&String| [": 200", ": 409", ": 503"].iter().any(|end| answer.ends_with(end));
+    let bad: Vec<_> = answers.iter().filter(|answer| !good(answer)).collect();
+    assert!(bad.is_empty(), "{} of {}: {bad:?}", bad.len(), answers.len());
+    assert!(answers.iter().any(|answer| answer.ends_with(": 200")));
+    let last = id(witnesses[0].saw().last());
+    assert_eq!(replicas.whatsapp.drop_connections(Some(&linked.jid)).unwrap(), 1);
+    for witness in &witnesses {
+        witness.awaits("ready", last).await;
+        assert_eq!(witness.saw().gaps, 0);
+    }
+    assert_eq!(replicas.logins(&linked.jid), 2, "the drop alone");
+}
+
+/// A second primary that has never heard of anything, behind the same name: as a managed Redis that was made anew.
+#[tokio::test]
+async fn an_empty_redis_by_the_same_name_makes_no_living_session_unknown() {
+    let pair = Pair::start().await;
+    let replicas = Replicas::on(&pair.url()).start(2).await;
+    let linked = replicas.links(0, "ada").await;
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let hammer =
+        tokio::spawn(asks_all_the_time(replicas.at(1).base.clone(), linked.id.clone(), answers.clone()));
+    pair.second.takes_writes().await;
+    pair.second.tell::<()>(&["FLUSHALL"]).await;
+    pair.name_moves();
+    pair.first.tell::<i64>(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    eventually("it to be written again", async || {
+        let record: bool =
+            pair.second.tell(&["HEXISTS", &format!("qrcast:{{{}}}", linked.id), "record"]).await;
+        record
+            && replicas.at(1).get(&format!("/api/session-status/{}", linked.id)).await.status().is_success()
+    })
+    .await;
+    hammer.abort();
+    let answers = answers.lock().unwrap().clone();
+    assert!(!answers.iter().any(|answer| answer.ends_with(": 404")), "{answers:?}");
 }
