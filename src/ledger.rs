@@ -20,7 +20,7 @@ pub use crate::storage::damage::Damage;
 pub use crate::storage::health::{Judgement, Trouble};
 pub use crate::storage::redis::State as Contact;
 
-/// How long an `Idempotency-Key` is remembered.
+/// How long an `Idempotency-Key` is remembered, unless its session is deleted or cleared away before.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// What is known of a session beside its log.
@@ -67,7 +67,7 @@ pub struct Once {
 pub enum Created {
     /// A new session, claimed with this epoch.
     New(u64),
-    /// The same request was done before, and made this session.
+    /// The same request was done before, and made this session, which is still there.
     Before(SessionId),
 }
 

@@ -79,14 +79,32 @@ impl RedisLedger {
     }
 
     async fn begin(&self, once: &Once, session: &SessionId) -> Result<Option<SessionId>, LedgerError> {
-        let begin = self.redis.script(&ONCE).key(self.request(once)).arg(hex(&once.body));
-        let said: String = begin.arg(session.as_str()).arg(millis(KEY_RUNS)).run().await?;
-        match said.as_str() {
-            "new" => Ok(None),
-            "running" => Err(LedgerError::KeyRunning),
-            "reused" => Err(LedgerError::KeyReused),
-            made => Ok(Some(made.parse().map_err(|_| StorageError::Corrupt)?)),
+        // A key goes with its session, which is on another node of a cluster: looked for before it is believed.
+        let mut gone: Option<SessionId> = None;
+        loop {
+            let begin = self.redis.script(&ONCE).key(self.request(once)).arg(hex(&once.body));
+            let begin = begin.arg(session.as_str()).arg(millis(KEY_RUNS));
+            let begin = begin.arg(gone.as_ref().map_or("", SessionId::as_str));
+            let (said, made): (String, String) = begin.run().await?;
+            if said == "new" {
+                return Ok(None);
+            }
+            let made: SessionId = made.parse().map_err(|_| StorageError::Corrupt)?;
+            if said != "running" && self.is_gone(&made).await? && gone.as_ref() != Some(&made) {
+                gone = Some(made);
+                continue;
+            }
+            return match said.as_str() {
+                "running" => Err(LedgerError::KeyRunning),
+                "reused" => Err(LedgerError::KeyReused),
+                _ => Ok(Some(made)),
+            };
         }
+    }
+
+    /// Whether a session was deleted or cleared away.
+    async fn is_gone(&self, session: &SessionId) -> Result<bool, LedgerError> {
+        Ok(self.find(session).await?.is_none_or(|found| found.record.deleted.is_some()))
     }
 
     async fn end(&self, once: &Once, session: &SessionId, keep: Duration) -> Result<(), StorageError> {

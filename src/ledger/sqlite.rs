@@ -52,7 +52,9 @@ const DELETE: &str = "UPDATE session SET deleted = ?2, claimed = 1 WHERE id = ?1
 const REMOVE: &str = "DELETE FROM session WHERE id = ?1";
 const COUNT_ALL: &str = "SELECT count(*) FROM session WHERE claimed";
 const COUNT_USER: &str = "SELECT count(*) FROM session WHERE claimed AND user = ?1";
-const KNOWN_KEY: &str = "SELECT body, session FROM idempotency WHERE key = ?1 AND created > ?2";
+/// A key goes with its session.
+const KNOWN_KEY: &str = "SELECT k.body, k.session FROM idempotency k
+    JOIN session s ON s.id = k.session AND s.deleted IS NULL WHERE k.key = ?1 AND k.created > ?2";
 const KEEP_KEY: &str =
     "INSERT OR REPLACE INTO idempotency (key, body, session, created) VALUES (?1, ?2, ?3, ?4)";
 const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE created <= ?1";

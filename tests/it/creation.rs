@@ -6,6 +6,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::support::redis::Redis;
+use crate::support::replicas::is_ready;
+use crate::support::server::Builder;
 use crate::support::{Server, whatsapp, world};
 
 #[tokio::test]
@@ -63,6 +66,72 @@ async fn the_same_request_twice_makes_one_session() {
     // Also after a crash.
     let server = server.crash_and_restart().await;
     assert_eq!(init(&server, "k1", ada).await, (StatusCode::OK, first));
+}
+
+/// The session that a request with this key stands for.
+async fn once(server: &Server, key: &str, user: &str) -> String {
+    let request = server.request(Method::POST, "/api/init-session").header("Idempotency-Key", key);
+    let response = request.json(&json!({ "userId": user })).send().await.unwrap();
+    let status = response.status();
+    let answer: Value = response.json().await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    answer["sessionId"].as_str().unwrap().to_owned()
+}
+
+/// Whichever of the servers of a deployment is asked; they clear away what nobody links.
+async fn a_key_goes_with_its_session(one: &Server, other: &Server) {
+    let first = once(one, "k", "ada").await;
+    assert_eq!(once(other, "k", "ada").await, first);
+    assert_eq!(other.session(&first).delete().await, StatusCode::NO_CONTENT);
+    let second = once(one, "k", "ada").await;
+    assert_ne!(second, first);
+    assert_eq!(once(other, "k", "ada").await, second);
+    other.session(&second).reaches("scan_qr").await;
+    // With its session gone it stands for nothing, so another body is no mistake.
+    assert_eq!(one.session(&second).delete().await, StatusCode::NO_CONTENT);
+    let third = once(other, "k", "bob").await;
+    assert_eq!(once(one, "k", "bob").await, third);
+    // Nobody links it, and nobody asks for its end.
+    let path = format!("/api/session-status/{third}");
+    crate::support::eventually("it to be cleared away", async || {
+        // Its end stays readable for a while; its key does not.
+        let answer: Value = other.get(&path).await.json().await.unwrap();
+        answer["code"] == "SESSION_NOT_FOUND" || answer["reason"] == "deleted"
+    })
+    .await;
+    let fourth = once(one, "k", "bob").await;
+    assert_ne!(fourth, third);
+    other.session(&fourth).reaches("scan_qr").await;
+}
+
+#[tokio::test]
+async fn a_key_goes_with_its_session_in_a_file() {
+    let whatsapp = whatsapp().await;
+    let server = clears_away(Server::builder(&whatsapp.url())).start().await;
+    a_key_goes_with_its_session(&server, &server).await;
+    // Also when the server died in between.
+    let before = once(&server, "crash", "cyd").await;
+    assert_eq!(server.session(&before).delete().await, StatusCode::NO_CONTENT);
+    let server = server.crash_and_restart().await;
+    assert_ne!(once(&server, "crash", "cyd").await, before);
+}
+
+#[tokio::test]
+async fn a_key_goes_with_its_session_on_every_replica() {
+    let whatsapp = whatsapp().await;
+    let redis = Redis::start().await;
+    let start = async || {
+        let server = Server::builder(&whatsapp.url()).variable("REDIS_URL", &redis.url());
+        let server = clears_away(server).start().await;
+        is_ready(&server).await;
+        server
+    };
+    let (one, other) = tokio::join!(start(), start());
+    a_key_goes_with_its_session(&one, &other).await;
+}
+
+fn clears_away(server: Builder) -> Builder {
+    server.variable("SESSION_TTL_UNLINKED_SECONDS", "8").variable("CLEANUP_INTERVAL_SECONDS", "1")
 }
 
 #[tokio::test]

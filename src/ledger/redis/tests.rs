@@ -146,6 +146,49 @@ async fn a_request_that_comes_twice_is_done_once() {
 }
 
 #[tokio::test]
+async fn a_key_goes_with_its_session() {
+    let server = Server::start();
+    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let once = |body: u8| Some(Once { key: "k".into(), body: [body; 32] });
+    let made = async |ledger: &RedisLedger, body| {
+        let record = record("ada");
+        match ledger.create(record.clone(), ROOM, once(body)).await.unwrap() {
+            Created::New(_) => (true, record.session),
+            Created::Before(session) => (false, session),
+        }
+    };
+    let (_, first) = made(&a, 1).await;
+    assert_eq!(made(&b, 1).await, (false, first.clone()));
+    b.delete(&first, Time::now()).await.unwrap();
+    let (is_new, second) = made(&a, 1).await;
+    assert!(is_new && second != first);
+    assert_eq!(made(&b, 1).await, (false, second.clone()));
+    a.remove(&second).await.unwrap();
+    // Another body as well.
+    let (is_new, third) = made(&b, 2).await;
+    assert!(is_new);
+    assert!(matches!(a.create(record("ada"), ROOM, once(1)).await, Err(LedgerError::KeyReused)));
+    // Of many at once one makes it; the others wait, or are told of it.
+    b.delete(&third, Time::now()).await.unwrap();
+    let at_once = (0..20).map(|n| {
+        let ledger = if n % 2 == 0 { &a } else { &b };
+        ledger.create(record("ada"), ROOM, once(3))
+    });
+    let all = futures::future::join_all(at_once).await;
+    assert_eq!(all.iter().filter(|made| matches!(made, Ok(Created::New(_)))).count(), 1, "{all:?}");
+    let waits = |made: &Result<_, _>| {
+        matches!(made, Ok(Created::New(_) | Created::Before(_)) | Err(LedgerError::KeyRunning))
+    };
+    assert!(all.iter().all(waits), "{all:?}");
+    // One that still runs has no session yet, and is not gone.
+    let begun = Once { key: "other".into(), body: [1; 32] };
+    assert_eq!(a.begin(&begun, &record("x").session).await.unwrap(), None);
+    assert!(matches!(b.create(record("x"), ROOM, Some(begun.clone())).await, Err(LedgerError::KeyRunning)));
+    let other = Once { body: [2; 32], ..begun };
+    assert!(matches!(b.create(record("x"), ROOM, Some(other)).await, Err(LedgerError::KeyReused)));
+}
+
+#[tokio::test]
 async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
     let server = Server::start();
     let (a, b, c) = (ledger(&server, "a").await, ledger(&server, "b").await, ledger(&server, "c").await);
