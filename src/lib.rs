@@ -15,6 +15,9 @@ pub mod shutdown;
 /// Logging.
 pub mod telemetry;
 
+/// What time it is.
+pub mod clock;
+
 /// The id of a session.
 pub mod id;
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Time(jiff::Timestamp);
 
 impl Time {
-    /// Now, cut to whole milliseconds.
+    /// Now, for the whole deployment, in whole milliseconds.
     pub fn now() -> Self {
-        Self::from_millis(jiff::Timestamp::now().as_millisecond())
+        Self::from_millis(crate::clock::now())
     }
 
     /// From Unix time in milliseconds; what no calendar holds becomes the latest moment it does.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::App;
 use super::alerts::{self, Alert};
 use super::error::ApiError;
+use crate::clock;
 use crate::event::{Status, Time};
 use crate::session::registry::{Registry, Storage, VersionReport};
 
@@ -54,6 +55,7 @@ pub(super) async fn health(State(app): State<App>) -> Response {
         "sessions": { "active": counts.active(), "qr_codes": counts.of(Status::ScanQr) },
         "storage": { "type": verdict.kind, "redis_connected": verdict.redis_connected },
         "whatsapp": whatsapp,
+        "clock": { "skewMs": clock::skew() },
         "memory": { "rssBytes": alerts::memory() },
         "alerts": alerts,
     });

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::error;
 
 use crate::event::Time;
@@ -20,7 +21,7 @@ pub(super) struct Known {
     /// Since when it does not answer.
     pub(super) away: Option<Time>,
     /// When it came back, the last time.
-    pub(super) back: Option<Time>,
+    pub(super) back: Option<Instant>,
     /// When it came back without its data, the last time.
     pub(super) data_lost: Option<Time>,
     /// The word in the data.
@@ -42,7 +43,7 @@ impl StoreContact {
         match contact {
             Contact::Up(server) => {
                 if known.away.take().is_some() {
-                    known.back = Some(Time::now());
+                    known.back = Some(Instant::now());
                 }
                 let before = known.data.replace(server.data.clone());
                 if before.is_some_and(|before| before != server.data) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Session;
 use super::registry::{Entry, Registry};
 use crate::bus::{Followed, Log};
-use crate::event::{Cursor, Status, Time};
+use crate::event::{Cursor, Status};
 use crate::id::SessionId;
 use crate::ledger::{Found, LedgerError, Viewers};
 
@@ -64,7 +64,7 @@ impl Registry {
     fn believe(&self, found: Found) -> Found {
         let back = self.store.as_ref().and_then(|store| store.look().back);
         match &self.parts.leases {
-            Some(leases) if back.is_some_and(|at| at.elapsed(Time::now()) < leases.lease()) => {
+            Some(leases) if back.is_some_and(|at| at.elapsed() < leases.lease()) => {
                 Found { owner: found.owner.or_else(|| found.last_owner.clone()), ..found }
             }
             _ => found,

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 /// A module, and what of this crate it may use beside itself.
 const RULES: &[(&str, &[&str])] = &[
     ("id", &[]),
+    ("clock", &[]),
     ("shutdown", &[]),
     ("qr", &["telemetry"]),
-    ("event", &["id", "qr"]),
+    ("event", &["clock", "id", "qr"]),
     ("proxy", &[]),
     ("platform", &[]),
     ("config", &["platform", "proxy"]),
     ("telemetry", &["config"]),
-    ("storage", &["id", "shutdown", "telemetry"]),
+    ("storage", &["clock", "id", "shutdown", "telemetry"]),
     ("whatsapp", &["event", "id", "platform", "proxy", "shutdown", "storage", "telemetry"]),
     ("bus", &["event", "id", "shutdown", "storage", "telemetry"]),
     ("ledger", &["event", "id", "proxy", "shutdown", "storage", "telemetry"]),
@@ -28,7 +29,19 @@ const RULES: &[(&str, &[&str])] = &[
     ("doctor", &["config", "server", "storage", "whatsapp"]),
     (
         "http",
-        &["close", "config", "event", "id", "proxy", "qr", "session", "shutdown", "stream", "telemetry"],
+        &[
+            "clock",
+            "close",
+            "config",
+            "event",
+            "id",
+            "proxy",
+            "qr",
+            "session",
+            "shutdown",
+            "stream",
+            "telemetry",
+        ],
     ),
 ];
 

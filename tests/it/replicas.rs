@@ -3,6 +3,7 @@
 
 mod any_command;
 mod any_replica;
+mod clocks;
 mod cores;
 mod dead_owner;
 mod handover;

@@ -1,7 +1,9 @@
--- The word that marks this data, stored by the first who asks, the server's run_id, and why nothing can be written here
--- now ('' where it can). A SET that changes nothing is refused like any other.
+-- The word that marks this data, stored by the first who asks, the server's run_id, why nothing can be written here now
+-- ('' where it can), and the time (Unix ms). A SET that changes nothing is refused like any other.
 -- Who knows another word tells of a loss: the mark of that lasts longer than anybody asks for it.
 -- KEYS: the word, the mark of a loss. ARGV: a word of our own, the word that was known before ('' for none).
+local now = redis.call('TIME')
+now = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
 local set = redis.pcall('SET', KEYS[1], ARGV[1], 'NX')
 local refused = type(set) == 'table' and set.err or ''
 -- A user without the right to ask learns no run_id.
@@ -11,9 +13,7 @@ local word = redis.call('GET', KEYS[1]) or ''
 if refused == '' and ARGV[2] ~= '' and ARGV[2] ~= word then
     local lost = redis.call('GET', KEYS[2]) or ''
     if string.match(lost, '^%w+') ~= word then
-        local now = redis.call('TIME')
-        now = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
         redis.call('SET', KEYS[2], word .. ' ' .. now, 'EX', 3600)
     end
 end
-return { word, run_id, refused }
+return { word, run_id, refused, now }

@@ -6,7 +6,7 @@
 //! is left at once: it would say so for as long as it lives, while another server answers by the same name.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::RedisError;
 use tokio::time::{sleep, timeout};
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::target::Link;
 use super::{ConnectError, Inner, LIMIT, Script, Server, State, Warning, failure};
+use crate::clock;
 use crate::storage::StorageError;
 use crate::telemetry::metrics::REDIS_UP;
 
@@ -120,16 +121,20 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
     }
 }
 
-/// Which data, and which process, answers, and that it takes writes. A memory or a disk that is full is another matter:
+/// Which data, and which process, answers, and that it takes writes; measures its clock. A memory or a disk that is full is another matter:
 /// so would be those of any server of this name. `known`: the data that this process knew before, if any.
 pub(super) async fn examine(link: &mut Link, prefix: &str, known: &str) -> Result<Server, Unfit> {
     let mut born = BORN.whole();
     born.arg(2).arg(word_key(prefix)).arg(lost_key(prefix));
     born.arg(uuid::Uuid::new_v4().simple().to_string()).arg(known);
-    let (data, run_id, refused) = timeout(2 * LIMIT, link.query::<(String, String, String)>(&born))
+    let (asked, begun) = (clock::machine(), Instant::now());
+    let (data, run_id, refused, now) = timeout(2 * LIMIT, link.query::<(String, String, String, i64)>(&born))
         .await
         .map_err(|_| Unfit::Failed(StorageError::Away))?
         .map_err(|error| Unfit::of(&error).unwrap_or_else(|| Unfit::Failed(failure::explain(&error))))?;
+    if let Some(skew_ms) = clock::measured(asked, begun.elapsed(), now) {
+        warn!(skew_ms, "this machine's clock is not that of Redis, which counts");
+    }
     match failure::wrong_server_in(&refused) {
         Some(code) => Err(Unfit::WrongServer(code)),
         // Nobody has marked this data yet, and nobody can now.

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod lock;
+pub(crate) mod clock;
 pub(crate) mod passkey;
 pub(crate) mod proxy;
 pub(crate) mod redis;
