@@ -14,6 +14,7 @@ mod commands;
 mod creation;
 mod deployment;
 mod doctor;
+mod documents;
 mod doors;
 mod drain;
 mod embedding;

@@ -1,0 +1,130 @@
+//! The documents: every link leads somewhere, and every page that code or a comment names is there.
+//!
+//! What a page says of the variables, the metrics, the files for hosts or the tests is compared in settings.rs, metrics.rs,
+//! deployment.rs and house.rs.
+
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_link_leads_to_a_file_and_to_a_heading_of_it() {
+    let mut links = 0;
+    for page in pages() {
+        for target in targets(&prose(&page)) {
+            if target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let file = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(file.exists(), "{} links to {target}, which is not there", page.display());
+            let found = anchor.is_empty() || headings(&file).iter().any(|heading| slug(heading) == anchor);
+            assert!(found, "{} links to {target}, and no heading there is called so", page.display());
+        }
+    }
+    assert!(links > 50, "{links}");
+}
+
+/// A comment names a page by its path, and a part of it by the heading, in quotes after a comma.
+#[test]
+fn every_page_that_the_code_names_is_there() {
+    let mut named = 0;
+    for file in texts() {
+        let text = read(&file);
+        for (start, _) in text.match_indices("docs/") {
+            let before = text[..start].bytes().next_back();
+            if before.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"/-".contains(&byte)) {
+                continue;
+            }
+            let rest = &text[start..];
+            let Some(page) = ["md", "yaml", "json", "service"].iter().find_map(|kind| named_file(rest, kind))
+            else {
+                continue;
+            };
+            named += 1;
+            assert!(Path::new(page).exists(), "{} names {page}, which is not there", file.display());
+            if let Some(quoted) = rest[page.len()..].strip_prefix(", \"") {
+                let title = quoted.split('"').next().unwrap();
+                let found = headings(Path::new(page)).iter().any(|heading| heading == title);
+                assert!(found, "{} names \"{title}\" of {page}, which has no such heading", file.display());
+            }
+        }
+    }
+    assert!(named > 10, "{named}");
+}
+
+/// The path of a page in `docs/` where `text` begins with one.
+fn named_file<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
+    let end = text.find(|char: char| !char.is_ascii_alphanumeric() && !"/-_.".contains(char));
+    let word = text[..end.unwrap_or(text.len())].trim_end_matches('.');
+    let name = word.strip_prefix("docs/")?.strip_suffix(kind)?.strip_suffix('.')?;
+    (!name.contains('/')).then_some(word)
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "extension/README.md"]
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    pages.extend(files_in(Path::new("docs")).into_iter().filter(|file| is(file, &["md"])));
+    pages
+}
+
+/// What may name a page in a comment or a message.
+fn texts() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "simulator", "static", "examples", "scripts", "benches", "extension"] {
+        walk(Path::new(folder), &mut files);
+    }
+    files.extend(files_in(Path::new(".")));
+    let kinds = ["rs", "js", "html", "sh", "py", "lua", "toml", "yaml", "json", "example", "service"];
+    files.retain(|file| is(file, &kinds) || file.extension().is_none());
+    files
+}
+
+fn is(file: &Path, kinds: &[&str]) -> bool {
+    file.extension().is_some_and(|extension| kinds.iter().any(|kind| extension == *kind))
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    files.extend(files_in(folder));
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("node_modules") && !path.ends_with("target") {
+            walk(&path, files);
+        }
+    }
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_file()).collect()
+}
+
+/// What is not UTF-8, such as an icon, names nothing.
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_default()
+}
+
+/// The page without its blocks of code.
+fn prose(page: &Path) -> String {
+    let text = read(page);
+    let blocks = text.split("```");
+    blocks.step_by(2).collect()
+}
+
+/// Where the links of a text lead.
+fn targets(text: &str) -> Vec<String> {
+    text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+}
+
+fn headings(page: &Path) -> Vec<String> {
+    let prose = prose(page);
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| line.trim_start_matches('#').trim().to_owned()).collect()
+}
+
+/// A heading's anchor, as GitHub makes it.
+fn slug(heading: &str) -> String {
+    let kept = heading.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.flat_map(char::to_lowercase).map(|char| if char == ' ' { '-' } else { char }).collect()
+}
