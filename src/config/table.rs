@@ -1,4 +1,4 @@
-//! The table of variables, as the README, `.env.example` and `--help` show it.
+//! The table of variables, as `docs/configuration.md`, `.env.example` and `--help` show it.
 
 /// One line of the table of variables.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
     Setting { name, default, meaning }
 }
 
-/// Every variable of an ordinary build. The README's table says the same; a test compares them.
+/// Every variable of an ordinary build. `docs/configuration.md` says the same; a test compares them.
 pub const SETTINGS: &[Setting] = &[
     setting(
         "HOST",
