@@ -1,9 +1,11 @@
-//! The documents: every link leads somewhere, and every page that code or a comment names is there.
+//! The documents: every link leads somewhere, every page that code names is there, and the README's calls are the server's.
 //!
 //! What a page says of the variables, the metrics, the files for hosts or the tests is compared in settings.rs, metrics.rs,
 //! deployment.rs and house.rs.
 
 use std::path::{Path, PathBuf};
+
+use qrcast::http::{Access, table};
 
 #[test]
 fn every_link_leads_to_a_file_and_to_a_heading_of_it() {
@@ -22,6 +24,17 @@ fn every_link_leads_to_a_file_and_to_a_heading_of_it() {
         }
     }
     assert!(links > 50, "{links}");
+}
+
+#[test]
+fn the_index_leads_to_every_page() {
+    let links = targets(&prose(Path::new("docs/README.md")));
+    for page in files_in(Path::new("docs")).iter().filter(|page| is(page, &["md", "yaml", "json", "service"]))
+    {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        let linked = links.iter().any(|link| link.split('#').next() == Some(name));
+        assert!(linked || name == "README.md", "docs/README.md does not lead to {name}");
+    }
 }
 
 /// A comment names a page by its path, and a part of it by the heading, in quotes after a comma.
@@ -50,6 +63,38 @@ fn every_page_that_the_code_names_is_there() {
         }
     }
     assert!(named > 10, "{named}");
+}
+
+#[test]
+fn the_readme_lists_every_call_and_who_may_make_it() {
+    let readme = read(Path::new("README.md"));
+    let rows = readme.split("## The calls").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut listed = Vec::new();
+    for row in rows.lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = row.split(" | ");
+        let (calls, who) = (cells.next().unwrap(), cells.next().unwrap());
+        let calls = calls.split('`').skip(1).step_by(2).filter_map(|call| call.split_once(" /"));
+        listed.extend(calls.map(|(method, path)| (format!("{method} /{path}"), who.to_owned())));
+    }
+    for (method, path, access) in table() {
+        let call = format!("{method} {path}");
+        let found = listed.iter().position(|(listed, _)| *listed == call);
+        // What only the live page fetches is no call.
+        let Some(at) = found else {
+            assert!(access == Access::Everyone && path.contains('.'), "README.md lacks {call}");
+            continue;
+        };
+        let (_, who) = listed.swap_remove(at);
+        let expected = match access {
+            Access::Everyone => who == "everyone",
+            Access::Operator => who == "key for all users",
+            Access::Key | Access::Init => who == "key",
+            Access::Stream | Access::Status | Access::Read => who == "key, token",
+            Access::Link => who.starts_with("key") && who.contains("`link` token"),
+        };
+        assert!(expected, "README.md says {who} of {call}, which is for {access:?}");
+    }
+    assert!(listed.is_empty(), "README.md lists {listed:?}, which nobody answers");
 }
 
 /// The path of a page in `docs/` where `text` begins with one.
