@@ -37,6 +37,24 @@ fn the_index_leads_to_every_page() {
     }
 }
 
+/// `## 7. Title (2026-11-24)`: a reader can name a decision, and see what was known when it was made.
+#[test]
+fn decisions_are_numbered_and_dated_in_order() {
+    let headings = headings(Path::new("docs/decisions.md"));
+    let (_title, decisions) = headings.split_first().unwrap();
+    let (scope, decisions) = decisions.split_last().unwrap();
+    assert_eq!(scope, "Out of scope");
+    let mut before = "";
+    for (index, decision) in decisions.iter().enumerate() {
+        assert!(decision.starts_with(&format!("{}. ", index + 1)), "not number {}: {decision}", index + 1);
+        let date =
+            decision.rsplit_once(" (").and_then(|(_, date)| date.strip_suffix(')')).unwrap_or_default();
+        let is_date = date.len() == 10 && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        assert!(is_date && before <= date, "{decision} has no date, or one before {before}");
+        before = date;
+    }
+}
+
 /// A comment names a page by its path, and a part of it by the heading, in quotes after a comma.
 #[test]
 fn every_page_that_the_code_names_is_there() {
