@@ -5,7 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use qrcast::config::SETTINGS;
 use qrcast::http::{Access, table};
+
+/// What commands of the documents set that qrcast does not read: shell variables, a host's, a build's.
+const NOT_OURS: [&str; 5] = ["ID", "KEY", "QRCAST_KEY", "RAILWAY_RUN_UID", "JEMALLOC_SYS_WITH_LG_PAGE"];
 
 #[test]
 fn every_link_leads_to_a_file_and_to_a_heading_of_it() {
@@ -34,6 +38,51 @@ fn the_index_leads_to_every_page() {
         let name = page.file_name().unwrap().to_str().unwrap();
         let linked = links.iter().any(|link| link.split('#').next() == Some(name));
         assert!(linked || name == "README.md", "docs/README.md does not lead to {name}");
+    }
+}
+
+#[test]
+fn every_variable_that_a_page_sets_is_a_setting() {
+    let mut set = 0;
+    for page in pages() {
+        let text = read(&page);
+        for (end, _) in text.match_indices('=') {
+            let is_part = |char: char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_';
+            let name = text[..end].rsplit(|char| !is_part(char)).next().unwrap();
+            let before = text[..end - name.len()].chars().next_back();
+            let is_variable = name.starts_with(|char: char| char.is_ascii_uppercase())
+                && before.is_none_or(|char| " `'\"\n".contains(char));
+            if !is_variable || NOT_OURS.contains(&name) {
+                continue;
+            }
+            set += 1;
+            let known = SETTINGS.iter().any(|setting| setting.name == name);
+            assert!(known, "{} sets {name}, which nothing reads", page.display());
+        }
+    }
+    assert!(set > 30, "{set}");
+}
+
+/// The checklist repeats them as a person would write them.
+#[test]
+fn the_checklist_has_the_limits_that_are_the_defaults() {
+    let page = read(Path::new("docs/deploy.md"));
+    let limits: Vec<_> = page.lines().filter(|line| line.starts_with("| limits ")).collect();
+    let said: Vec<_> = limits.iter().flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    assert!(said.len() > 5, "{said:?}");
+    for (name, value) in said.iter().map(|limit| limit.split_once('=').unwrap()) {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name).unwrap();
+        assert_eq!(setting.default, value, "{name} in docs/deploy.md");
+    }
+}
+
+#[test]
+fn the_page_on_deploying_leads_to_the_file_of_every_host() {
+    let links = targets(&prose(Path::new("docs/deploy.md")));
+    for host in ["compose.yaml", "fly.toml", "fly.sqlite.toml", "railway.json", "docs/qrcast.service"] {
+        assert!(Path::new(host).exists(), "{host}");
+        let link = host.strip_prefix("docs/").map_or_else(|| format!("../{host}"), str::to_owned);
+        assert!(links.contains(&link), "docs/deploy.md does not lead to {host}");
     }
 }
 
