@@ -59,6 +59,33 @@ pub struct Log {
     pub trimmed: Option<Cursor>,
 }
 
+impl Log {
+    /// The end of a log of which some events may be damaged; newest first, with the id of a damaged one in its place.
+    /// `trimmed` is the newest event that is not kept.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] where the last one is: nobody can tell where the session stands.
+    pub(crate) fn read_back(
+        newest_first: Vec<Result<Arc<Event>, Cursor>>,
+        trimmed: Option<Cursor>,
+    ) -> Result<Self, StorageError> {
+        let mut log = Self { events: Vec::new(), trimmed };
+        for event in newest_first {
+            match event {
+                Ok(event) => log.events.push(event),
+                Err(_) if log.events.is_empty() => return Err(StorageError::Corrupt),
+                // Whoever has seen no more than what comes before it is told that there is a gap.
+                Err(damaged) => {
+                    log.trimmed = Some(damaged);
+                    break;
+                }
+            }
+        }
+        log.events.reverse();
+        Ok(log)
+    }
+}
+
 /// What a follower is told.
 #[derive(Clone, Debug)]
 pub enum Followed {

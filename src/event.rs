@@ -38,6 +38,9 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl Cursor {
+    /// The greatest epoch that can be, for it is a time in milliseconds: the end of the year 9999.
+    pub const LAST_EPOCH: u64 = 253_402_300_799_999;
+
     /// Before the first event of an epoch.
     pub fn start_of(epoch: u64) -> Self {
         Self { epoch, seq: 0 }

@@ -16,6 +16,7 @@ use crate::event::{Assertion, Cursor, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
+pub use crate::storage::damage::Damage;
 pub use crate::storage::health::{Judgement, Trouble};
 pub use crate::storage::redis::State as Contact;
 
@@ -273,6 +274,16 @@ pub enum LedgerError {
     Storage(#[from] StorageError),
 }
 
+/// A stored epoch; `None` where it can be none.
+fn epoch(stored: i64) -> Option<u64> {
+    u64::try_from(stored).ok().filter(|epoch| *epoch <= Cursor::LAST_EPOCH)
+}
+
+/// A stored time, in Unix milliseconds; `None` where it can be none.
+fn moment(stored: i64) -> Option<Time> {
+    epoch(stored).map(|_| Time::from_millis(stored))
+}
+
 impl Record {
     /// Looks whether the metadata is read back from the store as it is: a record that cannot be read would be found by
     /// whoever reads all of them. Both engines write it as JSON and read it with the same reader as here.
@@ -293,6 +304,16 @@ impl LedgerError {
     /// Whether the store cannot be used at the moment, and will be able to be without anybody's doing.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Storage(error) if error.passes())
+    }
+
+    /// What is stored of the session cannot be read.
+    pub fn damaged() -> Self {
+        Self::Storage(StorageError::Corrupt)
+    }
+
+    /// Whether what is stored of the session is damaged: no waiting mends it.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_damage())
     }
 
     /// A failure beside the ledger that the caller treats like one of its storage.

@@ -52,5 +52,8 @@ pub mod http;
 /// From SQLite to Redis, once: `qrcast migrate`.
 pub mod migrate;
 
+/// Which stored records cannot be read: `qrcast check-store`.
+pub mod check_store;
+
 /// Whether this machine can do the job: `qrcast doctor`.
 pub mod doctor;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use qrcast::check_store::Wanted;
 use qrcast::config::{Config, SETTINGS};
 use qrcast::server::check::Findings;
 use qrcast::shutdown::{self, Shutdown};
-use qrcast::{doctor, migrate, server, telemetry};
+use qrcast::{check_store, doctor, migrate, server, telemetry};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
@@ -29,6 +30,15 @@ enum Command {
     Health,
     /// Moves every session and linked device from DATA_DIR to REDIS_URL, and exits. No server may run on DATA_DIR.
     Migrate,
+    /// Lists the stored records that cannot be read, and exits with 1 where there are any.
+    CheckStore {
+        /// Sets them aside, so that nobody meets them; nothing of them is lost. No server may run on DATA_DIR.
+        #[arg(long)]
+        quarantine: bool,
+        /// Says it as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Says whether this machine can do the job, and what to do; exits with the number of failures.
     Doctor {
         /// Says it as one JSON object.
@@ -67,6 +77,9 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Some(Command::CheckConfig) => {
             return check(&config);
+        }
+        Some(Command::CheckStore { quarantine, json }) => {
+            return check_store(&config, Wanted { quarantine }, json);
         }
         Some(Command::Migrate) if config.redis.is_none() => {
             eprintln!("REDIS_URL: not set; it says where to move the sessions to");
@@ -188,6 +201,21 @@ fn health(config: &Config) -> anyhow::Result<()> {
     };
     eprintln!("{}", answer.body_mut().read_to_string()?);
     Ok(())
+}
+
+#[tokio::main]
+async fn check_store(config: &Config, wanted: Wanted, json: bool) -> ExitCode {
+    let report = match check_store::run(config, wanted).await {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("qrcast: {}", with_causes(&error.into()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let said = if json { serde_json::json!(report).to_string() } else { report.to_string() };
+    // Whoever stopped reading still gets the exit code.
+    let _ = writeln!(std::io::stdout(), "{said}");
+    if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn doctor(variable: impl Fn(&str) -> Option<String>, json: bool) -> ExitCode {

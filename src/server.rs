@@ -313,7 +313,7 @@ impl House {
 
     fn parts(&self, store: &Store) -> Parts {
         let Self { config, replica, stages: Stages { links, streams, .. }, .. } = self;
-        let Stores { bus, ledger, leases, engine } = store.open(config, replica);
+        let Stores { bus, ledger, leases, engine, damage } = store.open(config, replica);
         let options = Options {
             proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
@@ -332,6 +332,7 @@ impl House {
             whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),
             timers: Timers::faster(config.time_factor()),
             limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
+            damage,
             history: config.history_events,
             shutdown: links.clone(),
             streams: streams.clone(),

@@ -11,6 +11,8 @@ pub mod janitor;
 mod journal;
 mod lease;
 mod link;
+#[cfg(any(test, feature = "simulator"))]
+pub mod memory;
 pub mod mirror;
 pub mod ownership;
 pub mod registry;
@@ -19,6 +21,8 @@ pub mod status;
 pub mod supervisor;
 mod takeover;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -3,6 +3,7 @@
 //! Not a store itself: no module here knows what a session, an event or a device is. `ledger`, `bus` and
 //! `whatsapp::store` bring their own tables and queries; `server` opens the engine and hands it to them.
 
+pub mod damage;
 pub mod folder;
 pub mod health;
 pub mod redis;
@@ -38,6 +39,16 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether what is stored is not what should be there: no waiting mends it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt => true,
+            // Redis has a word of its own for a key that holds another kind of thing.
+            Self::Failed(cause) => cause.to_string().contains("WRONGTYPE"),
+            _ => false,
+        }
+    }
+
     /// A failure that has no variant of its own.
     pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(Arc::from(cause.into()))

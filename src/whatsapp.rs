@@ -10,6 +10,8 @@ pub mod egress;
 mod pace;
 mod patience;
 mod reach;
+#[cfg(any(test, feature = "simulator"))]
+pub mod script;
 pub mod store;
 mod translate;
 mod turns;
@@ -66,6 +68,9 @@ pub trait WhatsApp: Send + Sync {
 
     /// Every session of which there are keys.
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError>;
+
+    /// Whether the keys of an account can be read, where there are any.
+    async fn is_whole(&self, session: &SessionId) -> Result<bool, StartError>;
 
     /// Which version of WhatsApp Web new clients claim, and how good that is.
     fn version(&self) -> Report;

@@ -37,7 +37,7 @@ const TRIM: &str = "DELETE FROM event WHERE session = ?1 AND (epoch, seq) <=
     (SELECT epoch, seq FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1 OFFSET ?2)";
 const FORGET: &str = "DELETE FROM event WHERE session = ?1";
 const BLANK: &str = "UPDATE event SET expires = NULL, body = json_set(body, '$.kind.data.qrString', '')
-    WHERE expires <= ?1";
+    WHERE expires <= ?1 AND json_valid(body)";
 const SESSIONS: &str = "SELECT DISTINCT session FROM event";
 
 /// A log is trimmed once in so many events, not at each.
@@ -54,6 +54,22 @@ impl LocalBus {
     /// On a file whose migrations include [`SCHEMA`]; each log keeps its last `history` events.
     pub fn new(sqlite: Sqlite, history: u32) -> Self {
         Self { sqlite, keep: history.saturating_add(1) }
+    }
+
+    /// A row as an event, or where the damaged row stands.
+    fn event(&self, session: &SessionId, row: (i64, i64, Vec<u8>)) -> Result<Arc<Event>, Cursor> {
+        let (epoch, seq, body) = row;
+        let cursor = at(epoch, seq);
+        let body = std::str::from_utf8(&body).ok();
+        let event = body.and_then(|body| Event::from_log(session.clone(), cursor, body).ok());
+        let why = match &event {
+            None => "its body is no event",
+            // An epoch is a time in milliseconds, and ids rise: nothing could follow this one.
+            Some(_) if cursor.epoch > Cursor::LAST_EPOCH || seq < 1 => "its number is none",
+            Some(_) => return event.map(Arc::new).ok_or(cursor),
+        };
+        self.sqlite.damage().note("event", &format!("{session} {epoch}-{seq}"), Some(session), why);
+        Err(cursor)
     }
 }
 
@@ -99,17 +115,17 @@ impl Bus for LocalBus {
         let (name, keep) = (session.clone(), self.keep);
         let read = move |tx: &Transaction<'_>| {
             let mut statement = tx.prepare_cached(READ)?;
-            let row = |row: &rusqlite::Row<'_>| Ok((cursor(row)?, row.get::<_, String>(2)?));
+            // Bytes: a text may hold any, and one that is no UTF-8 must not hide the others.
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_bytes().unwrap_or_default().to_vec()))
+            };
             statement.query_map(params![name.as_str(), keep], row)?.collect::<rusqlite::Result<Vec<_>>>()
         };
-        let mut rows = self.sqlite.read(read).await?;
+        let mut rows: Vec<(i64, i64, Vec<u8>)> = self.sqlite.read(read).await?;
         let cut = u32::try_from(rows.len()).is_ok_and(|rows| rows == self.keep);
-        let trimmed = if cut { rows.pop().map(|(at, _)| at) } else { None };
-        let event = |(at, body): (Cursor, String)| {
-            Event::from_log(session.clone(), at, &body).map(Arc::new).map_err(|_| StorageError::Corrupt)
-        };
-        let events = rows.into_iter().rev().map(event).collect::<Result<_, _>>()?;
-        Ok(Log { events, trimmed })
+        let oldest = if cut { rows.pop().map(|(epoch, seq, _)| at(epoch, seq)) } else { None };
+        let events: Vec<_> = rows.into_iter().map(|row| self.event(session, row)).collect();
+        Log::read_back(events, oldest)
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StorageError> {
@@ -125,16 +141,16 @@ impl Bus for LocalBus {
     }
 
     async fn sessions(&self) -> Result<Vec<SessionId>, StorageError> {
-        let names: Vec<String> = self
-            .sqlite
-            .read(|tx| tx.prepare_cached(SESSIONS)?.query_map([], |row| row.get(0))?.collect())
-            .await?;
-        names.iter().map(|name| name.parse().map_err(|_| StorageError::Corrupt)).collect()
+        self.sqlite.session_ids("event", SESSIONS).await
     }
 }
 
 fn cursor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cursor> {
-    Ok(Cursor { epoch: row.get::<_, i64>(0)?.cast_unsigned(), seq: row.get::<_, i64>(1)?.cast_unsigned() })
+    Ok(at(row.get(0)?, row.get(1)?))
+}
+
+fn at(epoch: i64, seq: i64) -> Cursor {
+    Cursor { epoch: epoch.cast_unsigned(), seq: seq.cast_unsigned() }
 }
 
 #[cfg(test)]
@@ -217,5 +233,38 @@ mod tests {
             other => panic!("{other:?}"),
         });
         assert_eq!(strings.collect::<Vec<_>>(), ["", "2@secret"]);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_event_hides_what_came_before_it_and_a_damaged_end_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap();
+        let bus = LocalBus::new(sqlite.clone(), 10);
+        for seq in 1..=6 {
+            bus.append(lost(7, seq)).await.unwrap();
+        }
+        let spoil = async |what: &'static str| sqlite.write(move |tx| tx.execute(what, [])).await.unwrap();
+        spoil("UPDATE event SET body = '' WHERE seq = 2").await;
+        spoil("UPDATE event SET body = '{}', expires = 1 WHERE seq = 3").await;
+        assert_eq!(
+            ids(&bus).await,
+            (["7-4", "7-5", "7-6"].map(String::from).to_vec(), Some("7-3".to_owned())),
+            "whoever has seen less than that is told of a gap"
+        );
+        assert_eq!((sqlite.damage().count(), sqlite.damage().is_about(&id())), (2, true));
+        // Neither does one that is no JSON stop those that have expired from losing their strings.
+        spoil("UPDATE event SET body = CAST(x'ff' AS TEXT), expires = 1 WHERE seq = 2").await;
+        bus.blank_expired().await.unwrap();
+        spoil("INSERT INTO event (session, epoch, seq, body) VALUES ('nonsense', 1, 1, '')").await;
+        assert_eq!(bus.sessions().await.unwrap(), [id()]);
+        assert!(sqlite.damage().hides_a_session());
+        for end in [
+            "UPDATE event SET body = '[]' WHERE seq = 6",
+            "UPDATE event SET epoch = -1 WHERE seq < 6 OR body = '[]'",
+            "UPDATE event SET epoch = 9223372036854775807",
+        ] {
+            spoil(end).await;
+            assert!(matches!(bus.read(&id()).await, Err(StorageError::Corrupt)), "{end}");
+        }
     }
 }

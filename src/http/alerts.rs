@@ -142,6 +142,8 @@ struct Readings {
     data_lost: Option<Time>,
     /// Since when a store that is there takes no writes, or cannot be read.
     failing: Option<Time>,
+    /// Stored records that cannot be read.
+    damaged: usize,
     /// Since when the version of WhatsApp Web cannot be looked up, and how long that may last.
     version_unknown: Option<(Time, Duration)>,
 }
@@ -166,6 +168,7 @@ impl Readings {
         let failing = failing.filter(|_| redis_away.is_none());
         let version = registry.whatsapp_version();
         let version_unknown = version.failing_since.map(|since| (since, version.patience));
+        let damaged = registry.damaged();
         Self {
             active,
             stuck,
@@ -174,6 +177,7 @@ impl Readings {
             fallen_back,
             data_lost,
             failing,
+            damaged,
             version_unknown,
             ..readings
         }
@@ -202,6 +206,7 @@ impl Readings {
             above("auth_failures", self.auth_failures as u64, limits.auth_failures as u64),
             self.fallen_back.map(|since| plain("redis_fallback", since)),
             self.data_lost.map(|since| plain("storage_lost", since)),
+            above("storage_damaged", self.damaged as u64, 0),
             lasts("storage_failing", self.failing, STORE_PATIENCE),
             lasts("version_lookup", version.0, version.1.unwrap_or_default()),
             above("login_stuck", self.stuck as u64, 0),

@@ -231,6 +231,12 @@ impl ApiError {
             .with_retry_after(STORE_PAUSE)
     }
 
+    /// No waiting mends it, so nobody is told to come back.
+    pub(super) fn store_damaged() -> Self {
+        let said = "what is stored of this session is damaged; `qrcast check-store` says what";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORE_DAMAGED", said)
+    }
+
     /// Whether it is [`ApiError::store_away`].
     pub(super) fn is_store_away(&self) -> bool {
         self.code == "STORE_AWAY"
@@ -313,6 +319,8 @@ impl From<LedgerError> for ApiError {
             LedgerError::Held => Self::store_away(),
             // Said once, where it was noticed.
             error if error.is_away() => Self::store_away(),
+            // Named in the log where it was read.
+            error if error.is_damage() => Self::store_damaged(),
             LedgerError::Storage(error) => {
                 tracing::error!(%error, "session error");
                 Self::store_away()

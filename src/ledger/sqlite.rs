@@ -6,11 +6,10 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::watch;
 
-use super::{Created, Judgement, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record};
+use super::{Created, Judgement, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record, epoch, moment};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
-use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
 
 /// The first schema of this module. Times are Unix milliseconds.
@@ -133,7 +132,21 @@ impl Ledger for SqliteLedger {
         let rows = self
             .0
             .read(|tx| tx.prepare_cached(ALL)?.query_map([], Row::read)?.collect::<Result<Vec<_>, _>>());
-        rows.await?.into_iter().map(Row::parse).collect()
+        let record = |row: Row| match row.parse() {
+            Ok(record) => {
+                if record.proxy.as_ref().is_some_and(|proxy| proxy.parse().is_err()) {
+                    // It goes no other way than its own, so it waits and says why. A person has to see to it all the same.
+                    let (id, why) = (&record.session, "its proxy cannot be read");
+                    self.0.damage().note("session", id.as_str(), Some(id), why);
+                }
+                Some(record)
+            }
+            Err(Unreadable { key, session, why }) => {
+                self.0.damage().note("session", &key, session.as_ref(), why);
+                None
+            }
+        };
+        Ok(rows.await?.into_iter().filter_map(record).collect())
     }
 
     async fn forget_keys(&self) -> Result<(), LedgerError> {
@@ -159,7 +172,13 @@ impl Ledger for SqliteLedger {
             self.execute(KEEP_FILLER, []).await?;
             self.execute(DROP_FILLER, []).await?;
         }
-        self.execute(BEAT, (Time::now().as_millis(),)).await?;
+        let (sqlite, now) = (self.0.clone(), Time::now().as_millis());
+        // On the thread that writes: a disk that hangs must hold up nobody else.
+        let beat = move |tx: &Transaction<'_>| {
+            tx.prepare_cached(BEAT)?.execute([now])?;
+            Ok(sqlite.check_place())
+        };
+        self.0.write(beat).await??;
         self.0.health().stored();
         Ok(())
     }
@@ -171,13 +190,18 @@ impl Ledger for SqliteLedger {
 
 fn create(tx: &Transaction<'_>, record: &Record, limits: Limits, once: Option<&Once>) -> Decided<Created> {
     if let Some(once) = once {
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?));
+        let row = |row: &rusqlite::Row<'_>| {
+            let session = String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default());
+            Ok((row.get::<_, Vec<u8>>(0)?, session.into_owned()))
+        };
         let known =
             tx.prepare_cached(KNOWN_KEY)?.query_row(params![once.key, key_horizon()], row).optional()?;
         if let Some((body, session)) = known {
-            let same = body == once.body;
-            let before = || session.parse().map(Created::Before).map_err(|_| StorageError::Corrupt.into());
-            return Ok(if same { before() } else { Err(LedgerError::KeyReused) });
+            // One that is damaged is as good as none: the row that follows takes its place.
+            if let Some(before) = session.parse().ok().filter(|_| body.len() == once.body.len()) {
+                let same = body == once.body;
+                return Ok(if same { Ok(Created::Before(before)) } else { Err(LedgerError::KeyReused) });
+            }
         }
     }
     let user = record.session.user_id();
@@ -213,43 +237,67 @@ fn key_horizon() -> i64 {
     Time::now().as_millis() - life
 }
 
-/// A record as it stands in the file.
+/// A record as it stands in the file. Texts are bytes: the file holds whatever it is given, and one that is no UTF-8 must
+/// not hide the other rows.
 struct Row {
-    session: String,
+    session: Vec<u8>,
     created: i64,
-    device_name: Option<String>,
-    metadata: Option<String>,
+    device_name: Option<Vec<u8>>,
+    metadata: Option<Vec<u8>>,
     epoch: i64,
-    claimed: bool,
+    claimed: i64,
     deleted: Option<i64>,
-    proxy: Option<String>,
+    proxy: Option<Vec<u8>>,
+}
+
+/// A row that is no record.
+struct Unreadable {
+    key: String,
+    session: Option<SessionId>,
+    why: &'static str,
 }
 
 impl Row {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let bytes = |column| -> rusqlite::Result<Option<Vec<u8>>> {
+            Ok(row.get_ref(column)?.as_bytes_or_null().ok().flatten().map(<[u8]>::to_vec))
+        };
         Ok(Self {
-            session: row.get(0)?,
+            session: bytes(0)?.unwrap_or_default(),
             created: row.get(1)?,
-            device_name: row.get(2)?,
-            metadata: row.get(3)?,
+            device_name: bytes(2)?,
+            metadata: bytes(3)?,
             epoch: row.get(4)?,
             claimed: row.get(5)?,
             deleted: row.get(6)?,
-            proxy: row.get(7)?,
+            proxy: bytes(7)?,
         })
     }
 
-    fn parse(self) -> Result<Record, LedgerError> {
-        let metadata = self.metadata.map(|text| serde_json::from_str(&text)).transpose();
+    fn parse(self) -> Result<Record, Unreadable> {
+        let key = String::from_utf8_lossy(&self.session).into_owned();
+        let Ok(session) = key.parse::<SessionId>() else {
+            return Err(Unreadable { key, session: None, why: "its id is no session id" });
+        };
+        let id = session.clone();
+        self.parts(session).map_err(|why| Unreadable { key, session: Some(id), why })
+    }
+
+    fn parts(self, session: SessionId) -> Result<Record, &'static str> {
+        let text = |bytes: Option<Vec<u8>>, why| bytes.map(String::from_utf8).transpose().map_err(|_| why);
+        let metadata = self.metadata.map(|text| serde_json::from_slice(&text)).transpose();
         Ok(Record {
-            session: self.session.parse().map_err(|_| StorageError::Corrupt)?,
-            created: Time::from_millis(self.created),
-            device_name: self.device_name,
-            proxy: self.proxy.map(ProxyUrl::new),
-            metadata: metadata.map_err(|_| StorageError::Corrupt)?,
-            epoch: self.epoch.cast_unsigned(),
-            claimed: self.claimed,
-            deleted: self.deleted.map(Time::from_millis),
+            session,
+            created: moment(self.created).ok_or("the time of its creation is none")?,
+            device_name: text(self.device_name, "its device's name is no text")?,
+            proxy: text(self.proxy, "its proxy is no text")?.map(ProxyUrl::new),
+            metadata: metadata.map_err(|_| "its metadata is no JSON object")?,
+            epoch: epoch(self.epoch).ok_or("its epoch is none")?,
+            claimed: self.claimed != 0,
+            deleted: match self.deleted {
+                Some(deleted) => Some(moment(deleted).ok_or("the time of its deletion is none")?),
+                None => None,
+            },
         })
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::bus::AppendError;
+use crate::check_store::CheckError;
 use crate::id::SessionId;
 use crate::ledger::LedgerError;
 use crate::storage::StorageError;
@@ -27,6 +28,11 @@ pub enum MigrateError {
     /// The file cannot be read.
     #[error("cannot read the database")]
     Database(#[source] StorageError),
+    /// Set them aside, and run it again.
+    #[error(
+        "{0} stored records are damaged, nothing was moved: `qrcast check-store` names them, and with --quarantine sets them aside"
+    )]
+    Damaged(usize),
     /// See [`ConnectError`].
     #[error("cannot use the Redis of REDIS_URL")]
     Connect(#[source] ConnectError),
@@ -101,6 +107,15 @@ impl Counts {
             sessions: self.sessions + other.sessions,
             linked: self.linked + other.linked,
             events: self.events + other.events,
+        }
+    }
+}
+
+impl From<CheckError> for MigrateError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Read(error) => Self::Database(error),
+            error => Self::Database(StorageError::failed(error)),
         }
     }
 }

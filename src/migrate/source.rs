@@ -10,6 +10,7 @@ use super::MigrateError;
 use super::outcome::database;
 use crate::bus::Bus as _;
 use crate::bus::local::LocalBus;
+use crate::check_store::survey;
 use crate::event::Event;
 use crate::id::SessionId;
 use crate::ledger::sqlite::SqliteLedger;
@@ -43,7 +44,12 @@ impl Source {
     }
 
     pub(super) async fn records(&self) -> Result<Vec<Record>, MigrateError> {
-        self.ledger.all().await.map_err(database)
+        // What cannot be read cannot be moved, and nobody looks into this folder again.
+        survey(&self.ledger, &self.bus, &self.engine).await?;
+        match self.sqlite.damage().count() {
+            0 => self.ledger.all().await.map_err(database),
+            damaged => Err(MigrateError::Damaged(damaged)),
+        }
     }
 
     /// The end of a log, as much of it as Redis keeps.

@@ -16,6 +16,7 @@ use crate::config::{Config, RedisSettings};
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::sqlite::{self as ledger, SqliteLedger};
 use crate::ledger::{Leases, Ledger};
+use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
 use crate::storage::sqlite::{Migration, Sqlite};
@@ -48,7 +49,7 @@ const PROBE: Duration = Duration::from_secs(1);
 /// Where everything is kept.
 pub(super) enum Store {
     /// In a file of this process.
-    Alone { _lock: FolderLock, sqlite: Sqlite },
+    Alone { sqlite: Sqlite },
     /// In Redis, with other replicas.
     Shared { redis: Redis, lease: Duration },
 }
@@ -59,15 +60,15 @@ pub(super) struct Stores {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) leases: Option<Arc<dyn Leases>>,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) damage: Damage,
 }
 
 impl Store {
     /// Opening reads the whole file once, and blocks.
     pub(super) async fn alone(data_dir: &Path) -> Result<Self, ServerError> {
-        let lock = FolderLock::take(data_dir)?;
-        let path = data_dir.join(DATABASE);
-        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, MIGRATIONS)).await;
-        Ok(Self::Alone { _lock: lock, sqlite: opened.map_err(std::io::Error::other)?? })
+        let lock = Arc::new(FolderLock::take(data_dir)?);
+        let opened = tokio::task::spawn_blocking(move || Sqlite::open_in(lock, DATABASE, MIGRATIONS)).await;
+        Ok(Self::Alone { sqlite: opened.map_err(std::io::Error::other)?? })
     }
 
     /// Waits for Redis, or not for long where this replica may run alone.
@@ -86,11 +87,12 @@ impl Store {
 
     pub(super) fn open(&self, config: &Config, replica: &str) -> Stores {
         match self {
-            Self::Alone { sqlite, .. } => Stores {
+            Self::Alone { sqlite } => Stores {
                 bus: Arc::new(LocalBus::new(sqlite.clone(), config.history_events)),
                 ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
                 leases: None,
                 engine: Arc::new(SqliteEngine::new(sqlite.clone())),
+                damage: sqlite.damage().clone(),
             },
             Self::Shared { redis, lease } => {
                 let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
@@ -99,6 +101,7 @@ impl Store {
                     ledger: ledger.clone(),
                     leases: Some(ledger),
                     engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
+                    damage: Damage::default(),
                 }
             }
         }
@@ -106,7 +109,7 @@ impl Store {
 
     pub(super) async fn close(&self) {
         match self {
-            Self::Alone { sqlite, .. } => {
+            Self::Alone { sqlite } => {
                 if let Err(error) = sqlite.close().await {
                     error!(%error, "the database was not closed well");
                 }
@@ -183,5 +186,56 @@ mod tests {
         let all = ledger.all().await.unwrap();
         let stored = all.iter().find(|record| record.session == new.session).unwrap();
         assert_eq!(stored.proxy, new.proxy);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_read_hides_no_other() {
+        let folder = Folder::new();
+        let sqlite = Sqlite::open(&folder.path().join(DATABASE), MIGRATIONS).unwrap();
+        let ledger = SqliteLedger::new(sqlite.clone());
+        let whole = Record {
+            session: crate::id::SessionId::new(&"bob".parse().unwrap()),
+            created: crate::event::Time::now(),
+            device_name: Some("desk".into()),
+            proxy: None,
+            metadata: serde_json::json!({ "a": 1 }).as_object().cloned(),
+            epoch: 0,
+            claimed: true,
+            deleted: None,
+        };
+        let create = async |record: Record| {
+            ledger.create(record, Limits { all: 99, user: 99 }, None).await.unwrap();
+        };
+        let damages = [
+            ("metadata = 'null'", "its metadata is no JSON object"),
+            ("metadata = ''", "its metadata is no JSON object"),
+            ("metadata = CAST(x'7b22ff227d' AS TEXT)", "its metadata is no JSON object"),
+            ("metadata = '\"text\"'", "its metadata is no JSON object"),
+            ("device_name = CAST(x'c3' AS TEXT)", "its device's name is no text"),
+            ("proxy = CAST(x'ff' AS TEXT)", "its proxy is no text"),
+            ("proxy = 'no proxy'", "its proxy cannot be read"),
+            ("epoch = -7", "its epoch is none"),
+            ("created = 253402300800000", "the time of its creation is none"),
+            ("deleted = -1", "the time of its deletion is none"),
+            ("id = upper(id)", "its id is no session id"),
+            ("id = ''", "its id is no session id"),
+        ];
+        create(whole.clone()).await;
+        for (damage, _) in damages {
+            let record =
+                Record { session: crate::id::SessionId::new(&"eve".parse().unwrap()), ..whole.clone() };
+            create(record).await;
+            let spoil = format!("UPDATE session SET user = 'x', {damage} WHERE user = 'eve'");
+            sqlite.write(move |tx| tx.execute(&spoil, [])).await.unwrap();
+        }
+        let read = ledger.all().await.unwrap();
+        let proxied = read.iter().filter(|record| record.proxy.is_some()).count();
+        // One whose proxy cannot be read runs, says why it is not connected, and is named as well.
+        assert_eq!((read.len(), proxied, sqlite.damage().count()), (2, 1, damages.len()));
+        let mut said: Vec<_> = sqlite.damage().list().into_iter().map(|damaged| damaged.why).collect();
+        let mut expected = damages.map(|(_, why)| why);
+        said.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(said, expected);
     }
 }

@@ -51,7 +51,13 @@ pub async fn run(registry: Arc<Registry>, ages: Ages, shutdown: Shutdown) {
 async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> {
     let now = Time::now();
     for id in registry.ids().await? {
-        let Some(session) = registry.peek(&id).await? else { continue };
+        let session = match registry.peek(&id).await {
+            Ok(Some(session)) => session,
+            Ok(None) => continue,
+            // For a person to see to: nothing of it is cleared away.
+            Err(error) if error.is_damage() => continue,
+            Err(error) => return Err(error),
+        };
         let snapshot = session.snapshot();
         let verdict = judge(&snapshot, session.about().created, now, ages);
         // What another replica runs is for that one to clear away.

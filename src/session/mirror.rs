@@ -39,7 +39,12 @@ impl Registry {
     }
 
     pub(super) async fn entry(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Entry>>, LedgerError> {
-        let Some(leases) = &self.parts.leases else { return Ok(self.known(id)) };
+        let Some(leases) = &self.parts.leases else {
+            return match self.known(id) {
+                None if self.parts.damage.is_about(id) => Err(LedgerError::damaged()),
+                known => Ok(known),
+            };
+        };
         if self.is_owned(id) {
             return Ok(self.known(id));
         }
@@ -85,7 +90,13 @@ impl Registry {
         let mut read = std::pin::pin!(read);
         let mut sessions = Vec::new();
         while let Some(session) = read.next().await {
-            let Some(session) = session? else { continue };
+            let session = match session {
+                Ok(Some(session)) => session,
+                Ok(None) => continue,
+                // Noted where it was read: the others are shown.
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
             if page.status.is_some_and(|status| status != session.snapshot().state.status) {
                 continue;
             }

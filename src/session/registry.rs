@@ -23,6 +23,7 @@ use super::runner::Runner;
 use super::supervisor::Unattended;
 pub use super::task::{Ask, Parts, Timers};
 use super::task::{Command, Start};
+use crate::bus::Log;
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
 use crate::ledger::{Created, Record};
@@ -138,13 +139,29 @@ impl Registry {
         let registry = Self { sessions, owned, parts: Arc::new(parts), unattended, store };
         if registry.parts.leases.is_none() {
             for record in registry.parts.ledger.all().await? {
-                let log = registry.parts.bus.read(&record.session).await?;
+                let Some(log) = registry.log_of(&record.session).await? else { continue };
                 let session = Session::restored(record, None, log, registry.parts.history);
                 session.set_owner(Some(registry.parts.replica.clone()));
                 registry.insert(session);
             }
         }
         Ok(Arc::new(registry))
+    }
+
+    /// What a session's log holds; `None` where that, or its device, is damaged. Whoever reads either notes it.
+    async fn log_of(&self, id: &SessionId) -> Result<Option<Log>, LedgerError> {
+        let log = match self.parts.bus.read(id).await {
+            Ok(log) => Some(log),
+            Err(error) if error.is_damage() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let whole = self.parts.whatsapp.is_whole(id).await.map_err(LedgerError::failed)?;
+        Ok(log.filter(|_| whole))
+    }
+
+    /// How many stored records cannot be read.
+    pub fn damaged(&self) -> usize {
+        self.parts.damage.count()
     }
 
     /// Starts the link task of every session that was running when the last process ended, each client in its turn, and goes
@@ -223,7 +240,11 @@ impl Registry {
         let mut remains = self.parts.whatsapp.sessions().await.map_err(LedgerError::failed)?;
         remains.extend(self.parts.bus.sessions().await?);
         let known: std::collections::HashSet<_> = self.ids().await?.into_iter().collect();
-        remains.retain(|id| !known.contains(id));
+        // What is left of a session that cannot be read is all there is of it.
+        if self.parts.damage.hides_a_session() {
+            return Ok(0);
+        }
+        remains.retain(|id| !known.contains(id) && !self.parts.damage.is_about(id));
         let mut removed = 0;
         for id in &remains {
             // An index may lag; what is wiped here cannot be had again.
@@ -363,6 +384,7 @@ impl Registry {
         let hold = Hold { epoch, lease: start.lease.clone(), commands: commands.clone() };
         self.owned.insert(session.id().clone(), hold);
         let (registry, entry) = (self.clone(), entry.clone());
+        let before = start.after.clone();
         let runner = Runner { session, parts: self.parts.clone(), commands: receiver, start };
         // Whatever the task and its client say, they say of this session, and not of the request that began it.
         let span = info_span!(parent: None, "session", sessionId = %entry.session.id(), epoch);
@@ -377,6 +399,10 @@ impl Registry {
             }
             let id = entry.session.id();
             let was_last = registry.owned.remove_if(id, |_, hold| hold.epoch == epoch).is_some();
+            // One that ended before it had a client of its own: the next start waits for the client before that.
+            if let Some(before) = before {
+                before.cancelled().await;
+            }
             drop(guard);
             if was_last && registry.parts.leases.is_some() {
                 registry.become_mirror(entry);

@@ -16,7 +16,7 @@ use super::lease::Lease;
 use crate::bus::Bus;
 use crate::event::Assertion;
 use crate::id::SessionId;
-use crate::ledger::{Leases, Ledger, LedgerError, Limits, Renewal, Wish};
+use crate::ledger::{Damage, Leases, Ledger, LedgerError, Limits, Renewal, Wish};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
@@ -36,6 +36,8 @@ pub struct Parts {
     pub timers: Timers,
     /// How many sessions may run.
     pub limits: Limits,
+    /// What of the store cannot be read.
+    pub damage: Damage,
     /// How many events a session keeps for returning viewers.
     pub history: u32,
     /// Stops the link tasks.

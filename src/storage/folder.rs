@@ -1,4 +1,5 @@
-//! One process per data folder: the file `lock` in it, held exclusively as long as the process lives.
+//! One process per data folder: the file `lock` in it and, where the system can, the folder itself, both held exclusively as
+//! long as the process lives. Whoever removes the file lets nobody else in.
 //!
 //! It protects the folder, not a database: `server` and `migrate` take it before they open anything there. The
 //! operating system lets go when the process ends, however it ends, so a file left behind by a crash is no obstacle.
@@ -8,6 +9,9 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::StorageError;
 
 /// The note of a folder whose content was moved to Redis: no server may start on what is left.
 pub const MOVED: &str = "moved-to-redis";
@@ -21,22 +25,77 @@ pub const LOCK: &str = "lock";
 /// # Errors
 /// When the lock's file is there and cannot be opened.
 pub fn is_in_use(folder: &Path) -> io::Result<bool> {
-    let file = match File::open(folder.join(LOCK)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        file => file?,
+    let is_held = |path: &Path| {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+    // Not every file system locks folders.
+    Ok(is_held(&folder.join(LOCK))? || (cfg!(unix) && is_held(folder).unwrap_or(false)))
 }
 
 /// Holds the folder until it is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    _lock: File,
+    /// `None` where folders cannot be locked.
+    _held: Option<File>,
     folder: PathBuf,
+    /// What `lock` and the folder are, whatever stands under their names later.
+    identities: [Identity; 2],
+}
+
+/// A file or folder itself, not its name: what stands there under the same name later is another.
+#[derive(Debug)]
+pub struct Identity {
+    path: PathBuf,
+    #[cfg(unix)]
+    numbers: (u64, u64),
+}
+
+/// Stop this server before anything is moved or removed there; where it was moved, put it back.
+#[derive(Debug, thiserror::Error)]
+#[error("{} was removed, or replaced, since this server began: it may be lost, and another server may start there", .0.display())]
+pub struct Replaced(PathBuf);
+
+impl Identity {
+    /// Of what stands under this name now.
+    ///
+    /// # Errors
+    /// When nothing can be found there.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            #[cfg(unix)]
+            numbers: numbers(path)?,
+        })
+    }
+
+    /// Whether the name still leads to it. Opens nothing.
+    ///
+    /// # Errors
+    /// [`Replaced`], as an error of the storage.
+    pub fn check(&self) -> Result<(), StorageError> {
+        #[cfg(unix)]
+        if numbers(&self.path).ok() != Some(self.numbers) {
+            return Err(StorageError::Broken(Arc::new(Replaced(self.path.clone()))));
+        }
+        Ok(())
+    }
+}
+
+/// Device and inode.
+#[cfg(unix)]
+fn numbers(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let there = fs::metadata(path)?;
+    Ok((there.dev(), there.ino()))
 }
 
 /// Why the folder is not ours.
@@ -80,10 +139,27 @@ impl FolderLock {
             .open(folder.join(LOCK))
             .map_err(unwritable)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file, folder: folder.to_owned() }),
-            Err(TryLockError::WouldBlock) => Err(FolderError::InUse(folder.to_owned())),
-            Err(TryLockError::Error(error)) => Err(unwritable(error)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(folder.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
+        let held = hold(folder)?;
+        let identity = |path: &Path| Identity::of(path).map_err(unwritable);
+        let identities = [identity(folder)?, identity(&folder.join(LOCK))?];
+        Ok(Self { _lock: file, _held: held, folder: folder.to_owned(), identities })
+    }
+
+    /// Whether folder and `lock` are still those that were taken.
+    ///
+    /// # Errors
+    /// [`Replaced`], as an error of the storage.
+    pub fn check(&self) -> Result<(), StorageError> {
+        self.identities.iter().try_for_each(Identity::check)
+    }
+
+    /// A name in the folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// A note's line, without its end.
@@ -153,6 +229,20 @@ pub fn check(folder: &Path) -> Result<(), FolderError> {
     fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)).map_err(unwritable)
 }
 
+/// Locks the folder itself, where that can be done.
+fn hold(folder: &Path) -> Result<Option<File>, FolderError> {
+    if !cfg!(unix) {
+        return Ok(None);
+    }
+    let file = File::open(folder).map_err(|error| FolderError::Unwritable(folder.to_owned(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(FolderError::InUse(folder.to_owned())),
+        // Some file systems, NFS among them, lock no folder.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
 fn make(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -173,6 +263,30 @@ mod tests {
         assert!(matches!(FolderLock::take(&folder), Err(FolderError::InUse(_))));
         drop(held);
         FolderLock::take(&folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_without_its_lock_is_held_and_knows_what_was_replaced() {
+        let parent = crate::storage::sqlite::tests::Folder::new();
+        let folder = parent.path().join("data");
+        let held = FolderLock::take(&folder).unwrap();
+        held.check().unwrap();
+        fs::remove_file(folder.join(LOCK)).unwrap();
+        assert!(is_in_use(&folder).unwrap());
+        assert!(matches!(FolderLock::take(&folder), Err(FolderError::InUse(_))));
+        assert!(held.check().unwrap_err().to_string().contains("data/lock was removed, or replaced"));
+        drop(held);
+        let held = FolderLock::take(&folder).unwrap();
+        let elsewhere = parent.path().join("elsewhere");
+        fs::rename(&folder, &elsewhere).unwrap();
+        held.check().unwrap_err();
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(LOCK), "").unwrap();
+        held.check().unwrap_err();
+        fs::remove_dir_all(&folder).unwrap();
+        fs::rename(&elsewhere, &folder).unwrap();
+        held.check().unwrap();
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) mod tests;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -34,7 +34,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::open::{Migration, OpenError};
 use super::StorageError;
+use super::damage::Damage;
+use super::folder::{FolderLock, Identity};
 use super::health::Health;
+use crate::id::SessionId;
 
 /// Jobs that may wait in a queue. As many, at most, are one group commit.
 pub const WAITING: usize = 256;
@@ -53,6 +56,16 @@ struct Inner {
     reads: Queue<reader::Order>,
     health: Health,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    damage: Damage,
+    /// Until it is closed.
+    home: Mutex<Option<Home>>,
+}
+
+/// Where a file is that nobody else may take the place of.
+struct Home {
+    lock: Arc<FolderLock>,
+    /// The database and its log.
+    files: Vec<Identity>,
 }
 
 impl Sqlite {
@@ -61,11 +74,37 @@ impl Sqlite {
     /// `migrations` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
     /// is refused.
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
-        Self::start(path, migrations, SCRUB_AFTER)
+        Self::start(path, migrations, SCRUB_AFTER, None)
     }
 
-    fn start(path: &Path, migrations: &[Migration], scrub_after: Duration) -> Result<Self, OpenError> {
+    /// The same, of a database in a folder that this process holds.
+    pub fn open_in(folder: Arc<FolderLock>, name: &str, migrations: &[Migration]) -> Result<Self, OpenError> {
+        Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
+    }
+
+    /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
+    /// told that the storage is closed.
+    pub fn look(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+        let reader = open::look(path, migrations)?;
+        let (writes, _) = Queue::new();
+        let (reads, orders) = Queue::new();
+        let thread = thread::Builder::new().name("sqlite-read".to_owned());
+        let thread = thread.spawn(move || reader::run(reader, &orders));
+        let threads = vec![thread.map_err(|error| OpenError::io(path, error))?];
+        Ok(Self::of(writes, reads, threads, None))
+    }
+
+    fn start(
+        path: &Path,
+        migrations: &[Migration],
+        scrub_after: Duration,
+        folder: Option<Arc<FolderLock>>,
+    ) -> Result<Self, OpenError> {
         let (writer, reader) = open::open(path, migrations)?;
+        let identity = |path: PathBuf| Identity::of(&path).map_err(|error| OpenError::io(&path, error));
+        let files =
+            || [path.to_owned(), open::log_of(path)].into_iter().map(identity).collect::<Result<_, _>>();
+        let home = folder.map(|lock| Ok(Home { lock, files: files()? })).transpose()?;
         let (writes, write_orders) = Queue::new();
         let (reads, read_orders) = Queue::new();
         let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -78,8 +117,29 @@ impl Sqlite {
             thread("sqlite-write", Box::new(move || writer::run(writer, &write_orders, scrub_after)))?,
             thread("sqlite-read", Box::new(move || reader::run(reader, &read_orders)))?,
         ];
-        let health = Health::default();
-        Ok(Self(Arc::new(Inner { writes, reads, health, threads: Mutex::new(threads) })))
+        Ok(Self::of(writes, reads, threads, home))
+    }
+
+    fn of(
+        writes: Queue<writer::Order>,
+        reads: Queue<reader::Order>,
+        threads: Vec<JoinHandle<()>>,
+        home: Option<Home>,
+    ) -> Self {
+        let (health, damage) = (Health::default(), Damage::default());
+        let (threads, home) = (Mutex::new(threads), Mutex::new(home));
+        Self(Arc::new(Inner { writes, reads, health, threads, damage, home }))
+    }
+
+    /// Whether the names of the file, its log, its folder and that one's lock still lead to what was opened. Opens nothing:
+    /// to close a second descriptor of the file would drop SQLite's own locks.
+    pub fn check_place(&self) -> Result<(), StorageError> {
+        let home = self.0.home.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(home) = &*home else { return Ok(()) };
+        let place = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
+        // What is stored there now is lost with the next start.
+        self.0.health.wrote(&place);
+        place
     }
 
     /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
@@ -118,6 +178,34 @@ impl Sqlite {
         &self.0.health
     }
 
+    /// The session ids that this query finds in a table. What is none is left out, and noted.
+    pub async fn session_ids(
+        &self,
+        table: &str,
+        query: &'static str,
+    ) -> Result<Vec<SessionId>, StorageError> {
+        let names = move |tx: &Transaction<'_>| {
+            // Bytes: a text may hold any, and one that is no UTF-8 must not stop the others.
+            let name = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec));
+            tx.prepare_cached(query)?.query_map([], name)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let names = self.read(names).await?;
+        let id = |name: Vec<u8>| {
+            let id = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
+            if id.is_none() {
+                let name = String::from_utf8_lossy(&name);
+                self.damage().note(table, &name, None, "its session is no session id");
+            }
+            id
+        };
+        Ok(names.into_iter().filter_map(|name| id(name.unwrap_or_default())).collect())
+    }
+
+    /// What of its rows cannot be read, as far as somebody tried.
+    pub fn damage(&self) -> &Damage {
+        &self.0.damage
+    }
+
     /// After an Ok no byte of what was deleted before the call is left in the file or its log.
     /// [`StorageError::Busy`] when another process reads the file just now; it is tried again within
     /// [`SCRUB_AFTER`].
@@ -146,6 +234,8 @@ impl Sqlite {
                 return Err(StorageError::failed("a thread of the storage had panicked"));
             }
         }
+        // Whoever waits for the folder may have it.
+        self.0.home.lock().unwrap_or_else(PoisonError::into_inner).take();
         outcome
     }
 }

@@ -70,6 +70,8 @@ pub const HTTP_REQUEST_SECONDS: &str = "qrcast_http_request_seconds";
 pub const REQUESTS_LIMITED: &str = "qrcast_requests_limited_total";
 /// Requests without the right, by `reason`.
 pub const AUTH_FAILURES: &str = "qrcast_auth_failures_total";
+/// Stored records that cannot be read and were skipped.
+pub const DAMAGED_RECORDS: &str = "qrcast_damaged_records";
 /// Whether an alert holds, by `name`.
 pub const ALERT: &str = "qrcast_alert";
 
@@ -84,6 +86,7 @@ pub const ALERTS: &[&str] = &[
     "auth_failures",
     "redis_fallback",
     "storage_lost",
+    "storage_damaged",
     "version_lookup",
     "login_stuck",
     "storage_failing",
@@ -183,6 +186,7 @@ const GAUGES: &[(&str, &str)] = &[
     (WHATSAPP_WAYS_DEAD, "Ways out by which WhatsApp is known to be out of reach"),
     (WHATSAPP_LOGINS_WAITING, "Sessions that wait for their turn to log in"),
     (WHATSAPP_VERSION, "Version of WhatsApp Web that new clients claim: N of 2.3000.N"),
+    (DAMAGED_RECORDS, "Stored records that cannot be read and were skipped"),
     (ALERT, "1 while the alert holds"),
 ];
 
@@ -261,6 +265,7 @@ fn describe() {
 /// A rate needs the zero before the first one.
 fn begin_at_zero() {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!(DAMAGED_RECORDS).set(0.0);
     for name in ALERTS {
         gauge!(ALERT, "name" => *name).set(0.0);
     }

@@ -24,6 +24,7 @@ use super::egress::{Egress, Egresses, Watch};
 use super::pace::{Holds, Paced};
 use super::patience::{Patience, pause_after};
 use super::reach::Pass;
+use super::store::device::is_whole;
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored, is_linked};
 use super::translate::{Translator, passkey_refused};
 use super::turns::Turns;
@@ -124,6 +125,10 @@ impl WhatsApp for WhatsAppWeb {
 
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError> {
         Ok(self.0.engine.sessions().await?)
+    }
+
+    async fn is_whole(&self, session: &SessionId) -> Result<bool, StartError> {
+        Ok(is_whole(self.0.engine.as_ref(), session).await?)
     }
 
     fn version(&self) -> Report {

@@ -34,7 +34,7 @@
 //! All of it goes with [`Engine::wipe`].
 
 mod app_sync;
-mod device;
+pub mod device;
 pub mod engine;
 mod key;
 mod lid;

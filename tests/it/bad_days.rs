@@ -29,6 +29,45 @@ async fn one_folder_has_one_process() {
     assert!(said.contains("is in use by another process"), "{said}");
 }
 
+/// What is removed, moved or replaced under a running server: it says so, and nobody else starts in its place.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_replaced_under_a_running_server_is_unhealthy() {
+    use std::fs;
+    let whatsapp = whatsapp().await;
+    for what in ["lock", "database", "copy", "log", "folder", "moved"] {
+        let builder = Server::builder(&whatsapp.url());
+        let folder = builder.folder().join("data");
+        let server = builder.variable("DATA_DIR", folder.to_str().unwrap()).start().await;
+        assert_eq!(server.get("/health").await.status(), StatusCode::OK);
+        let (database, aside) = (folder.join("qrcast.sqlite"), folder.with_extension("aside"));
+        match what {
+            "lock" => {
+                fs::remove_file(folder.join("lock")).unwrap();
+                assert!(refused(&folder).contains("is in use by another process"));
+            }
+            "database" => fs::remove_file(&database).unwrap(),
+            "copy" => {
+                fs::copy(&database, &aside).unwrap();
+                fs::rename(&aside, &database).unwrap();
+            }
+            "log" => fs::remove_file(folder.join("qrcast.sqlite-wal")).unwrap(),
+            "folder" => {
+                fs::rename(&folder, &aside).unwrap();
+                fs::create_dir(&folder).unwrap();
+            }
+            _ => fs::rename(&folder, &aside).unwrap(),
+        }
+        eventually(what, || async {
+            let health = server.get("/health").await;
+            health.status() == StatusCode::SERVICE_UNAVAILABLE
+                && health.json::<Value>().await.unwrap()["status"] == "unhealthy"
+        })
+        .await;
+        assert!(server.log().iter().any(|line| line.contains("was removed, or replaced")), "{what}");
+    }
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ mod bad_requests;
 mod bounds;
 mod commands;
 mod creation;
+mod damaged;
 mod deployment;
 mod doctor;
 mod documents;

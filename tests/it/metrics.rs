@@ -102,6 +102,7 @@ async fn what_can_happen_counts_from_zero() {
                 "auth_failures",
                 "redis_fallback",
                 "storage_lost",
+                "storage_damaged",
                 "version_lookup",
                 "login_stuck",
             ],

@@ -103,21 +103,18 @@ struct Run {
     length: Duration,
 }
 
-/// The store under test.
-enum Store {
-    Sqlite,
-    Redis(Redis),
-}
+/// The store under test; SQLite, where there is none.
+type Store = Option<Redis>;
 
 impl Run {
     async fn happens(self) -> String {
         let whatsapp = Arc::new(whatsapp().await);
         let store = match self.trouble {
-            Trouble::Locked => Store::Sqlite,
-            Trouble::Silent | Trouble::ReadOnly => Store::Redis(Redis::start().await),
+            Trouble::Locked => None,
+            Trouble::Silent | Trouble::ReadOnly => Some(Redis::start().await),
         };
         let mut builder = Server::builder(&whatsapp.url());
-        if let Store::Redis(redis) = &store {
+        if let Some(redis) = &store {
             builder = builder.variable("REDIS_URL", &redis.url());
         }
         let server = builder.start().await;
@@ -163,14 +160,14 @@ impl Run {
         match (self.moment, store) {
             (Moment::BeforeQr, _) => {}
             (Moment::Scan, _) => scanned.await,
-            (Moment::Write(count), Store::Sqlite) => {
+            (Moment::Write(count), None) => {
                 scanned.await;
                 let length = self.length;
                 return tokio::task::spawn_blocking(move || locked_after(&file, count, length))
                     .await
                     .unwrap();
             }
-            (Moment::Write(count), Store::Redis(redis)) => {
+            (Moment::Write(count), Some(redis)) => {
                 let mut writes = Writes::of(redis, id).await;
                 scanned.await;
                 writes.comes(count).await;
@@ -190,18 +187,18 @@ impl Run {
                 let length = self.length;
                 tokio::task::spawn_blocking(move || locked_after(&file, 0, length)).await.unwrap();
             }
-            (Trouble::Silent, Store::Redis(redis)) => {
+            (Trouble::Silent, Some(redis)) => {
                 redis.freeze();
                 sleep(self.length).await;
                 redis.thaw();
             }
-            (Trouble::ReadOnly, Store::Redis(redis)) => {
+            (Trouble::ReadOnly, Some(redis)) => {
                 // A copy of nobody's.
                 redis.tell::<()>(&["REPLICAOF", "127.0.0.1", &free_port()]).await;
                 sleep(self.length).await;
                 redis.tell::<()>(&["REPLICAOF", "NO", "ONE"]).await;
             }
-            (Trouble::Silent | Trouble::ReadOnly, Store::Sqlite) => unreachable!("those are of Redis"),
+            (Trouble::Silent | Trouble::ReadOnly, None) => unreachable!("those are of Redis"),
         }
     }
 }

@@ -114,7 +114,8 @@ async fn of_many_creations_at_once_no_more_than_allowed_are_made() {
         let ledger = if at.is_multiple_of(2) { &a } else { &b };
         ledger.create(record(if at.is_multiple_of(3) { "ada" } else { "bob" }), limits, None)
     };
-    let made = futures::future::join_all((0..60).map(create)).await;
+    // As many at a time as a busy machine answers within the store's second.
+    let made: Vec<_> = futures::stream::iter((0..60).map(create)).buffer_unordered(12).collect().await;
     let made = made.into_iter().filter(Result::is_ok).count();
     // A user's refusal may hold a place among all for a moment, so fewer is possible.
     assert!((5..=7).contains(&made), "{made}");

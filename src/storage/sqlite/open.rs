@@ -3,17 +3,16 @@
 //!
 //! Knows no table of its own. Called by `Sqlite::open` only.
 //!
-//! What is checked, in this order, and what a refusal leaves behind: the first 100 bytes (magic,
-//! `application_id`; SQLite is not even asked yet), then, through a connection that cannot write and does not
-//! checkpoint when it is closed, the page count against the file's length, `user_version`, and
-//! `PRAGMA quick_check`, which reads the whole file and is therefore left out above [`CHECKED_BYTES`].
+//! What is checked, in this order, and what a refusal leaves behind: that there is something, then, through a connection
+//! that cannot write and does not checkpoint when it is closed, `application_id`, the page count against the file's length,
+//! `user_version`, and `PRAGMA quick_check`, which reads the whole file and is therefore left out above [`CHECKED_BYTES`].
 //! The database and its log stay byte for byte as they were.
 //!
 //! A new database is built under another name and renamed, so a file under the real name is always a whole
 //! one, and an empty file is a lost database and not a new one.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,6 +66,16 @@ pub enum OpenError {
     /// Start the newer program again, or restore the backup from before its upgrade.
     #[error("{} has schema {found}, written by a newer version; this one knows schemas up to {known}", path.display())]
     Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: u32,
+        /// The last migration of this program.
+        known: u32,
+    },
+    /// Start this program's server on it once, which brings it up to date.
+    #[error("{} has schema {found}, and this version reads {known}: start its server on it once", path.display())]
+    Older {
         /// The database.
         path: PathBuf,
         /// Its `user_version`.
@@ -143,35 +152,39 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection,
     connect(path, migrations).map_err(|error| OpenError::sql(path, error))
 }
 
+/// A connection that reads a checked database of this program's schema.
+pub(super) fn look(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
+    let known = migrations.len() as u32;
+    check(path, known)?;
+    let sql = |error| OpenError::sql(path, error);
+    let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
+    reader.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    settle(&reader).map_err(sql)?;
+    let found: u32 = reader.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    if found < known { Err(OpenError::Older { path: path.to_owned(), found, known }) } else { Ok(reader) }
+}
+
 /// Looks, and touches nothing.
 fn check(path: &Path, known: u32) -> Result<(), OpenError> {
     let damaged = |why: &str| OpenError::Damaged { path: path.to_owned(), why: why.to_owned() };
-    let mut header = Vec::with_capacity(100);
-    let file = File::open(path).map_err(|error| OpenError::io(path, error))?;
-    let length = file.metadata().map_err(|error| OpenError::io(path, error))?.len();
-    file.take(100).read_to_end(&mut header).map_err(|error| OpenError::io(path, error))?;
-    if header.is_empty() {
+    // No file of it is opened here but by SQLite: to close a second descriptor would drop the locks of the first.
+    let length = fs::metadata(path).map_err(|error| OpenError::io(path, error))?.len();
+    if length == 0 {
         return Err(damaged("it is empty"));
-    }
-    if !header.starts_with(&b"SQLite format 3\0"[..header.len().min(16)]) {
-        return Err(OpenError::Foreign { path: path.to_owned() });
-    }
-    match header.get(68..72) {
-        None => return Err(damaged("it is cut off")),
-        Some(id) if id != APPLICATION_ID.to_be_bytes() => {
-            return Err(OpenError::Foreign { path: path.to_owned() });
-        }
-        Some(_) => {}
-    }
-    // SQLite counts a page that is cut off as a page. With a log, the page may be whole in there.
-    let logged = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
-    if !logged && length % PAGE_BYTES != 0 {
-        return Err(damaged("it is cut off"));
     }
     let sql = |error| OpenError::sql(path, error);
     let look = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
     look.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
     look.busy_timeout(PATIENCE).map_err(sql)?;
+    let id: i32 = look.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
+    if id != APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    // SQLite counts a page that is cut off as a page. With a log, the page may be whole in there.
+    let logged = fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0);
+    if !logged && length % PAGE_BYTES != 0 {
+        return Err(damaged("it is cut off"));
+    }
     let found: u32 = look.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
@@ -269,6 +282,11 @@ fn make_private(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The log of a database.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    beside(path, "-wal")
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -295,7 +295,7 @@ async fn after_a_scrub_no_byte_of_a_deleted_value_is_left() {
 #[tokio::test]
 async fn the_log_is_scrubbed_by_itself() {
     let folder = Folder::new();
-    let sqlite = Sqlite::start(&folder.db(), &[NOTES], Duration::from_millis(30)).unwrap();
+    let sqlite = Sqlite::start(&folder.db(), &[NOTES], Duration::from_millis(30), None).unwrap();
     add(&sqlite, 1, "opensesame").await.unwrap();
     sqlite.write(|tx| tx.execute("DELETE FROM note", [])).await.unwrap();
     let gone = async {
@@ -387,7 +387,10 @@ async fn a_damaged_database_is_refused() {
     sqlite.close().await.unwrap();
     let whole = fs::read(folder.db()).unwrap();
     assert!(whole.len() > 10 * 4096, "{}", whole.len());
-    for length in [50, 4096 + 17, whole.len() - 4096, whole.len() - 1] {
+    // Less than a header: nobody can tell what it was.
+    fs::write(folder.db(), &whole[..50]).unwrap();
+    assert!(matches!(refused_untouched(&folder), OpenError::Foreign { .. }));
+    for length in [4096 + 17, whole.len() - 4096, whole.len() - 1] {
         fs::write(folder.db(), &whole[..length]).unwrap();
         let error = refused_untouched(&folder);
         assert!(matches!(error, OpenError::Damaged { .. }), "{length}: {error}");

@@ -10,12 +10,31 @@ use wacore::store::error::Result;
 use wacore::store::traits::DeviceStore;
 
 use super::engine::Change::Put;
-use super::engine::Table;
-use super::{DeviceStorage, Engine, EngineError, failed, key, row};
+use super::engine::{Engine, EngineError, Table};
+use super::{DeviceStorage, failed, key, row};
 use crate::id::SessionId;
 
 /// The key of the one row.
 const DEVICE: &str = "device";
+
+/// Whether the device of a session can be read, where it has one; noted where not. Without its keys nobody can log in, and a
+/// link task that tries would try for ever.
+///
+/// # Errors
+/// See [`EngineError`].
+pub async fn is_whole(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
+    let stored = match engine.get(session, Table::Device, vec![key::text(DEVICE)]).await {
+        Ok(mut stored) => stored.pop().flatten(),
+        Err(EngineError::Storage(error)) if error.is_damage() => {
+            engine.tell(session, Table::Device, Some("it is of another kind"));
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    let whole = stored.is_none_or(|device| row::decode::<Device>(Table::Device, &device).is_ok());
+    engine.tell(session, Table::Device, (!whole).then_some("it is no device"));
+    Ok(whole)
+}
 
 impl DeviceStorage {
     /// The device as it is stored.

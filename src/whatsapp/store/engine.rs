@@ -148,6 +148,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Every session that was claimed and not wiped, in no order: who has no record any more is an orphan.
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError>;
 
+    /// Says that a row of a session cannot be read, or that it can.
+    fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>);
+
     /// The newest version of WhatsApp Web that was kept, and the latest time. Of the deployment, not of a session.
     async fn version(&self) -> Result<Option<Found>, EngineError>;
 

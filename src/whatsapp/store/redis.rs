@@ -23,6 +23,7 @@ use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
+use crate::storage::damage::Damage;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::{Redis, Script};
 use crate::whatsapp::version::{Found, Version};
@@ -39,6 +40,7 @@ pub struct RedisEngine {
     /// This replica, as `ledger` writes it into a lease.
     owner: String,
     devices: Index,
+    damage: Damage,
     /// The number of the last commit, of all sessions together.
     last: AtomicU64,
 }
@@ -50,7 +52,13 @@ impl RedisEngine {
         // Greater than any number of an engine before it.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or_default());
-        Self { redis, owner: owner.into(), devices, last }
+        Self { redis, owner: owner.into(), devices, damage: Damage::default(), last }
+    }
+
+    /// Notes there what cannot be read.
+    #[must_use]
+    pub fn noting(self, damage: Damage) -> Self {
+        Self { damage, ..self }
     }
 
     /// How many rows a table of a device has.
@@ -162,6 +170,14 @@ impl Engine for RedisEngine {
 
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
         Ok(self.devices.all().await?)
+    }
+
+    fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>) {
+        let place = self.table(session, table);
+        match damaged {
+            Some(why) => self.damage.note(&place, "", Some(session), why),
+            None => self.damage.is_whole(&place, ""),
+        }
     }
 
     async fn version(&self) -> Result<Option<Found>, EngineError> {

@@ -161,14 +161,15 @@ impl Engine for SqliteEngine {
     }
 
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
-        let names: Vec<String> = self
-            .0
-            .read(|tx| {
-                tx.prepare_cached("SELECT session FROM device")?.query_map([], |row| row.get(0))?.collect()
-            })
-            .await?;
-        let parsed = names.iter().map(|name| name.parse().map_err(|_| StorageError::Corrupt.into()));
-        parsed.collect()
+        Ok(self.0.session_ids("device", "SELECT session FROM device").await?)
+    }
+
+    fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>) {
+        let (place, key) = ("device_row", format!("{session} {}", table.name()));
+        match damaged {
+            Some(why) => self.0.damage().note(place, &key, Some(session), why),
+            None => self.0.damage().is_whole(place, &key),
+        }
     }
 
     async fn version(&self) -> Result<Option<Found>, EngineError> {

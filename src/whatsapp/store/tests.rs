@@ -132,6 +132,10 @@ impl Engine for Leased {
         self.engine.sessions().await
     }
 
+    fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>) {
+        self.engine.tell(session, table, damaged);
+    }
+
     async fn version(&self) -> Result<Option<Found>, EngineError> {
         self.engine.version().await
     }

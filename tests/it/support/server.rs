@@ -164,6 +164,11 @@ impl Server {
         self.process.id().unwrap()
     }
 
+    /// Where it keeps its data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.builder.folder()
+    }
+
     pub(crate) fn builder_again(&self) -> Builder {
         self.builder.clone()
     }

@@ -1,0 +1,63 @@
+//! What was found, for people and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct as _, Serializer};
+use serde_json::json;
+
+use crate::storage::damage::Damaged;
+
+/// What was found, and what was done about it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How many sessions' records can be read.
+    pub(super) sessions: usize,
+    /// What cannot be read.
+    pub(super) damaged: Vec<Damaged>,
+    /// Whether all of that was set aside.
+    pub(super) set_aside: bool,
+}
+
+impl Report {
+    /// Whether nothing damaged is left where a server would meet it.
+    pub fn is_ok(&self) -> bool {
+        self.damaged.is_empty() || self.set_aside
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.set_aside { "set aside" } else { "damaged" };
+        for Damaged { place, key, why, .. } in &self.damaged {
+            // A damaged name may be anything.
+            writeln!(f, "{word}: {} {}: {why}", place.escape_debug(), key.escape_debug())?;
+        }
+        let sessions = self.sessions;
+        match self.damaged.len() {
+            0 => write!(f, "nothing is damaged; {sessions} sessions can be read"),
+            count if self.set_aside => {
+                write!(f, "{count} damaged records were set aside; nothing of them is lost")
+            }
+            count => write!(
+                f,
+                "{count} damaged records; {sessions} sessions can be read; `qrcast check-store --quarantine` sets the damaged ones aside"
+            ),
+        }
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let damaged = self.damaged.iter().map(|damaged| {
+            let Damaged { place, key, session, why } = damaged;
+            json!({ "table": place, "key": key, "sessionId": session, "why": why })
+        });
+        let mut report = serializer.serialize_struct("Report", 4)?;
+        report.serialize_field("ok", &self.is_ok())?;
+        report.serialize_field("sessions", &self.sessions)?;
+        report.serialize_field("setAside", &self.set_aside)?;
+        report.serialize_field("damaged", &damaged.collect::<Vec<_>>())?;
+        report.end()
+    }
+}

@@ -1,0 +1,156 @@
+//! The database of a data folder: looked at through a connection that cannot write; damaged rows are moved, value by value,
+//! into a table `quarantine` of the same file.
+
+use std::path::PathBuf;
+
+use rusqlite::types::Value;
+use rusqlite::{Transaction, params, params_from_iter};
+
+use super::report::Report;
+use super::{CheckError, Wanted, survey};
+use crate::bus::local::LocalBus;
+use crate::config::Config;
+use crate::event::Time;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::server::MIGRATIONS;
+use crate::storage::StorageError;
+use crate::storage::damage::{Damaged, shown};
+use crate::storage::folder::FolderLock;
+use crate::storage::sqlite::Sqlite;
+use crate::whatsapp::store::sqlite::SqliteEngine;
+
+/// One row for each value of a row that was set aside: so it needs no change when a table gets another column, and holds
+/// values of any type, as they stood. Made when it is first needed; no server reads it.
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS quarantine (
+    at INTEGER NOT NULL,     -- when, in Unix milliseconds
+    why TEXT NOT NULL,
+    tbl TEXT NOT NULL,       -- the table it stood in
+    key ANY NOT NULL,        -- which row of that
+    col TEXT NOT NULL,
+    value ANY
+) STRICT";
+
+/// The tables that hold sessions, and what names a row in each.
+const TABLES: [(&str, &str); 5] = [
+    ("event", "session || ' ' || epoch || '-' || seq"),
+    ("device_row", "device || ' ' || tbl || ' ' || hex(key)"),
+    ("device", "session"),
+    ("idempotency", "key"),
+    ("session", "id"),
+];
+
+pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Result<Report, CheckError> {
+    let lock = wanted.quarantine.then(|| FolderLock::take(&config.data_dir)).transpose()?;
+    let open = if lock.is_some() { Sqlite::open } else { Sqlite::look };
+    // Reads the whole file once, and blocks.
+    let opened = tokio::task::spawn_blocking(move || open(&path, MIGRATIONS)).await;
+    let sqlite = opened.map_err(|error| CheckError::Read(StorageError::failed(error)))??;
+    let report = report(config, &sqlite, wanted).await;
+    let closed = sqlite.close().await;
+    let report = report?;
+    if report.set_aside {
+        closed.map_err(CheckError::SetAside)?;
+    }
+    Ok(report)
+}
+
+async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Report, CheckError> {
+    let ledger = SqliteLedger::new(sqlite.clone());
+    let bus = LocalBus::new(sqlite.clone(), config.history_events);
+    let engine = SqliteEngine::new(sqlite.clone());
+    let sessions = survey(&ledger, &bus, &engine).await?;
+    let damaged = sqlite.damage().list();
+    let set_aside = wanted.quarantine && !damaged.is_empty();
+    if set_aside {
+        let rows = damaged.clone();
+        let move_all = move |tx: &Transaction<'_>| {
+            tx.execute_batch(SCHEMA)?;
+            rows.iter().try_for_each(|damaged| set_one_aside(tx, damaged))?;
+            if rows.iter().any(|damaged| damaged.session.is_none()) { set_orphans_aside(tx) } else { Ok(()) }
+        };
+        sqlite.write(move_all).await.map_err(CheckError::SetAside)?;
+    }
+    Ok(Report { sessions, damaged, set_aside })
+}
+
+/// An event alone; anything else with all that belongs to the same session, which nobody could use without it, and which a
+/// server would clear away.
+fn set_one_aside(tx: &Transaction<'_>, damaged: &Damaged) -> rusqlite::Result<()> {
+    let Damaged { place, key, session, why } = damaged;
+    let Some(session) = session else {
+        let column = if place == "session" { "id" } else { "session" };
+        for name in names_shown_as(tx, place, column, key)? {
+            set_session_aside(tx, &name, why)?;
+        }
+        return Ok(());
+    };
+    let id = session.as_str().to_owned().into();
+    match key.rsplit_once(' ').and_then(|(_, at)| at.split_once('-')) {
+        Some((epoch, seq)) if place == "event" => {
+            let which = "session = ?1 AND epoch = CAST(?2 AS INTEGER) AND seq = CAST(?3 AS INTEGER)";
+            move_rows(tx, "event", which, &[id, epoch.to_owned().into(), seq.to_owned().into()], why)
+        }
+        _ => set_session_aside(tx, &id, why),
+    }
+}
+
+/// `name`: as it stands in the file, whatever that is.
+fn set_session_aside(tx: &Transaction<'_>, name: &Value, why: &str) -> rusqlite::Result<()> {
+    for (table, _) in TABLES {
+        let which = match table {
+            "session" => "CAST(id AS BLOB) = CAST(?1 AS BLOB)",
+            "device_row" => {
+                "device IN (SELECT id FROM device WHERE CAST(session AS BLOB) = CAST(?1 AS BLOB))"
+            }
+            _ => "CAST(session AS BLOB) = CAST(?1 AS BLOB)",
+        };
+        move_rows(tx, table, which, std::slice::from_ref(name), why)?;
+    }
+    Ok(())
+}
+
+/// What belongs to a session whose record is gone: to one whose id cannot be read, perhaps.
+fn set_orphans_aside(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let why = "no record names its session, and one whose id is damaged was set aside";
+    let orphan = "session NOT IN (SELECT id FROM session)";
+    move_rows(tx, "event", orphan, &[], why)?;
+    let of_orphan = format!("device IN (SELECT id FROM device WHERE {orphan})");
+    move_rows(tx, "device_row", &of_orphan, &[], why)?;
+    move_rows(tx, "device", orphan, &[], why)
+}
+
+/// The names in a column that are shown as this one.
+fn names_shown_as(
+    tx: &Transaction<'_>,
+    table: &str,
+    column: &str,
+    key: &str,
+) -> rusqlite::Result<Vec<Value>> {
+    let mut names = tx.prepare(&format!("SELECT DISTINCT CAST({column} AS BLOB) FROM {table}"))?;
+    let names = names.query_map([], |row| row.get::<_, Vec<u8>>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let is_meant = |name: &Vec<u8>| shown(&String::from_utf8_lossy(name)) == key;
+    Ok(names.into_iter().filter(is_meant).map(Value::Blob).collect())
+}
+
+fn move_rows(
+    tx: &Transaction<'_>,
+    table: &str,
+    which: &str,
+    values: &[Value],
+    why: &str,
+) -> rusqlite::Result<()> {
+    let Some((_, key)) = TABLES.iter().find(|(name, _)| *name == table) else { return Ok(()) };
+    let mut columns = tx.prepare("SELECT name FROM pragma_table_info(?1)")?;
+    let columns = columns.query_map(params![table], |row| row.get::<_, String>(0))?;
+    let (at, next) = (Time::now().as_millis(), values.len() + 1);
+    for column in columns.collect::<rusqlite::Result<Vec<_>>>()? {
+        let insert = format!(
+            "INSERT INTO quarantine (at, why, tbl, key, col, value)
+             SELECT {at}, ?{next}, '{table}', {key}, '{column}', \"{column}\" FROM {table} WHERE {which}"
+        );
+        let values = values.iter().cloned().chain([why.to_owned().into()]);
+        tx.execute(&insert, params_from_iter(values))?;
+    }
+    tx.execute(&format!("DELETE FROM {table} WHERE {which}"), params_from_iter(values))?;
+    Ok(())
+}

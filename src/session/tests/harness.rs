@@ -1,0 +1,163 @@
+//! Replicas in one process, on one deployment in memory and one scripted WhatsApp.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use crate::event::Status;
+use crate::id::SessionId;
+use crate::ledger::{Damage, Limits};
+use crate::session::memory::{Deployment, Replica};
+use crate::session::ownership::Ownership;
+use crate::session::registry::{NewSession, Parts, Registry, Timers};
+use crate::session::supervisor;
+use crate::shutdown::Shutdown;
+use crate::whatsapp::script::Script;
+
+/// How long a lease lasts.
+pub(super) const LEASE: Duration = Duration::from_secs(10);
+
+/// In paused time this costs nothing.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A deployment, and the WhatsApp that it talks to.
+pub(super) struct Net {
+    pub(super) deployment: Deployment,
+    pub(super) whatsapp: Script,
+}
+
+/// One of its processes.
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) registry: Arc<Registry>,
+    links: Shutdown,
+    streams: Shutdown,
+    _ownership: Option<Arc<Ownership>>,
+}
+
+impl Net {
+    pub(super) fn new() -> Self {
+        Self { deployment: Deployment::new(LEASE, 50), whatsapp: Script::default() }
+    }
+
+    /// One of many.
+    pub(super) async fn replica(&self, name: &'static str) -> Server {
+        self.start(name, true).await
+    }
+
+    /// A process that has all sessions.
+    pub(super) async fn alone(&self) -> Server {
+        self.start("alone", false).await
+    }
+
+    async fn start(&self, name: &'static str, shared: bool) -> Server {
+        let (links, streams) = (Shutdown::new(), Shutdown::new());
+        let store = self.deployment.replica(name);
+        let leases = shared.then(|| store.clone() as Arc<dyn crate::ledger::Leases>);
+        let parts = self.parts(&store, leases.clone(), &links, &streams);
+        let registry = Registry::open(parts).await.unwrap();
+        let ownership = leases.map(|leases| Ownership::start(&registry, leases, &links, &streams));
+        if ownership.is_none() {
+            let (starting, stop) = (registry.clone(), links.clone());
+            links.spawn(async move {
+                starting.start_all().await;
+                supervisor::run(starting, stop).await;
+            });
+        }
+        Server { name, registry, links, streams, _ownership: ownership }
+    }
+
+    fn parts(
+        &self,
+        store: &Arc<Replica>,
+        leases: Option<Arc<dyn crate::ledger::Leases>>,
+        links: &Shutdown,
+        streams: &Shutdown,
+    ) -> Parts {
+        Parts {
+            bus: store.clone(),
+            ledger: store.clone(),
+            leases,
+            replica: store.name().to_owned(),
+            whatsapp: Arc::new(self.whatsapp.clone()),
+            timers: Timers::faster(1.0),
+            limits: Limits { all: 100, user: 100 },
+            history: 50,
+            shutdown: links.clone(),
+            streams: streams.clone(),
+            hand_overs: Semaphore::new(8),
+            not_released: AtomicUsize::new(0),
+            damage: Damage::default(),
+        }
+    }
+
+    /// A linked session, made on this replica.
+    pub(super) async fn links(&self, server: &Server, user: &str) -> SessionId {
+        let id = server.create(user).await;
+        self.whatsapp.client(&id, 1).await;
+        self.whatsapp.links(&id);
+        server.reaches(&id, Status::Connected).await;
+        id
+    }
+
+    /// The session has an owner, which is this one, and a client of its own. A device that is linked logs in.
+    pub(super) async fn is_run_by(&self, server: &Server, id: &SessionId) {
+        eventually(&format!("{} to run it", server.name), || {
+            self.deployment.owner(id).is_some_and(|(owner, _)| owner == server.name)
+                && self.whatsapp.alive(id) == 1
+                && server.registry.running().contains(id)
+        })
+        .await;
+    }
+
+    /// There were never two clients of one account.
+    pub(super) fn never_two_clients(&self, id: &SessionId) {
+        assert_eq!(self.whatsapp.most_at_once(id), 1, "{:?}", self.whatsapp.epochs(id));
+    }
+}
+
+impl Server {
+    pub(super) async fn create(&self, user: &str) -> SessionId {
+        let new = NewSession {
+            user: user.parse().unwrap(),
+            device_name: None,
+            proxy: None,
+            metadata: None,
+            phone_number: None,
+        };
+        self.registry.create(new, None).await.unwrap().id
+    }
+
+    pub(super) async fn status(&self, id: &SessionId) -> Option<Status> {
+        let found = self.registry.find(id).await.ok().flatten();
+        found.map(|session| session.snapshot().state.status)
+    }
+
+    pub(super) async fn reaches(&self, id: &SessionId, status: Status) {
+        let since = Instant::now();
+        while self.status(id).await != Some(status) {
+            assert!(since.elapsed() < PATIENCE, "{} never saw {status:?}", self.name);
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// SIGTERM; how many sessions could not be released.
+    pub(super) async fn stops(&self) -> usize {
+        self.links.begin();
+        self.links.finished(PATIENCE).await;
+        self.streams.begin();
+        self.registry.not_released()
+    }
+}
+
+/// Waits until it is so.
+pub(super) async fn eventually(what: &str, is: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is() {
+        assert!(since.elapsed() < PATIENCE, "waited for {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! What of the stored data cannot be read: said once, counted, and kept for whoever asks.
+//!
+//! A row or key that cannot be read is left out by whichever module reads it, and noted here, so that it stops nothing
+//! else. Nothing is repaired here: `check_store` lists the same, and sets it aside where it is told to. No content of a row
+//! comes here, for it may be a key or a password.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::gauge;
+use tracing::error;
+
+use crate::id::SessionId;
+use crate::telemetry::metrics::DAMAGED_RECORDS;
+
+/// Longest key that is shown: one that is damaged can be anything.
+const LONGEST: usize = 120;
+
+/// What is damaged in one store. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Damage(Arc<Mutex<BTreeMap<(String, String), Damaged>>>);
+
+/// One row or key that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The table, or the key of Redis.
+    pub place: String,
+    /// Which row of the table, or which part of the key.
+    pub key: String,
+    /// Whose it is; `None` where its name cannot be read.
+    pub session: Option<SessionId>,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl Damage {
+    /// This cannot be read. The log hears of it the first time.
+    pub fn note(&self, place: &str, key: &str, session: Option<&SessionId>, why: &'static str) {
+        let key = shown(key);
+        let mut known = self.known();
+        let name = (place.to_owned(), key.clone());
+        if known.get(&name).is_some_and(|before| before.why == why) {
+            return;
+        }
+        error!(table = place, key, why, "a stored record is damaged and was skipped");
+        known.insert(name, Damaged { place: place.to_owned(), key, session: session.cloned(), why });
+        gauge!(DAMAGED_RECORDS).set(known.len() as f64);
+    }
+
+    /// This can be read: where it could not be before, somebody has mended it.
+    pub fn is_whole(&self, place: &str, key: &str) {
+        let mut known = self.known();
+        if !known.is_empty() && known.remove(&(place.to_owned(), shown(key))).is_some() {
+            gauge!(DAMAGED_RECORDS).set(known.len() as f64);
+        }
+    }
+
+    /// Of this place only these keys are damaged still.
+    pub fn only(&self, place: &str, keys: &[String]) {
+        let mut known = self.known();
+        let before = known.len();
+        if before > 0 {
+            known.retain(|(of, key), _| of != place || keys.iter().any(|still| shown(still) == *key));
+        }
+        if known.len() < before {
+            gauge!(DAMAGED_RECORDS).set(known.len() as f64);
+        }
+    }
+
+    /// Whether something of this session is damaged.
+    pub fn is_about(&self, session: &SessionId) -> bool {
+        self.known().values().any(|damaged| damaged.session.as_ref() == Some(session))
+    }
+
+    /// Whether something is damaged whose session cannot be told: then nobody can say that a row belongs to none.
+    pub fn hides_a_session(&self) -> bool {
+        self.known().values().any(|damaged| damaged.session.is_none())
+    }
+
+    /// How much is damaged.
+    pub fn count(&self) -> usize {
+        self.known().len()
+    }
+
+    /// All of it, by place and key.
+    pub fn list(&self) -> Vec<Damaged> {
+        self.known().values().cloned().collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), Damaged>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A key as it is shown and known: of one that is long, the beginning.
+pub fn shown(key: &str) -> String {
+    let mut shown: String = key.chars().take(LONGEST).collect();
+    if shown.len() < key.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_is_known_until_it_is_mended() {
+        let damage = Damage::default();
+        let id = SessionId::new(&"ada".parse().unwrap());
+        for _ in 0..3 {
+            damage.note("session", id.as_str(), Some(&id), "its metadata is no JSON object");
+            damage.note("session", &"x".repeat(500), None, "its id is no session id");
+        }
+        assert_eq!((damage.count(), damage.is_about(&id), damage.hides_a_session()), (2, true, true));
+        assert!(damage.list().iter().all(|damaged| damaged.key.len() < 200));
+        damage.only("session", &[id.as_str().to_owned()]);
+        assert_eq!((damage.count(), damage.hides_a_session()), (1, false));
+        damage.is_whole("session", id.as_str());
+        assert_eq!((damage.count(), damage.is_about(&id)), (0, false));
+    }
+}

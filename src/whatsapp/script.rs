@@ -1,0 +1,306 @@
+//! A WhatsApp that does what a test says, on tokio's clock. For the rules of link tasks, not for the protocol: that is played
+//! by the simulator, with the real client.
+//!
+//! It knows of every client that was started, and how many of one account were alive at a time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::version::{Report, Source, Version};
+use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
+use crate::event::{Assertion, Me, Missing};
+use crate::id::SessionId;
+
+/// One WhatsApp for any number of replicas; clones share it.
+#[derive(Clone)]
+pub struct Script(Arc<Shared>);
+
+struct Shared {
+    stage: Mutex<Stage>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Stage {
+    /// Every client that was ever started, in order.
+    clients: Vec<Client>,
+    /// The accounts whose keys are those of a linked device.
+    linked: HashSet<SessionId>,
+    most_at_once: HashMap<SessionId, usize>,
+    stop_takes: Duration,
+}
+
+struct Client {
+    account: Account,
+    signals: Signals,
+    alive: bool,
+    codes: Vec<String>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self(Arc::new(Shared { stage: Mutex::default(), changed: watch::Sender::new(()) }))
+    }
+}
+
+impl Script {
+    /// From now on a client takes this long to stop.
+    pub fn stops_take(&self, long: Duration) {
+        self.0.stage().stop_takes = long;
+    }
+
+    /// Waits for the client number `count` of an account, counted from 1.
+    pub async fn client(&self, session: &SessionId, count: usize) {
+        let mut changed = self.0.changed.subscribe();
+        while self.starts(session) < count {
+            // The sender is right here.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// How many clients of an account were started.
+    pub fn starts(&self, session: &SessionId) -> usize {
+        self.0.stage().clients.iter().filter(|client| client.account.session == *session).count()
+    }
+
+    /// How many clients of an account were alive at one time, at most.
+    pub fn most_at_once(&self, session: &SessionId) -> usize {
+        self.0.stage().most_at_once.get(session).copied().unwrap_or_default()
+    }
+
+    /// How many clients of an account live now.
+    pub fn alive(&self, session: &SessionId) -> usize {
+        self.0.stage().alive(session)
+    }
+
+    /// The epochs of an account's clients, in the order of their starts.
+    pub fn epochs(&self, session: &SessionId) -> Vec<u64> {
+        let stage = self.0.stage();
+        let clients = stage.clients.iter().filter(|client| client.account.session == *session);
+        clients.map(|client| client.account.epoch).collect()
+    }
+
+    /// The numbers for which the newest client of an account was asked for a code.
+    pub fn codes(&self, session: &SessionId) -> Vec<String> {
+        let stage = self.0.stage();
+        let newest = stage.clients.iter().rfind(|client| client.account.session == *session);
+        newest.map(|client| client.codes.clone()).unwrap_or_default()
+    }
+
+    /// The newest client of an account says this, if it lives.
+    pub fn says(&self, session: &SessionId, signal: Signal) {
+        let mut stage = self.0.stage();
+        if matches!(signal, Signal::Paired { .. }) {
+            stage.linked.insert(session.clone());
+        }
+        let newest = stage.clients.iter().rfind(|client| client.account.session == *session && client.alive);
+        if let Some(client) = newest {
+            // Its link task has ended.
+            let _ = client.signals.send(signal);
+        }
+    }
+
+    /// A QR.
+    pub fn shows_qr(&self, session: &SessionId) {
+        let (qr_string, expires_in) = ("a QR".to_owned(), Duration::from_secs(60));
+        self.says(session, Signal::Qr { qr_string, attempt: 1, max_attempts: 6, expires_in });
+    }
+
+    /// A phone scans, and the client logs in with everything there.
+    pub fn links(&self, session: &SessionId) {
+        let id = format!("{}:1@s.whatsapp.net", session.user_id());
+        let me = Me { id: id.clone(), push_name: None, platform: None };
+        self.says(session, Signal::Paired { me });
+        self.connects(session);
+    }
+
+    /// The client of a linked device has logged in.
+    pub fn connects(&self, session: &SessionId) {
+        let id = format!("{}:1@s.whatsapp.net", session.user_id());
+        self.says(session, Signal::Connected { id, push_name: None, missing: None });
+    }
+}
+
+impl Shared {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stage {
+    fn alive(&self, session: &SessionId) -> usize {
+        self.clients.iter().filter(|client| client.alive && client.account.session == *session).count()
+    }
+
+    fn start(&mut self, account: &Account, signals: Signals) -> usize {
+        let (account, codes) = (account.clone(), Vec::new());
+        let session = account.session.clone();
+        self.clients.push(Client { account, signals, alive: true, codes });
+        let alive = self.alive(&session);
+        let most = self.most_at_once.entry(session).or_default();
+        *most = alive.max(*most);
+        self.clients.len() - 1
+    }
+}
+
+#[async_trait]
+impl WhatsApp for Script {
+    async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError> {
+        let at = self.0.stage().start(account, signals.clone());
+        self.0.changed.send_replace(());
+        let (account, script) = (account.clone(), self.clone());
+        Ok(Box::new(ScriptedLink { script, account, signals, at: Some(at) }))
+    }
+
+    fn turn(&self) -> Turn {
+        Box::pin(std::future::ready(()))
+    }
+
+    async fn forget(&self, session: &SessionId) -> Result<(), StartError> {
+        self.0.stage().linked.remove(session);
+        Ok(())
+    }
+
+    async fn is_linked(&self, session: &SessionId) -> Result<bool, StartError> {
+        Ok(self.0.stage().linked.contains(session))
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionId>, StartError> {
+        Ok(self.0.stage().linked.iter().cloned().collect())
+    }
+
+    async fn is_whole(&self, _: &SessionId) -> Result<bool, StartError> {
+        Ok(true)
+    }
+
+    fn version(&self) -> Report {
+        let patience = Duration::from_secs(24 * 3600);
+        Report {
+            version: Version(1),
+            source: Source::BuiltIn,
+            looked_up: None,
+            failing_since: None,
+            patience,
+        }
+    }
+
+    async fn newer_version(&self, _: Version) -> Option<Version> {
+        None
+    }
+
+    async fn until_newer_version(&self, _: Version) {
+        std::future::pending().await
+    }
+}
+
+struct ScriptedLink {
+    script: Script,
+    account: Account,
+    signals: Signals,
+    /// `None` once it has stopped.
+    at: Option<usize>,
+}
+
+impl ScriptedLink {
+    async fn ends(&mut self) {
+        let Some(at) = self.at.take() else { return };
+        let long = self.script.0.stage().stop_takes;
+        sleep(long).await;
+        self.script.0.stage().clients[at].alive = false;
+        self.script.0.changed.send_replace(());
+    }
+}
+
+#[async_trait]
+impl Link for ScriptedLink {
+    fn is_reached(&self) -> bool {
+        self.at.is_some()
+    }
+
+    fn is_logged_in(&self) -> bool {
+        self.at.is_some() && self.is_linked()
+    }
+
+    fn is_linked(&self) -> bool {
+        self.script.0.stage().linked.contains(&self.account.session)
+    }
+
+    async fn missing(&self) -> Result<Option<Missing>, StartError> {
+        Ok(None)
+    }
+
+    fn fetch_again(&self) {}
+
+    fn answer_passkey(&self, _: Assertion) {}
+
+    fn confirm_passkey(&self) {}
+
+    fn end_passkey(&self) {}
+
+    fn may_dial(&self) -> bool {
+        true
+    }
+
+    fn back_off(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn turn(&self) -> Turn {
+        Box::pin(std::future::ready(()))
+    }
+
+    async fn halt(&mut self) {
+        self.ends().await;
+    }
+
+    async fn retry(&mut self) -> Result<(), StartError> {
+        self.ends().await;
+        self.at = Some(self.script.0.stage().start(&self.account, self.signals.clone()));
+        self.script.0.changed.send_replace(());
+        Ok(())
+    }
+
+    async fn start_over(&mut self) -> Result<(), StartError> {
+        self.script.forget(&self.account.session).await?;
+        self.retry().await
+    }
+
+    async fn reopen(&mut self) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    async fn stopped(&mut self) -> Stopped {
+        std::future::pending().await
+    }
+
+    fn request_code(&self, phone_number: String) {
+        if let Some(at) = self.at {
+            self.script.0.stage().clients[at].codes.push(phone_number);
+        }
+    }
+
+    fn cancel_code(&self) {}
+
+    async fn log_out(mut self: Box<Self>) {
+        self.script.0.stage().linked.remove(&self.account.session);
+        self.ends().await;
+    }
+
+    async fn stop(mut self: Box<Self>) {
+        self.ends().await;
+    }
+}
+
+/// A task that is dropped takes its client with it, as the real one does.
+impl Drop for ScriptedLink {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            self.script.0.stage().clients[at].alive = false;
+        }
+    }
+}
