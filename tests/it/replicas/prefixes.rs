@@ -80,7 +80,7 @@ async fn two_deployments_on_one_redis_never_see_each_other() {
 async fn deleting_leaves_no_key_of_a_session() {
     let redis = Redis::start().await;
     let plan = Replicas::on(&redis.url())
-        .variable("SESSION_TTL_ENDED_SECONDS", "1")
+        .variable("SESSION_TTL_ENDED_SECONDS", "6")
         .variable("CLEANUP_INTERVAL_SECONDS", "1");
     let replicas = plan.start(2).await;
     let before = redis.keys().await;
