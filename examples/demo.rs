@@ -1,7 +1,8 @@
 //! The whole road in one command, without an account and without the internet: a WhatsApp on loopback, the server, a
 //! session, and a phone that scans its QR after some seconds.
 //!
-//! `cargo run --example demo --features simulator`, then open the address it prints. `PORT` chooses the port.
+//! `cargo run --example demo --features simulator`, then open the address it prints. `PORT` chooses the port, and
+//! `ALLOWED_ORIGINS` the pages of yours that may use it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,13 +22,13 @@ const BEFORE_THE_SCAN: Duration = Duration::from_secs(8);
 async fn main() -> anyhow::Result<()> {
     let whatsapp = Simulator::start(simulator::Config::default()).await?;
     #[expect(clippy::disallowed_methods, reason = "an example reads its own environment")]
-    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());
+    let variable = |name: &str| std::env::var(name).ok();
     let url = whatsapp.url();
     // Its accounts end with it.
     let folder = tempfile::tempdir()?;
     let data_dir = folder.path().display().to_string();
     let config = Config::read(|name| match name {
-        "PORT" => Some(port.clone()),
+        "PORT" | "ALLOWED_ORIGINS" => variable(name),
         "DATA_DIR" => Some(data_dir.clone()),
         "WHATSAPP_URL" => Some(url.clone()),
         // Ctrl-C ends it at once: no balancer, and nowhere else to go.

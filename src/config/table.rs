@@ -1,4 +1,4 @@
-//! The table of variables, as the README, `.env.example` and `--help` show it.
+//! The table of variables, as `docs/configuration.md`, `.env.example` and `--help` show it.
 
 /// One line of the table of variables.
 #[derive(Clone, Copy, Debug)]
@@ -15,21 +15,25 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
     Setting { name, default, meaning }
 }
 
-/// Every variable of an ordinary build. The README's table says the same; a test compares them.
+/// Every variable of an ordinary build. `docs/configuration.md` says the same; a test compares them.
 pub const SETTINGS: &[Setting] = &[
     setting(
         "HOST",
         "127.0.0.1",
-        "address to listen on, such as `0.0.0.0` or `::`; loopback only while `API_KEYS` is unset",
+        "address to listen on, for example `0.0.0.0` or `::`; loopback only while `API_KEYS` is unset",
     ),
     setting("PORT", "3000", "TCP port; 0 takes a free one"),
-    setting("DATA_DIR", "./data", "folder of the database, made if missing; one process at a time"),
+    setting("DATA_DIR", "./data", "folder of the database, created if missing; one process at a time"),
     setting(
         "REDIS_URL",
         "",
         "`redis://` or `rediss://` URL; makes many replicas one server; `REDISCLOUD_URL` is read where it is unset",
     ),
-    setting("REDIS_PREFIX", "qrcast:", "what all keys begin with; one for each deployment on the same Redis"),
+    setting(
+        "REDIS_PREFIX",
+        "qrcast:",
+        "what all keys begin with; must differ between deployments on the same Redis",
+    ),
     setting(
         "REDIS_FALLBACK",
         "",
@@ -38,34 +42,46 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "LEASE_TTL_MS",
         "10000",
-        "a dead replica's sessions are taken over after so many milliseconds, 3000 to 600000",
+        "milliseconds until another replica takes over a dead replica's sessions, 3000 to 600000",
     ),
-    setting("PUBLIC_URL", "", "where browsers reach this server, `https://…`; without it answers hold paths"),
+    setting(
+        "PUBLIC_URL",
+        "",
+        "where browsers reach this server, `https://…`; without it, answers contain paths instead of full addresses",
+    ),
     setting(
         "RUST_LOG",
         "qrcast=info,warn",
-        "which log lines are written, such as `warn` or `qrcast=debug,info`",
+        "which log lines are written, for example `warn` or `qrcast=debug,info`",
     ),
     setting("LOG_FORMAT", "pretty", "`pretty` or `json`; `json` by default where `APP_ENV` is `production`"),
     setting("APP_ENV", "", "`production` makes `LOG_FORMAT` `json`; `NODE_ENV` is read where it is unset"),
     setting("HISTORY_EVENTS", "200", "events a session keeps for returning viewers, 10 to 10000"),
-    setting("SLOW_VIEWER_SECONDS", "30", "a viewer that accepts no bytes for so long is closed, 1 to 3600"),
-    setting("MAX_SESSIONS", "1000", "sessions that are linked or being linked, in all, 1 to 100000"),
+    setting(
+        "SLOW_VIEWER_SECONDS",
+        "30",
+        "seconds that a viewer may accept no data before it is disconnected, 1 to 3600",
+    ),
+    setting(
+        "MAX_SESSIONS",
+        "1000",
+        "sessions that are linked or being linked, over all replicas, 1 to 100000",
+    ),
     setting(
         "MAX_SESSIONS_PER_USER",
         "5",
-        "sessions that are linked or being linked, of one user, 1 to 100000",
+        "sessions of one user that are linked or being linked, 1 to 100000",
     ),
-    setting("CLEANUP_INTERVAL_SECONDS", "300", "pause between two rounds of the janitor, 1 to 86400"),
+    setting("CLEANUP_INTERVAL_SECONDS", "300", "seconds between two clean-ups of old sessions, 1 to 86400"),
     setting(
         "SESSION_TTL_UNLINKED_SECONDS",
         "3600",
-        "a session that no phone has linked is deleted after so long, 1 to 31536000",
+        "seconds until a session that no phone has linked is deleted, 1 to 31536000",
     ),
     setting(
         "SESSION_TTL_ENDED_SECONDS",
         "86400",
-        "an ended or deleted session can be read for so long, 1 to 31536000",
+        "seconds that an ended or deleted session can still be read, 1 to 31536000",
     ),
     setting(
         "API_KEYS",
@@ -82,11 +98,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "signs stream tokens, at least 32 bytes; without it one is made and kept in `DATA_DIR` or Redis",
     ),
-    setting("TOKEN_TTL_SECONDS", "600", "a stream token is good for so long, 1 to 86400"),
+    setting("TOKEN_TTL_SECONDS", "600", "seconds that a stream token is valid, 1 to 86400"),
     setting(
         "TOKEN_MAX_AGE_SECONDS",
         "86400",
-        "renewed tokens are good for so long after the first one, 1 to 31536000",
+        "seconds after the first token at which the last renewed one expires, 1 to 31536000",
     ),
     setting(
         "ALLOWED_ORIGINS",
@@ -96,50 +112,54 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "TRUSTED_PROXIES",
         "",
-        "comma list of CIDR ranges, or the words `fly`, `railway`: whose word on the client's address is taken",
+        "comma list of CIDR ranges, or the words `fly`, `railway`: the proxies that are believed about a client's address",
     ),
     setting("MAX_STREAMS", "20000", "open streams of this replica, 1 to 1000000"),
     setting(
         "MAX_STREAMS_PER_IP",
         "100",
-        "open streams of one client on this replica, which may have twice as many connections, 1 to 1000000",
+        "open streams of one client on this replica, 1 to 1000000; it may have twice as many connections",
     ),
-    setting("RATE_LIMIT_WINDOW_SECONDS", "900", "time over which requests are counted, 1 to 86400"),
+    setting("RATE_LIMIT_WINDOW_SECONDS", "900", "seconds over which requests are counted, 1 to 86400"),
     setting("RATE_LIMIT_INIT", "100", "new sessions of one client in that time, per replica, 1 to 1000000"),
     setting(
         "RATE_LIMIT_READ",
         "3000",
-        "other requests of one client for one session in that time, and those that are refused or find nothing, per replica, 1 to 1000000",
+        "other requests of one client in that time: as many for each session, and as many that are refused or find nothing; per replica, 1 to 1000000",
     ),
     setting("RATE_LIMIT_DISABLED", "false", "`true`: no request is counted; for load tests"),
     setting(
         "READY_DELAY_MS",
         "2000",
-        "after SIGTERM `/readyz` is 503 for so long before streams are sent away, 0 to 60000",
+        "milliseconds after SIGTERM during which `/readyz` is 503 and streams stay, 0 to 60000",
     ),
-    setting("DRAIN_SECONDS", "15", "after that streams are sent away over so long, 0 to 3600"),
+    setting("DRAIN_SECONDS", "15", "seconds after that over which streams are sent away, 0 to 3600"),
     setting(
         "METRICS_PORT",
         "",
         "`/metrics`, `/livez` and `/readyz` on a port of its own, without a key; 1 to 65535",
     ),
-    setting("ALERT_MEMORY_MB", "512", "alert `memory` above so much resident memory, 1 to 1000000"),
-    setting("ALERT_SESSIONS", "50", "alert `sessions` above so many active ones, 1 to 100000"),
+    setting(
+        "ALERT_MEMORY_MB",
+        "512",
+        "resident memory in MiB above which the alert `memory` starts, 1 to 1000000",
+    ),
+    setting("ALERT_SESSIONS", "50", "active sessions above which the alert `sessions` starts, 1 to 100000"),
     setting(
         "ALERT_AUTH_FAILURES",
         "20",
-        "alert `auth_failures` above so many requests without a good key or token in 5 minutes, 1 to 1000000",
+        "requests without a valid key or token within 5 minutes above which the alert `auth_failures` starts, 1 to 1000000",
     ),
-    setting("WA_DEVICE_NAME", "qrcast", "what the phone lists the device as, 1 to 50 characters"),
+    setting("WA_DEVICE_NAME", "qrcast", "name of the device in the phone's list, 1 to 50 characters"),
     setting(
         "WA_PLATFORM",
         "chrome",
-        "what new links say they are, for the icon on the phone: `chrome`, `edge`, `firefox`, `ie`, `opera`, `safari`, `desktop`, `uwp`",
+        "what new links claim to be, for the icon on the phone: `chrome`, `edge`, `firefox`, `ie`, `opera`, `safari`, `desktop`, `uwp`",
     ),
     setting(
         "WA_VERSION",
         "",
-        "version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it",
+        "version of WhatsApp Web to claim, `2.3000.N`; without it, the version is looked up once a day",
     ),
     setting(
         "WA_LOGINS_PER_SECOND",
@@ -149,11 +169,11 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "WA_PROXY",
         "",
-        "proxy between this server and WhatsApp: `http://user:password@host:port` or `socks5://…`; the environment's `HTTPS_PROXY` is not looked at",
+        "proxy between this server and WhatsApp: `http://user:password@host:port` or `socks5://…`; `HTTPS_PROXY` in the environment is ignored",
     ),
     setting(
         "PROXY_ALLOWED_HOSTS",
         "",
-        "comma list of `host`, `host:port`, `*.example.com`: which proxies `proxy` in `init-session` may name; none without it",
+        "comma list of `host`, `host:port`, `*.example.com`: the proxies that `proxy` in `init-session` may name; without it, none",
     ),
 ];

@@ -1,4 +1,4 @@
-//! Each example does what it says, against the real server: from Rust, from a page, from curl, from Python.
+//! Each example and the tutorial do what they say, against the real server: from Rust, from a page, from curl, from Python.
 
 use std::process::Stdio;
 
@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::browser::{Browser, Screen, reads_qr};
 use crate::support::proxy::{Proxy, free_port};
-use crate::support::{Seen, Server, Session, soon, whatsapp, world};
+use crate::support::{Seen, Server, Session, eventually, soon, whatsapp, world};
 
 /// Its `main` takes the arguments of a program; the rest of it is what runs here.
 #[path = "../../examples/watch.rs"]
@@ -172,6 +172,45 @@ async fn watch_html_links_an_account_inside_somebody_elses_page() {
     browser.closes().await;
 }
 
+/// The page of the tutorial, word for word as its reader writes it, on another origin than the server.
+#[tokio::test]
+async fn the_tutorials_page_greets_who_linked() {
+    let (whatsapp, port) = (whatsapp().await, free_port());
+    let origin = format!("http://127.0.0.1:{port}");
+    let server = Server::builder(&whatsapp.url())
+        .variable("API_KEYS", "web:secret")
+        .variable("ALLOWED_ORIGINS", &origin)
+        .start()
+        .await
+        .with_key("secret");
+    let tutorial = std::fs::read_to_string("docs/first-link.md").unwrap();
+    let page = tutorial.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let (folder, file) = (tempfile::tempdir().unwrap(), "greet.py");
+    std::fs::write(folder.path().join(file), page.replace("8000", &port)).unwrap();
+    let mut python = Command::new("python3");
+    python.current_dir(&folder).arg(file).env("QRCAST", &server.base).env("QRCAST_KEY", "secret");
+    let _python = Program::start(&mut python);
+    eventually("the page's server to listen", || async {
+        tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_ok()
+    })
+    .await;
+    let mut browser = Browser::open(Screen::WIDE, &origin).await;
+    browser.knows(&server.base);
+    browser.reads("Connect your WhatsApp").await;
+    browser.sees("qr").await;
+    let list: Value = server.get("/api/sessions").await.json().await.unwrap();
+    let session = server.session(list["sessions"][0]["sessionId"].as_str().unwrap());
+    let qr = session.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
+    let push_name = Some("Ada Lovelace".into());
+    soon("a scan", whatsapp.scan(Scan { qr, push_name, ..Scan::default() })).await.unwrap();
+    browser.reads("Hello, Ada Lovelace!").await;
+    browser.reloads().await;
+    browser.reads("Hello, Ada Lovelace!").await;
+    let list: Value = server.get("/api/sessions").await.json().await.unwrap();
+    assert_eq!(list["sessions"].as_array().unwrap().len(), 1, "{list}");
+    browser.closes().await;
+}
+
 fn frame(seen: &Seen) -> Value {
     json!({ "id": seen.id, "event": seen.event, "data": seen.data })
 }
@@ -191,7 +230,7 @@ async fn the_demo_links_an_account_by_itself_and_ends_when_told() {
     let (base, id) = link.split_once("/?session=").unwrap();
     demo.until("linked").await;
     let status = format!("{base}/api/session-status/{id}");
-    crate::support::eventually("the session to be connected", || async {
+    eventually("the session to be connected", || async {
         let answer: Value = reqwest::get(&status).await.unwrap().json().await.unwrap();
         answer["status"] == "connected"
     })

@@ -15,6 +15,7 @@ mod creation;
 mod damaged;
 mod deployment;
 mod doctor;
+mod documents;
 mod doors;
 mod drain;
 mod embedding;

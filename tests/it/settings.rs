@@ -12,22 +12,21 @@ fn start(variables: &[(&str, &str)]) -> Output {
 }
 
 #[test]
-fn the_readme_and_the_example_list_every_variable() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
+fn the_page_and_the_example_list_every_variable() {
+    let page = std::fs::read_to_string("docs/configuration.md").unwrap();
     let example = std::fs::read_to_string(".env.example").unwrap();
     for setting in SETTINGS {
         let default =
             if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
         let row = format!("| `{}` | {default} | {} |", setting.name, setting.meaning);
-        assert!(readme.contains(&row), "README.md lacks: {row}");
+        assert!(page.contains(&row), "docs/configuration.md lacks: {row}");
         assert!(
             example.contains(&format!("# {}\n#{}={}\n", setting.meaning, setting.name, setting.default)),
             "{}",
             setting.name
         );
     }
-    let names =
-        readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | ").map(|row| row.0));
+    let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | ").map(|row| row.0));
     let is_variable = |name: &&str| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     assert_eq!(names.filter(is_variable).count(), SETTINGS.len());
     assert_eq!(

@@ -1,8 +1,8 @@
 //! What every behaviour needs: a server, a WhatsApp, viewers.
 
 pub(crate) mod browser;
-pub(crate) mod lock;
 pub(crate) mod clock;
+pub(crate) mod lock;
 pub(crate) mod passkey;
 pub(crate) mod proxy;
 pub(crate) mod redis;
