@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::server::DATABASE;
 use crate::storage::StorageError;
 use crate::storage::folder::FolderError;
-use crate::storage::sqlite::OpenError;
+use crate::storage::sqlite::{OpenError, Sqlite};
 use crate::whatsapp::store::{Engine, EngineError, device};
 
 /// What is to be done beside looking.
@@ -23,6 +23,8 @@ use crate::whatsapp::store::{Engine, EngineError, device};
 pub struct Wanted {
     /// What is damaged is set aside: nothing of it is lost, and nobody meets it any more.
     pub quarantine: bool,
+    /// The database that is there is the one to go on with, also where it is an older copy, or there is none.
+    pub accept: bool,
 }
 
 /// Why nobody can tell.
@@ -52,6 +54,10 @@ pub enum CheckError {
 pub async fn run(config: &Config, wanted: Wanted) -> Result<Report, CheckError> {
     let path = config.data_dir.join(DATABASE);
     if !path.try_exists().unwrap_or(true) {
+        if wanted.accept {
+            return sqlite::accept_none(config);
+        }
+        Sqlite::check_noted(&path)?;
         return Err(CheckError::NoDatabase(config.data_dir.clone()));
     }
     sqlite::check(config, path, wanted).await

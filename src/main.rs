@@ -35,6 +35,9 @@ enum Command {
         /// Sets them aside, so that nobody meets them; nothing of them is lost. No server may run on DATA_DIR.
         #[arg(long)]
         quarantine: bool,
+        /// Takes the database that is there, or that there is none, also where a newer one was noted beside it.
+        #[arg(long)]
+        accept: bool,
         /// Says it as one JSON object.
         #[arg(long)]
         json: bool,
@@ -78,8 +81,8 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig) => {
             return check(&config);
         }
-        Some(Command::CheckStore { quarantine, json }) => {
-            return check_store(&config, Wanted { quarantine }, json);
+        Some(Command::CheckStore { quarantine, accept, json }) => {
+            return check_store(&config, Wanted { quarantine, accept }, json);
         }
         Some(Command::Migrate) if config.redis.is_none() => {
             eprintln!("REDIS_URL: not set; it says where to move the sessions to");

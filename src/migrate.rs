@@ -25,6 +25,7 @@ mod tests;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -73,7 +74,7 @@ pub async fn run(config: &Config, redis: &RedisSettings) -> Result<Outcome, Migr
     if !there(&database) && !there(&folder.join(MOVED)) {
         return Err(MigrateError::NoDatabase(folder.clone()));
     }
-    let lock = FolderLock::take_even_moved(folder)?;
+    let lock = Arc::new(FolderLock::take_even_moved(folder)?);
     let (moving, moved) = (lock.note(MOVING)?, lock.note(MOVED)?.is_some());
     if moved && moving.is_none() {
         return Err(MigrateError::Moved(folder.clone()));
@@ -81,7 +82,7 @@ pub async fn run(config: &Config, redis: &RedisSettings) -> Result<Outcome, Migr
     if !there(&database) {
         return Err(MigrateError::NoDatabase(folder.clone()));
     }
-    let source = Source::open(database, config.history_events).await?;
+    let source = Source::open(lock.clone(), config.history_events).await?;
     let outcome = move_to(redis, &lock, &source, config.history_events, moved).await;
     source.close().await;
     outcome

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{AppendError, Bus, Followed, Log};
-use crate::event::{Cursor, Event, Kind, Time};
+use crate::event::{Cursor, Event, Kind, Reason, Time};
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
@@ -29,7 +30,9 @@ pub const SCHEMA: &str = "
     CREATE INDEX event_expires ON event (expires) WHERE expires IS NOT NULL;
 ";
 
-const LAST: &str = "SELECT epoch, seq FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1";
+const LAST: &str =
+    "SELECT epoch, seq, CASE WHEN json_valid(body) THEN json_extract(body, '$.state.linked') END FROM event
+    WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1";
 const INSERT: &str = "INSERT INTO event (session, epoch, seq, expires, body) VALUES (?1, ?2, ?3, ?4, ?5)";
 const READ: &str =
     "SELECT epoch, seq, body FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT ?2";
@@ -84,18 +87,26 @@ impl Bus for LocalBus {
         let keep = self.keep;
         let append = move |tx: &Transaction<'_>| {
             let session = event.session.as_str();
-            let last = tx.prepare_cached(LAST)?.query_row([session], cursor).optional()?;
-            if last.is_some_and(|last| event.at <= last) {
-                return Ok(false);
+            // Whatever a damaged one says, it is no login.
+            let was_linked = |row: &rusqlite::Row<'_>| matches!(row.get_ref(2), Ok(ValueRef::Integer(1)));
+            let last = |row: &rusqlite::Row<'_>| Ok((cursor(row)?, was_linked(row)));
+            let last = tx.prepare_cached(LAST)?.query_row([session], last).optional()?;
+            if last.is_some_and(|(last, _)| event.at <= last) {
+                return Ok(None);
             }
             let (epoch, seq) = (event.at.epoch.cast_signed(), event.at.seq.cast_signed());
             tx.prepare_cached(INSERT)?.execute(params![session, epoch, seq, expires, body])?;
             if event.at.seq.is_multiple_of(TRIM_EVERY) {
                 tx.prepare_cached(TRIM)?.execute(params![session, keep])?;
             }
-            Ok(true)
+            Ok(Some(is_milestone(&event, last.is_some_and(|(_, linked)| linked))))
         };
-        if self.sqlite.write(append).await? { Ok(()) } else { Err(AppendError::Fenced) }
+        let milestone = self.sqlite.write(append).await?.ok_or(AppendError::Fenced)?;
+        if milestone {
+            // The event is on the disk in any case; where this fails the log says so, and it is tried again.
+            let _ = self.sqlite.milestone().await;
+        }
+        Ok(())
     }
 
     fn follow(&self, _: SessionId, _: Option<Cursor>) -> BoxStream<'static, Followed> {
@@ -145,6 +156,16 @@ impl Bus for LocalBus {
     }
 }
 
+/// Whether the event is the end of a link or of an unlink: afterwards an older database is another account's, or nobody's.
+fn is_milestone(event: &Event, was_linked: bool) -> bool {
+    match &event.kind {
+        Kind::Authenticated { .. } => true,
+        Kind::Ready { .. } => !was_linked,
+        Kind::Disconnected(end) => matches!(end.reason, Reason::LoggedOut | Reason::Deleted),
+        _ => false,
+    }
+}
+
 fn cursor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cursor> {
     Ok(at(row.get(0)?, row.get(1)?))
 }
@@ -156,7 +177,7 @@ fn at(epoch: i64, seq: i64) -> Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Disconnected, Qr, Reason, State};
+    use crate::event::{Disconnected, Qr, State};
     use crate::storage::sqlite::Migration;
 
     const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: SCHEMA }];

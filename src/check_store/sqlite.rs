@@ -2,6 +2,7 @@
 //! into a table `quarantine` of the same file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params, params_from_iter};
@@ -12,11 +13,11 @@ use crate::bus::local::LocalBus;
 use crate::config::Config;
 use crate::event::Time;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::server::MIGRATIONS;
+use crate::server::{DATABASE, MIGRATIONS};
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
 use crate::storage::folder::FolderLock;
-use crate::storage::sqlite::Sqlite;
+use crate::storage::sqlite::{MILESTONE, Sqlite};
 use crate::whatsapp::store::sqlite::SqliteEngine;
 
 /// One row for each value of a row that was set aside: so it needs no change when a table gets another column, and holds
@@ -40,18 +41,33 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Result<Report, CheckError> {
-    let lock = wanted.quarantine.then(|| FolderLock::take(&config.data_dir)).transpose()?;
-    let open = if lock.is_some() { Sqlite::open } else { Sqlite::look };
+    let writes = wanted.quarantine || wanted.accept;
+    let lock = writes.then(|| FolderLock::take(&config.data_dir)).transpose()?.map(Arc::new);
+    let open = move || match lock {
+        Some(lock) if wanted.accept => Sqlite::accept_in(lock, DATABASE, MIGRATIONS),
+        Some(lock) => Sqlite::open_in(lock, DATABASE, MIGRATIONS),
+        None => Sqlite::look(&path, MIGRATIONS),
+    };
     // Reads the whole file once, and blocks.
-    let opened = tokio::task::spawn_blocking(move || open(&path, MIGRATIONS)).await;
+    let opened = tokio::task::spawn_blocking(open).await;
     let sqlite = opened.map_err(|error| CheckError::Read(StorageError::failed(error)))??;
     let report = report(config, &sqlite, wanted).await;
     let closed = sqlite.close().await;
     let report = report?;
-    if report.set_aside {
+    if writes {
+        // The number of the database that was accepted is noted at its close.
         closed.map_err(CheckError::SetAside)?;
     }
     Ok(report)
+}
+
+/// Nothing is there, and that is to be so: the next start begins with an empty database.
+pub(super) fn accept_none(config: &Config) -> Result<Report, CheckError> {
+    let lock = FolderLock::take(&config.data_dir)?;
+    if lock.note(MILESTONE)?.is_some() {
+        lock.take_away(MILESTONE)?;
+    }
+    Ok(Report { sessions: 0, damaged: Vec::new(), set_aside: false })
 }
 
 async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Report, CheckError> {

@@ -1,6 +1,5 @@
 //! What is moved: the stores of one replica, on the SQLite file of its folder. Read only.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +14,9 @@ use crate::event::Event;
 use crate::id::SessionId;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger as _, Record};
-use crate::server::MIGRATIONS;
+use crate::server::{DATABASE, MIGRATIONS};
 use crate::storage::StorageError;
+use crate::storage::folder::FolderLock;
 use crate::storage::sqlite::Sqlite;
 use crate::whatsapp::store::sqlite::SqliteEngine;
 use crate::whatsapp::store::{Engine as _, Key, Table};
@@ -30,9 +30,9 @@ pub(super) struct Source {
 
 impl Source {
     /// `history`: how many events a log keeps.
-    pub(super) async fn open(path: PathBuf, history: u32) -> Result<Self, MigrateError> {
+    pub(super) async fn open(lock: Arc<FolderLock>, history: u32) -> Result<Self, MigrateError> {
         // Reads the whole file once, and blocks.
-        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path, MIGRATIONS)).await;
+        let opened = tokio::task::spawn_blocking(move || Sqlite::open_in(lock, DATABASE, MIGRATIONS)).await;
         let sqlite = opened.map_err(|error| database(StorageError::failed(error)))??;
         Ok(Self {
             ledger: SqliteLedger::new(sqlite.clone()),

@@ -150,7 +150,7 @@ fn state_of_a_linked_one() -> State {
 
 /// A migration that can be stopped between its steps, and what it stands on.
 struct Halves {
-    lock: FolderLock,
+    lock: Arc<FolderLock>,
     source: Source,
     redis: Redis,
 }
@@ -159,9 +159,10 @@ impl Halves {
     async fn of(old: &Old, server: &Server) -> Self {
         let config = old.config(&server.url());
         let settings = config.redis.unwrap();
+        let lock = Arc::new(FolderLock::take_even_moved(old.folder.path()).unwrap());
         Self {
-            lock: FolderLock::take_even_moved(old.folder.path()).unwrap(),
-            source: Source::open(old.folder.path().join(DATABASE), HISTORY).await.unwrap(),
+            source: Source::open(lock.clone(), HISTORY).await.unwrap(),
+            lock,
             redis: Redis::connect(&settings.url.0, &settings.prefix).await.unwrap().0,
         }
     }

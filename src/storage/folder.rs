@@ -40,6 +40,18 @@ pub fn is_in_use(folder: &Path) -> io::Result<bool> {
     Ok(is_held(&folder.join(LOCK))? || (cfg!(unix) && is_held(folder).unwrap_or(false)))
 }
 
+/// A note's line, without its end, in a folder that anybody may hold.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub(super) fn note(folder: &Path, name: &str) -> io::Result<Option<String>> {
+    match fs::read_to_string(folder.join(name)) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Holds the folder until it is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
@@ -167,11 +179,7 @@ impl FolderLock {
     /// # Errors
     /// See [`FolderError`].
     pub fn note(&self, name: &str) -> Result<Option<String>, FolderError> {
-        match fs::read_to_string(self.folder.join(name)) {
-            Ok(text) => Ok(Some(text.trim_end().to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.unwritable(error)),
-        }
+        note(&self.folder, name).map_err(|error| self.unwritable(error))
     }
 
     /// Leaves a note. After an Ok it is on the disk, whole; before, it is whole or not there.

@@ -9,6 +9,7 @@
 //! - **Reading** has its own connection and never waits for an fsync. A read that begins after an answer sees
 //!   what was answered; each read sees one moment.
 //! - **Memory** is bounded: [`WAITING`] jobs wait in each queue, further callers wait outside.
+//! - **Links are never lost in silence**: see `milestone`.
 //! - **Deleted means gone**: `secure_delete` overwrites freed bytes in the pages, but the log still holds
 //!   older pages until it is folded in and cut to nothing. That happens at most [`SCRUB_AFTER`] after a write
 //!   by itself, at [`Sqlite::scrub`] at once, and at [`Sqlite::close`]. (What a file system or an SSD keeps
@@ -17,6 +18,7 @@
 //!   zeroed and used for what comes next. Its size is its peak; `VACUUM` by hand, with the server stopped,
 //!   returns the rest.
 
+mod milestone;
 mod open;
 mod reader;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use std::time::Duration;
 use rusqlite::Transaction;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub use self::milestone::MILESTONE;
 pub use self::open::{Migration, OpenError};
 use super::StorageError;
 use super::damage::Damage;
@@ -77,14 +80,31 @@ impl Sqlite {
         Self::start(path, migrations, SCRUB_AFTER, None)
     }
 
-    /// The same, of a database in a folder that this process holds.
+    /// The same, of a database in a folder that this process holds. Its milestones are counted, and one that has seen fewer than
+    /// were noted is refused.
     pub fn open_in(folder: Arc<FolderLock>, name: &str, migrations: &[Migration]) -> Result<Self, OpenError> {
+        open::check_noted(&folder.path(name))?;
         Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
+    }
+
+    /// The same, whatever was noted: a copy of an earlier time, which is taken from now on.
+    pub fn accept_in(
+        folder: Arc<FolderLock>,
+        name: &str,
+        migrations: &[Migration],
+    ) -> Result<Self, OpenError> {
+        Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
+    }
+
+    /// Whether a database has seen all that was noted beside it. Touches nothing.
+    pub fn check_noted(path: &Path) -> Result<(), OpenError> {
+        open::check_noted(path)
     }
 
     /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
     /// told that the storage is closed.
     pub fn look(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+        open::check_noted(path)?;
         let reader = open::look(path, migrations)?;
         let (writes, _) = Queue::new();
         let (reads, orders) = Queue::new();
@@ -104,7 +124,10 @@ impl Sqlite {
         let identity = |path: PathBuf| Identity::of(&path).map_err(|error| OpenError::io(&path, error));
         let files =
             || [path.to_owned(), open::log_of(path)].into_iter().map(identity).collect::<Result<_, _>>();
-        let home = folder.map(|lock| Ok(Home { lock, files: files()? })).transpose()?;
+        let home = folder.clone().map(|lock| Ok(Home { lock, files: files()? })).transpose()?;
+        if folder.is_some() {
+            milestone::prepare(&writer).map_err(|error| OpenError::sql(path, error))?;
+        }
         let (writes, write_orders) = Queue::new();
         let (reads, read_orders) = Queue::new();
         let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -114,7 +137,10 @@ impl Sqlite {
                 .map_err(|error| OpenError::io(path, error))
         };
         let threads = vec![
-            thread("sqlite-write", Box::new(move || writer::run(writer, &write_orders, scrub_after)))?,
+            thread(
+                "sqlite-write",
+                Box::new(move || writer::run(writer, &write_orders, scrub_after, folder.as_deref())),
+            )?,
             thread("sqlite-read", Box::new(move || reader::run(reader, &read_orders)))?,
         ];
         Ok(Self::of(writes, reads, threads, home))
@@ -212,6 +238,15 @@ impl Sqlite {
     pub async fn scrub(&self) -> Result<(), StorageError> {
         let (answer, answered) = oneshot::channel();
         self.0.writes.put(writer::Order::Scrub(answer)).await?;
+        answered.await.unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// What was written before the call must never be lost without a word: the log is folded into the file, and where milestones
+    /// are counted this is one. The Err says that the log was not folded in or that nothing was noted; either is tried again
+    /// within [`SCRUB_AFTER`].
+    pub async fn milestone(&self) -> Result<(), StorageError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.writes.put(writer::Order::Milestone(answer)).await?;
         answered.await.unwrap_or(Err(StorageError::Closed))
     }
 

@@ -68,6 +68,141 @@ async fn what_is_replaced_under_a_running_server_is_unhealthy() {
     }
 }
 
+/// What a crash leaves in the log and a bad disk takes from it: every link that was completed is there.
+#[tokio::test]
+async fn a_damaged_log_costs_no_link() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).start().await;
+    let mut linked = Vec::new();
+    for user in ["ada", "bob", "eve"] {
+        let session = server.init(user).await;
+        session.link(&whatsapp).await;
+        linked.push(session.id);
+    }
+    // Stored like everything else, and so in the log.
+    assert_eq!(server.get("/health").await.status(), StatusCode::OK);
+    let crashed = server.crash().await;
+    let log = std::fs::read(crashed.folder().join("qrcast.sqlite-wal")).unwrap();
+    assert!(log.len() > 4096, "the log is empty: nothing can be shown by damaging it");
+    let flipped = |at: usize| {
+        let mut log = log.clone();
+        log[at] ^= 1;
+        Some(log)
+    };
+    let damages = [
+        ("one byte", flipped(log.len() / 2)),
+        ("the header's", flipped(0)),
+        ("the header's salt", flipped(17)),
+        ("the first frame's", flipped(32 + 24 + 100)),
+        ("cut in half", Some(log[..log.len() / 2].to_vec())),
+        ("empty", Some(Vec::new())),
+        ("another file", Some(vec![0x5a; log.len()])),
+        ("deleted", None),
+    ];
+    for (what, damage) in damages {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(crashed.folder()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let file = copy.path().join("qrcast.sqlite-wal");
+        match damage {
+            Some(damage) => std::fs::write(&file, damage).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let folder = copy.path().to_str().unwrap();
+        let server = crashed.clone().variable("DATA_DIR", folder).start().await;
+        for id in &linked {
+            let status = server.session(id).reaches("connected").await;
+            assert!(status["me"].is_object(), "{what}: {status}");
+        }
+    }
+}
+
+/// An old copy of a linked device is no copy of it: a database that lacks a link, an unlink or a stop does not start in silence.
+#[tokio::test]
+async fn an_older_database_is_refused_until_it_is_accepted() {
+    let whatsapp = whatsapp().await;
+    let mut server = Server::builder(&whatsapp.url()).start().await;
+    let builder = server.builder_again();
+    server.init("ada").await.link(&whatsapp).await;
+    assert_eq!(server.terminate().await, Some(0));
+    let (folder, file) = (builder.folder(), builder.folder().join("qrcast.sqlite"));
+    let copy = |name: &str| std::fs::copy(&file, folder.join(name)).map(drop).unwrap();
+    copy("stopped");
+    let check_store = |argument: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qrcast"));
+        command.arg("check-store").args(argument).env_clear().env("DATA_DIR", folder);
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
+    };
+
+    // One more link, and a crash.
+    let server = builder.clone().start().await;
+    let id = server.init("bob").await.id;
+    server.session(&id).link(&whatsapp).await;
+    server.crash().await;
+    copy("linked");
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(folder.join(format!("qrcast.sqlite{suffix}"))).unwrap();
+    }
+    // An unlink.
+    let server = builder.clone().start().await;
+    server.session(&id).reaches("connected").await;
+    assert_eq!(server.session(&id).delete().await, StatusCode::NO_CONTENT);
+    server.crash().await;
+    let newest = std::fs::read(&file).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(folder.join(format!("qrcast.sqlite{suffix}"))).unwrap();
+    }
+
+    for older in ["stopped", "linked"] {
+        std::fs::copy(folder.join(older), &file).unwrap();
+        let said = refused(folder);
+        assert!(said.contains("is older than what was noted") && said.contains("--accept"), "{said}");
+        for argument in [&[][..], &["--quarantine"]] {
+            let (code, said) = check_store(argument);
+            assert!(code == Some(1) && said.contains("is older than what was noted"), "{said}");
+        }
+        assert!(
+            std::fs::read(&file).unwrap() == std::fs::read(folder.join(older)).unwrap(),
+            "it was changed"
+        );
+    }
+    std::fs::remove_file(&file).unwrap();
+    let said = refused(folder);
+    assert!(said.contains("is gone, and sessions were kept in it"), "{said}");
+    assert!(!file.exists(), "an empty one was made");
+    let note = folder.join("milestone");
+    let noted = std::fs::read_to_string(&note).unwrap();
+    std::fs::write(&file, &newest).unwrap();
+    std::fs::write(&note, "seven").unwrap();
+    assert!(refused(folder).contains("is no number"));
+    std::fs::write(&note, noted).unwrap();
+    // The newest is none of these.
+    builder.clone().start().await.crash().await;
+
+    std::fs::copy(folder.join("stopped"), &file).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(folder.join(format!("qrcast.sqlite{suffix}")));
+    }
+    let (code, said) = check_store(&["--accept"]);
+    assert_eq!(code, Some(0), "{said}");
+    let server = builder.clone().start().await;
+    assert_eq!(
+        server.get("/api/sessions").await.json::<Value>().await.unwrap()["sessions"][0]["userId"],
+        "ada"
+    );
+    server.crash().await;
+    // Nothing at all is accepted, too.
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(folder.join(format!("qrcast.sqlite{suffix}"))).unwrap();
+    }
+    assert_eq!(check_store(&["--accept"]).0, Some(0));
+    let server = builder.start().await;
+    assert_eq!(server.get("/api/sessions").await.json::<Value>().await.unwrap()["sessions"], json!([]));
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();

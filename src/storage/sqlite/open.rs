@@ -1,7 +1,7 @@
 //! Opening the database file: what is looked at before anything is written, how a new file comes to be,
 //! migrations.
 //!
-//! Knows no table of its own. Called by `Sqlite::open` only.
+//! Knows no table but the number of `milestone`. Called by `Sqlite::open` only.
 //!
 //! What is checked, in this order, and what a refusal leaves behind: that there is something, then, through a connection
 //! that cannot write and does not checkpoint when it is closed, `application_id`, the page count against the file's length,
@@ -18,6 +18,9 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::milestone::{self, MILESTONE};
+use crate::storage::folder;
 
 /// Marks a file as ours (`file` shows it): "qrcs".
 pub(super) const APPLICATION_ID: i32 = 0x7172_6373;
@@ -83,8 +86,37 @@ pub enum OpenError {
         /// The last migration of this program.
         known: u32,
     },
+    /// Put back the newest copy, or take this one.
+    #[error(
+        "{} is older than what was noted beside it ({found} links, unlinks and stops; noted are {noted}): put the newest copy \
+         back with its -wal, or take this one with `qrcast check-store --accept`",
+        path.display()
+    )]
+    Behind {
+        /// The database.
+        path: PathBuf,
+        /// The number in it.
+        found: u64,
+        /// The number beside it.
+        noted: u64,
+    },
+    /// Put it back, or start with no data.
+    #[error(
+        "{} is gone, and sessions were kept in it: put it back, or start empty with `qrcast check-store --accept`",
+        .0.display()
+    )]
+    Gone(PathBuf),
+    /// The note beside the database cannot be read.
+    #[error(
+        "{} is no number: it says how new the database is; look at that, then take it with `qrcast check-store --accept`",
+        .0.display()
+    )]
+    BadNote(PathBuf),
     /// Restore a backup, or move the file away to start with no data.
-    #[error("{} is damaged ({why}); restore a backup, or move it away to start empty", path.display())]
+    #[error(
+        "{} is damaged ({why}); restore a backup, or move it away and take that with `qrcast check-store --accept`, to start empty",
+        path.display()
+    )]
     Damaged {
         /// The database.
         path: PathBuf,
@@ -112,7 +144,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn sql(path: &Path, error: rusqlite::Error) -> Self {
+    pub(super) fn sql(path: &Path, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Foreign { path },
@@ -136,6 +168,39 @@ impl OpenError {
             _ => Self::Failed { path, source: error.into() },
         }
     }
+}
+
+/// Whether the database has seen every milestone that is noted beside it. Touches nothing.
+pub(super) fn check_noted(path: &Path) -> Result<(), OpenError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let note = folder::note(folder, MILESTONE).map_err(|error| OpenError::io(path, error))?;
+    let Some(note) = note else { return Ok(()) };
+    let noted: u64 = note.parse().map_err(|_| OpenError::BadNote(folder.join(MILESTONE)))?;
+    match fs::metadata(path) {
+        // A lost one, which is found out right after this and called so.
+        Ok(there) if there.len() == 0 => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::Gone(path.to_owned()));
+        }
+        Err(error) => return Err(OpenError::io(path, error)),
+    }
+    match number_in(path) {
+        Ok(found) if found < noted => Err(OpenError::Behind { path: path.to_owned(), found, noted }),
+        Ok(_) => Ok(()),
+        Err(error) => match OpenError::sql(path, error) {
+            // What is no database, or a damaged one, is found out right after this, and called so.
+            OpenError::Foreign { .. } | OpenError::Damaged { .. } => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+fn number_in(path: &Path) -> rusqlite::Result<u64> {
+    let look = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    look.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    look.busy_timeout(PATIENCE)?;
+    milestone::number(&look)
 }
 
 /// The writer's and the reader's connection to a checked, migrated database.

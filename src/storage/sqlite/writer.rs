@@ -1,6 +1,6 @@
-//! The thread that writes: group commit, the scrubbing of the log, the last checkpoint.
+//! The thread that writes: group commit, the scrubbing of the log, milestones, the last checkpoint.
 //!
-//! Knows no table. Started by `Sqlite::open`; ends at [`Order::Close`] or when the last handle is gone.
+//! Knows no table but that of `milestone`. Started by `Sqlite::open`; ends at [`Order::Close`] or when the last handle is gone.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Placed, WAITING, guarded};
+use super::{Placed, WAITING, guarded, milestone};
 use crate::storage::StorageError;
+use crate::storage::folder::FolderLock;
 
 pub(super) type Answer = oneshot::Sender<Result<(), StorageError>>;
 
 pub(super) enum Order {
     Job(Box<dyn Job>),
     Scrub(Answer),
+    /// A scrub, and a milestone where they are counted.
+    Milestone(Answer),
     Close(Answer),
 }
 
@@ -67,21 +70,28 @@ where
     }
 }
 
-pub(super) fn run(mut connection: Connection, orders: &Receiver<Placed<Order>>, scrub_after: Duration) {
+pub(super) fn run(
+    mut connection: Connection,
+    orders: &Receiver<Placed<Order>>,
+    scrub_after: Duration,
+    folder: Option<&FolderLock>,
+) {
     // Since when the log may hold bytes that a later write has deleted.
     let mut unscrubbed: Option<Instant> = None;
+    // Whether a milestone could not be counted yet.
+    let mut owed = false;
     loop {
         let first = match unscrubbed.map(|since| scrub_after.saturating_sub(since.elapsed())) {
             None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(left) if left.is_zero() => Err(RecvTimeoutError::Timeout),
             Some(left) => orders.recv_timeout(left),
         };
-        let Round { jobs, scrubs, close, ended } = match first {
+        let Round { jobs, scrubs, milestone, close, ended } = match first {
             Ok(first) => Round::gather(first, orders),
             Err(RecvTimeoutError::Timeout) => {
                 // Failed: the next attempt is a whole interval away, so that an obstacle does not become a
                 // loop.
-                unscrubbed = scrub(&connection).is_err().then(Instant::now);
+                unscrubbed = settle(&connection, folder, &mut owed).is_err().then(Instant::now);
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => Round { ended: true, ..Round::default() },
@@ -90,21 +100,35 @@ pub(super) fn run(mut connection: Connection, orders: &Receiver<Placed<Order>>, 
             unscrubbed.get_or_insert_with(Instant::now);
             commit_group(&mut connection, jobs);
         }
+        owed |= milestone;
         if !scrubs.is_empty() {
-            let outcome = scrub(&connection);
-            if outcome.is_ok() {
-                unscrubbed = None;
-            }
+            let outcome = settle(&connection, folder, &mut owed);
+            unscrubbed = outcome.is_err().then(Instant::now);
             for answer in scrubs {
                 let _ = answer.send(outcome.clone());
             }
         }
         if ended {
-            let outcome = finish(connection);
+            let outcome = finish(connection, folder);
             if let Some(answer) = close {
                 let _ = answer.send(outcome);
             }
             return;
+        }
+    }
+}
+
+/// Folds the log into the file, after a milestone where one is owed.
+fn settle(connection: &Connection, folder: Option<&FolderLock>, owed: &mut bool) -> Result<(), StorageError> {
+    let Some(folder) = folder.filter(|_| *owed) else { return scrub(connection) };
+    match milestone::raise(connection, folder) {
+        Ok(folded) => {
+            *owed = false;
+            folded
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a link, an unlink or a stop could not be noted yet");
+            Err(error)
         }
     }
 }
@@ -114,6 +138,8 @@ pub(super) fn run(mut connection: Connection, orders: &Receiver<Placed<Order>>, 
 struct Round {
     jobs: Vec<Box<dyn Job>>,
     scrubs: Vec<Answer>,
+    /// Whether one of them is a milestone.
+    milestone: bool,
     close: Option<Answer>,
     ended: bool,
 }
@@ -128,6 +154,10 @@ impl Round {
             match order {
                 Order::Job(job) => round.jobs.push(job),
                 Order::Scrub(answer) => round.scrubs.push(answer),
+                Order::Milestone(answer) => {
+                    round.milestone = true;
+                    round.scrubs.push(answer);
+                }
                 Order::Close(answer) => {
                     round.close = Some(answer);
                     round.ended = true;
@@ -193,7 +223,7 @@ fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), 
 }
 
 /// Folds the log into the file and cuts it to nothing.
-fn scrub(connection: &Connection) -> Result<(), StorageError> {
+pub(super) fn scrub(connection: &Connection) -> Result<(), StorageError> {
     let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
     let outcome = match busy {
         Ok(false) => Ok(()),
@@ -206,8 +236,8 @@ fn scrub(connection: &Connection) -> Result<(), StorageError> {
     outcome
 }
 
-fn finish(connection: Connection) -> Result<(), StorageError> {
-    let scrubbed = scrub(&connection);
+fn finish(connection: Connection, folder: Option<&FolderLock>) -> Result<(), StorageError> {
+    let settled = settle(&connection, folder, &mut true);
     connection.close().map_err(|(_, error)| StorageError::from(error))?;
-    scrubbed
+    settled
 }

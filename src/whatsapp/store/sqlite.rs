@@ -154,7 +154,7 @@ impl Engine for SqliteEngine {
             tx.prepare_cached(WIPE_DEVICE)?.execute([session.as_str()])
         };
         self.0.write(wipe).await?;
-        match self.0.scrub().await {
+        match self.0.milestone().await {
             Ok(()) | Err(StorageError::Busy) => Ok(()),
             Err(error) => Err(error.into()),
         }

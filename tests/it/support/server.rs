@@ -63,7 +63,10 @@ impl Builder {
         let log = Arc::new(Mutex::new(Vec::new()));
         let base = soon("the server to listen", async {
             loop {
-                let line = lines.next_line().await.unwrap().expect("the server ended before it listened");
+                let line = lines.next_line().await.unwrap();
+                let line = line.unwrap_or_else(|| {
+                    panic!("the server ended before it listened: {:#?}", log.lock().unwrap())
+                });
                 log.lock().unwrap().push(line.clone());
                 if let Some(address) = listening(&line) {
                     return format!("http://{address}");
