@@ -19,13 +19,14 @@ mod failure;
 pub mod index;
 mod keeper;
 pub mod look;
+mod loss;
 mod script;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
@@ -34,6 +35,7 @@ use tokio::sync::{Notify, watch};
 
 use self::channels::Channels;
 pub use self::channels::{Heard, Subscription};
+use self::loss::Seen;
 pub use self::script::{Call, Script};
 use self::target::{Link, Target};
 use super::StorageError;
@@ -46,8 +48,6 @@ pub const LIMIT: Duration = Duration::from_secs(1);
 
 /// How long [`Redis::close`] waits for its two tasks.
 const GRACE: Duration = Duration::from_secs(2);
-
-static LOST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/lost.lua")));
 
 /// A handle; clones share the connections. End it with [`close`](Self::close).
 #[derive(Clone)]
@@ -63,8 +63,7 @@ struct Inner {
     trouble: Notify,
     health: Health,
     channels: Channels,
-    /// The word in the data that was last seen, and when that Redis answered for the first time after another, or after none.
-    seen: Mutex<(String, Option<Instant>)>,
+    seen: Seen,
     tasks: Shutdown,
 }
 
@@ -137,7 +136,7 @@ impl Redis {
             prefix: prefix.to_owned(),
             target,
             link: RwLock::new(link),
-            seen: Mutex::new((server.data.clone(), None)),
+            seen: Seen::of(&server),
             state: watch::Sender::new(State::Up(server)),
             trouble: Notify::new(),
             health: Health::default(),
@@ -221,31 +220,6 @@ impl Redis {
         Ok(seconds * 1000 + micros / 1000)
     }
 
-    /// Whether this data took the place of other data less than `grace` ago: whoever has written that may be about to write
-    /// it again.
-    ///
-    /// # Errors
-    /// See [`query`](Self::query).
-    pub async fn has_lost_data(&self, grace: Duration) -> Result<bool, StorageError> {
-        let prefix = &self.0.prefix;
-        // In this order: whoever sees other data later has left the mark by then.
-        let known = self.0.known_data();
-        let lost = self.script(&LOST).key(keeper::word_key(prefix)).key(keeper::lost_key(prefix));
-        let (word, ago): (String, i64) = lost.run().await?;
-        let ago = u64::try_from(ago).ok().map(Duration::from_millis);
-        Ok(word != known || ago.is_some_and(|ago| ago < grace))
-    }
-
-    /// Whether something that was not found now was never here, or is gone for good. Not while Redis has been this Redis for
-    /// less than `grace`: the end of its data may be lost, and about to be written again.
-    ///
-    /// # Errors
-    /// See [`query`](Self::query).
-    pub async fn knows_all(&self, grace: Duration) -> Result<bool, StorageError> {
-        let lost = self.has_lost_data(grace).await?;
-        Ok(!lost && self.0.seen().1.is_none_or(|since| since.elapsed() >= grace))
-    }
-
     /// Whether it is a cluster: there a published message can be lost between two nodes.
     pub fn is_cluster(&self) -> bool {
         self.0.last_link().is_cluster()
@@ -308,22 +282,6 @@ impl Inner {
     /// The connection, whether it works or not.
     fn last_link(&self) -> Link {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The data that this process knows.
-    fn known_data(&self) -> String {
-        self.seen().0.clone()
-    }
-
-    fn note(&self, state: &State) {
-        if let State::Up(server) = state {
-            *self.seen() = (server.data.clone(), Some(Instant::now()));
-        }
-    }
-
-    fn seen(&self) -> MutexGuard<'_, (String, Option<Instant>)> {
-        // Nothing panics while it is held.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replace_link(&self, link: Link) {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::target::Link;
-use super::{ConnectError, Inner, LIMIT, Script, Server, State, Warning, failure};
+use super::{ConnectError, Inner, LIMIT, Script, Server, State, Warning, failure, loss};
 use crate::clock;
 use crate::storage::StorageError;
 use crate::telemetry::metrics::REDIS_UP;
@@ -87,14 +87,14 @@ async fn look(inner: &Inner, link: &mut Link) -> Result<Server, Unfit> {
     if link.is_cluster() {
         inner.target.learn_nodes(link).await;
     }
-    examine(link, &inner.prefix, &inner.known_data()).await
+    examine(link, &inner.prefix, &inner.seen.word()).await
 }
 
 /// Tries without end; the connection is replaced when this returns, unless the old one will do again.
 async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
     let mut pause = FIRST_PAUSE;
     let mut asked = 0;
-    let known = inner.known_data();
+    let known = inner.seen.word();
     loop {
         if matches!(unfit, Unfit::WrongServer(_)) {
             asked = ASK_AGAIN;
@@ -125,7 +125,7 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
 /// so would be those of any server of this name. `known`: the data that this process knew before, if any.
 pub(super) async fn examine(link: &mut Link, prefix: &str, known: &str) -> Result<Server, Unfit> {
     let mut born = BORN.whole();
-    born.arg(2).arg(word_key(prefix)).arg(lost_key(prefix));
+    born.arg(2).arg(loss::word_key(prefix)).arg(loss::lost_key(prefix));
     born.arg(uuid::Uuid::new_v4().simple().to_string()).arg(known);
     let (asked, begun) = (clock::machine(), Instant::now());
     let (data, run_id, refused, now) = timeout(2 * LIMIT, link.query::<(String, String, String, i64)>(&born))
@@ -141,16 +141,6 @@ pub(super) async fn examine(link: &mut Link, prefix: &str, known: &str) -> Resul
         None if data.is_empty() => Err(Unfit::Failed(StorageError::Full)),
         None => Ok(Server { run_id, data }),
     }
-}
-
-/// Where the word that marks the data is.
-pub(super) fn word_key(prefix: &str) -> String {
-    format!("{prefix}{{data}}:word")
-}
-
-/// Where it stands when other data was lost.
-pub(super) fn lost_key(prefix: &str) -> String {
-    format!("{prefix}{{data}}:lost")
 }
 
 impl Unfit {
@@ -192,9 +182,9 @@ fn tell(inner: &Inner, new: State) {
     inner.state.send_if_modified(|state| {
         let changes = *state != State::Closed && *state != new;
         if changes {
-            judge(inner, &new, *state == State::Away);
             // Before anybody can see the new state.
-            inner.note(&new);
+            inner.seen.note(&new);
+            judge(inner, &new, *state == State::Away);
             *state = new;
         }
         changes
