@@ -50,7 +50,8 @@ async fn in_a_folder_and_behind_a_proxys_password_it_works_as_elsewhere() {
     let port = crate::support::proxy::free_port();
     let server = Server::builder(&whatsapp.url()).variable("PORT", &port).start().await;
     let proxy = Proxy::with_folder(&server.base, "/wa", basic).await;
-    drop(server);
+    // Waits for its end: the port is free after that.
+    server.crash().await;
     let server = Server::builder(&whatsapp.url())
         .variable("PORT", &port)
         .variable("PUBLIC_URL", &format!("{}/wa", proxy.base))
