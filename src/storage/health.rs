@@ -94,7 +94,7 @@ impl Health {
             let begins = trouble.is_none();
             let since = trouble.as_ref().map_or_else(SystemTime::now, |trouble| trouble.since);
             *trouble = Some(Trouble { since, error: error.clone() });
-            if begins {
+            if begins && !is_said_elsewhere(error) {
                 warn!(%error, "{words}");
             }
             begins
@@ -105,10 +105,17 @@ impl Health {
         self.0.send_if_modified(|judgement| {
             let Some(trouble) = kind(judgement).take() else { return false };
             let seconds = trouble.since.elapsed().unwrap_or_default().as_secs_f64();
-            info!(seconds, "{words}");
+            if !is_said_elsewhere(&trouble.error) {
+                info!(seconds, "{words}");
+            }
             true
         });
     }
+}
+
+/// That a Redis is away, and back, says whoever keeps the connection.
+fn is_said_elsewhere(error: &StorageError) -> bool {
+    matches!(error, StorageError::Away)
 }
 
 #[cfg(test)]

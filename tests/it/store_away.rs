@@ -116,7 +116,8 @@ async fn without_redis_a_new_session_is_refused_in_the_old_words() {
     refused(session.restart().await, "STORE_AWAY").await;
     redis.thaw();
     eventually("health to be well", || async { health(&server).await["status"] == "healthy" }).await;
-    assert_eq!(said(&server, "the store takes no writes"), 1);
+    assert_eq!((said(&server, "Redis is away"), said(&server, "Redis is back")), (1, 1));
+    assert_eq!(said(&server, "the store takes no writes"), 0);
     session.link(&whatsapp).await;
 }
 
@@ -165,6 +166,6 @@ async fn a_redis_that_is_busy_is_said_and_passes() {
     let (killed, ()) = tokio::join!(script, busy);
     assert!(killed.is_err());
     eventually("health to be well", || async { health(&server).await["status"] == "healthy" }).await;
-    assert_eq!(said(&server, "the store takes no writes"), 1);
+    assert_eq!((said(&server, "Redis is away"), said(&server, "Redis is back")), (1, 1));
     server.init("eve").await.link(&whatsapp).await;
 }
