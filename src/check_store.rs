@@ -3,6 +3,7 @@
 //! No part of a running server; `main` calls it. It reads everything by the server's own code, so it finds what a server skips
 //! and no other rule stands here. It lists while a server runs, and changes nothing then.
 
+mod redis;
 mod report;
 mod sqlite;
 
@@ -15,6 +16,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::server::DATABASE;
 use crate::storage::StorageError;
 use crate::storage::folder::FolderError;
+use crate::storage::redis::ConnectError;
 use crate::storage::sqlite::{OpenError, Sqlite};
 use crate::whatsapp::store::{Engine, EngineError, device};
 
@@ -39,6 +41,15 @@ pub enum CheckError {
     /// See [`OpenError`].
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// See [`ConnectError`].
+    #[error("REDIS_URL: {0}")]
+    Connect(#[source] ConnectError),
+    /// Stop them first.
+    #[error("{0} replicas run on this Redis: stop them before anything is set aside")]
+    Living(usize),
+    /// Leave it out.
+    #[error("--accept is for the database of a DATA_DIR; with REDIS_URL there is none")]
+    NothingToAccept,
     /// The store does not say.
     #[error("cannot read the store: {0}")]
     Read(#[source] StorageError),
@@ -52,6 +63,13 @@ pub enum CheckError {
 /// # Errors
 /// See [`CheckError`].
 pub async fn run(config: &Config, wanted: Wanted) -> Result<Report, CheckError> {
+    if let Some(settings) = &config.redis {
+        return if wanted.accept {
+            Err(CheckError::NothingToAccept)
+        } else {
+            redis::check(config, settings, wanted).await
+        };
+    }
     let path = config.data_dir.join(DATABASE);
     if !path.try_exists().unwrap_or(true) {
         if wanted.accept {
@@ -71,9 +89,11 @@ pub(crate) async fn survey(
 ) -> Result<usize, CheckError> {
     let records = ledger.all().await.map_err(read)?;
     for record in &records {
-        match bus.read(&record.session).await {
-            Err(error) if !error.is_damage() => return Err(CheckError::Read(error)),
-            _ => {}
+        for read in [bus.read(&record.session).await.map(drop), bus.last(&record.session).await.map(drop)] {
+            match read {
+                Err(error) if !error.is_damage() => return Err(CheckError::Read(error)),
+                _ => {}
+            }
         }
         device::is_whole(engine, &record.session).await.map_err(read)?;
     }

@@ -32,7 +32,7 @@ enum Command {
     Migrate,
     /// Lists the stored records that cannot be read, and exits with 1 where there are any.
     CheckStore {
-        /// Sets them aside, so that nobody meets them; nothing of them is lost. No server may run on DATA_DIR.
+        /// Sets them aside, so that nobody meets them; nothing of them is lost. No server may run on DATA_DIR, no replica on Redis.
         #[arg(long)]
         quarantine: bool,
         /// Takes the database that is there, or that there is none, also where a newer one was noted beside it.

@@ -6,6 +6,7 @@
 pub mod damage;
 pub mod folder;
 pub mod health;
+pub mod members;
 pub mod redis;
 pub mod sqlite;
 

@@ -27,6 +27,8 @@ use super::{AppendError, Bus, Followed, Log};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
 use crate::storage::StorageError;
+use crate::storage::damage::Damage;
+use crate::storage::members;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::{Redis, Script};
 
@@ -47,28 +49,40 @@ pub struct RedisBus {
     /// How many events a log keeps, and one more, which says where it was cut.
     keep: u32,
     logs: Index,
+    damage: Damage,
 }
 
 /// A log from an id on.
 struct Part {
     events: Vec<Arc<Event>>,
-    /// The oldest kept, when there were older ones.
+    /// The newest that is not kept, or that cannot be read, when there is one: the events come after it.
     cut: Option<Cursor>,
 }
+
+/// The name of the index.
+const LOGS: &str = ":logs";
 
 impl RedisBus {
     /// For the replica that `ledger` calls `owner`; each log keeps its last `history` events.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
-        let logs = Index::new(redis.clone(), ":logs");
-        Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs }
+        let logs = Index::new(redis.clone(), LOGS);
+        let damage = Damage::default();
+        Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs, damage }
+    }
+
+    /// Notes there what cannot be read.
+    #[must_use]
+    pub fn noting(self, damage: Damage) -> Self {
+        Self { damage, ..self }
     }
 
     /// `holes`: events before it may be missing for good.
     async fn put(&self, event: &Event, epoch: u64, holes: bool) -> Result<(), AppendError> {
         let id = event.session.as_str();
-        let (body, qr) = match &event.kind {
-            Kind::Qr(qr) => (blank(event, qr).to_log(), Some(qr)),
-            _ => (event.to_log(), None),
+        let body = kept(event);
+        let qr = match &event.kind {
+            Kind::Qr(qr) => Some(qr),
+            _ => None,
         };
         // Where it has no QR, what is published is what is kept.
         let whole = if qr.is_some() { event.to_log() } else { body.clone() };
@@ -100,22 +114,57 @@ impl RedisBus {
 
     /// What is kept after `after`.
     async fn part(&self, session: &SessionId, after: Option<Cursor>) -> Result<Part, StorageError> {
-        type Rows = Vec<(String, (String, String))>;
+        // Bytes: an entry may hold any, and one that is damaged must not hide the others.
+        type Rows = Vec<(String, Vec<Vec<u8>>)>;
+        let log = self.log(session);
         let read = self
             .redis
             .script(&READ)
-            .key(self.log(session))
+            .key(&log)
             .key(self.redis.key(session.as_str(), ":qr"))
             .arg(after.map_or_else(|| "-".to_owned(), |at| at.to_string()))
             .arg(self.keep);
-        let (qr, length, first, rows): (String, u64, String, Rows) = read.run().await?;
+        let (qr, length, first, rows): (Vec<u8>, u64, String, Rows) =
+            read.run().await.inspect_err(|error| self.note_kind(error, &log, session))?;
+        let mut cut = if length >= u64::from(self.keep) { Some(id_of(&first)?) } else { None };
         let mut events = Vec::with_capacity(rows.len());
-        for (id, (_, body)) in rows {
-            events.push(Arc::new(parse(session, &id, &body, &qr)?));
+        for (id, fields) in rows {
+            match fields.get(1).and_then(|body| parse(session, &id, body, &qr)) {
+                Some(event) => events.push(Arc::new(event)),
+                None => {
+                    self.damage.note(&log, &id, Some(session), "it is no event");
+                    // Whoever has seen no more than what comes before it is told that there is a gap.
+                    cut = Some(id_of(&id)?);
+                    events.clear();
+                }
+            }
         }
-        let cut = length >= u64::from(self.keep);
-        let first = if cut { Some(first.parse().map_err(|_| StorageError::Corrupt)?) } else { None };
-        Ok(Part { events, cut: first })
+        Ok(Part { events, cut })
+    }
+
+    /// A key that is of another kind than it should be.
+    fn note_kind(&self, error: &StorageError, key: &str, session: &SessionId) {
+        if error.is_damage() {
+            self.damage.note(key, "", Some(session), "it is of another kind");
+        }
+    }
+
+    /// The last event as the session's own hash has it.
+    async fn noted_last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError> {
+        let (key, qr) = (self.redis.key(session.as_str(), ""), self.redis.key(session.as_str(), ":qr"));
+        let last = self.redis.script(&LAST).key(&key).key(qr);
+        let (at, body, qr): (Vec<u8>, Vec<u8>, Vec<u8>) =
+            last.run().await.inspect_err(|error| self.note_kind(error, &key, session))?;
+        if at.is_empty() {
+            return Ok(None);
+        }
+        let event = std::str::from_utf8(&at).ok().and_then(|at| parse(session, at, &body, &qr));
+        if event.is_none() {
+            self.damage.note(&key, "event", Some(session), "it is no event");
+        } else {
+            self.damage.is_whole(&key, "event");
+        }
+        event.map(|event| Some(Arc::new(event))).ok_or(StorageError::Corrupt)
     }
 
     fn log(&self, session: &SessionId) -> String {
@@ -143,8 +192,14 @@ impl Bus for RedisBus {
 
     async fn read(&self, session: &SessionId) -> Result<Log, StorageError> {
         let Part { mut events, cut } = self.part(session, None).await?;
-        if cut.is_some() && !events.is_empty() {
-            events.remove(0);
+        // The oldest that is kept says only where the log was cut.
+        events.retain(|event| cut.is_none_or(|cut| event.at > cut));
+        if events.is_empty() && cut.is_some() {
+            // The end is damaged; the hash has the same event once more.
+            let last = self.noted_last(session).await?.filter(|last| Some(last.at) >= cut);
+            events.push(last.ok_or(StorageError::Corrupt)?);
+            let before = events[0].at;
+            return Ok(Log { events, trimmed: Some(Cursor { seq: before.seq.saturating_sub(1), ..before }) });
         }
         Ok(Log { events, trimmed: cut })
     }
@@ -168,13 +223,13 @@ impl Bus for RedisBus {
     }
 
     async fn last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError> {
-        let id = session.as_str();
-        let last = self.redis.script(&LAST).key(self.redis.key(id, "")).key(self.redis.key(id, ":qr"));
-        let (at, body, qr): (String, String, String) = last.run().await?;
-        if at.is_empty() {
-            Ok(None)
-        } else {
-            parse(session, &at, &body, &qr).map(|event| Some(Arc::new(event)))
+        match self.noted_last(session).await {
+            // The log has the same event once more.
+            Err(StorageError::Corrupt) => {
+                let last = self.part(session, None).await?.events.pop();
+                last.map(Some).ok_or(StorageError::Corrupt)
+            }
+            last => last,
         }
     }
 
@@ -197,7 +252,15 @@ impl Bus for RedisBus {
     }
 
     async fn sessions(&self) -> Result<Vec<SessionId>, StorageError> {
-        self.logs.all().await
+        members::of_index(&self.redis, LOGS, &self.damage).await
+    }
+}
+
+/// An event as a log in Redis keeps it: without the string of a QR.
+pub(crate) fn kept(event: &Event) -> String {
+    match &event.kind {
+        Kind::Qr(qr) => blank(event, qr).to_log(),
+        _ => event.to_log(),
     }
 }
 
@@ -206,15 +269,19 @@ fn blank(event: &Event, qr: &Qr) -> Event {
     Event::new(event.session.clone(), event.at, event.time, kind, event.state.clone())
 }
 
-/// An entry of a log; `qr` is `<id> <string>` of the one QR that still has its string.
-fn parse(session: &SessionId, id: &str, body: &str, qr: &str) -> Result<Event, StorageError> {
-    let at = id.parse().map_err(|_| StorageError::Corrupt)?;
-    let mut event = Event::from_log(session.clone(), at, body).map_err(|_| StorageError::Corrupt)?;
+fn id_of(entry: &str) -> Result<Cursor, StorageError> {
+    entry.parse().map_err(|_| StorageError::Corrupt)
+}
+
+/// An entry of a log, where it is one; `qr` is `<id> <string>` of the one QR that still has its string.
+fn parse(session: &SessionId, id: &str, body: &[u8], qr: &[u8]) -> Option<Event> {
+    let at: Cursor = id.parse().ok().filter(|at: &Cursor| at.epoch <= Cursor::LAST_EPOCH)?;
+    let mut event = Event::from_log(session.clone(), at, std::str::from_utf8(body).ok()?).ok()?;
     if let Kind::Qr(kept) = &mut event.kind
-        && let Some((of, string)) = qr.split_once(' ')
+        && let Some((of, string)) = std::str::from_utf8(qr).ok().and_then(|qr| qr.split_once(' '))
         && of == id
     {
         string.clone_into(&mut kept.qr_string);
     }
-    Ok(event)
+    Some(event)
 }

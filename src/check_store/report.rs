@@ -31,7 +31,8 @@ impl fmt::Display for Report {
         let word = if self.set_aside { "set aside" } else { "damaged" };
         for Damaged { place, key, why, .. } in &self.damaged {
             // A damaged name may be anything.
-            writeln!(f, "{word}: {} {}: {why}", place.escape_debug(), key.escape_debug())?;
+            let name = format!("{place} {key}");
+            writeln!(f, "{word}: {}: {why}", name.trim_end().escape_debug())?;
         }
         let sessions = self.sessions;
         match self.damaged.len() {

@@ -22,8 +22,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
+use tracing::error;
 
-use super::{Created, Judgement, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
+use super::{Created, Damage, Judgement, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -50,12 +51,19 @@ pub struct RedisLedger {
     /// This replica: the `replica` of `/health`. No two live ones share a name.
     owner: Arc<str>,
     lease: Duration,
+    damage: Damage,
 }
 
 impl RedisLedger {
     /// For the replica of this name; what it claims is its own for `lease`, until renewed.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, lease: Duration) -> Self {
-        Self { redis, owner: owner.into(), lease }
+        Self { redis, owner: owner.into(), lease, damage: Damage::default() }
+    }
+
+    /// Notes there what cannot be read.
+    #[must_use]
+    pub fn noting(self, damage: Damage) -> Self {
+        Self { damage, ..self }
     }
 
     async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, LedgerError> {
@@ -85,11 +93,22 @@ impl RedisLedger {
             let begin = self.redis.script(&ONCE).key(self.request(once)).arg(hex(&once.body));
             let begin = begin.arg(session.as_str()).arg(millis(KEY_RUNS));
             let begin = begin.arg(gone.as_ref().map_or("", SessionId::as_str));
-            let (said, made): (String, String) = begin.run().await?;
+            let (said, made) = match begin.run::<(String, Vec<u8>)>().await {
+                Ok((said, made)) => (said, made),
+                Err(error) if error.is_damage() => {
+                    self.replace_request(once, "it is of another kind").await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if said == "new" {
                 return Ok(None);
             }
-            let made: SessionId = made.parse().map_err(|_| StorageError::Corrupt)?;
+            let Some(made) = std::str::from_utf8(&made).ok().and_then(|made| made.parse::<SessionId>().ok())
+            else {
+                self.replace_request(once, "its session is no session id").await?;
+                continue;
+            };
             if said != "running" && self.is_gone(&made).await? && gone.as_ref() != Some(&made) {
                 gone = Some(made);
                 continue;
@@ -100,6 +119,13 @@ impl RedisLedger {
                 _ => Ok(Some(made)),
             };
         }
+    }
+
+    /// A damaged key is as good as none: the request that finds it takes its place.
+    async fn replace_request(&self, once: &Once, why: &'static str) -> Result<(), LedgerError> {
+        let key = self.request(once);
+        error!(table = key, why, "a stored record is damaged and was replaced");
+        Ok(self.redis.query(redis::cmd("UNLINK").arg(key)).await?)
     }
 
     /// Whether a session was deleted or cleared away.
@@ -242,7 +268,12 @@ impl Ledger for RedisLedger {
         let found = leases::each(&sessions, |session| async move { self.find(&session).await }).await;
         let mut records = Vec::new();
         for found in found {
-            records.extend(found?.map(|found| found.record));
+            match found {
+                Ok(found) => records.extend(found.map(|found| found.record)),
+                // Noted where it was read.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(records)
     }

@@ -95,13 +95,16 @@ impl Store {
                 damage: sqlite.damage().clone(),
             },
             Self::Shared { redis, lease } => {
-                let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
+                let damage = Damage::default();
+                let ledger = RedisLedger::new(redis.clone(), replica, *lease).noting(damage.clone());
+                let ledger = Arc::new(ledger);
+                let bus = RedisBus::new(redis.clone(), replica, config.history_events);
                 Stores {
-                    bus: Arc::new(RedisBus::new(redis.clone(), replica, config.history_events)),
+                    bus: Arc::new(bus.noting(damage.clone())),
                     ledger: ledger.clone(),
                     leases: Some(ledger),
-                    engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
-                    damage: Damage::default(),
+                    engine: Arc::new(RedisEngine::new(redis.clone(), replica).noting(damage.clone())),
+                    damage,
                 }
             }
         }

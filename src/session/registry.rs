@@ -248,9 +248,14 @@ impl Registry {
         let mut removed = 0;
         for id in &remains {
             // An index may lag; what is wiped here cannot be had again.
-            if self.peek(id).await?.is_none() {
-                self.remove_remains(id).await?;
-                removed += 1;
+            match self.peek(id).await {
+                Ok(None) => {
+                    self.remove_remains(id).await?;
+                    removed += 1;
+                }
+                Ok(Some(_)) => {}
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(removed)

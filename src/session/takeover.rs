@@ -30,6 +30,10 @@ impl Registry {
             return Ok(false);
         }
         let (record, wish) = (found.record.clone(), found.wish.clone());
+        if !self.parts.whatsapp.is_whole(id).await.map_err(LedgerError::failed)? {
+            // A link task would try for ever.
+            return Err(LedgerError::damaged());
+        }
         let entry = self.mirror(found).await?;
         match self.resume(&entry, &record, wish).await {
             // Another replica was faster.

@@ -158,7 +158,9 @@ impl Follower {
             Err(StorageError::Closed) => return None,
             Err(error) => {
                 let pause = match error {
-                    StorageError::Corrupt | StorageError::Failed(_) => {
+                    // Noted where it was read.
+                    error if error.is_damage() => LOOK_ANYWAY,
+                    StorageError::Failed(_) => {
                         tracing::error!(sessionId = %self.session, %error, "a log cannot be read");
                         LOOK_ANYWAY
                     }

@@ -15,9 +15,9 @@ use crate::ledger::{
     Contact, Found, Leases, Ledger as _, LedgerError, News, Record, Renewal, Replica, Viewers, WISH_LIFE,
     Wish,
 };
-use crate::storage::StorageError;
 use crate::storage::redis::index::{shard_of, shards};
 use crate::storage::redis::{Heard, Script};
+use crate::storage::{StorageError, members};
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
 static WISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("wish.lua")));
@@ -28,6 +28,9 @@ static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.
 
 /// Commands under way at a time, where there is one for each session.
 const AT_ONCE: usize = 64;
+
+/// How long a session that cannot be read is left alone (ms): somebody may mend it.
+const DAMAGED_AGAIN: i64 = 60_000;
 
 /// A place that is younger may belong to a creation that is under way.
 const YOUNG: i64 = 60;
@@ -44,10 +47,28 @@ impl Leases for RedisLedger {
     }
 
     async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError> {
-        let find = self.redis.script(&FIND).key(self.session(session));
-        let found = record::parse(session, find.run().await?)?;
+        let key = self.session(session);
+        let fields = match self.redis.script(&FIND).key(&key).run().await {
+            Err(error) if error.is_damage() => {
+                self.damage.note(&key, "", Some(session), "it is of another kind");
+                return Err(LedgerError::damaged());
+            }
+            fields => fields?,
+        };
+        let found = record::parse(session, fields).map_err(|why| {
+            self.damage.note(&key, "", Some(session), why);
+            LedgerError::damaged()
+        })?;
+        self.damage.is_whole(&key, "");
         if found.is_none() {
             self.surely_unknown(session).await?;
+        }
+        if let Some(proxy) = found.as_ref().and_then(|found| found.record.proxy.as_ref()) {
+            match proxy.parse() {
+                Ok(_) => self.damage.is_whole(&key, "proxy"),
+                // It goes no other way than its own, so it waits and says why.
+                Err(_) => self.damage.note(&key, "proxy", Some(session), "its proxy cannot be read"),
+            }
         }
         Ok(found)
     }
@@ -55,9 +76,9 @@ impl Leases for RedisLedger {
     async fn sessions(&self) -> Result<Vec<SessionId>, LedgerError> {
         let mut all = Vec::new();
         for shard in shards() {
-            let mut range = redis::cmd("ZRANGE");
-            range.arg(self.index(shard)).arg(0).arg(-1);
-            all.extend(self.sessions_of(&range).await?);
+            let (mut range, index) = (redis::cmd("ZRANGE"), self.index(shard));
+            range.arg(&index).arg(0).arg(-1);
+            all.extend(members::of(&self.redis, &index, &range, &self.damage).await?);
         }
         // A list without those that are about to be written again would be taken for the whole.
         if self.redis.has_lost_data(self.lease).await? { Err(LedgerError::away()) } else { Ok(all) }
@@ -95,11 +116,15 @@ impl Leases for RedisLedger {
         let first = usize::from(uuid::Uuid::new_v4().as_bytes()[0]) % order.len();
         order.rotate_left(first);
         for shard in order {
-            let mut range = redis::cmd("ZRANGEBYSCORE");
-            range.arg(self.index(shard)).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(limit);
-            let sessions = self.sessions_of(&range).await?;
+            let (mut range, index) = (redis::cmd("ZRANGEBYSCORE"), self.index(shard));
+            range.arg(&index).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(limit);
+            let sessions = members::of(&self.redis, &index, &range, &self.damage).await?;
             let waits = each(&sessions, |session| self.waits(session, since)).await;
             for (session, waits) in sessions.into_iter().zip(waits) {
+                if self.damage.is_about(&session) {
+                    // It would be the first of every look, and leave no room for those behind it.
+                    self.note(&session, &now.saturating_add(DAMAGED_AGAIN).to_string()).await?;
+                }
                 // On a cluster one node may be away: the others' sessions need not wait for it.
                 if matches!(waits, Ok(true)) {
                     lapsed.push(session);
@@ -155,8 +180,12 @@ impl Leases for RedisLedger {
         places.retain(|session| !claimed.contains(session));
         for session in &places {
             // It may have been claimed since all were read.
-            if !self.find(session).await?.is_some_and(|found| found.record.claimed) {
-                self.give_place_back(session).await?;
+            match self.find(session).await {
+                Ok(Some(found)) if found.record.claimed => {}
+                Ok(_) => self.give_place_back(session).await?,
+                // Nobody can tell whether it runs: it keeps its place.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(places.len())
@@ -178,11 +207,18 @@ impl Leases for RedisLedger {
     async fn viewers(&self) -> Result<Viewers, LedgerError> {
         let mut all = Viewers::new();
         for replica in self.replicas(0).await? {
-            let counts: Option<String> =
-                self.redis.query(redis::cmd("GET").arg(self.viewers_of(&replica.name))).await?;
-            let counts = counts.map(|text| serde_json::from_str::<Viewers>(&text));
-            for (session, count) in counts.transpose().map_err(|_| StorageError::Corrupt)?.unwrap_or_default()
-            {
+            let key = self.viewers_of(&replica.name);
+            let counts: Option<Vec<u8>> = match self.redis.query(redis::cmd("GET").arg(&key)).await {
+                Err(error) if error.is_damage() => Some(Vec::new()),
+                counts => counts?,
+            };
+            let counts = counts.map(|text| serde_json::from_slice::<Viewers>(&text));
+            let counts = counts.transpose().unwrap_or_else(|_| {
+                // Its replica writes it again with its next beat.
+                tracing::warn!(key, "the viewers of a replica cannot be read");
+                None
+            });
+            for (session, count) in counts.unwrap_or_default() {
                 *all.entry(session).or_default() += count;
             }
         }
@@ -225,7 +261,13 @@ impl RedisLedger {
     async fn waits(&self, session: SessionId, since: Option<Duration>) -> Result<bool, StorageError> {
         let lapsed = self.redis.script(&LAPSED).key(self.session(&session));
         let since = since.map_or(-1, |since| since.as_millis().cast_signed());
-        let (what, expires): (i64, String) = lapsed.arg(since).arg(&*self.owner).run().await?;
+        let lapsed = lapsed.arg(since).arg(&*self.owner).run::<(i64, String)>().await;
+        let (what, expires) = lapsed.inspect_err(|error| {
+            if error.is_damage() {
+                let key = self.session(&session);
+                self.damage.note(&key, "", Some(&session), "it is of another kind");
+            }
+        })?;
         match what {
             1 => return Ok(true),
             0 => self.note(&session, &expires).await?,
@@ -276,10 +318,5 @@ impl RedisLedger {
         let living: Vec<(String, u64)> = beat.run().await?;
         let replica = |(name, age)| Replica { name, age: Duration::from_millis(age) };
         Ok(living.into_iter().map(replica).collect())
-    }
-
-    pub(super) async fn sessions_of(&self, command: &redis::Cmd) -> Result<Vec<SessionId>, StorageError> {
-        let names: Vec<String> = self.redis.query(command).await?;
-        names.iter().map(|name| name.parse().map_err(|_| StorageError::Corrupt)).collect()
     }
 }

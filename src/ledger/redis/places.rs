@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use super::RedisLedger;
 use crate::id::SessionId;
 use crate::ledger::{LedgerError, Limits};
-use crate::storage::StorageError;
 use crate::storage::redis::Script;
+use crate::storage::{StorageError, members};
 
 static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
 
@@ -53,9 +53,9 @@ impl RedisLedger {
 
     /// The sessions that had a place among all before a moment (Redis time, seconds).
     pub(super) async fn places_before(&self, seconds: i64) -> Result<Vec<SessionId>, StorageError> {
-        let mut range = redis::cmd("ZRANGEBYSCORE");
-        range.arg(self.places()).arg("-inf").arg(seconds);
-        self.sessions_of(&range).await
+        let (mut range, places) = (redis::cmd("ZRANGEBYSCORE"), self.places());
+        range.arg(&places).arg("-inf").arg(seconds);
+        members::of(&self.redis, &places, &range, &self.damage).await
     }
 
     async fn reserve(&self, places: String, session: &SessionId, limit: u32) -> Result<i64, StorageError> {

@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Time;
 use crate::id::SessionId;
-use crate::ledger::{Found, Record, WISH_LIFE, Wish};
+use crate::ledger::{Found, Record, WISH_LIFE, Wish, epoch as epoch_of, moment};
 use crate::proxy::ProxyUrl;
-use crate::storage::StorageError;
 
 /// What never changes. The rest are fields of the hash, which scripts change.
 #[derive(Serialize, Deserialize)]
@@ -34,38 +32,49 @@ pub(super) fn encode(record: &Record) -> String {
 }
 
 /// What `find.lua` answers: record, owner, epoch, runs, deleted, wish, when it was made, last event, the time, last owner. The record is empty where there
-/// is no such session.
-pub(super) type Fields = (String, String, String, String, String, String, String, String, i64, String);
+/// is no such session. Bytes: a field may hold any.
+pub(super) type Fields = Vec<Vec<u8>>;
 
-pub(super) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>, StorageError> {
-    let (stored, owner, epoch, runs, deleted, wish, wished, last, now, last_owner) = fields;
+/// What a session's hash says; where it does not, why.
+pub(super) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>, &'static str> {
+    let texts = fields.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
+    let texts: [String; 10] =
+        texts.ok().and_then(|texts| texts.try_into().ok()).ok_or("one of its fields is no text")?;
+    let [stored, owner, epoch, runs, deleted, wish, wished, last, now, last_owner] = texts;
     if stored.is_empty() {
         return Ok(None);
     }
-    let number = |text: &str| match text {
+    let number = |text: &str, why| match text {
         "" => Ok(None),
-        text => text.parse::<i64>().map(Some).map_err(|_| StorageError::Corrupt),
+        text => text.parse::<i64>().map(Some).map_err(|_| why),
     };
-    let stored: Stored = serde_json::from_str(&stored).map_err(|_| StorageError::Corrupt)?;
+    let stored: Stored = serde_json::from_str(&stored).map_err(|_| "its record is none")?;
+    let deleted = number(&deleted, "the time of its deletion is none")?;
     let record = Record {
         session: session.clone(),
-        created: Time::from_millis(stored.created),
+        created: moment(stored.created).ok_or("the time of its creation is none")?,
         device_name: stored.device_name,
         proxy: stored.proxy.map(ProxyUrl::new),
         metadata: stored.metadata,
-        epoch: number(&epoch)?.unwrap_or_default().cast_unsigned(),
+        epoch: epoch_of(number(&epoch, "its epoch is none")?.unwrap_or_default())
+            .ok_or("its epoch is none")?,
         claimed: runs == "1",
-        deleted: number(&deleted)?.map(Time::from_millis),
+        deleted: match deleted {
+            Some(deleted) => Some(moment(deleted).ok_or("the time of its deletion is none")?),
+            None => None,
+        },
     };
-    // A wish of a later version is none.
-    let wish = number(&wished)?.zip(serde_json::from_str(&wish).ok());
+    // A wish of a later version is none, and so is one that is damaged: nobody waits for it for long.
+    let wish = wished.parse::<i64>().ok().zip(serde_json::from_str(&wish).ok());
+    let now = now.parse::<i64>().unwrap_or_default();
     let wish = wish.filter(|(at, wish)| match wish {
         Wish::Restart { .. } => true,
         Wish::Code { .. } | Wish::Passkey(_) | Wish::ConfirmPasskey => {
             now - at < WISH_LIFE.as_millis().cast_signed().try_into().unwrap_or(i64::MAX)
         }
     });
-    let last = if last.is_empty() { None } else { Some(last.parse().map_err(|_| StorageError::Corrupt)?) };
+    let last =
+        if last.is_empty() { None } else { Some(last.parse().map_err(|_| "its last event's id is none")?) };
     let [owner, last_owner] = [owner, last_owner].map(|name| Some(name).filter(|name| !name.is_empty()));
     Ok(Some(Found { record, owner, last_owner, wish, last }))
 }

@@ -89,6 +89,8 @@ impl Ownership {
     async fn take_over(self: &Arc<Self>, id: &SessionId) -> bool {
         match self.registry.take_over(id).await {
             Ok(begun) => begun,
+            // Named where it was read.
+            Err(error) if error.is_damage() => false,
             Err(error) => {
                 error!(sessionId = %id, %error, "session error");
                 false

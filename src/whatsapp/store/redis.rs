@@ -24,6 +24,7 @@ use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::damage::Damage;
+use crate::storage::members;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::{Redis, Script};
 use crate::whatsapp::version::{Found, Version};
@@ -33,6 +34,9 @@ static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("red
 static SCAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/scan.lua")));
 static WIPE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/wipe.lua")));
 static KEEP_VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/keep_version.lua")));
+
+/// The name of the index.
+const DEVICES: &str = ":devices";
 
 /// The engine; a handle on Redis.
 pub struct RedisEngine {
@@ -48,7 +52,7 @@ pub struct RedisEngine {
 impl RedisEngine {
     /// For the replica that `ledger` calls `owner`.
     pub fn new(redis: Redis, owner: impl Into<String>) -> Self {
-        let devices = Index::new(redis.clone(), ":devices");
+        let devices = Index::new(redis.clone(), DEVICES);
         // Greater than any number of an engine before it.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or_default());
@@ -169,7 +173,7 @@ impl Engine for RedisEngine {
     }
 
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
-        Ok(self.devices.all().await?)
+        Ok(members::of_index(&self.redis, DEVICES, &self.damage).await?)
     }
 
     fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>) {

@@ -1,0 +1,198 @@
+//! The Redis of many replicas: damaged keys are renamed to `<prefix>{<tag>}:quarantine:<ms>:…`, where no replica looks.
+
+use std::collections::BTreeSet;
+
+use super::report::Report;
+use super::{CheckError, Wanted, read, survey};
+use crate::bus::Bus as _;
+use crate::bus::redis::{RedisBus, kept};
+use crate::config::{Config, RedisSettings};
+use crate::event::Time;
+use crate::id::SessionId;
+use crate::ledger::redis::RedisLedger;
+use crate::ledger::{Leases as _, Ledger as _};
+use crate::storage::StorageError;
+use crate::storage::damage::{Damage, Damaged, shown};
+use crate::storage::redis::Redis;
+use crate::whatsapp::store::redis::RedisEngine;
+use crate::whatsapp::store::{Engine as _, Table};
+
+/// Who asks: a name that no replica has.
+const OURSELVES: &str = "check-store";
+
+/// The field of a session's hash that has its last event.
+const LAST_EVENT: &str = "event";
+
+/// An entry of a stream: its id, names and values.
+type Entry = (String, Vec<Vec<u8>>);
+
+pub(super) async fn check(
+    config: &Config,
+    settings: &RedisSettings,
+    wanted: Wanted,
+) -> Result<Report, CheckError> {
+    let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
+    let damage = Damage::default();
+    let store = Store {
+        ledger: RedisLedger::new(redis.clone(), OURSELVES, settings.lease).noting(damage.clone()),
+        bus: RedisBus::new(redis.clone(), OURSELVES, config.history_events).noting(damage.clone()),
+        engine: RedisEngine::new(redis.clone(), OURSELVES).noting(damage.clone()),
+        redis: redis.clone(),
+        at: Time::now().as_millis(),
+    };
+    let report = store.report(&damage, wanted).await;
+    redis.close().await;
+    report
+}
+
+struct Store {
+    redis: Redis,
+    ledger: RedisLedger,
+    bus: RedisBus,
+    engine: RedisEngine,
+    /// Names what this run sets aside.
+    at: i64,
+}
+
+impl Store {
+    async fn report(&self, damage: &Damage, wanted: Wanted) -> Result<Report, CheckError> {
+        let sessions = survey(&self.ledger, &self.bus, &self.engine).await?;
+        let damaged = damage.list();
+        let set_aside = wanted.quarantine && !damaged.is_empty();
+        if set_aside {
+            // One that runs would write again, from its own memory, what is taken away under it.
+            let living = self.ledger.leave().await.map_err(read)?.len();
+            if living > 0 {
+                return Err(CheckError::Living(living));
+            }
+            self.set_aside(&damaged).await.map_err(CheckError::SetAside)?;
+        }
+        Ok(Report { sessions, damaged, set_aside })
+    }
+
+    async fn set_aside(&self, damaged: &[Damaged]) -> Result<(), StorageError> {
+        let mut whole = BTreeSet::new();
+        let (mut logs, mut ends) = (BTreeSet::new(), BTreeSet::new());
+        for Damaged { place, key, session, .. } in damaged {
+            match session {
+                None if key.is_empty() => self.rename(place).await?,
+                None => self.set_member_aside(place, key).await?,
+                Some(session) if place.ends_with(":log") && !key.is_empty() => {
+                    logs.insert((session.clone(), place.clone()));
+                }
+                Some(session) if key == LAST_EVENT => {
+                    ends.insert(session.clone());
+                }
+                Some(session) => {
+                    whole.insert(session.clone());
+                }
+            }
+        }
+        for (session, log) in logs {
+            let bad = damaged.iter().filter(|damaged| damaged.place == log).map(|damaged| &*damaged.key);
+            if !whole.contains(&session)
+                && !self.rebuild_log(&session, &log, &bad.collect::<Vec<_>>()).await?
+            {
+                whole.insert(session);
+            }
+        }
+        for session in ends {
+            if !whole.contains(&session) && !self.mend_end(&session).await? {
+                whole.insert(session);
+            }
+        }
+        for session in whole {
+            self.set_session_aside(&session).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a log again without its damaged entries; the old one is kept whole. Where the last one was damaged the session's
+    /// hash has it once more; no, where that is damaged as well: then nobody can tell where the session stands.
+    async fn rebuild_log(&self, session: &SessionId, log: &str, bad: &[&str]) -> Result<bool, StorageError> {
+        let read = self.bus.read(session).await;
+        let end = match read {
+            Ok(read) => read.events.last().cloned(),
+            Err(error) if error.is_damage() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut range = redis::cmd("XRANGE");
+        range.arg(log).arg("-").arg("+");
+        let entries: Vec<Entry> = self.redis.query(&range).await?;
+        self.rename(log).await?;
+        let is_bad = |id: &String| bad.contains(&shown(id).as_str());
+        let last_is_bad = entries.last().is_some_and(|(id, _)| is_bad(id));
+        for (id, fields) in entries.iter().filter(|(id, _)| !is_bad(id)) {
+            self.redis.query::<()>(redis::cmd("XADD").arg(log).arg(id).arg(fields)).await?;
+        }
+        if let Some(end) = end.filter(|_| last_is_bad) {
+            let mut add = redis::cmd("XADD");
+            add.arg(log).arg(end.at.to_string()).arg("e").arg(kept(&end));
+            self.redis.query::<()>(&add).await?;
+        }
+        Ok(true)
+    }
+
+    /// What a session's hash has of the end of its log, from the log; no, where that cannot be read either.
+    async fn mend_end(&self, session: &SessionId) -> Result<bool, StorageError> {
+        let end = match self.bus.last(session).await {
+            Ok(Some(end)) => end,
+            Ok(None) => return Ok(false),
+            Err(error) if error.is_damage() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let key = self.redis.key(session.as_str(), "");
+        let old: Option<Vec<u8>> = self.redis.query(redis::cmd("HGET").arg(&key).arg(LAST_EVENT)).await?;
+        let aside = self.aside(&self.redis.key(session.as_str(), ":event"));
+        self.redis.query::<()>(redis::cmd("SET").arg(aside).arg(old.unwrap_or_default())).await?;
+        let mut set = redis::cmd("HSET");
+        set.arg(&key).arg("last").arg(end.at.to_string()).arg(LAST_EVENT).arg(kept(&end));
+        self.redis.query::<()>(&set).await?;
+        Ok(true)
+    }
+
+    async fn set_session_aside(&self, session: &SessionId) -> Result<(), StorageError> {
+        let id = session.as_str();
+        for rest in ["", ":log", ":qr"] {
+            self.rename(&self.redis.key(id, rest)).await?;
+        }
+        for table in Table::ALL {
+            self.rename(&self.redis.key(id, &format!(":dev:{}", table.name()))).await?;
+        }
+        // Nothing is left but its places in the indexes and among what the limits count.
+        self.ledger.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
+        self.bus.forget(session).await?;
+        self.engine.wipe(session).await.map_err(|error| super::Failed::from(error).0)
+    }
+
+    /// A member of an index that is no session id.
+    async fn set_member_aside(&self, index: &str, key: &str) -> Result<(), StorageError> {
+        let sorted = self.redis.query::<String>(redis::cmd("TYPE").arg(index)).await? == "zset";
+        let mut members = redis::cmd(if sorted { "ZRANGE" } else { "SMEMBERS" });
+        members.arg(index);
+        if sorted {
+            members.arg(0).arg(-1);
+        }
+        let members: Vec<Vec<u8>> = self.redis.query(&members).await?;
+        for member in members.iter().filter(|member| shown(&String::from_utf8_lossy(member)) == key) {
+            self.redis.query::<()>(redis::cmd("SADD").arg(self.aside(index)).arg(member)).await?;
+            let remove = if sorted { "ZREM" } else { "SREM" };
+            self.redis.query::<()>(redis::cmd(remove).arg(index).arg(member)).await?;
+        }
+        Ok(())
+    }
+
+    async fn rename(&self, key: &str) -> Result<(), StorageError> {
+        if self.redis.query::<bool>(redis::cmd("EXISTS").arg(key)).await? {
+            self.redis.query::<()>(redis::cmd("RENAME").arg(key).arg(self.aside(key))).await?;
+        }
+        Ok(())
+    }
+
+    /// Under the same hash tag, so on the same node.
+    fn aside(&self, key: &str) -> String {
+        let (tag, rest) = key.rsplit_once('}').unwrap_or((key, ""));
+        let rest = if rest.is_empty() { ":session" } else { rest };
+        format!("{tag}}}:quarantine:{}{rest}", self.at)
+    }
+}
