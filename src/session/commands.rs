@@ -180,6 +180,10 @@ impl Registry {
         if session.snapshot().deleted.is_some() {
             return Err(RestartError::Deleted);
         }
+        if !self.parts.whatsapp.is_whole(session.id()).await? {
+            // A link task would try for ever.
+            return Err(LedgerError::damaged().into());
+        }
         let after = match task {
             Some(last) => {
                 // What could not be started again must not be stopped: the new epoch has to be stored.
