@@ -26,7 +26,7 @@ pub(crate) mod tests;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -121,9 +121,11 @@ impl Sqlite {
         folder: Option<Arc<FolderLock>>,
     ) -> Result<Self, OpenError> {
         let (writer, reader) = open::open(path, migrations)?;
-        let identity = |path: PathBuf| Identity::of(&path).map_err(|error| OpenError::io(&path, error));
-        let files =
-            || [path.to_owned(), open::log_of(path)].into_iter().map(identity).collect::<Result<_, _>>();
+        let files = || {
+            let file = Identity::of(path).map_err(|error| OpenError::io(path, error))?;
+            // Where a file system has no room for shared memory there is no log.
+            Ok([file].into_iter().chain(Identity::of(&open::log_of(path))).collect())
+        };
         let home = folder.clone().map(|lock| Ok(Home { lock, files: files()? })).transpose()?;
         if folder.is_some() {
             milestone::prepare(&writer).map_err(|error| OpenError::sql(path, error))?;
