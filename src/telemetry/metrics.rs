@@ -1,6 +1,6 @@
 //! The names of all metrics, and the recorder that keeps them for `GET /metrics`.
 //!
-//! Dashboards rely on these names, and `docs/operating.md` lists them. Whoever knows a number counts it where it
+//! Dashboards rely on these names, and `docs/metrics.md` lists them. Whoever knows a number counts it where it
 //! happens, by `metrics::counter!` and its like with a name from here; a process without the recorder counts nothing.
 
 use std::sync::OnceLock;

@@ -169,14 +169,14 @@ fn the_dashboard_and_the_alerts_use_only_metrics_there_are() {
             let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
             let known = documented.contains_key(name)
                 || histogram.and_then(|name| documented.get(name)).is_some_and(|kind| kind == "histogram");
-            assert!(known, "{file} uses {name}, which docs/operating.md does not have");
+            assert!(known, "{file} uses {name}, which docs/metrics.md does not have");
         }
     }
 }
 
 #[test]
 fn every_alert_of_the_server_is_a_rule_and_the_other_way_round() {
-    let operating = read("docs/operating.md");
+    let operating = read("docs/metrics.md");
     let row = operating.lines().find(|line| line.starts_with("| `qrcast_alert`")).unwrap();
     let names: BTreeSet<_> = in_backticks(row.split('|').nth(3).unwrap()).skip(1).collect();
     let rules = read("docs/alert-rules.yaml");
@@ -259,7 +259,7 @@ fn default_of(name: &str) -> u64 {
 
 /// The table of metrics: name and type.
 fn documented_metrics() -> BTreeMap<String, String> {
-    let operating = read("docs/operating.md");
+    let operating = read("docs/metrics.md");
     let mut metrics = BTreeMap::new();
     let rows =
         operating.lines().filter(|line| line.starts_with("| `qrcast_") || line.starts_with("| `process_"));

@@ -26,7 +26,7 @@ fn value(text: &str, series: &str) -> f64 {
 }
 
 fn documented() -> BTreeSet<String> {
-    let page = std::fs::read_to_string("docs/operating.md").unwrap();
+    let page = std::fs::read_to_string("docs/metrics.md").unwrap();
     let table = page.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
     let names = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     names.flat_map(|cell| cell.split(", ")).map(|name| name.replace('`', "")).collect()
@@ -62,9 +62,9 @@ async fn what_the_client_counts_for_itself_is_there_and_documented() {
     assert!(value(&text, "wa_connect_total{outcome=\"ok\"}") >= 1.0);
     // Of many clients the last one's state says nothing.
     assert!(own.len() > 3 && !own.contains("wa_connected"), "{own:?}");
-    let page = std::fs::read_to_string("docs/operating.md").unwrap();
+    let page = std::fs::read_to_string("docs/metrics.md").unwrap();
     for name in own {
-        assert!(page.contains(&format!("`{name}`")), "docs/operating.md lacks {name}");
+        assert!(page.contains(&format!("`{name}`")), "docs/metrics.md lacks {name}");
     }
 }
 
