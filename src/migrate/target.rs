@@ -73,7 +73,8 @@ impl Target {
     }
 
     pub(super) async fn holder(&self, session: &SessionId) -> Result<Holder, Failed> {
-        Ok(match self.ledger.find(session).await? {
+        // Nobody else writes what is missing: the folder has it.
+        Ok(match self.ledger.look(session).await? {
             None => Holder::Nobody,
             Some(found) if found.owner.as_ref() == Some(&self.owner) => Holder::Us(Box::new(found.record)),
             Some(_) => Holder::Another,

@@ -47,28 +47,9 @@ impl Leases for RedisLedger {
     }
 
     async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError> {
-        let key = self.session(session);
-        let fields = match self.redis.script(&FIND).key(&key).run().await {
-            Err(error) if error.is_damage() => {
-                self.damage.note(&key, "", Some(session), "it is of another kind");
-                return Err(LedgerError::damaged());
-            }
-            fields => fields?,
-        };
-        let found = record::parse(session, fields).map_err(|why| {
-            self.damage.note(&key, "", Some(session), why);
-            LedgerError::damaged()
-        })?;
-        self.damage.is_whole(&key, "");
+        let found = self.look(session).await?;
         if found.is_none() {
             self.surely_unknown(session).await?;
-        }
-        if let Some(proxy) = found.as_ref().and_then(|found| found.record.proxy.as_ref()) {
-            match proxy.parse() {
-                Ok(_) => self.damage.is_whole(&key, "proxy"),
-                // It goes no other way than its own, so it waits and says why.
-                Err(_) => self.damage.note(&key, "proxy", Some(session), "its proxy cannot be read"),
-            }
         }
         Ok(found)
     }
@@ -258,6 +239,34 @@ impl Leases for RedisLedger {
 }
 
 impl RedisLedger {
+    /// What is there at this moment, even if that may be less than was there: see [`Leases::find`] for anybody who cannot tell.
+    ///
+    /// # Errors
+    /// See [`LedgerError`].
+    pub async fn look(&self, session: &SessionId) -> Result<Option<Found>, LedgerError> {
+        let key = self.session(session);
+        let fields = match self.redis.script(&FIND).key(&key).run().await {
+            Err(error) if error.is_damage() => {
+                self.damage.note(&key, "", Some(session), "it is of another kind");
+                return Err(LedgerError::damaged());
+            }
+            fields => fields?,
+        };
+        let found = record::parse(session, fields).map_err(|why| {
+            self.damage.note(&key, "", Some(session), why);
+            LedgerError::damaged()
+        })?;
+        self.damage.is_whole(&key, "");
+        if let Some(proxy) = found.as_ref().and_then(|found| found.record.proxy.as_ref()) {
+            match proxy.parse() {
+                Ok(_) => self.damage.is_whole(&key, "proxy"),
+                // It goes no other way than its own, so it waits and says why.
+                Err(_) => self.damage.note(&key, "proxy", Some(session), "its proxy cannot be read"),
+            }
+        }
+        Ok(found)
+    }
+
     async fn waits(&self, session: SessionId, since: Option<Duration>) -> Result<bool, StorageError> {
         let lapsed = self.redis.script(&LAPSED).key(self.session(&session));
         let since = since.map_or(-1, |since| since.as_millis().cast_signed());
