@@ -59,29 +59,31 @@ struct Shown {
     until: Time,
 }
 
-/// Hears when a store that took no writes does again.
+/// Hears when a store that took no writes does again, also where all of that was while the link task waited for it.
 struct StoreWatch {
     health: watch::Receiver<Judgement>,
-    failed: bool,
+    /// Outages that are over, as far as this task has acted on them.
+    outages: u64,
 }
 
 impl StoreWatch {
-    fn new(mut health: watch::Receiver<Judgement>) -> Self {
-        let failed = health.borrow_and_update().writes.is_some();
-        Self { health, failed }
+    fn new(health: watch::Receiver<Judgement>) -> Self {
+        // One that lasts is still to be acted on.
+        let judgement = health.borrow();
+        let outages = judgement.outages - u64::from(judgement.writes.is_some());
+        drop(judgement);
+        Self { health, outages }
     }
 
     /// May be dropped while it waits.
     async fn mended(&mut self) {
-        loop {
-            if self.health.changed().await.is_err() {
-                // The store is closed.
-                return std::future::pending().await;
-            }
-            let fails = self.health.borrow_and_update().writes.is_some();
-            if std::mem::replace(&mut self.failed, fails) && !fails {
-                return;
-            }
+        let outages = self.outages;
+        let over = |judgement: &Judgement| judgement.writes.is_none() && judgement.outages > outages;
+        let ended = self.health.wait_for(over).await.map(|judgement| judgement.outages);
+        match ended {
+            Ok(outages) => self.outages = outages,
+            // The store is closed.
+            Err(_) => std::future::pending().await,
         }
     }
 }
@@ -328,5 +330,23 @@ async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_outage_that_was_over_before_anybody_looked_is_heard_of_once() {
+        let health = watch::Sender::new(Judgement::default());
+        let mut store = StoreWatch::new(health.subscribe());
+        assert!(store.mended().now_or_never().is_none());
+        // It began and ended while the link task waited for a write.
+        health.send_modify(|judgement| judgement.outages += 1);
+        assert!(store.mended().now_or_never().is_some());
+        assert!(store.mended().now_or_never().is_none());
     }
 }

@@ -22,6 +22,8 @@ pub struct Judgement {
     pub writes: Option<Trouble>,
     /// Why nothing can be read.
     pub reads: Option<Trouble>,
+    /// How often writes have begun to fail. Whoever was busy meanwhile knows by it that they did.
+    pub outages: u64,
 }
 
 /// The last call of a kind failed.
@@ -90,10 +92,12 @@ impl Health {
         words: &'static str,
     ) {
         self.0.send_if_modified(|judgement| {
+            let failed_before = judgement.writes.is_some();
             let trouble = kind(judgement);
             let begins = trouble.is_none();
             let since = trouble.as_ref().map_or_else(SystemTime::now, |trouble| trouble.since);
             *trouble = Some(Trouble { since, error: error.clone() });
+            judgement.outages += u64::from(!failed_before && judgement.writes.is_some());
             if begins && !is_said_elsewhere(error) {
                 warn!(%error, "{words}");
             }
@@ -141,6 +145,7 @@ mod tests {
         let judgement = seen.borrow().clone();
         let trouble = judgement.trouble().unwrap();
         assert!(trouble.since == since && matches!(trouble.error, StorageError::Busy));
+        assert_eq!(judgement.outages, 1);
         health.stored();
         assert!(!health.is_failing() && seen.has_changed().unwrap());
     }

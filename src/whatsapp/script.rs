@@ -105,6 +105,16 @@ impl Script {
         }
     }
 
+    /// The client of this epoch says this, if it lives.
+    pub fn says_in(&self, session: &SessionId, epoch: u64, signal: Signal) {
+        let stage = self.0.stage();
+        let is_it = |client: &&Client| client.account.session == *session && client.account.epoch == epoch;
+        if let Some(client) = stage.clients.iter().filter(|client| client.alive).rfind(is_it) {
+            // Its link task has ended.
+            let _ = client.signals.send(signal);
+        }
+    }
+
     /// A QR.
     pub fn shows_qr(&self, session: &SessionId) {
         let (qr_string, expires_in) = ("a QR".to_owned(), Duration::from_secs(60));

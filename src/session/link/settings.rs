@@ -63,7 +63,7 @@ impl LinkTask<'_> {
     }
 
     /// The client has not said that it is content, and viewers have waited long enough.
-    pub(super) async fn login_is_late(&mut self, link: &dyn Link) -> Next {
+    pub(super) async fn login_is_late(&mut self, link: &mut dyn Link) -> Next {
         self.settings.tell_at = None;
         let state = self.session.snapshot().state;
         if link.is_logged_in() {
@@ -73,7 +73,9 @@ impl LinkTask<'_> {
             return Ok(());
         }
         let detail = "the device is linked, but its first login was not answered".into();
-        self.write(Signal::Lost { detail }).await
+        self.write(Signal::Lost { detail }).await?;
+        // One that cannot reach WhatsApp is built anew in its turn.
+        if link.may_dial() { self.retry(link).await } else { Ok(()) }
     }
 
     /// Tells of a login, with what is missing.

@@ -184,3 +184,31 @@ async fn a_restart_that_is_not_stored_is_made_good() {
         net.never_two_clients(&id);
     }
 }
+
+/// The first does not know yet that the session is no longer its own; what its client says is stored nowhere and shown to
+/// nobody.
+#[tokio::test(start_paused = true)]
+async fn of_two_owners_the_later_one_writes() {
+    let net = Net::new();
+    let (first, second) = (net.replica("first").await, net.replica("second").await);
+    let id = net.links(&first, "ada").await;
+    let epoch = net.whatsapp.epochs(&id)[0];
+    let mut viewer = first.registry.find(&id).await.unwrap().unwrap().watch(None).live;
+    net.deployment.cuts("first");
+    net.whatsapp.client(&id, 2).await;
+    net.whatsapp.says_in(&id, epoch, Signal::Lost { detail: "of the first".into() });
+    sleep(Duration::from_secs(5)).await;
+    net.whatsapp.connects(&id);
+    second.reaches(&id, Status::Connected).await;
+    assert!(viewer.try_recv().is_err(), "its lease has lapsed: it shows nothing");
+    net.deployment.mends("first");
+    eventually("the first to let go", || !first.registry.running().contains(&id)).await;
+    net.is_run_by(&second, &id).await;
+    first.reaches(&id, Status::Connected).await;
+    for server in [&first, &second] {
+        let session = server.registry.find(&id).await.unwrap().unwrap();
+        let events = session.events();
+        assert!(events.iter().all(|event| event.state.detail.as_deref() != Some("of the first")));
+        assert!(events.windows(2).all(|pair| pair[0].at < pair[1].at));
+    }
+}
