@@ -254,6 +254,14 @@ impl Running {
             // Dropped while it waits for a WhatsApp that says nothing: there is no connection that could live on.
             warn!("a client did not stop in time");
         }
+        // The library does not wait for its last save, and one that failed before is not tried again.
+        let device = client.persistence_manager().get_device_snapshot();
+        if device.pn.is_some()
+            && !storage.is_fenced()
+            && let Err(error) = storage.keep(&device).await
+        {
+            warn!(%error, "a device was not stored when its client stopped");
+        }
         storage.retire();
     }
 }

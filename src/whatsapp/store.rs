@@ -135,13 +135,18 @@ impl DeviceStorage {
         self.fenced.cancel();
     }
 
+    /// Writes the device as the library knows it.
+    pub(super) async fn keep(&self, device: &wacore::store::Device) -> std::result::Result<(), EngineError> {
+        self.save(device).await.map_err(failed)
+    }
+
     /// Claims the device again and writes it as the library knows it.
     pub(super) async fn reopen(
         &self,
         device: &wacore::store::Device,
     ) -> std::result::Result<(), EngineError> {
         self.engine.claim(&self.fence).await?;
-        self.save(device).await.map_err(failed)
+        self.keep(device).await
     }
 
     /// Whether a device is linked whose settings are stored, and the account's name is not: a crash came before the library

@@ -139,6 +139,8 @@ impl Run {
             },
             Err(_) => {
                 let log = server.log();
+                let said = |line: &&String| !line.contains("request answered");
+                let log: Vec<_> = log.iter().filter(said).cloned().collect();
                 let status = server.session(&id).status().await;
                 let end = log[log.len().saturating_sub(60)..].join("\n");
                 format!("BAD {name}: not linked after {took:.1?}: {status}\n{end}")
