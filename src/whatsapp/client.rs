@@ -245,6 +245,15 @@ impl Running {
     /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
     /// still does is neither heard nor stored.
     async fn stop(self) {
+        self.end(false).await;
+    }
+
+    /// The same, before another client of the same device: what this one knows of it is stored, if that can be.
+    async fn make_room(self) {
+        self.end(true).await;
+    }
+
+    async fn end(self, keep: bool) {
         let Self { handle, client, translator, storage, .. } = self;
         translator.retire();
         // The client counts what its queue for callbacks drops. We have none, so this is 0: were it ever not, one of our
@@ -256,7 +265,8 @@ impl Running {
         }
         // The library does not wait for its last save, and one that failed before is not tried again.
         let device = client.persistence_manager().get_device_snapshot();
-        if device.pn.is_some()
+        if keep
+            && device.pn.is_some()
             && !storage.is_fenced()
             && let Err(error) = storage.keep(&device).await
         {
@@ -356,7 +366,7 @@ impl Link for WebLink {
 
     async fn halt(&mut self) {
         if let Some(running) = self.running.take() {
-            running.stop().await;
+            running.make_room().await;
         }
     }
 
