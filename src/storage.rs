@@ -6,7 +6,6 @@
 pub mod damage;
 pub mod folder;
 pub mod health;
-pub mod members;
 pub mod redis;
 pub mod sqlite;
 
@@ -42,12 +41,7 @@ pub enum StorageError {
 impl StorageError {
     /// Whether what is stored is not what should be there: no waiting mends it.
     pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Corrupt => true,
-            // Redis has a word of its own for a key that holds another kind of thing.
-            Self::Failed(cause) => cause.to_string().contains("WRONGTYPE"),
-            _ => false,
-        }
+        matches!(self, Self::Corrupt)
     }
 
     /// A failure that has no variant of its own.

@@ -27,8 +27,6 @@ use super::{AppendError, Bus, Followed, Log};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
 use crate::storage::StorageError;
-use crate::storage::damage::Damage;
-use crate::storage::members;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::{Redis, Script};
 
@@ -49,7 +47,6 @@ pub struct RedisBus {
     /// How many events a log keeps, and one more, which says where it was cut.
     keep: u32,
     logs: Index,
-    damage: Damage,
 }
 
 /// A log from an id on.
@@ -59,21 +56,11 @@ struct Part {
     cut: Option<Cursor>,
 }
 
-/// The name of the index.
-const LOGS: &str = ":logs";
-
 impl RedisBus {
     /// For the replica that `ledger` calls `owner`; each log keeps its last `history` events.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
-        let logs = Index::new(redis.clone(), LOGS);
-        let damage = Damage::default();
-        Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs, damage }
-    }
-
-    /// Notes there what cannot be read.
-    #[must_use]
-    pub fn noting(self, damage: Damage) -> Self {
-        Self { damage, ..self }
+        let logs = Index::new(redis.clone(), ":logs");
+        Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs }
     }
 
     /// `holes`: events before it may be missing for good.
@@ -132,7 +119,7 @@ impl RedisBus {
             match fields.get(1).and_then(|body| parse(session, &id, body, &qr)) {
                 Some(event) => events.push(Arc::new(event)),
                 None => {
-                    self.damage.note(&log, &id, Some(session), "it is no event");
+                    self.redis.damage().note(&log, &id, Some(session), "it is no event");
                     // Whoever has seen no more than what comes before it is told that there is a gap.
                     cut = Some(id_of(&id)?);
                     events.clear();
@@ -145,7 +132,7 @@ impl RedisBus {
     /// A key that is of another kind than it should be.
     fn note_kind(&self, error: &StorageError, key: &str, session: &SessionId) {
         if error.is_damage() {
-            self.damage.note(key, "", Some(session), "it is of another kind");
+            self.redis.damage().note(key, "", Some(session), "it is of another kind");
         }
     }
 
@@ -160,9 +147,9 @@ impl RedisBus {
         }
         let event = std::str::from_utf8(&at).ok().and_then(|at| parse(session, at, &body, &qr));
         if event.is_none() {
-            self.damage.note(&key, "event", Some(session), "it is no event");
+            self.redis.damage().note(&key, "event", Some(session), "it is no event");
         } else {
-            self.damage.is_whole(&key, "event");
+            self.redis.damage().is_whole(&key, "event");
         }
         event.map(|event| Some(Arc::new(event))).ok_or(StorageError::Corrupt)
     }
@@ -252,7 +239,7 @@ impl Bus for RedisBus {
     }
 
     async fn sessions(&self) -> Result<Vec<SessionId>, StorageError> {
-        members::of_index(&self.redis, LOGS, &self.damage).await
+        self.logs.all().await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::id::SessionId;
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::{Leases as _, Ledger as _};
 use crate::storage::StorageError;
-use crate::storage::damage::{Damage, Damaged, shown};
+use crate::storage::damage::{Damaged, shown};
 use crate::storage::redis::Redis;
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Engine as _, Table};
@@ -32,15 +32,14 @@ pub(super) async fn check(
     wanted: Wanted,
 ) -> Result<Report, CheckError> {
     let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
-    let damage = Damage::default();
     let store = Store {
-        ledger: RedisLedger::new(redis.clone(), OURSELVES, settings.lease).noting(damage.clone()),
-        bus: RedisBus::new(redis.clone(), OURSELVES, config.history_events).noting(damage.clone()),
-        engine: RedisEngine::new(redis.clone(), OURSELVES).noting(damage.clone()),
+        ledger: RedisLedger::new(redis.clone(), OURSELVES, settings.lease),
+        bus: RedisBus::new(redis.clone(), OURSELVES, config.history_events),
+        engine: RedisEngine::new(redis.clone(), OURSELVES),
         redis: redis.clone(),
         at: Time::now().as_millis(),
     };
-    let report = store.report(&damage, wanted).await;
+    let report = store.report(wanted).await;
     redis.close().await;
     report
 }
@@ -55,9 +54,9 @@ struct Store {
 }
 
 impl Store {
-    async fn report(&self, damage: &Damage, wanted: Wanted) -> Result<Report, CheckError> {
+    async fn report(&self, wanted: Wanted) -> Result<Report, CheckError> {
         let sessions = survey(&self.ledger, &self.bus, &self.engine).await?;
-        let damaged = damage.list();
+        let damaged = self.redis.damage().list();
         let set_aside = wanted.quarantine && !damaged.is_empty();
         if set_aside {
             // One that runs would write again, from its own memory, what is taken away under it.

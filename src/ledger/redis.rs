@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::{Created, Damage, Judgement, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
+use super::{Created, Judgement, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -51,19 +51,12 @@ pub struct RedisLedger {
     /// This replica: the `replica` of `/health`. No two live ones share a name.
     owner: Arc<str>,
     lease: Duration,
-    damage: Damage,
 }
 
 impl RedisLedger {
     /// For the replica of this name; what it claims is its own for `lease`, until renewed.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, lease: Duration) -> Self {
-        Self { redis, owner: owner.into(), lease, damage: Damage::default() }
-    }
-
-    /// Notes there what cannot be read.
-    #[must_use]
-    pub fn noting(self, damage: Damage) -> Self {
-        Self { damage, ..self }
+        Self { redis, owner: owner.into(), lease }
     }
 
     async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, LedgerError> {

@@ -95,16 +95,13 @@ impl Store {
                 damage: sqlite.damage().clone(),
             },
             Self::Shared { redis, lease } => {
-                let damage = Damage::default();
-                let ledger = RedisLedger::new(redis.clone(), replica, *lease).noting(damage.clone());
-                let ledger = Arc::new(ledger);
-                let bus = RedisBus::new(redis.clone(), replica, config.history_events);
+                let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
                 Stores {
-                    bus: Arc::new(bus.noting(damage.clone())),
+                    bus: Arc::new(RedisBus::new(redis.clone(), replica, config.history_events)),
                     ledger: ledger.clone(),
                     leases: Some(ledger),
-                    engine: Arc::new(RedisEngine::new(redis.clone(), replica).noting(damage.clone())),
-                    damage,
+                    engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
+                    damage: redis.damage().clone(),
                 }
             }
         }

@@ -55,6 +55,18 @@ impl Damage {
         }
     }
 
+    /// Names as session ids. What is none is left out, and noted; bytes, for a name that is damaged may hold any.
+    pub fn session_ids(&self, place: &str, names: Vec<Vec<u8>>, why: &'static str) -> Vec<SessionId> {
+        let id = |name: Vec<u8>| {
+            let id = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
+            if id.is_none() {
+                self.note(place, &String::from_utf8_lossy(&name), None, why);
+            }
+            id
+        };
+        names.into_iter().filter_map(id).collect()
+    }
+
     /// Of this place only these keys are damaged still.
     pub fn only(&self, place: &str, keys: &[String]) {
         let mut known = self.known();

@@ -39,6 +39,7 @@ use self::loss::Seen;
 pub use self::script::{Call, Script};
 use self::target::{Link, Target};
 use super::StorageError;
+use super::damage::Damage;
 use super::health::Health;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{REDIS_CALL_SECONDS, REDIS_FAILURES, REDIS_UP};
@@ -62,6 +63,7 @@ struct Inner {
     /// A command met a broken or silent connection, or the wrong server: look at once.
     trouble: Notify,
     health: Health,
+    damage: Damage,
     channels: Channels,
     seen: Seen,
     tasks: Shutdown,
@@ -140,6 +142,7 @@ impl Redis {
             state: watch::Sender::new(State::Up(server)),
             trouble: Notify::new(),
             health: Health::default(),
+            damage: Damage::default(),
             channels: Channels::default(),
             tasks: Shutdown::new(),
         });
@@ -173,6 +176,11 @@ impl Redis {
     /// How Redis is.
     pub fn health(&self) -> &Health {
         &self.0.health
+    }
+
+    /// What of its keys cannot be read, as far as somebody tried.
+    pub fn damage(&self) -> &Damage {
+        &self.0.damage
     }
 
     /// An answer or a refusal by Redis; Err when neither came.

@@ -214,19 +214,11 @@ impl Sqlite {
     ) -> Result<Vec<SessionId>, StorageError> {
         let names = move |tx: &Transaction<'_>| {
             // Bytes: a text may hold any, and one that is no UTF-8 must not stop the others.
-            let name = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec));
+            let name = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec());
             tx.prepare_cached(query)?.query_map([], name)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         let names = self.read(names).await?;
-        let id = |name: Vec<u8>| {
-            let id = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
-            if id.is_none() {
-                let name = String::from_utf8_lossy(&name);
-                self.damage().note(table, &name, None, "its session is no session id");
-            }
-            id
-        };
-        Ok(names.into_iter().filter_map(|name| id(name.unwrap_or_default())).collect())
+        Ok(self.damage().session_ids(table, names, "its session is no session id"))
     }
 
     /// What of its rows cannot be read, as far as somebody tried.

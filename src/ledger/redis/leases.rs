@@ -15,9 +15,9 @@ use crate::ledger::{
     Contact, Found, Leases, Ledger as _, LedgerError, News, Record, Renewal, Replica, Viewers, WISH_LIFE,
     Wish,
 };
+use crate::storage::StorageError;
 use crate::storage::redis::index::{shard_of, shards};
 use crate::storage::redis::{Heard, Script};
-use crate::storage::{StorageError, members};
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
 static WISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("wish.lua")));
@@ -59,7 +59,7 @@ impl Leases for RedisLedger {
         for shard in shards() {
             let (mut range, index) = (redis::cmd("ZRANGE"), self.index(shard));
             range.arg(&index).arg(0).arg(-1);
-            all.extend(members::of(&self.redis, &index, &range, &self.damage).await?);
+            all.extend(self.redis.session_ids(&index, &range).await?);
         }
         // A list without those that are about to be written again would be taken for the whole.
         if self.redis.has_lost_data(self.lease).await? { Err(LedgerError::away()) } else { Ok(all) }
@@ -99,10 +99,10 @@ impl Leases for RedisLedger {
         for shard in order {
             let (mut range, index) = (redis::cmd("ZRANGEBYSCORE"), self.index(shard));
             range.arg(&index).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(limit);
-            let sessions = members::of(&self.redis, &index, &range, &self.damage).await?;
+            let sessions = self.redis.session_ids(&index, &range).await?;
             let waits = each(&sessions, |session| self.waits(session, since)).await;
             for (session, waits) in sessions.into_iter().zip(waits) {
-                if self.damage.is_about(&session) {
+                if self.redis.damage().is_about(&session) {
                     // It would be the first of every look, and leave no room for those behind it.
                     self.note(&session, &now.saturating_add(DAMAGED_AGAIN).to_string()).await?;
                 }
@@ -247,21 +247,21 @@ impl RedisLedger {
         let key = self.session(session);
         let fields = match self.redis.script(&FIND).key(&key).run().await {
             Err(error) if error.is_damage() => {
-                self.damage.note(&key, "", Some(session), "it is of another kind");
+                self.redis.damage().note(&key, "", Some(session), "it is of another kind");
                 return Err(LedgerError::damaged());
             }
             fields => fields?,
         };
         let found = record::parse(session, fields).map_err(|why| {
-            self.damage.note(&key, "", Some(session), why);
+            self.redis.damage().note(&key, "", Some(session), why);
             LedgerError::damaged()
         })?;
-        self.damage.is_whole(&key, "");
+        self.redis.damage().is_whole(&key, "");
         if let Some(proxy) = found.as_ref().and_then(|found| found.record.proxy.as_ref()) {
             match proxy.parse() {
-                Ok(_) => self.damage.is_whole(&key, "proxy"),
+                Ok(_) => self.redis.damage().is_whole(&key, "proxy"),
                 // It goes no other way than its own, so it waits and says why.
-                Err(_) => self.damage.note(&key, "proxy", Some(session), "its proxy cannot be read"),
+                Err(_) => self.redis.damage().note(&key, "proxy", Some(session), "its proxy cannot be read"),
             }
         }
         Ok(found)
@@ -274,7 +274,7 @@ impl RedisLedger {
         let (what, expires) = lapsed.inspect_err(|error| {
             if error.is_damage() {
                 let key = self.session(&session);
-                self.damage.note(&key, "", Some(&session), "it is of another kind");
+                self.redis.damage().note(&key, "", Some(&session), "it is of another kind");
             }
         })?;
         match what {

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use super::RedisLedger;
 use crate::id::SessionId;
 use crate::ledger::{LedgerError, Limits};
+use crate::storage::StorageError;
 use crate::storage::redis::Script;
-use crate::storage::{StorageError, members};
 
 static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
 
@@ -55,7 +55,7 @@ impl RedisLedger {
     pub(super) async fn places_before(&self, seconds: i64) -> Result<Vec<SessionId>, StorageError> {
         let (mut range, places) = (redis::cmd("ZRANGEBYSCORE"), self.places());
         range.arg(&places).arg("-inf").arg(seconds);
-        members::of(&self.redis, &places, &range, &self.damage).await
+        self.redis.session_ids(&places, &range).await
     }
 
     async fn reserve(&self, places: String, session: &SessionId, limit: u32) -> Result<i64, StorageError> {

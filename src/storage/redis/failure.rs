@@ -50,6 +50,8 @@ pub(super) fn explain(error: &RedisError) -> StorageError {
     match code(error) {
         "OOM" | "MISCONF" => StorageError::Full,
         "BUSY" => StorageError::Away,
+        // The key holds another kind of thing.
+        "WRONGTYPE" => StorageError::Corrupt,
         wrong if named(wrong).is_some() => StorageError::Away,
         code => {
             let about_script = said.contains("script:") && !said.contains("args beginning");

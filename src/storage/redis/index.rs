@@ -51,23 +51,38 @@ impl Index {
     /// Every session named, in no order.
     ///
     /// # Errors
-    /// See [`Redis::query`]; [`StorageError::Corrupt`] for what is no session id.
+    /// See [`Redis::query`].
     pub async fn all(&self) -> Result<Vec<SessionId>, StorageError> {
-        let members = shards().map(|shard| self.members(shard));
         let mut all = Vec::new();
-        for names in futures::future::try_join_all(members).await? {
-            for name in names {
-                all.push(name.parse().map_err(|_| StorageError::Corrupt)?);
-            }
+        for shard in shards() {
+            let key = self.key(shard);
+            let mut members = redis::cmd("SMEMBERS");
+            members.arg(&key);
+            all.extend(self.redis.session_ids(&key, &members).await?);
         }
         Ok(all)
     }
 
-    async fn members(&self, shard: &str) -> Result<Vec<String>, StorageError> {
-        self.redis.query(redis::cmd("SMEMBERS").arg(self.key(shard))).await
-    }
-
     fn key(&self, shard: &str) -> String {
         self.redis.key(shard, self.name)
+    }
+}
+
+impl Redis {
+    /// The session ids that this command finds in a key. What is none is left out, and noted, and so is a key of another kind.
+    ///
+    /// # Errors
+    /// See [`Redis::query`].
+    pub async fn session_ids(&self, key: &str, command: &redis::Cmd) -> Result<Vec<SessionId>, StorageError> {
+        let names = match self.query(command).await {
+            Ok(names) => names,
+            Err(error) if error.is_damage() => {
+                self.damage().note(key, "", None, "it is of another kind");
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        self.damage().is_whole(key, "");
+        Ok(self.damage().session_ids(key, names, "its member is no session id"))
     }
 }

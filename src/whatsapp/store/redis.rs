@@ -23,8 +23,6 @@ use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
-use crate::storage::damage::Damage;
-use crate::storage::members;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::{Redis, Script};
 use crate::whatsapp::version::{Found, Version};
@@ -35,16 +33,12 @@ static SCAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis
 static WIPE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/wipe.lua")));
 static KEEP_VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/keep_version.lua")));
 
-/// The name of the index.
-const DEVICES: &str = ":devices";
-
 /// The engine; a handle on Redis.
 pub struct RedisEngine {
     redis: Redis,
     /// This replica, as `ledger` writes it into a lease.
     owner: String,
     devices: Index,
-    damage: Damage,
     /// The number of the last commit, of all sessions together.
     last: AtomicU64,
 }
@@ -52,17 +46,11 @@ pub struct RedisEngine {
 impl RedisEngine {
     /// For the replica that `ledger` calls `owner`.
     pub fn new(redis: Redis, owner: impl Into<String>) -> Self {
-        let devices = Index::new(redis.clone(), DEVICES);
+        let devices = Index::new(redis.clone(), ":devices");
         // Greater than any number of an engine before it.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or_default());
-        Self { redis, owner: owner.into(), devices, damage: Damage::default(), last }
-    }
-
-    /// Notes there what cannot be read.
-    #[must_use]
-    pub fn noting(self, damage: Damage) -> Self {
-        Self { damage, ..self }
+        Self { redis, owner: owner.into(), devices, last }
     }
 
     /// How many rows a table of a device has.
@@ -173,14 +161,14 @@ impl Engine for RedisEngine {
     }
 
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError> {
-        Ok(members::of_index(&self.redis, DEVICES, &self.damage).await?)
+        Ok(self.devices.all().await?)
     }
 
     fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>) {
         let place = self.table(session, table);
         match damaged {
-            Some(why) => self.damage.note(&place, "", Some(session), why),
-            None => self.damage.is_whole(&place, ""),
+            Some(why) => self.redis.damage().note(&place, "", Some(session), why),
+            None => self.redis.damage().is_whole(&place, ""),
         }
     }
 
