@@ -8,7 +8,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{AppendError, Bus, Followed, Log};
@@ -30,8 +29,10 @@ pub const SCHEMA: &str = "
     CREATE INDEX event_expires ON event (expires) WHERE expires IS NOT NULL;
 ";
 
-const LAST: &str =
-    "SELECT epoch, seq, CASE WHEN json_valid(body) THEN json_extract(body, '$.state.linked') END FROM event
+const LAST: &str = "SELECT epoch, seq FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1";
+// Whatever a damaged one says, it is no login.
+const WAS_LINKED: &str =
+    "SELECT coalesce(CASE WHEN json_valid(body) THEN json_extract(body, '$.state.linked') END, 0) IS 1 FROM event
     WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1";
 const INSERT: &str = "INSERT INTO event (session, epoch, seq, expires, body) VALUES (?1, ?2, ?3, ?4, ?5)";
 const READ: &str =
@@ -87,19 +88,17 @@ impl Bus for LocalBus {
         let keep = self.keep;
         let append = move |tx: &Transaction<'_>| {
             let session = event.session.as_str();
-            // Whatever a damaged one says, it is no login.
-            let was_linked = |row: &rusqlite::Row<'_>| matches!(row.get_ref(2), Ok(ValueRef::Integer(1)));
-            let last = |row: &rusqlite::Row<'_>| Ok((cursor(row)?, was_linked(row)));
-            let last = tx.prepare_cached(LAST)?.query_row([session], last).optional()?;
-            if last.is_some_and(|(last, _)| event.at <= last) {
+            let last = tx.prepare_cached(LAST)?.query_row([session], cursor).optional()?;
+            if last.is_some_and(|last| event.at <= last) {
                 return Ok(None);
             }
+            let milestone = is_milestone(tx, &event)?;
             let (epoch, seq) = (event.at.epoch.cast_signed(), event.at.seq.cast_signed());
             tx.prepare_cached(INSERT)?.execute(params![session, epoch, seq, expires, body])?;
             if event.at.seq.is_multiple_of(TRIM_EVERY) {
                 tx.prepare_cached(TRIM)?.execute(params![session, keep])?;
             }
-            Ok(Some(is_milestone(&event, last.is_some_and(|(_, linked)| linked))))
+            Ok(Some(milestone))
         };
         let milestone = self.sqlite.write(append).await?.ok_or(AppendError::Fenced)?;
         if milestone {
@@ -157,13 +156,17 @@ impl Bus for LocalBus {
 }
 
 /// Whether the event is the end of a link or of an unlink: afterwards an older database is another account's, or nobody's.
-fn is_milestone(event: &Event, was_linked: bool) -> bool {
-    match &event.kind {
+fn is_milestone(tx: &Transaction<'_>, event: &Event) -> rusqlite::Result<bool> {
+    Ok(match &event.kind {
         Kind::Authenticated { .. } => true,
-        Kind::Ready { .. } => !was_linked,
+        Kind::Ready { .. } => {
+            let was_linked =
+                tx.prepare_cached(WAS_LINKED)?.query_row([event.session.as_str()], |row| row.get(0));
+            !was_linked.optional()?.unwrap_or(false)
+        }
         Kind::Disconnected(end) => matches!(end.reason, Reason::LoggedOut | Reason::Deleted),
         _ => false,
-    }
+    })
 }
 
 fn cursor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cursor> {
