@@ -120,7 +120,7 @@ impl Session {
             history.clear_screen();
         }
         let deleted = record.deleted;
-        let erased = deleted.is_some() && !record.claimed;
+        let erased = is_erased(&record);
         let inner =
             Inner { state, history, deleted, erased, owner, live: broadcast::Sender::new(LIVE_EVENTS) };
         Self { record, inner: Mutex::new(inner) }
@@ -131,6 +131,7 @@ impl Session {
         let mut inner = self.inner();
         inner.owner.clone_from(&found.owner);
         inner.deleted = inner.deleted.or(found.record.deleted);
+        inner.erased = is_erased(&found.record);
         let last = inner.history.last().cloned();
         inner.state = state_of(&found.record, last.as_ref(), found.owner.is_some());
         if found.owner.is_none() || last.is_none_or(|last| last.at.epoch < found.record.epoch) {
@@ -288,6 +289,11 @@ impl Session {
         // Nothing panics between two writes of it, so a poisoned lock still guards a whole state.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A deleted session is claimed until its device is logged out and its keys are forgotten.
+fn is_erased(record: &Record) -> bool {
+    record.deleted.is_some() && !record.claimed
 }
 
 /// Where a session stands, by its record and the end of its log. Where a link task was started after the last event,

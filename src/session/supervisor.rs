@@ -15,7 +15,6 @@ use tracing::{error, info};
 
 use super::registry::{Entry, Registry};
 use crate::id::SessionId;
-use crate::ledger::Record;
 use crate::shutdown::Shutdown;
 
 /// Between two looks. A session that is about to be started is left alone for as long.
@@ -91,8 +90,7 @@ pub async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
         }
         for id in registry.unattended.due() {
             let Some(entry) = registry.known(&id) else { continue };
-            let record = Record { claimed: true, ..entry.session.about().clone() };
-            match registry.resume(&entry, &record, None).await {
+            match registry.resume(&entry, entry.session.about(), None).await {
                 Ok(true) => info!(sessionId = %id, "a session without a link task was started again"),
                 Ok(false) => {}
                 Err(error) => {

@@ -69,8 +69,7 @@ impl Registry {
             let restarted = self.restart_task(entry, &mut task).await;
             return restarted.map(|()| true).map_err(RestartError::into_ledger);
         }
-        let needs_task = if deleted { record.claimed } else { session.snapshot().state.runs() };
-        if !needs_task {
+        if !session.needs_task() {
             // A claim that outlived its session's end: the process died between the two.
             if record.claimed {
                 self.parts.ledger.release(session.id(), record.epoch).await?;
