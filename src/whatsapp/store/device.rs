@@ -23,15 +23,14 @@ const DEVICE: &str = "device";
 /// # Errors
 /// See [`EngineError`].
 pub async fn is_whole(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
-    let stored = match engine.get(session, Table::Device, vec![key::text(DEVICE)]).await {
-        Ok(mut stored) => stored.pop().flatten(),
+    let stored = match stored(engine, session).await {
         Err(EngineError::Storage(error)) if error.is_damage() => {
             engine.tell(session, Table::Device, Some("it is of another kind"));
             return Ok(false);
         }
-        Err(error) => return Err(error),
+        stored => stored?,
     };
-    let whole = stored.is_none_or(|device| row::decode::<Device>(Table::Device, &device).is_ok());
+    let whole = read(stored).is_ok();
     engine.tell(session, Table::Device, (!whole).then_some("it is no device"));
     Ok(whole)
 }
@@ -45,8 +44,12 @@ impl DeviceStorage {
 
 /// Whether a phone has linked the device of a session, whoever owns that.
 pub async fn is_linked(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
-    let stored = engine.get(session, Table::Device, vec![key::text(DEVICE)]).await?.pop().flatten();
-    Ok(read(stored).map_err(failed)?.is_some_and(|device| device.pn.is_some()))
+    let device = read(stored(engine, session).await?).map_err(failed)?;
+    Ok(device.is_some_and(|device| device.pn.is_some()))
+}
+
+async fn stored(engine: &dyn Engine, session: &SessionId) -> std::result::Result<Option<Bytes>, EngineError> {
+    Ok(engine.get(session, Table::Device, vec![key::text(DEVICE)]).await?.pop().flatten())
 }
 
 fn read(stored: Option<Bytes>) -> Result<Option<Device>> {
