@@ -245,16 +245,28 @@ impl Running {
     /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
     /// still does is neither heard nor stored.
     async fn stop(self) {
-        self.end(false).await;
+        let storage = self.storage.clone();
+        self.shut_down().await;
+        storage.retire();
     }
 
     /// The same, before another client of the same device: what this one knows of it is stored, if that can be.
     async fn make_room(self) {
-        self.end(true).await;
+        let (client, storage) = (self.client.clone(), self.storage.clone());
+        self.shut_down().await;
+        // The library does not wait for its last save, and one that failed before is not tried again.
+        let device = client.persistence_manager().get_device_snapshot();
+        if device.pn.is_some()
+            && !storage.is_fenced()
+            && let Err(error) = storage.keep(&device).await
+        {
+            warn!(%error, "a device was not stored when its client stopped");
+        }
+        storage.retire();
     }
 
-    async fn end(self, keep: bool) {
-        let Self { handle, client, translator, storage, .. } = self;
+    async fn shut_down(self) {
+        let Self { handle, client, translator, .. } = self;
         translator.retire();
         // The client counts what its queue for callbacks drops. We have none, so this is 0: were it ever not, one of our
         // signals could be missing.
@@ -263,16 +275,6 @@ impl Running {
             // Dropped while it waits for a WhatsApp that says nothing: there is no connection that could live on.
             warn!("a client did not stop in time");
         }
-        // The library does not wait for its last save, and one that failed before is not tried again.
-        let device = client.persistence_manager().get_device_snapshot();
-        if keep
-            && device.pn.is_some()
-            && !storage.is_fenced()
-            && let Err(error) = storage.keep(&device).await
-        {
-            warn!(%error, "a device was not stored when its client stopped");
-        }
-        storage.retire();
     }
 }
 
