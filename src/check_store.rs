@@ -10,9 +10,9 @@ mod sqlite;
 use std::path::PathBuf;
 
 use self::report::Report;
-use crate::bus::Bus;
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError};
+use crate::log::EventLog;
 use crate::server::DATABASE;
 use crate::storage::StorageError;
 use crate::storage::folder::FolderError;
@@ -84,12 +84,12 @@ pub async fn run(config: &Config, wanted: Wanted) -> Result<Report, CheckError> 
 /// Reads all there is, as a server does; how many records can be read. What cannot is noted where the stores note it.
 pub(crate) async fn survey(
     ledger: &dyn Ledger,
-    bus: &dyn Bus,
+    log: &dyn EventLog,
     engine: &dyn Engine,
 ) -> Result<usize, CheckError> {
     let records = ledger.all().await.map_err(read)?;
     for record in &records {
-        for read in [bus.read(&record.session).await.map(drop), bus.last(&record.session).await.map(drop)] {
+        for read in [log.read(&record.session).await.map(drop), log.last(&record.session).await.map(drop)] {
             match read {
                 Err(error) if !error.is_damage() => return Err(CheckError::Read(error)),
                 _ => {}
@@ -98,7 +98,7 @@ pub(crate) async fn survey(
         device::is_whole(engine, &record.session).await.map_err(read)?;
     }
     // Their indexes may name what is none.
-    bus.sessions().await.map_err(CheckError::Read)?;
+    log.sessions().await.map_err(CheckError::Read)?;
     engine.sessions().await.map_err(read)?;
     Ok(records.len())
 }

@@ -1,6 +1,6 @@
 //! Every route in one table, every layer in its order.
 //!
-//! Handlers are thin: they read the request, ask `session` or `stream`, and answer. They never see a store, the bus or
+//! Handlers are thin: they read the request, ask `session` or `stream`, and answer. They never see a store, the log or
 //! WhatsApp.
 
 mod alerts;

@@ -1,6 +1,6 @@
 //! qrcast links WhatsApp accounts and pushes each link's life to browsers.
 //!
-//! A *session* is a numbered list of facts about one WhatsApp account; one task writes it, a bus copies it, streams read
+//! A *session* is a numbered list of facts about one WhatsApp account; one task writes it, a log keeps it, streams read
 //! it. The modules, in reading order:
 
 // The client's futures nest deeply.
@@ -39,10 +39,10 @@ pub mod whatsapp;
 /// What the stores stand on.
 pub mod storage;
 
-/// Port: the log.
-pub mod bus;
 /// Port: records and ownership.
 pub mod ledger;
+/// Port: the log.
+pub mod log;
 
 /// Why a stream ends.
 pub mod close;

@@ -313,7 +313,7 @@ impl House {
 
     fn parts(&self, store: &Store) -> Parts {
         let Self { config, replica, stages: Stages { links, streams, .. }, .. } = self;
-        let Stores { bus, ledger, leases, engine, damage } = store.open(config, replica);
+        let Stores { log, ledger, leases, engine, damage } = store.open(config, replica);
         let options = Options {
             proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
@@ -325,7 +325,7 @@ impl House {
             time_factor: config.time_factor(),
         };
         Parts {
-            bus,
+            log,
             ledger,
             leases,
             replica: replica.clone(),

@@ -29,10 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
 use self::history::History;
-use crate::bus::Log;
 use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
 use crate::id::SessionId;
 use crate::ledger::{Found, Record};
+use crate::log::LogTail;
 
 /// How many events a viewer may be behind before it reads them from the history instead.
 const LIVE_EVENTS: usize = 16;
@@ -106,11 +106,11 @@ pub struct CatchUp {
 impl Session {
     /// A session without events. `history` is how many events it keeps for returning viewers.
     pub fn new(record: Record, history: u32) -> Self {
-        Self::restored(record, None, Log::default(), history)
+        Self::restored(record, None, LogTail::default(), history)
     }
 
     /// A session with the events that its log still holds, and whoever runs its link task now.
-    pub fn restored(record: Record, owner: Option<String>, log: Log, history: u32) -> Self {
+    pub fn restored(record: Record, owner: Option<String>, log: LogTail, history: u32) -> Self {
         let last = log.events.last();
         let state = state_of(&record, last, owner.is_some());
         // Without its client nobody can scan or type what the log shows.
@@ -214,7 +214,7 @@ impl Session {
     }
 
     /// Takes what a log has and this session has not.
-    pub(super) fn absorb(&self, log: Log) {
+    pub(super) fn absorb(&self, log: LogTail) {
         let last = self.snapshot().last;
         if let Some(cut) = log.trimmed.filter(|cut| last.is_some_and(|last| last < *cut)) {
             self.cut(cut);

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::report::Report;
 use super::{CheckError, Wanted, read, survey};
-use crate::bus::Bus as _;
-use crate::bus::redis::{RedisBus, kept};
 use crate::config::{Config, RedisSettings};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::{Leases as _, Ledger as _};
+use crate::log::EventLog as _;
+use crate::log::redis::{RedisLog, kept};
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
 use crate::storage::redis::Redis;
@@ -34,7 +34,7 @@ pub(super) async fn check(
     let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
     let store = Store {
         ledger: RedisLedger::new(redis.clone(), OURSELVES, settings.lease),
-        bus: RedisBus::new(redis.clone(), OURSELVES, config.history_events),
+        log: RedisLog::new(redis.clone(), OURSELVES, config.history_events),
         engine: RedisEngine::new(redis.clone(), OURSELVES),
         redis: redis.clone(),
         at: Time::now().as_millis(),
@@ -47,7 +47,7 @@ pub(super) async fn check(
 struct Store {
     redis: Redis,
     ledger: RedisLedger,
-    bus: RedisBus,
+    log: RedisLog,
     engine: RedisEngine,
     /// Names what this run sets aside.
     at: i64,
@@ -55,7 +55,7 @@ struct Store {
 
 impl Store {
     async fn report(&self, wanted: Wanted) -> Result<Report, CheckError> {
-        let sessions = survey(&self.ledger, &self.bus, &self.engine).await?;
+        let sessions = survey(&self.ledger, &self.log, &self.engine).await?;
         let damaged = self.redis.damage().list();
         let set_aside = wanted.quarantine && !damaged.is_empty();
         if set_aside {
@@ -109,7 +109,7 @@ impl Store {
     /// Writes a log again without its damaged entries; the old one is kept whole. Where the last one was damaged the session's
     /// hash has it once more; no, where that is damaged as well: then nobody can tell where the session stands.
     async fn rebuild_log(&self, session: &SessionId, log: &str, bad: &[&str]) -> Result<bool, StorageError> {
-        let read = self.bus.read(session).await;
+        let read = self.log.read(session).await;
         let end = match read {
             Ok(read) => read.events.last().cloned(),
             Err(error) if error.is_damage() => return Ok(false),
@@ -134,7 +134,7 @@ impl Store {
 
     /// What a session's hash has of the end of its log, from the log; no, where that cannot be read either.
     async fn mend_end(&self, session: &SessionId) -> Result<bool, StorageError> {
-        let end = match self.bus.last(session).await {
+        let end = match self.log.last(session).await {
             Ok(Some(end)) => end,
             Ok(None) => return Ok(false),
             Err(error) if error.is_damage() => return Ok(false),
@@ -160,7 +160,7 @@ impl Store {
         }
         // Nothing is left but its places in the indexes and among what the limits count.
         self.ledger.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
-        self.bus.forget(session).await?;
+        self.log.forget(session).await?;
         self.engine.wipe(session).await.map_err(|error| super::Failed::from(error).0)
     }
 

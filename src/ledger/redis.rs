@@ -1,7 +1,7 @@
 //! The ledger of many replicas: a hash for each session, which is the only authority on who owns it.
 //!
 //! `<prefix>{<id>}` has `record` (JSON), `owner`, `epoch`, `expires` (Unix ms by Redis's clock), `runs` (whether it has a
-//! link task, or gets one), `deleted`; `bus` and the device store compare `owner` and `epoch` in their own scripts and
+//! link task, or gets one), `deleted`; `log` and the device store compare `owner` and `epoch` in their own scripts and
 //! keep fields of theirs in it. Whatever changes a session is one script on this one key.
 //!
 //! Beside it, each under a hash tag of its own: `<prefix>{<0-f>}:sessions`, the sessions by the end of their lease, an

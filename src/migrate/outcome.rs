@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::bus::AppendError;
 use crate::check_store::CheckError;
 use crate::id::SessionId;
 use crate::ledger::LedgerError;
+use crate::log::AppendError;
 use crate::storage::StorageError;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;

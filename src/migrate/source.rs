@@ -7,13 +7,13 @@ use tracing::warn;
 
 use super::MigrateError;
 use super::outcome::database;
-use crate::bus::Bus as _;
-use crate::bus::local::LocalBus;
 use crate::check_store::survey;
 use crate::event::Event;
 use crate::id::SessionId;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger as _, Record};
+use crate::log::EventLog as _;
+use crate::log::sqlite::SqliteLog;
 use crate::server::{DATABASE, MIGRATIONS};
 use crate::storage::StorageError;
 use crate::storage::folder::FolderLock;
@@ -24,7 +24,7 @@ use crate::whatsapp::store::{Engine as _, Key, Table};
 pub(super) struct Source {
     sqlite: Sqlite,
     ledger: SqliteLedger,
-    bus: LocalBus,
+    log: SqliteLog,
     engine: SqliteEngine,
 }
 
@@ -37,7 +37,7 @@ impl Source {
         Ok(Self {
             ledger: SqliteLedger::new(sqlite.clone()),
             // One more, which says in Redis where the log was cut.
-            bus: LocalBus::new(sqlite.clone(), history.saturating_add(1)),
+            log: SqliteLog::new(sqlite.clone(), history.saturating_add(1)),
             engine: SqliteEngine::new(sqlite.clone()),
             sqlite,
         })
@@ -45,7 +45,7 @@ impl Source {
 
     pub(super) async fn records(&self) -> Result<Vec<Record>, MigrateError> {
         // What cannot be read cannot be moved, and nobody looks into this folder again.
-        survey(&self.ledger, &self.bus, &self.engine).await?;
+        survey(&self.ledger, &self.log, &self.engine).await?;
         match self.sqlite.damage().count() {
             0 => self.ledger.all().await.map_err(database),
             damaged => Err(MigrateError::Damaged(damaged)),
@@ -54,7 +54,7 @@ impl Source {
 
     /// The end of a log, as much of it as Redis keeps.
     pub(super) async fn log(&self, session: &SessionId) -> Result<Vec<Arc<Event>>, MigrateError> {
-        Ok(self.bus.read(session).await.map_err(database)?.events)
+        Ok(self.log.read(session).await.map_err(database)?.events)
     }
 
     pub(super) async fn rows(

@@ -10,12 +10,12 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep, timeout};
 
 use super::Failed;
-use crate::bus::Bus as _;
-use crate::bus::redis::RedisBus;
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::{Leases as _, Ledger as _, Record};
+use crate::log::EventLog as _;
+use crate::log::redis::RedisLog;
 use crate::storage::StorageError;
 use crate::storage::redis::{Redis, State};
 use crate::whatsapp::store::redis::RedisEngine;
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Target {
     redis: Redis,
     ledger: RedisLedger,
-    bus: RedisBus,
+    log: RedisLog,
     engine: RedisEngine,
     /// As whom.
     pub(super) owner: String,
@@ -64,7 +64,7 @@ impl Target {
     pub(super) fn new(redis: Redis, data: String, owner: String, history: u32) -> Self {
         Self {
             ledger: RedisLedger::new(redis.clone(), owner.as_str(), LEASE),
-            bus: RedisBus::new(redis.clone(), owner.as_str(), history),
+            log: RedisLog::new(redis.clone(), owner.as_str(), history),
             engine: RedisEngine::new(redis.clone(), owner.as_str()),
             redis,
             data,
@@ -94,7 +94,7 @@ impl Target {
         if events.is_empty() {
             return Ok(());
         }
-        Ok(self.bus.restore(&record.session, record.epoch, events).await?)
+        Ok(self.log.restore(&record.session, record.epoch, events).await?)
     }
 
     pub(super) async fn put_rows(
@@ -127,7 +127,7 @@ impl Target {
 
     /// The ids of a log, with the one that says where it was cut.
     pub(super) async fn ids(&self, session: &SessionId) -> Result<Vec<Cursor>, Failed> {
-        let log = self.bus.read(session).await?;
+        let log = self.log.read(session).await?;
         Ok(log.trimmed.into_iter().chain(log.events.iter().map(|event| event.at)).collect())
     }
 
@@ -137,7 +137,7 @@ impl Target {
 
     /// Removes log and device.
     pub(super) async fn clear(&self, session: &SessionId) -> Result<(), Failed> {
-        self.bus.forget(session).await?;
+        self.log.forget(session).await?;
         Ok(self.engine.wipe(session).await?)
     }
 

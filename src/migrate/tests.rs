@@ -6,14 +6,14 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::*;
-use crate::bus::local::LocalBus;
-use crate::bus::redis::RedisBus;
-use crate::bus::{Bus as _, Log};
 use crate::event::{Cursor, Disconnected, Event, Kind, Me, Qr, State, Status};
 use crate::id::SessionId;
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Leases as _, Ledger as _, LedgerError, Limits};
+use crate::log::redis::RedisLog;
+use crate::log::sqlite::SqliteLog;
+use crate::log::{EventLog as _, LogTail};
 use crate::proxy::ProxyUrl;
 use crate::server::MIGRATIONS;
 use crate::storage::folder::FolderError;
@@ -34,7 +34,7 @@ struct Old {
     folder: Folder,
     sqlite: Sqlite,
     ledger: SqliteLedger,
-    bus: LocalBus,
+    log: SqliteLog,
     engine: SqliteEngine,
 }
 
@@ -44,7 +44,7 @@ impl Old {
         let sqlite = Sqlite::open(&folder.path().join(DATABASE), MIGRATIONS).unwrap();
         Self {
             ledger: SqliteLedger::new(sqlite.clone()),
-            bus: LocalBus::new(sqlite.clone(), HISTORY),
+            log: SqliteLog::new(sqlite.clone(), HISTORY),
             engine: SqliteEngine::new(sqlite.clone()),
             sqlite,
             folder,
@@ -76,7 +76,7 @@ impl Old {
     async fn says(&self, record: &Record, seq: u64, kind: Kind, state: State) {
         let at = Cursor { epoch: record.epoch, seq };
         let event = Event::new(record.session.clone(), at, Time::now(), kind, state);
-        self.bus.append(Arc::new(event)).await.unwrap();
+        self.log.append(Arc::new(event)).await.unwrap();
     }
 
     /// A linked device with a log that was cut and more rows than one commit takes.
@@ -192,7 +192,7 @@ impl Halves {
 /// What a replica finds.
 struct New {
     ledger: RedisLedger,
-    bus: RedisBus,
+    log: RedisLog,
     engine: RedisEngine,
 }
 
@@ -201,7 +201,7 @@ impl New {
         let redis = Redis::connect(&server.url(), "qrcast:").await.unwrap().0;
         Self {
             ledger: RedisLedger::new(redis.clone(), "b", LEASE),
-            bus: RedisBus::new(redis.clone(), "b", HISTORY),
+            log: RedisLog::new(redis.clone(), "b", HISTORY),
             engine: RedisEngine::new(redis, "b"),
         }
     }
@@ -217,7 +217,7 @@ impl New {
         let session = &record.session;
         let found = self.ledger.find(session).await.unwrap().unwrap();
         assert_eq!((&found.record, found.owner), (record, None));
-        let (there, here) = (old.bus.read(session).await.unwrap(), self.bus.read(session).await.unwrap());
+        let (there, here) = (old.log.read(session).await.unwrap(), self.log.read(session).await.unwrap());
         assert_eq!(texts(&here), texts(&there));
         for table in Table::ALL {
             let mut there = old.engine.scan(session, *table, Key::new()).await.unwrap();
@@ -229,7 +229,7 @@ impl New {
     }
 }
 
-fn texts(log: &Log) -> (Option<Cursor>, Vec<(Cursor, String)>) {
+fn texts(log: &LogTail) -> (Option<Cursor>, Vec<(Cursor, String)>) {
     (log.trimmed, log.events.iter().map(|event| (event.at, event.to_log())).collect())
 }
 
@@ -297,7 +297,7 @@ async fn a_try_that_ended_early_is_copied_anew() {
     .await;
     old.engine.wipe(&deleted.session).await.unwrap();
     old.ledger.remove(&waiting.session).await.unwrap();
-    old.bus.forget(&waiting.session).await.unwrap();
+    old.log.forget(&waiting.session).await.unwrap();
     let halves = Halves::of(&old, &server).await;
     let outcome = halves.migration().run().await.unwrap();
     assert!(matches!(outcome, Outcome::Moved(Counts { sessions: 3, linked: 1, .. })), "{outcome:?}");

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::ServerError;
-use crate::bus::Bus;
-use crate::bus::local::{self, LocalBus};
-use crate::bus::redis::RedisBus;
 use crate::config::{Config, RedisSettings};
 use crate::ledger::redis::RedisLedger;
 use crate::ledger::sqlite::{self as ledger, SqliteLedger};
 use crate::ledger::{Leases, Ledger};
+use crate::log::EventLog;
+use crate::log::redis::RedisLog;
+use crate::log::sqlite::{self as log, SqliteLog};
 use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
@@ -28,7 +28,7 @@ use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: device::SCHEMA },
     Migration { version: 2, sql: ledger::SCHEMA },
-    Migration { version: 3, sql: local::SCHEMA },
+    Migration { version: 3, sql: log::SCHEMA },
     Migration { version: 4, sql: ledger::SECRET_SCHEMA },
     Migration { version: 5, sql: ledger::PROXY_SCHEMA },
     Migration { version: 6, sql: device::VERSION_SCHEMA },
@@ -56,7 +56,7 @@ pub(super) enum Store {
 
 /// What stands on the store.
 pub(super) struct Stores {
-    pub(super) bus: Arc<dyn Bus>,
+    pub(super) log: Arc<dyn EventLog>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) leases: Option<Arc<dyn Leases>>,
     pub(super) engine: Arc<dyn Engine>,
@@ -88,7 +88,7 @@ impl Store {
     pub(super) fn open(&self, config: &Config, replica: &str) -> Stores {
         match self {
             Self::Alone { sqlite } => Stores {
-                bus: Arc::new(LocalBus::new(sqlite.clone(), config.history_events)),
+                log: Arc::new(SqliteLog::new(sqlite.clone(), config.history_events)),
                 ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
                 leases: None,
                 engine: Arc::new(SqliteEngine::new(sqlite.clone())),
@@ -97,7 +97,7 @@ impl Store {
             Self::Shared { redis, lease } => {
                 let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
                 Stores {
-                    bus: Arc::new(RedisBus::new(redis.clone(), replica, config.history_events)),
+                    log: Arc::new(RedisLog::new(redis.clone(), replica, config.history_events)),
                     ledger: ledger.clone(),
                     leases: Some(ledger),
                     engine: Arc::new(RedisEngine::new(redis.clone(), replica)),

@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::bus::Log;
 use crate::event::{Cursor, Event, Kind, PairingMethod, Status, Time};
+use crate::log::LogTail;
 
 /// The last events of one session, oldest first.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl History {
     }
 
     /// What a log still holds.
-    pub(super) fn restored(log: Log, limit: u32) -> Self {
+    pub(super) fn restored(log: LogTail, limit: u32) -> Self {
         let mut history = Self::new(limit);
         history.trimmed = log.trimmed;
         for event in log.events {

@@ -72,7 +72,7 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> 
         registry.remove(&id).await?;
         info!(sessionId = %id, ?verdict, "session cleared away");
     }
-    registry.parts.bus.blank_expired().await?;
+    registry.parts.log.blank_expired().await?;
     registry.parts.ledger.forget_keys().await?;
     let orphans = registry.remove_orphans().await?;
     if orphans > 0 {

@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 
 use super::lease::Lease;
 use super::{Session, status};
-use crate::bus::{AppendError, Bus};
 use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
+use crate::log::{AppendError, EventLog};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{APPEND_SECONDS, EVENTS, TAKEOVER_SECONDS};
 
@@ -33,7 +33,7 @@ const MOST_OWED: usize = 64;
 /// The pen of one epoch. There is one per epoch, and no two at a time per session.
 pub(super) struct Journal {
     session: Arc<Session>,
-    bus: Arc<dyn Bus>,
+    log: Arc<dyn EventLog>,
     lease: Arc<Lease>,
     shutdown: Shutdown,
     cursor: Cursor,
@@ -57,13 +57,13 @@ impl Journal {
     pub(super) fn new(
         session: Arc<Session>,
         epoch: u64,
-        bus: Arc<dyn Bus>,
+        log: Arc<dyn EventLog>,
         lease: Arc<Lease>,
         shutdown: Shutdown,
         taken: Option<Instant>,
     ) -> Self {
         let cursor = Cursor::start_of(epoch);
-        Self { session, bus, lease, shutdown, cursor, owed: Vec::new(), pay_at: None, taken }
+        Self { session, log, lease, shutdown, cursor, owed: Vec::new(), pay_at: None, taken }
     }
 
     /// Writes a fact. Waits as long as it can be neither stored nor shown.
@@ -109,7 +109,7 @@ impl Journal {
     async fn store(&mut self, event: &Arc<Event>) -> Result<(), AppendError> {
         self.pay().await?;
         let begun = Instant::now();
-        self.bus.append(event.clone()).await?;
+        self.log.append(event.clone()).await?;
         histogram!(APPEND_SECONDS).record(begun.elapsed());
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Journal {
             let mut events = self.session.events();
             events.retain(|event| event.at < first.at);
             events.extend(self.owed.iter().cloned());
-            self.bus.restore(self.session.id(), self.cursor.epoch, &events).await?;
+            self.log.restore(self.session.id(), self.cursor.epoch, &events).await?;
             self.owed.clear();
         }
         self.pay_at = None;

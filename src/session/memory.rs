@@ -1,7 +1,7 @@
 //! A deployment in memory: records, leases, logs and the words between replicas, on tokio's clock. For tests in paused time.
 //!
 //! As many replicas share it as a test wants, each with a [`Deployment::replica`] of its own. What Redis decides in one script
-//! is decided here under one lock, with the same answers (`ledger/redis/*.lua`, `bus/redis/*.lua`); a [`Fate`] holds back,
+//! is decided here under one lock, with the same answers (`ledger/redis/*.lua`, `log/redis/*.lua`); a [`Fate`] holds back,
 //! loses or delays any of them. There is no index that lags and no cluster: those are for the real one.
 
 mod gate;
@@ -103,7 +103,7 @@ impl Deployment {
         Arc::new(Replica { deployment: self.clone(), name: name.to_owned(), health: Health::default() })
     }
 
-    /// What becomes of this replica's next call of this name: a method of `Ledger`, `Leases` or `Bus`.
+    /// What becomes of this replica's next call of this name: a method of `Ledger`, `Leases` or `EventLog`.
     pub fn next(&self, replica: &str, call: &'static str, fate: Fate) {
         self.0.gate.next(replica, call, fate);
     }

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::registry::{Entry, Registry};
-use crate::bus::{Followed, Log};
 use crate::event::{Cursor, Status};
 use crate::id::SessionId;
 use crate::ledger::{Found, LedgerError, Viewers};
+use crate::log::{Followed, LogTail};
 
 /// How often a mirror is asked whether anybody still needs it.
 const LOOK: Duration = Duration::from_secs(10);
@@ -133,7 +133,7 @@ impl Registry {
         };
         let Some(found) = leases.find(id).await? else { return Ok(None) };
         let Found { record, owner, .. } = self.believe(found);
-        let log = Log { events: self.parts.bus.last(id).await?.into_iter().collect(), trimmed: None };
+        let log = LogTail { events: self.parts.log.last(id).await?.into_iter().collect(), trimmed: None };
         Ok(Some(Arc::new(Session::restored(record, owner, log, 1))))
     }
 
@@ -143,13 +143,13 @@ impl Registry {
         let entry = match self.known(&id) {
             Some(entry) => entry,
             None => {
-                let log = self.parts.bus.read(&id).await?;
+                let log = self.parts.log.read(&id).await?;
                 let (record, owner) = (found.record.clone(), found.owner.clone());
                 self.insert(Session::restored(record, owner, log, self.parts.history))
             }
         };
         if entry.session.snapshot().last < found.last {
-            entry.session.absorb(self.parts.bus.read(&id).await?);
+            entry.session.absorb(self.parts.log.read(&id).await?);
         }
         if !self.had(&id) {
             entry.session.learn(&found);
@@ -194,7 +194,7 @@ impl Registry {
     /// Hears of everything that others write, until nobody needs it here.
     async fn go_on(&self, entry: &Arc<Entry>) {
         let session = &entry.session;
-        let mut followed = self.parts.bus.follow(session.id().clone(), session.snapshot().last);
+        let mut followed = self.parts.log.follow(session.id().clone(), session.snapshot().last);
         let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
         loop {
             tokio::select! {

@@ -259,7 +259,7 @@ impl Ownership {
         let Some(entry) = self.registry.known(id) else { return };
         // Ended just now: so much the better.
         let _ = hold.commands.send(Command::Reopen);
-        let restored = self.registry.parts.bus.restore(id, hold.epoch, &entry.session.events()).await;
+        let restored = self.registry.parts.log.restore(id, hold.epoch, &entry.session.events()).await;
         if let Err(error) = restored {
             warn!(sessionId = %id, %error, "a log was not written again as a whole");
         }

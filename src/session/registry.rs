@@ -23,11 +23,11 @@ use super::runner::Runner;
 use super::supervisor::Unattended;
 pub use super::task::{Ask, Parts, Timers};
 use super::task::{Command, Start};
-use crate::bus::Log;
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
 use crate::ledger::{Created, Record};
 pub use crate::ledger::{Judgement, LedgerError, Once, Viewers};
+use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
 pub use crate::whatsapp::version::Report as VersionReport;
 
@@ -149,8 +149,8 @@ impl Registry {
     }
 
     /// What a session's log holds; `None` where that, or its device, is damaged. Whoever reads either notes it.
-    async fn log_of(&self, id: &SessionId) -> Result<Option<Log>, LedgerError> {
-        let log = match self.parts.bus.read(id).await {
+    async fn log_of(&self, id: &SessionId) -> Result<Option<LogTail>, LedgerError> {
+        let log = match self.parts.log.read(id).await {
             Ok(log) => Some(log),
             Err(error) if error.is_damage() => None,
             Err(error) => return Err(error.into()),
@@ -238,7 +238,7 @@ impl Registry {
     pub(super) async fn remove_orphans(&self) -> Result<usize, LedgerError> {
         // In this order: what was created meanwhile is no orphan.
         let mut remains = self.parts.whatsapp.sessions().await.map_err(LedgerError::failed)?;
-        remains.extend(self.parts.bus.sessions().await?);
+        remains.extend(self.parts.log.sessions().await?);
         let known: std::collections::HashSet<_> = self.ids().await?.into_iter().collect();
         // What is left of a session that cannot be read is all there is of it.
         if self.parts.damage.hides_a_session() {
@@ -262,7 +262,7 @@ impl Registry {
     }
 
     async fn remove_remains(&self, id: &SessionId) -> Result<(), LedgerError> {
-        self.parts.bus.forget(id).await?;
+        self.parts.log.forget(id).await?;
         self.parts.whatsapp.forget(id).await.map_err(LedgerError::failed)
     }
 

@@ -34,8 +34,8 @@ impl Runner {
     /// Runs until the session has ended or is deleted, its QRs are used up, somebody else has it, or the server stops.
     pub(super) async fn run(self) {
         let Self { session, parts, mut commands, start } = self;
-        let (bus, lease, shutdown) = (parts.bus.clone(), start.lease.clone(), parts.shutdown.clone());
-        let mut journal = Journal::new(session.clone(), start.epoch, bus, lease, shutdown, start.taken);
+        let (log, lease, shutdown) = (parts.log.clone(), start.lease.clone(), parts.shutdown.clone());
+        let mut journal = Journal::new(session.clone(), start.epoch, log, lease, shutdown, start.taken);
         let (running, end) = Self::live(&session, &parts, &mut commands, &start, &mut journal).await;
         // Whoever takes over does its part as well: a few at a time are down for a shorter time.
         let _turn = match &parts.leases {

@@ -104,7 +104,7 @@ impl Registry {
     pub(super) async fn claim(&self, session: &Session, limits: Limits) -> Result<u64, LedgerError> {
         let epoch = self.parts.ledger.claim(session.id(), limits).await?;
         if self.parts.leases.is_some() && !self.had(session.id()) {
-            session.absorb(self.parts.bus.read(session.id()).await?);
+            session.absorb(self.parts.log.read(session.id()).await?);
         }
         Ok(epoch)
     }

@@ -13,17 +13,17 @@ use tracing::error;
 
 use super::journal::PenLost;
 use super::lease::Lease;
-use crate::bus::Bus;
 use crate::event::Assertion;
 use crate::id::SessionId;
 use crate::ledger::{Damage, Leases, Ledger, LedgerError, Limits, Renewal, Wish};
+use crate::log::EventLog;
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
 /// What sessions stand on; the server chooses the concrete ones.
 pub struct Parts {
     /// Stores events.
-    pub bus: Arc<dyn Bus>,
+    pub log: Arc<dyn EventLog>,
     /// Stores records and epochs.
     pub ledger: Arc<dyn Ledger>,
     /// The same ledger, where other replicas may own sessions.

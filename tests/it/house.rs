@@ -16,15 +16,15 @@ const RULES: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("storage", &["clock", "id", "shutdown", "telemetry"]),
     ("whatsapp", &["event", "id", "platform", "proxy", "shutdown", "storage", "telemetry"]),
-    ("bus", &["event", "id", "shutdown", "storage", "telemetry"]),
+    ("log", &["event", "id", "shutdown", "storage", "telemetry"]),
     ("ledger", &["event", "id", "proxy", "shutdown", "storage", "telemetry"]),
-    ("session", &["bus", "event", "id", "ledger", "proxy", "shutdown", "telemetry", "whatsapp"]),
+    ("session", &["log", "event", "id", "ledger", "proxy", "shutdown", "telemetry", "whatsapp"]),
     ("close", &[]),
     ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
     // Stands beside `server`: it names stores, and nothing that runs sessions or talks to browsers.
-    ("migrate", &["bus", "check_store", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
+    ("migrate", &["log", "check_store", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
     // The same: it reads what a server reads, and runs none of it.
-    ("check_store", &["bus", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
+    ("check_store", &["log", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
     // Stands beside `server` too: it asks what a server would stand on, and runs none of it.
     ("doctor", &["config", "server", "storage", "whatsapp"]),
     (

@@ -8,9 +8,9 @@ use futures::{StreamExt as _, stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Deployment, Replica};
-use crate::bus::{AppendError, Bus, Followed, Log};
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
+use crate::log::{AppendError, EventLog, Followed, LogTail};
 use crate::storage::StorageError;
 
 impl Deployment {
@@ -41,16 +41,16 @@ impl Deployment {
         Ok(())
     }
 
-    fn read(&self, session: &SessionId) -> Log {
+    fn read(&self, session: &SessionId) -> LogTail {
         let world = self.world();
         let mut events = world.sessions.get(session).map(|row| row.log.clone()).unwrap_or_default();
         let trimmed = (events.len() > self.0.history).then(|| events.remove(0).at);
-        Log { events, trimmed }
+        LogTail { events, trimmed }
     }
 }
 
 #[async_trait]
-impl Bus for Replica {
+impl EventLog for Replica {
     async fn append(&self, event: Arc<Event>) -> Result<(), AppendError> {
         self.call("append", move |all, me| all.append(me, event.at.epoch, event, false)).await?
     }
@@ -62,7 +62,7 @@ impl Bus for Replica {
             loop {
                 // What is kept after the last one told, oldest at the end.
                 if waiting.is_empty() {
-                    let Log { events, trimmed } = deployment.read(&session);
+                    let LogTail { events, trimmed } = deployment.read(&session);
                     if let Some(cut) = trimmed.filter(|cut| at.is_some_and(|at| at < *cut)) {
                         at = Some(cut);
                         return Some((Followed::Cut(cut), (deployment, heard, session, at, waiting)));
@@ -106,7 +106,7 @@ impl Bus for Replica {
         self.call("last", move |all, _| all.read(&session).events.pop()).await
     }
 
-    async fn read(&self, session: &SessionId) -> Result<Log, StorageError> {
+    async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError> {
         let session = session.clone();
         self.call("read", move |all, _| all.read(&session)).await
     }

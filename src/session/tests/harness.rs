@@ -78,7 +78,7 @@ impl Net {
         streams: &Shutdown,
     ) -> Parts {
         Parts {
-            bus: store.clone(),
+            log: store.clone(),
             ledger: store.clone(),
             leases,
             replica: store.name().to_owned(),

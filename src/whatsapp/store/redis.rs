@@ -8,7 +8,7 @@
 //! A commit that was sent, was not answered and is carried out when a later one is already done would put old keys over
 //! new ones: so commits are numbered (`commit`), and one that comes late does nothing.
 //!
-//! Keys of a session: `<prefix>{<id>}` (fields `device`, `commit`; the rest is `ledger`'s and `bus`'s) and
+//! Keys of a session: `<prefix>{<id>}` (fields `device`, `commit`; the rest is `ledger`'s and `log`'s) and
 //! `<prefix>{<id>}:dev:<table>`. The index of all devices: `<prefix>{<0-f>}:devices`. Of the deployment:
 //! `<prefix>{data}:whatsapp-version`.
 

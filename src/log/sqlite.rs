@@ -1,4 +1,4 @@
-//! The bus of one replica: each log is rows of the server's one SQLite file.
+//! The log of one replica: each log is rows of the server's one SQLite file.
 //!
 //! An id that is not greater than the last is refused, as a Redis Stream refuses it: a stale owner cannot write.
 //! `server` puts [`SCHEMA`] into the list of migrations.
@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{AppendError, Bus, Followed, Log};
+use super::{AppendError, EventLog, Followed, LogTail};
 use crate::event::{Cursor, Event, Kind, Reason, Time};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -48,13 +48,13 @@ const SESSIONS: &str = "SELECT DISTINCT session FROM event";
 const TRIM_EVERY: u64 = 16;
 
 /// Logs in the file.
-pub struct LocalBus {
+pub struct SqliteLog {
     sqlite: Sqlite,
     /// How many events a log keeps, and one more, which says where it was cut.
     keep: u32,
 }
 
-impl LocalBus {
+impl SqliteLog {
     /// On a file whose migrations include [`SCHEMA`]; each log keeps its last `history` events.
     pub fn new(sqlite: Sqlite, history: u32) -> Self {
         Self { sqlite, keep: history.saturating_add(1) }
@@ -78,7 +78,7 @@ impl LocalBus {
 }
 
 #[async_trait]
-impl Bus for LocalBus {
+impl EventLog for SqliteLog {
     async fn append(&self, event: Arc<Event>) -> Result<(), AppendError> {
         let expires = match &event.kind {
             Kind::Qr(qr) => Some(qr.expires_at.as_millis()),
@@ -121,7 +121,7 @@ impl Bus for LocalBus {
         Ok(self.read(session).await?.events.pop())
     }
 
-    async fn read(&self, session: &SessionId) -> Result<Log, StorageError> {
+    async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError> {
         let (name, keep) = (session.clone(), self.keep);
         let read = move |tx: &Transaction<'_>| {
             let mut statement = tx.prepare_cached(READ)?;
@@ -135,7 +135,7 @@ impl Bus for LocalBus {
         let cut = u32::try_from(rows.len()).is_ok_and(|rows| rows == self.keep);
         let oldest = if cut { rows.pop().map(|(epoch, seq, _)| at(epoch, seq)) } else { None };
         let events: Vec<_> = rows.into_iter().map(|row| self.event(session, row)).collect();
-        Log::read_back(events, oldest)
+        LogTail::read_back(events, oldest)
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StorageError> {
@@ -198,15 +198,18 @@ mod tests {
         event(epoch, seq, Kind::Disconnected(Disconnected::new(Reason::ConnectionLost, None)))
     }
 
-    async fn ids(bus: &LocalBus) -> (Vec<String>, Option<String>) {
-        let log = bus.read(&id()).await.unwrap();
-        (log.events.iter().map(|event| event.at.to_string()).collect(), log.trimmed.map(|at| at.to_string()))
+    async fn ids(log: &SqliteLog) -> (Vec<String>, Option<String>) {
+        let tail = log.read(&id()).await.unwrap();
+        (
+            tail.events.iter().map(|event| event.at.to_string()).collect(),
+            tail.trimmed.map(|at| at.to_string()),
+        )
     }
 
     #[tokio::test]
     async fn ids_rise_or_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let bus = LocalBus::new(Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap(), 10);
+        let log = SqliteLog::new(Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap(), 10);
         for (epoch, seq, taken) in [
             (7, 1, true),
             (7, 1, false),
@@ -216,25 +219,25 @@ mod tests {
             (8, 9, false),
             (9, 2, true),
         ] {
-            let answer = bus.append(lost(epoch, seq)).await;
+            let answer = log.append(lost(epoch, seq)).await;
             assert_eq!(answer.is_ok(), taken, "{epoch}-{seq}");
             assert!(taken || matches!(answer, Err(AppendError::Fenced)));
         }
-        assert_eq!(ids(&bus).await, (["7-1", "7-2", "9-1", "9-2"].map(String::from).to_vec(), None));
-        assert_eq!(bus.sessions().await.unwrap(), [id()]);
-        bus.forget(&id()).await.unwrap();
-        assert!(bus.sessions().await.unwrap().is_empty());
+        assert_eq!(ids(&log).await, (["7-1", "7-2", "9-1", "9-2"].map(String::from).to_vec(), None));
+        assert_eq!(log.sessions().await.unwrap(), [id()]);
+        log.forget(&id()).await.unwrap();
+        assert!(log.sessions().await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn a_log_keeps_its_end_and_says_where_it_was_cut() {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap();
-        let bus = LocalBus::new(sqlite.clone(), 10);
+        let log = SqliteLog::new(sqlite.clone(), 10);
         for seq in 1..=100 {
-            bus.append(lost(7, seq)).await.unwrap();
+            log.append(lost(7, seq)).await.unwrap();
         }
-        let (events, trimmed) = ids(&bus).await;
+        let (events, trimmed) = ids(&log).await;
         assert_eq!((events.len(), events[0].as_str(), trimmed.as_deref()), (10, "7-91", Some("7-90")));
         let rows =
             sqlite.read(|tx| tx.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, u32>(0)));
@@ -244,15 +247,15 @@ mod tests {
     #[tokio::test]
     async fn an_expired_qr_keeps_its_id_and_loses_its_string() {
         let folder = tempfile::tempdir().unwrap();
-        let bus = LocalBus::new(Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap(), 10);
+        let log = SqliteLog::new(Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap(), 10);
         for (seq, expires_in) in [(1, -1), (2, 60_000)] {
             let expires_at = Time::from_millis(Time::now().as_millis() + expires_in);
             let qr = Qr { qr_string: "2@secret".into(), expires_at, attempt: 1, max_attempts: 6 };
-            bus.append(event(7, seq, Kind::Qr(qr))).await.unwrap();
+            log.append(event(7, seq, Kind::Qr(qr))).await.unwrap();
         }
-        bus.blank_expired().await.unwrap();
-        let log = bus.read(&id()).await.unwrap();
-        let strings = log.events.iter().map(|event| match &event.kind {
+        log.blank_expired().await.unwrap();
+        let tail = log.read(&id()).await.unwrap();
+        let strings = tail.events.iter().map(|event| match &event.kind {
             Kind::Qr(qr) => qr.qr_string.as_str(),
             other => panic!("{other:?}"),
         });
@@ -263,24 +266,24 @@ mod tests {
     async fn a_damaged_event_hides_what_came_before_it_and_a_damaged_end_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&folder.path().join("db"), MIGRATIONS).unwrap();
-        let bus = LocalBus::new(sqlite.clone(), 10);
+        let log = SqliteLog::new(sqlite.clone(), 10);
         for seq in 1..=6 {
-            bus.append(lost(7, seq)).await.unwrap();
+            log.append(lost(7, seq)).await.unwrap();
         }
         let spoil = async |what: &'static str| sqlite.write(move |tx| tx.execute(what, [])).await.unwrap();
         spoil("UPDATE event SET body = '' WHERE seq = 2").await;
         spoil("UPDATE event SET body = '{}', expires = 1 WHERE seq = 3").await;
         assert_eq!(
-            ids(&bus).await,
+            ids(&log).await,
             (["7-4", "7-5", "7-6"].map(String::from).to_vec(), Some("7-3".to_owned())),
             "whoever has seen less than that is told of a gap"
         );
         assert_eq!((sqlite.damage().count(), sqlite.damage().is_about(&id())), (2, true));
         // Neither does one that is no JSON stop those that have expired from losing their strings.
         spoil("UPDATE event SET body = CAST(x'ff' AS TEXT), expires = 1 WHERE seq = 2").await;
-        bus.blank_expired().await.unwrap();
+        log.blank_expired().await.unwrap();
         spoil("INSERT INTO event (session, epoch, seq, body) VALUES ('nonsense', 1, 1, '')").await;
-        assert_eq!(bus.sessions().await.unwrap(), [id()]);
+        assert_eq!(log.sessions().await.unwrap(), [id()]);
         assert!(sqlite.damage().hides_a_session());
         for end in [
             "UPDATE event SET body = '[]' WHERE seq = 6",
@@ -288,7 +291,7 @@ mod tests {
             "UPDATE event SET epoch = 9223372036854775807",
         ] {
             spoil(end).await;
-            assert!(matches!(bus.read(&id()).await, Err(StorageError::Corrupt)), "{end}");
+            assert!(matches!(log.read(&id()).await, Err(StorageError::Corrupt)), "{end}");
         }
     }
 }

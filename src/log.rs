@@ -2,8 +2,8 @@
 //!
 //! The owner of a session appends; whoever opens the session reads. An event is shown to viewers after `append` said yes.
 
-pub mod local;
 pub mod redis;
+pub mod sqlite;
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::storage::StorageError;
 
 /// The logs of all sessions.
 #[async_trait]
-pub trait Bus: Send + Sync {
+pub trait EventLog: Send + Sync {
     /// Stores an event at the end of its session's log. After an Ok it is durable.
     async fn append(&self, event: Arc<Event>) -> Result<(), AppendError>;
 
@@ -38,7 +38,7 @@ pub trait Bus: Send + Sync {
     async fn last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError>;
 
     /// The end of a session's log.
-    async fn read(&self, session: &SessionId) -> Result<Log, StorageError>;
+    async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError>;
 
     /// Removes a session's log.
     async fn forget(&self, session: &SessionId) -> Result<(), StorageError>;
@@ -52,14 +52,14 @@ pub trait Bus: Send + Sync {
 
 /// The end of a log, as much as is kept.
 #[derive(Debug, Default)]
-pub struct Log {
+pub struct LogTail {
     /// Oldest first.
     pub events: Vec<Arc<Event>>,
     /// The newest event that is no longer kept.
     pub trimmed: Option<Cursor>,
 }
 
-impl Log {
+impl LogTail {
     /// The end of a log of which some events may be damaged; newest first, with the id of a damaged one in its place.
     /// `trimmed` is the newest event that is not kept.
     ///

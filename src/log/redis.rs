@@ -1,4 +1,4 @@
-//! The bus of many replicas: each log is a Redis Stream, each event is also published on its session's channel.
+//! The log of many replicas: each log is a Redis Stream, each event is also published on its session's channel.
 //!
 //! An entry's id is the event's own, so Redis itself refuses one that is not greater than the last. One script checks
 //! owner and epoch in the session's lease (`ledger` writes it), appends, notes the event as the session's last, and
@@ -23,7 +23,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 pub use self::follow::News;
-use super::{AppendError, Bus, Followed, Log};
+use super::{AppendError, EventLog, Followed, LogTail};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -40,7 +40,7 @@ static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("red
 
 /// Logs in Redis. Clones are the same.
 #[derive(Clone)]
-pub struct RedisBus {
+pub struct RedisLog {
     redis: Redis,
     /// This replica, as `ledger` writes it into a lease.
     owner: Arc<str>,
@@ -56,7 +56,7 @@ struct Part {
     cut: Option<Cursor>,
 }
 
-impl RedisBus {
+impl RedisLog {
     /// For the replica that `ledger` calls `owner`; each log keeps its last `history` events.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
         let logs = Index::new(redis.clone(), ":logs");
@@ -77,7 +77,7 @@ impl RedisBus {
             .redis
             .script(&APPEND)
             .key(self.redis.key(id, ""))
-            .key(self.log(&event.session))
+            .key(self.stream_key(&event.session))
             .key(self.redis.key(id, ":qr"))
             .arg(&*self.owner)
             .arg(epoch)
@@ -103,7 +103,7 @@ impl RedisBus {
     async fn part(&self, session: &SessionId, after: Option<Cursor>) -> Result<Part, StorageError> {
         // Bytes: an entry may hold any, and one that is damaged must not hide the others.
         type Rows = Vec<(String, Vec<Vec<u8>>)>;
-        let log = self.log(session);
+        let log = self.stream_key(session);
         let read = self
             .redis
             .script(&READ)
@@ -154,7 +154,7 @@ impl RedisBus {
         event.map(|event| Some(Arc::new(event))).ok_or(StorageError::Corrupt)
     }
 
-    fn log(&self, session: &SessionId) -> String {
+    fn stream_key(&self, session: &SessionId) -> String {
         self.redis.key(session.as_str(), ":log")
     }
 
@@ -169,7 +169,7 @@ impl RedisBus {
 }
 
 #[async_trait]
-impl Bus for RedisBus {
+impl EventLog for RedisLog {
     async fn append(&self, event: Arc<Event>) -> Result<(), AppendError> {
         if event.at.seq == 1 {
             self.logs.add(&event.session).await?;
@@ -177,7 +177,7 @@ impl Bus for RedisBus {
         self.put(&event, event.at.epoch, false).await
     }
 
-    async fn read(&self, session: &SessionId) -> Result<Log, StorageError> {
+    async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError> {
         let Part { mut events, cut } = self.part(session, None).await?;
         // The oldest that is kept says only where the log was cut.
         events.retain(|event| cut.is_none_or(|cut| event.at > cut));
@@ -186,9 +186,12 @@ impl Bus for RedisBus {
             let last = self.noted_last(session).await?.filter(|last| Some(last.at) >= cut);
             events.push(last.ok_or(StorageError::Corrupt)?);
             let before = events[0].at;
-            return Ok(Log { events, trimmed: Some(Cursor { seq: before.seq.saturating_sub(1), ..before }) });
+            return Ok(LogTail {
+                events,
+                trimmed: Some(Cursor { seq: before.seq.saturating_sub(1), ..before }),
+            });
         }
-        Ok(Log { events, trimmed: cut })
+        Ok(LogTail { events, trimmed: cut })
     }
 
     fn follow(&self, session: SessionId, after: Option<Cursor>) -> BoxStream<'static, Followed> {
@@ -226,7 +229,7 @@ impl Bus for RedisBus {
             .redis
             .script(&FORGET)
             .key(self.redis.key(id, ""))
-            .key(self.log(session))
+            .key(self.stream_key(session))
             .key(self.redis.key(id, ":qr"))
             .arg(self.channel(session));
         forget.run::<()>().await?;

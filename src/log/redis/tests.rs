@@ -1,4 +1,4 @@
-//! The bus against a real server: who may append, what is kept, and that a follower misses nothing whatever breaks.
+//! The log against a real server: who may append, what is kept, and that a follower misses nothing whatever breaks.
 
 use std::time::Instant;
 
@@ -38,13 +38,13 @@ fn lease(server: &Server, owner: &str, epoch: u64) {
     server.tell(&["HSET", &key, "owner", owner, "epoch", &epoch.to_string()]);
 }
 
-async fn bus(server: &Server, history: u32) -> RedisBus {
-    RedisBus::new(server.connect().await, "me", history)
+async fn connect(server: &Server, history: u32) -> RedisLog {
+    RedisLog::new(server.connect().await, "me", history)
 }
 
-async fn ids(bus: &RedisBus) -> (Vec<String>, Option<String>) {
-    let log = bus.read(&id()).await.unwrap();
-    (log.events.iter().map(|event| event.at.to_string()).collect(), log.trimmed.map(|at| at.to_string()))
+async fn ids(log: &RedisLog) -> (Vec<String>, Option<String>) {
+    let tail = log.read(&id()).await.unwrap();
+    (tail.events.iter().map(|event| event.at.to_string()).collect(), tail.trimmed.map(|at| at.to_string()))
 }
 
 async fn next_id(follower: &mut (impl Stream<Item = Followed> + Unpin)) -> Cursor {
@@ -57,8 +57,8 @@ async fn next_id(follower: &mut (impl Stream<Item = Followed> + Unpin)) -> Curso
 #[tokio::test]
 async fn ids_rise_or_are_refused_and_the_same_again_is_no_harm() {
     let server = Server::start();
-    let bus = bus(&server, 10).await;
-    let away = bus.append(lost(7, 1)).await;
+    let log = connect(&server, 10).await;
+    let away = log.append(lost(7, 1)).await;
     assert!(matches!(away, Err(AppendError::Away)), "no lease at all: {away:?}");
     for (lease_of, epoch, seq, taken) in [
         (7, 7, 1, true),
@@ -71,18 +71,18 @@ async fn ids_rise_or_are_refused_and_the_same_again_is_no_harm() {
         (9, 9, 2, true),
     ] {
         lease(&server, "me", lease_of);
-        let answer = bus.append(lost(epoch, seq)).await;
+        let answer = log.append(lost(epoch, seq)).await;
         assert_eq!(answer.is_ok(), taken, "{epoch}-{seq}");
         assert!(taken || matches!(answer, Err(AppendError::Fenced)));
     }
     lease(&server, "another", 9);
-    assert!(matches!(bus.append(lost(9, 3)).await, Err(AppendError::Fenced)));
+    assert!(matches!(log.append(lost(9, 3)).await, Err(AppendError::Fenced)));
     lease(&server, "another", 8);
-    assert!(matches!(bus.append(lost(9, 3)).await, Err(AppendError::Away)), "Redis has lost its end");
-    assert_eq!(ids(&bus).await, (["7-1", "7-2", "9-1", "9-2"].map(String::from).to_vec(), None));
-    assert_eq!(bus.sessions().await.unwrap(), [id()]);
-    bus.forget(&id()).await.unwrap();
-    assert!(bus.sessions().await.unwrap().is_empty());
+    assert!(matches!(log.append(lost(9, 3)).await, Err(AppendError::Away)), "Redis has lost its end");
+    assert_eq!(ids(&log).await, (["7-1", "7-2", "9-1", "9-2"].map(String::from).to_vec(), None));
+    assert_eq!(log.sessions().await.unwrap(), [id()]);
+    log.forget(&id()).await.unwrap();
+    assert!(log.sessions().await.unwrap().is_empty());
     assert_eq!(server.keys(), ["test:{data}:word".to_owned(), format!("test:{{{}}}", id())], "but the lease");
 }
 
@@ -90,27 +90,27 @@ async fn ids_rise_or_are_refused_and_the_same_again_is_no_harm() {
 #[tokio::test]
 async fn an_event_waits_for_those_before_it() {
     let server = Server::start();
-    let bus = bus(&server, 10).await;
+    let log = connect(&server, 10).await;
     lease(&server, "me", 7);
     let events: Vec<_> = (1..=3).map(|seq| lost(7, seq)).collect();
-    bus.append(events[0].clone()).await.unwrap();
-    assert!(matches!(bus.append(events[2].clone()).await, Err(AppendError::Away)));
-    bus.restore(&id(), 7, &events).await.unwrap();
-    bus.append(lost(7, 4)).await.unwrap();
-    assert_eq!(ids(&bus).await.0, ["7-1", "7-2", "7-3", "7-4"]);
+    log.append(events[0].clone()).await.unwrap();
+    assert!(matches!(log.append(events[2].clone()).await, Err(AppendError::Away)));
+    log.restore(&id(), 7, &events).await.unwrap();
+    log.append(lost(7, 4)).await.unwrap();
+    assert_eq!(ids(&log).await.0, ["7-1", "7-2", "7-3", "7-4"]);
     lease(&server, "me", 9);
-    assert!(matches!(bus.append(lost(9, 2)).await, Err(AppendError::Away)));
-    bus.append(lost(9, 1)).await.unwrap();
+    assert!(matches!(log.append(lost(9, 2)).await, Err(AppendError::Away)));
+    log.append(lost(9, 1)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_log_keeps_its_end_and_says_where_it_was_cut() {
     let server = Server::start();
-    let bus = bus(&server, 10).await;
+    let log = connect(&server, 10).await;
     lease(&server, "me", 7);
     for seq in 1..=100 {
-        bus.append(lost(7, seq)).await.unwrap();
-        let (events, trimmed) = ids(&bus).await;
+        log.append(lost(7, seq)).await.unwrap();
+        let (events, trimmed) = ids(&log).await;
         assert_eq!(events.len() as u64, seq.min(10));
         assert_eq!(trimmed, (seq > 10).then(|| at(7, seq - 10).to_string()));
     }
@@ -119,34 +119,34 @@ async fn a_log_keeps_its_end_and_says_where_it_was_cut() {
 #[tokio::test]
 async fn the_string_of_a_qr_is_not_in_the_log_and_goes_by_itself() {
     let server = Server::start();
-    let bus = bus(&server, 10).await;
+    let log = connect(&server, 10).await;
     lease(&server, "me", 7);
     let strings = async || {
-        let log = bus.read(&id()).await.unwrap();
+        let tail = log.read(&id()).await.unwrap();
         let string = |event: &Arc<Event>| match &event.kind {
             Kind::Qr(qr) => qr.qr_string.clone(),
             other => panic!("{other:?}"),
         };
-        log.events.iter().map(string).collect::<Vec<_>>()
+        tail.events.iter().map(string).collect::<Vec<_>>()
     };
-    bus.append(qr(at(7, 1), "2@first", 60_000)).await.unwrap();
+    log.append(qr(at(7, 1), "2@first", 60_000)).await.unwrap();
     assert_eq!(strings().await, ["2@first"]);
-    bus.append(qr(at(7, 2), "2@second", 60_000)).await.unwrap();
+    log.append(qr(at(7, 2), "2@second", 60_000)).await.unwrap();
     assert_eq!(strings().await, ["", "2@second"]);
     let kept = format!("{:?}", server.tell(&["XRANGE", &format!("test:{{{}}}:log", id()), "-", "+"]));
     assert!(kept.contains("expiresAt") && !kept.contains("2@"), "{kept}");
     let margin = i64::try_from(QR_MARGIN.as_millis()).unwrap();
-    bus.append(qr(at(7, 3), "2@third", 300 - margin)).await.unwrap();
+    log.append(qr(at(7, 3), "2@third", 300 - margin)).await.unwrap();
     assert_eq!(strings().await, ["", "", "2@third"]);
     sleep(Duration::from_millis(600)).await;
     assert_eq!(strings().await, ["", "", ""]);
-    bus.blank_expired().await.unwrap();
+    log.blank_expired().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_follower_gets_what_is_stored_then_what_comes_each_once() {
     let server = Server::start();
-    let (writer, reader) = (bus(&server, 100).await, bus(&server, 100).await);
+    let (writer, reader) = (connect(&server, 100).await, connect(&server, 100).await);
     lease(&server, "me", 7);
     for seq in 1..=3 {
         writer.append(lost(7, seq)).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_follower_gets_what_is_stored_then_what_comes_each_once() {
 #[tokio::test]
 async fn a_follower_is_told_what_is_lost() {
     let server = Server::start();
-    let (writer, reader) = (bus(&server, 5).await, bus(&server, 5).await);
+    let (writer, reader) = (connect(&server, 5).await, connect(&server, 5).await);
     lease(&server, "me", 7);
     for seq in 1..=20 {
         writer.append(lost(7, seq)).await.unwrap();
@@ -210,7 +210,7 @@ async fn a_follower_is_told_what_is_lost() {
 #[tokio::test]
 async fn an_owner_writes_again_what_redis_lost() {
     let mut server = Server::start();
-    let (writer, reader) = (bus(&server, 100).await, bus(&server, 100).await);
+    let (writer, reader) = (connect(&server, 100).await, connect(&server, 100).await);
     lease(&server, "me", 7);
     let mut follower = Box::pin(reader.follow(id(), None));
     let history: Vec<_> = (1..=4).map(|seq| lost(7, seq)).collect();
@@ -235,9 +235,9 @@ async fn an_owner_writes_again_what_redis_lost() {
 }
 
 /// Appends until it is done, as a journal does.
-async fn write(bus: &RedisBus, event: Arc<Event>) {
+async fn write(log: &RedisLog, event: Arc<Event>) {
     loop {
-        match bus.append(event.clone()).await {
+        match log.append(event.clone()).await {
             Ok(()) => return,
             Err(AppendError::Away) => sleep(Duration::from_millis(10)).await,
             Err(error) => panic!("{}: {error:?}", event.at),
@@ -266,7 +266,7 @@ fn break_something(server: &mut Server, what: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_follower_ends_with_the_whole_log_in_order_whatever_breaks() {
     let mut server = Server::start();
-    let (writer, reader) = (bus(&server, 10_000).await, bus(&server, 10_000).await);
+    let (writer, reader) = (connect(&server, 10_000).await, connect(&server, 10_000).await);
     let mut expected = Vec::new();
     for epoch in [7, 9, 20] {
         expected.extend((1..=60).map(|seq| at(epoch, seq)));
@@ -315,8 +315,8 @@ async fn every_follower_ends_with_the_whole_log_in_order_whatever_breaks() {
 #[tokio::test]
 async fn on_a_cluster_a_follower_gets_it_all_as_well() {
     let cluster = Cluster::start();
-    let writer = RedisBus::new(cluster.connect().await, "me", 100);
-    let reader = RedisBus::new(cluster.connect().await, "you", 100);
+    let writer = RedisLog::new(cluster.connect().await, "me", 100);
+    let reader = RedisLog::new(cluster.connect().await, "you", 100);
     for user in ["ada", "bob", "cat", "dan", "eve", "fay"] {
         let id = SessionId::new(&user.parse().unwrap());
         let mut lease = redis::cmd("HSET");
@@ -337,12 +337,12 @@ async fn on_a_cluster_a_follower_gets_it_all_as_well() {
 #[tokio::test]
 async fn who_follows_everything_sees_no_qr() {
     let server = Server::start();
-    let bus = bus(&server, 10).await;
+    let log = connect(&server, 10).await;
     lease(&server, "me", 7);
-    let mut all = Box::pin(bus.follow_all());
+    let mut all = Box::pin(log.follow_all());
     assert!(matches!(all.next().await, Some(News::Missed)));
-    bus.append(qr(at(7, 1), "2@secret", 60_000)).await.unwrap();
-    bus.append(lost(7, 2)).await.unwrap();
+    log.append(qr(at(7, 1), "2@secret", 60_000)).await.unwrap();
+    log.append(lost(7, 2)).await.unwrap();
     match all.next().await {
         Some(News::Event(event)) => {
             assert_eq!((&event.session, event.at), (&id(), at(7, 1)));
@@ -359,10 +359,10 @@ async fn who_follows_everything_sees_no_qr() {
 #[tokio::test]
 async fn a_message_that_was_lost_without_a_sign_is_read_from_the_log() {
     let server = Server::start();
-    let bus = bus(&server, 10).await;
+    let log = connect(&server, 10).await;
     lease(&server, "me", 7);
-    let mut follower = Box::pin(bus.follow(id(), None));
-    bus.append(lost(7, 1)).await.unwrap();
+    let mut follower = Box::pin(log.follow(id(), None));
+    log.append(lost(7, 1)).await.unwrap();
     assert_eq!(next_id(&mut follower).await, at(7, 1));
     let unpublished = |event: Arc<Event>| {
         let log = format!("test:{{{}}}:log", id());
@@ -370,10 +370,10 @@ async fn a_message_that_was_lost_without_a_sign_is_read_from_the_log() {
         server.tell(&["HSET", &format!("test:{{{}}}", id()), "last", &event.at.to_string()]);
     };
     unpublished(lost(7, 2));
-    bus.append(lost(7, 3)).await.unwrap();
+    log.append(lost(7, 3)).await.unwrap();
     unpublished(lost(7, 4));
     lease(&server, "me", 9);
-    bus.append(lost(9, 1)).await.unwrap();
+    log.append(lost(9, 1)).await.unwrap();
     for wanted in [at(7, 2), at(7, 3), at(7, 4), at(9, 1)] {
         assert_eq!(next_id(&mut follower).await, wanted);
     }

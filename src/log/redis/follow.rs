@@ -12,10 +12,10 @@ use futures::Stream;
 use futures::stream::unfold;
 use tokio::time::{sleep, timeout};
 
-use super::{Part, RedisBus};
-use crate::bus::Followed;
+use super::{Part, RedisLog};
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
+use crate::log::Followed;
 use crate::storage::StorageError;
 use crate::storage::redis::{Heard, Subscription};
 
@@ -35,7 +35,7 @@ pub enum News {
 }
 
 struct Follower {
-    bus: RedisBus,
+    log: RedisLog,
     session: SessionId,
     subscription: Subscription,
     /// The last event told.
@@ -50,13 +50,13 @@ struct Follower {
 /// Dropping it leaves the channel, when nobody else here follows the session. Ends after [`Followed::Gone`] or when the
 /// storage is closed.
 pub(super) fn follow(
-    bus: &RedisBus,
+    log: &RedisLog,
     session: SessionId,
     after: Option<Cursor>,
 ) -> impl Stream<Item = Followed> + Send + use<> {
     let follower = Follower {
-        subscription: bus.redis.listen(bus.channel(&session)),
-        bus: bus.clone(),
+        subscription: log.redis.listen(log.channel(&session)),
+        log: log.clone(),
         session,
         last: after,
         ready: VecDeque::new(),
@@ -67,7 +67,7 @@ pub(super) fn follow(
     unfold(follower, async |mut follower| follower.next().await.map(|next| (next, follower)))
 }
 
-impl RedisBus {
+impl RedisLog {
     /// The events of all sessions as they come, without QRs and without a promise: no log stands behind it. Ends when
     /// the storage is closed; a replica that has no viewer of it drops it.
     pub fn follow_all(&self) -> impl Stream<Item = News> + Send + use<> {
@@ -113,7 +113,7 @@ impl Follower {
     }
 
     async fn hear(&mut self) -> Option<Heard> {
-        if !self.bus.redis.is_cluster() {
+        if !self.log.redis.is_cluster() {
             return self.subscription.next().await;
         }
         timeout(LOOK_ANYWAY, self.subscription.next()).await.unwrap_or(Some(Heard::Missed))
@@ -150,7 +150,7 @@ impl Follower {
 
     /// Reads the log, as often as it takes; `None` when the storage is closed.
     async fn catch_up(&mut self) -> Option<()> {
-        match self.bus.part(&self.session, self.last).await {
+        match self.log.part(&self.session, self.last).await {
             Ok(part) => {
                 self.behind = false;
                 self.take_part(part);
