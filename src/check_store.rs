@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use self::report::Report;
 use crate::config::Config;
-use crate::ledger::{Ledger, LedgerError};
 use crate::log::EventLog;
+use crate::records::{Records, RecordsError};
 use crate::server::DATABASE;
 use crate::storage::StorageError;
 use crate::storage::folder::FolderError;
@@ -83,11 +83,11 @@ pub async fn run(config: &Config, wanted: Wanted) -> Result<Report, CheckError> 
 
 /// Reads all there is, as a server does; how many records can be read. What cannot is noted where the stores note it.
 pub(crate) async fn survey(
-    ledger: &dyn Ledger,
+    records: &dyn Records,
     log: &dyn EventLog,
     engine: &dyn Engine,
 ) -> Result<usize, CheckError> {
-    let records = ledger.all().await.map_err(read)?;
+    let records = records.all().await.map_err(read)?;
     for record in &records {
         for read in [log.read(&record.session).await.map(drop), log.last(&record.session).await.map(drop)] {
             match read {
@@ -110,10 +110,10 @@ fn read(error: impl Into<Failed>) -> CheckError {
 /// A failure of what a store stands on, whichever store says it.
 struct Failed(StorageError);
 
-impl From<LedgerError> for Failed {
-    fn from(error: LedgerError) -> Self {
+impl From<RecordsError> for Failed {
+    fn from(error: RecordsError) -> Self {
         Self(match error {
-            LedgerError::Storage(error) => error,
+            RecordsError::Storage(error) => error,
             error => StorageError::failed(error),
         })
     }

@@ -39,10 +39,10 @@ pub mod whatsapp;
 /// What the stores stand on.
 pub mod storage;
 
-/// Port: records and ownership.
-pub mod ledger;
 /// Port: the log.
 pub mod log;
+/// Port: records and ownership.
+pub mod records;
 
 /// Why a stream ends.
 pub mod close;

@@ -37,7 +37,7 @@ use self::source::Source;
 use self::target::{Holder, Target};
 use crate::config::{Config, RedisSettings};
 use crate::event::{Reason, State, Time};
-use crate::ledger::Record;
+use crate::records::Record;
 use crate::server::DATABASE;
 use crate::storage::StorageError;
 use crate::storage::folder::{FolderLock, MOVED};

@@ -19,7 +19,7 @@ use self::store::{Store, Stores};
 use crate::config::{Config, LEAST_TOKEN_SECRET, is_token_secret};
 use crate::http::listener::{self, Door, KEPT};
 use crate::http::{self, App};
-use crate::ledger::{LedgerError, Limits};
+use crate::records::{Limits, RecordsError};
 use crate::session::janitor::{self, Ages};
 use crate::session::ownership::Ownership;
 use crate::session::registry::{Parts, Registry, Timers};
@@ -57,7 +57,7 @@ pub enum ServerError {
     Metrics(SocketAddr, #[source] std::io::Error),
     /// The records cannot be read.
     #[error("cannot read the stored sessions: {0}")]
-    Read(#[from] LedgerError),
+    Read(#[from] RecordsError),
     /// Tokens signed with it could be made by anybody.
     #[error(
         "the token secret in the store has {0} bytes, and fewer than {LEAST_TOKEN_SECRET} can be guessed: set TOKEN_SECRET, or \
@@ -204,7 +204,7 @@ impl House {
         let parts = self.parts(store);
         self.keep_token_secret(&parts).await?;
         let leases = parts.leases.clone();
-        streams.spawn_until_begun(store::probe(parts.ledger.clone()));
+        streams.spawn_until_begun(store::probe(parts.records.clone()));
         let registry = Registry::open(parts).await?;
         // Called once.
         let _ = self.registry.set(registry.clone());
@@ -238,7 +238,7 @@ impl House {
             return Ok(());
         }
         let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        let mut known = match parts.ledger.token_secret(&fresh).await {
+        let mut known = match parts.records.token_secret(&fresh).await {
             // Asked for again below; until then nobody is given a token.
             Err(error) if error.is_away() => None,
             secret => Some(secret?),
@@ -247,7 +247,7 @@ impl House {
             return Err(ServerError::TokenSecret(secret.len()));
         }
         known.iter().for_each(|secret| self.app.set_token_secret(secret));
-        let (ledger, app) = (parts.ledger.clone(), self.app.clone());
+        let (records, app) = (parts.records.clone(), self.app.clone());
         let mut contact = parts.leases.as_ref().map(|leases| leases.contact());
         self.stages.streams.spawn_until_begun(async move {
             let mut refused = false;
@@ -261,7 +261,7 @@ impl House {
                 // Either way it is looked at.
                 let _ = tokio::time::timeout(SECRET_EVERY, news).await;
                 // While the store is away it can lose nothing.
-                if let Ok(stored) = ledger.token_secret(known.as_ref().unwrap_or(&fresh)).await
+                if let Ok(stored) = records.token_secret(known.as_ref().unwrap_or(&fresh)).await
                     && known.as_ref() != Some(&stored)
                 {
                     if !is_token_secret(&stored) {
@@ -313,7 +313,7 @@ impl House {
 
     fn parts(&self, store: &Store) -> Parts {
         let Self { config, replica, stages: Stages { links, streams, .. }, .. } = self;
-        let Stores { log, ledger, leases, engine, damage } = store.open(config, replica);
+        let Stores { log, records, leases, engine, damage } = store.open(config, replica);
         let options = Options {
             proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
@@ -326,7 +326,7 @@ impl House {
         };
         Parts {
             log,
-            ledger,
+            records,
             leases,
             replica: replica.clone(),
             whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),

@@ -31,8 +31,8 @@ use tokio::sync::broadcast;
 use self::history::History;
 use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
 use crate::id::SessionId;
-use crate::ledger::{Found, Record};
 use crate::log::LogTail;
+use crate::records::{Found, Record};
 
 /// How many events a viewer may be behind before it reads them from the history instead.
 const LIVE_EVENTS: usize = 16;

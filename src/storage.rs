@@ -1,6 +1,6 @@
 //! What the stores stand on: engines that keep bytes, and the errors they have in common.
 //!
-//! Not a store itself: no module here knows what a session, an event or a device is. `ledger`, `log` and
+//! Not a store itself: no module here knows what a session, an event or a device is. `records`, `log` and
 //! `whatsapp::store` bring their own tables and queries; `server` opens the engine and hands it to them.
 
 pub mod damage;

@@ -7,10 +7,10 @@ use super::{CheckError, Wanted, read, survey};
 use crate::config::{Config, RedisSettings};
 use crate::event::Time;
 use crate::id::SessionId;
-use crate::ledger::redis::RedisLedger;
-use crate::ledger::{Leases as _, Ledger as _};
 use crate::log::EventLog as _;
 use crate::log::redis::{RedisLog, kept};
+use crate::records::redis::RedisRecords;
+use crate::records::{Leases as _, Records as _};
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
 use crate::storage::redis::Redis;
@@ -33,7 +33,7 @@ pub(super) async fn check(
 ) -> Result<Report, CheckError> {
     let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
     let store = Store {
-        ledger: RedisLedger::new(redis.clone(), OURSELVES, settings.lease),
+        records: RedisRecords::new(redis.clone(), OURSELVES, settings.lease),
         log: RedisLog::new(redis.clone(), OURSELVES, config.history_events),
         engine: RedisEngine::new(redis.clone(), OURSELVES),
         redis: redis.clone(),
@@ -46,7 +46,7 @@ pub(super) async fn check(
 
 struct Store {
     redis: Redis,
-    ledger: RedisLedger,
+    records: RedisRecords,
     log: RedisLog,
     engine: RedisEngine,
     /// Names what this run sets aside.
@@ -55,12 +55,12 @@ struct Store {
 
 impl Store {
     async fn report(&self, wanted: Wanted) -> Result<Report, CheckError> {
-        let sessions = survey(&self.ledger, &self.log, &self.engine).await?;
+        let sessions = survey(&self.records, &self.log, &self.engine).await?;
         let damaged = self.redis.damage().list();
         let set_aside = wanted.quarantine && !damaged.is_empty();
         if set_aside {
             // One that runs would write again, from its own memory, what is taken away under it.
-            let living = self.ledger.leave().await.map_err(read)?.len();
+            let living = self.records.leave().await.map_err(read)?.len();
             if living > 0 {
                 return Err(CheckError::Living(living));
             }
@@ -159,7 +159,7 @@ impl Store {
             self.rename(&self.redis.key(id, &format!(":dev:{}", table.name()))).await?;
         }
         // Nothing is left but its places in the indexes and among what the limits count.
-        self.ledger.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
+        self.records.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
         self.log.forget(session).await?;
         self.engine.wipe(session).await.map_err(|error| super::Failed::from(error).0)
     }

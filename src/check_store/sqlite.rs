@@ -11,8 +11,8 @@ use super::report::Report;
 use super::{CheckError, Wanted, survey};
 use crate::config::Config;
 use crate::event::Time;
-use crate::ledger::sqlite::SqliteLedger;
 use crate::log::sqlite::SqliteLog;
+use crate::records::sqlite::SqliteRecords;
 use crate::server::{DATABASE, MIGRATIONS};
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
@@ -71,10 +71,10 @@ pub(super) fn accept_none(config: &Config) -> Result<Report, CheckError> {
 }
 
 async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Report, CheckError> {
-    let ledger = SqliteLedger::new(sqlite.clone());
+    let records = SqliteRecords::new(sqlite.clone());
     let log = SqliteLog::new(sqlite.clone(), config.history_events);
     let engine = SqliteEngine::new(sqlite.clone());
-    let sessions = survey(&ledger, &log, &engine).await?;
+    let sessions = survey(&records, &log, &engine).await?;
     let damaged = sqlite.damage().list();
     let set_aside = wanted.quarantine && !damaged.is_empty();
     if set_aside {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::event::{PairingError, PairingRefusal, Status, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
-use crate::session::registry::LedgerError;
+use crate::session::registry::RecordsError;
 
 /// When a store that cannot be used is worth asking again.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -192,7 +192,7 @@ impl ApiError {
             .with_details(json!({ "reason": reason }))
     }
 
-    pub(super) fn no_room(error: &LedgerError) -> Self {
+    pub(super) fn no_room(error: &RecordsError) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "SESSION_LIMIT", format!("{error}; delete one first"))
             .with_retry_after(Duration::from_secs(60))
     }
@@ -307,21 +307,21 @@ impl From<InvalidSessionId> for ApiError {
     }
 }
 
-impl From<LedgerError> for ApiError {
-    fn from(error: LedgerError) -> Self {
+impl From<RecordsError> for ApiError {
+    fn from(error: RecordsError) -> Self {
         match error {
-            LedgerError::UserLimit(_) | LedgerError::Limit(_) => Self::no_room(&error),
-            LedgerError::KeyReused => Self::key_reused(),
-            LedgerError::KeyRunning => Self::key_running(),
-            LedgerError::Unknown => Self::session_not_found(),
-            LedgerError::Unreadable => Self::invalid_body("metadata", "JSON that can be stored as it is"),
+            RecordsError::UserLimit(_) | RecordsError::Limit(_) => Self::no_room(&error),
+            RecordsError::KeyReused => Self::key_reused(),
+            RecordsError::KeyRunning => Self::key_running(),
+            RecordsError::Unknown => Self::session_not_found(),
+            RecordsError::Unreadable => Self::invalid_body("metadata", "JSON that can be stored as it is"),
             // Whoever may meet it asks the owner instead.
-            LedgerError::Held => Self::store_away(),
+            RecordsError::Held => Self::store_away(),
             // Said once, where it was noticed.
             error if error.is_away() => Self::store_away(),
             // Named in the log where it was read.
             error if error.is_damage() => Self::store_damaged(),
-            LedgerError::Storage(error) => {
+            RecordsError::Storage(error) => {
                 tracing::error!(%error, "session error");
                 Self::store_away()
             }

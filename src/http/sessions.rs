@@ -127,7 +127,7 @@ pub(super) async fn restart(
         Ok(()) => {}
         Err(RestartError::Deleted) => return Err(ApiError::session_ended(Reason::Deleted.as_str())),
         Err(RestartError::OwnerSilent) => return Err(ApiError::owner_silent()),
-        Err(RestartError::Ledger(error)) => return Err(error.into()),
+        Err(RestartError::Records(error)) => return Err(error.into()),
         Err(RestartError::Keys(error)) => {
             tracing::error!(sessionId = %id, %error, "session error");
             return Err(ApiError::store_away());

@@ -1,13 +1,13 @@
 //! The log of many replicas: each log is a Redis Stream, each event is also published on its session's channel.
 //!
 //! An entry's id is the event's own, so Redis itself refuses one that is not greater than the last. One script checks
-//! owner and epoch in the session's lease (`ledger` writes it), appends, notes the event as the session's last, and
+//! owner and epoch in the session's lease (`records` writes it), appends, notes the event as the session's last, and
 //! publishes it: whoever hears of an event finds it in the log.
 //!
 //! The string of a QR is not in the log: an entry of a stream cannot be changed, and the string is a credential. It is
 //! in a key of its own that Redis lets go by itself, [`QR_MARGIN`] after the QR has expired. A newer QR replaces it.
 //!
-//! Keys of a session: `<prefix>{<id>}` (fields `last`, `event`; the rest is `ledger`'s and the device's),
+//! Keys of a session: `<prefix>{<id>}` (fields `last`, `event`; the rest is `records`'s and the device's),
 //! `<prefix>{<id>}:log`, `<prefix>{<id>}:qr`; its channel is `<prefix>{<id>}:live`. The channel of all, without
 //! QRs: `<prefix>{all}:live`. The index of all logs: `<prefix>{<0-f>}:logs`.
 
@@ -42,7 +42,7 @@ static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("red
 #[derive(Clone)]
 pub struct RedisLog {
     redis: Redis,
-    /// This replica, as `ledger` writes it into a lease.
+    /// This replica, as `records` writes it into a lease.
     owner: Arc<str>,
     /// How many events a log keeps, and one more, which says where it was cut.
     keep: u32,
@@ -57,7 +57,7 @@ struct Part {
 }
 
 impl RedisLog {
-    /// For the replica that `ledger` calls `owner`; each log keeps its last `history` events.
+    /// For the replica that `records` calls `owner`; each log keeps its last `history` events.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
         let logs = Index::new(redis.clone(), ":logs");
         Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::check_store::CheckError;
 use crate::id::SessionId;
-use crate::ledger::LedgerError;
 use crate::log::AppendError;
+use crate::records::RecordsError;
 use crate::storage::StorageError;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;
@@ -129,10 +129,10 @@ impl From<StorageError> for Failed {
     }
 }
 
-impl From<LedgerError> for Failed {
-    fn from(error: LedgerError) -> Self {
+impl From<RecordsError> for Failed {
+    fn from(error: RecordsError) -> Self {
         match error {
-            LedgerError::Storage(error) => Self(error),
+            RecordsError::Storage(error) => Self(error),
             error => Self(StorageError::failed(error)),
         }
     }

@@ -10,10 +10,10 @@ use super::outcome::database;
 use crate::check_store::survey;
 use crate::event::Event;
 use crate::id::SessionId;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger as _, Record};
 use crate::log::EventLog as _;
 use crate::log::sqlite::SqliteLog;
+use crate::records::sqlite::SqliteRecords;
+use crate::records::{Record, Records as _};
 use crate::server::{DATABASE, MIGRATIONS};
 use crate::storage::StorageError;
 use crate::storage::folder::FolderLock;
@@ -23,7 +23,7 @@ use crate::whatsapp::store::{Engine as _, Key, Table};
 
 pub(super) struct Source {
     sqlite: Sqlite,
-    ledger: SqliteLedger,
+    records: SqliteRecords,
     log: SqliteLog,
     engine: SqliteEngine,
 }
@@ -35,7 +35,7 @@ impl Source {
         let opened = tokio::task::spawn_blocking(move || Sqlite::open_in(lock, DATABASE, MIGRATIONS)).await;
         let sqlite = opened.map_err(|error| database(StorageError::failed(error)))??;
         Ok(Self {
-            ledger: SqliteLedger::new(sqlite.clone()),
+            records: SqliteRecords::new(sqlite.clone()),
             // One more, which says in Redis where the log was cut.
             log: SqliteLog::new(sqlite.clone(), history.saturating_add(1)),
             engine: SqliteEngine::new(sqlite.clone()),
@@ -45,9 +45,9 @@ impl Source {
 
     pub(super) async fn records(&self) -> Result<Vec<Record>, MigrateError> {
         // What cannot be read cannot be moved, and nobody looks into this folder again.
-        survey(&self.ledger, &self.log, &self.engine).await?;
+        survey(&self.records, &self.log, &self.engine).await?;
         match self.sqlite.damage().count() {
-            0 => self.ledger.all().await.map_err(database),
+            0 => self.records.all().await.map_err(database),
             damaged => Err(MigrateError::Damaged(damaged)),
         }
     }

@@ -12,10 +12,10 @@ use tokio::time::{sleep, timeout};
 use super::Failed;
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
-use crate::ledger::redis::RedisLedger;
-use crate::ledger::{Leases as _, Ledger as _, Record};
 use crate::log::EventLog as _;
 use crate::log::redis::RedisLog;
+use crate::records::redis::RedisRecords;
+use crate::records::{Leases as _, Record, Records as _};
 use crate::storage::StorageError;
 use crate::storage::redis::{Redis, State};
 use crate::whatsapp::store::redis::RedisEngine;
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Target {
     redis: Redis,
-    ledger: RedisLedger,
+    records: RedisRecords,
     log: RedisLog,
     engine: RedisEngine,
     /// As whom.
@@ -63,7 +63,7 @@ pub(super) enum Holder {
 impl Target {
     pub(super) fn new(redis: Redis, data: String, owner: String, history: u32) -> Self {
         Self {
-            ledger: RedisLedger::new(redis.clone(), owner.as_str(), LEASE),
+            records: RedisRecords::new(redis.clone(), owner.as_str(), LEASE),
             log: RedisLog::new(redis.clone(), owner.as_str(), history),
             engine: RedisEngine::new(redis.clone(), owner.as_str()),
             redis,
@@ -74,7 +74,7 @@ impl Target {
 
     pub(super) async fn holder(&self, session: &SessionId) -> Result<Holder, Failed> {
         // Nobody else writes what is missing: the folder has it.
-        Ok(match self.ledger.look(session).await? {
+        Ok(match self.records.look(session).await? {
             None => Holder::Nobody,
             Some(found) if found.owner.as_ref() == Some(&self.owner) => Holder::Us(Box::new(found.record)),
             Some(_) => Holder::Another,
@@ -82,12 +82,12 @@ impl Target {
     }
 
     pub(super) async fn sessions(&self) -> Result<Vec<SessionId>, Failed> {
-        Ok(self.ledger.sessions().await?)
+        Ok(self.records.sessions().await?)
     }
 
     /// Writes the record, with our lease. No limit counts; false when somebody else has the session.
     pub(super) async fn take(&self, record: &Record) -> Result<bool, Failed> {
-        Ok(self.ledger.reassert(record).await?)
+        Ok(self.records.reassert(record).await?)
     }
 
     pub(super) async fn put_log(&self, record: &Record, events: &[Arc<Event>]) -> Result<(), Failed> {
@@ -143,16 +143,16 @@ impl Target {
 
     /// Removes all of a session.
     pub(super) async fn remove(&self, session: &SessionId) -> Result<(), Failed> {
-        self.ledger.remove(session).await?;
+        self.records.remove(session).await?;
         self.clear(session).await
     }
 
     /// Lets go of a session: `runs` says whether a replica takes it at once.
     pub(super) async fn release(&self, session: &SessionId, epoch: u64, runs: bool) -> Result<(), Failed> {
         if runs {
-            self.ledger.hand_over(session, epoch).await?;
+            self.records.hand_over(session, epoch).await?;
         } else {
-            self.ledger.release(session, epoch).await?;
+            self.records.release(session, epoch).await?;
         }
         Ok(())
     }

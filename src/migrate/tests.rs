@@ -8,13 +8,13 @@ use tokio::sync::Mutex;
 use super::*;
 use crate::event::{Cursor, Disconnected, Event, Kind, Me, Qr, State, Status};
 use crate::id::SessionId;
-use crate::ledger::redis::RedisLedger;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Leases as _, Ledger as _, LedgerError, Limits};
 use crate::log::redis::RedisLog;
 use crate::log::sqlite::SqliteLog;
 use crate::log::{EventLog as _, LogTail};
 use crate::proxy::ProxyUrl;
+use crate::records::redis::RedisRecords;
+use crate::records::sqlite::SqliteRecords;
+use crate::records::{Leases as _, Limits, Records as _, RecordsError};
 use crate::server::MIGRATIONS;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::tests::Server;
@@ -33,7 +33,7 @@ const DAY: i64 = 24 * 3600 * 1000;
 struct Old {
     folder: Folder,
     sqlite: Sqlite,
-    ledger: SqliteLedger,
+    records: SqliteRecords,
     log: SqliteLog,
     engine: SqliteEngine,
 }
@@ -43,7 +43,7 @@ impl Old {
         let folder = Folder::new();
         let sqlite = Sqlite::open(&folder.path().join(DATABASE), MIGRATIONS).unwrap();
         Self {
-            ledger: SqliteLedger::new(sqlite.clone()),
+            records: SqliteRecords::new(sqlite.clone()),
             log: SqliteLog::new(sqlite.clone(), HISTORY),
             engine: SqliteEngine::new(sqlite.clone()),
             sqlite,
@@ -64,12 +64,12 @@ impl Old {
             claimed: true,
             deleted: None,
         };
-        self.ledger.create(record.clone(), ROOM, None).await.unwrap();
+        self.records.create(record.clone(), ROOM, None).await.unwrap();
         self.record(&record.session).await
     }
 
     async fn record(&self, session: &SessionId) -> Record {
-        let all = self.ledger.all().await.unwrap();
+        let all = self.records.all().await.unwrap();
         all.into_iter().find(|record| record.session == *session).unwrap()
     }
 
@@ -114,9 +114,9 @@ impl Old {
         let reason = Reason::LoggedOut;
         let state = State { ended: true, reason: Some(reason), ..State::initializing(Time::now(), None) };
         self.says(&ended, 1, Kind::Disconnected(Disconnected::new(reason, None)), state).await;
-        self.ledger.release(&ended.session, ended.epoch).await.unwrap();
+        self.records.release(&ended.session, ended.epoch).await.unwrap();
         let deleted = self.linked("dan", -DAY).await;
-        self.ledger.delete(&deleted.session, Time::now()).await.unwrap();
+        self.records.delete(&deleted.session, Time::now()).await.unwrap();
         let (ended, deleted) = (self.record(&ended.session).await, self.record(&deleted.session).await);
         [linked, waiting, ended, deleted]
     }
@@ -191,7 +191,7 @@ impl Halves {
 
 /// What a replica finds.
 struct New {
-    ledger: RedisLedger,
+    records: RedisRecords,
     log: RedisLog,
     engine: RedisEngine,
 }
@@ -200,14 +200,14 @@ impl New {
     async fn on(server: &Server) -> Self {
         let redis = Redis::connect(&server.url(), "qrcast:").await.unwrap().0;
         Self {
-            ledger: RedisLedger::new(redis.clone(), "b", LEASE),
+            records: RedisRecords::new(redis.clone(), "b", LEASE),
             log: RedisLog::new(redis.clone(), "b", HISTORY),
             engine: RedisEngine::new(redis, "b"),
         }
     }
 
     async fn waiting(&self) -> Vec<SessionId> {
-        let mut waiting = self.ledger.lapsed(None, 100).await.unwrap();
+        let mut waiting = self.records.lapsed(None, 100).await.unwrap();
         waiting.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         waiting
     }
@@ -215,7 +215,7 @@ impl New {
     /// The session is here as it was there.
     async fn has(&self, old: &Old, record: &Record) {
         let session = &record.session;
-        let found = self.ledger.find(session).await.unwrap().unwrap();
+        let found = self.records.find(session).await.unwrap().unwrap();
         assert_eq!((&found.record, found.owner), (record, None));
         let (there, here) = (old.log.read(session).await.unwrap(), self.log.read(session).await.unwrap());
         assert_eq!(texts(&here), texts(&there));
@@ -249,9 +249,9 @@ async fn everything_arrives_and_the_folder_is_out_of_use() {
         records.iter().filter(|record| record.claimed).map(|record| record.session.clone()).collect();
     runs.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     assert_eq!(new.waiting().await, runs);
-    assert_eq!(new.ledger.claimed().await.unwrap(), runs.len());
+    assert_eq!(new.records.claimed().await.unwrap(), runs.len());
     for record in &records {
-        assert!(new.ledger.claim(&record.session, ROOM).await.unwrap() > record.epoch);
+        assert!(new.records.claim(&record.session, ROOM).await.unwrap() > record.epoch);
     }
     let refused = FolderLock::take(old.folder.path()).unwrap_err();
     assert!(matches!(refused, FolderError::Moved(_)), "{refused}");
@@ -265,7 +265,7 @@ async fn a_session_that_somebody_else_has_stops_it_before_anything_changes() {
     let record = old.session("ada", 0).await;
     old.session("bob", 0).await;
     let new = New::on(&server).await;
-    new.ledger.create(record.clone(), ROOM, None).await.unwrap();
+    new.records.create(record.clone(), ROOM, None).await.unwrap();
     let before = server.keys();
     let refused = old.moves(&server).await.unwrap_err();
     assert!(matches!(&refused, MigrateError::Taken(session) if *session == record.session), "{refused}");
@@ -281,11 +281,11 @@ async fn a_try_that_ended_early_is_copied_anew() {
     halves.copies().await;
     let new = New::on(&server).await;
     assert!(new.waiting().await.is_empty(), "a replica takes nothing that is half copied");
-    assert!(matches!(new.ledger.claim(&linked.session, ROOM).await, Err(LedgerError::Held)));
+    assert!(matches!(new.records.claim(&linked.session, ROOM).await, Err(RecordsError::Held)));
     halves.dies().await;
     // A server ran on the folder for a while.
     FolderLock::take(old.folder.path()).unwrap();
-    let epoch = old.ledger.claim(&linked.session, ROOM).await.unwrap();
+    let epoch = old.records.claim(&linked.session, ROOM).await.unwrap();
     let linked = Record { epoch, ..linked };
     old.puts(&linked, vec![Change::Delete(Table::PreKey, 5_u32.to_be_bytes().to_vec())]).await;
     old.says(
@@ -296,7 +296,7 @@ async fn a_try_that_ended_early_is_copied_anew() {
     )
     .await;
     old.engine.wipe(&deleted.session).await.unwrap();
-    old.ledger.remove(&waiting.session).await.unwrap();
+    old.records.remove(&waiting.session).await.unwrap();
     old.log.forget(&waiting.session).await.unwrap();
     let halves = Halves::of(&old, &server).await;
     let outcome = halves.migration().run().await.unwrap();
@@ -307,7 +307,7 @@ async fn a_try_that_ended_early_is_copied_anew() {
     let left: Vec<_> =
         server.keys().into_iter().filter(|key| key.contains(waiting.session.as_str())).collect();
     assert_eq!(left, [""; 0]);
-    assert_eq!(new.ledger.sessions().await.unwrap().len(), 3);
+    assert_eq!(new.records.sessions().await.unwrap().len(), 3);
     assert!(!old.folder.path().join(MOVING).exists());
 }
 
@@ -321,7 +321,7 @@ async fn what_was_not_handed_over_is_at_the_next_try() {
     halves.lock.leave(MOVED, &mark(counts)).unwrap();
     let new = New::on(&server).await;
     // One is deleted by way of a replica meanwhile: it is to be logged out.
-    new.ledger.delete(&records[2].session, Time::now()).await.unwrap();
+    new.records.delete(&records[2].session, Time::now()).await.unwrap();
     assert!(new.waiting().await.is_empty());
     halves.dies().await;
     let another = Server::start();

@@ -10,12 +10,12 @@ use tracing::{error, info, warn};
 
 use super::ServerError;
 use crate::config::{Config, RedisSettings};
-use crate::ledger::redis::RedisLedger;
-use crate::ledger::sqlite::{self as ledger, SqliteLedger};
-use crate::ledger::{Leases, Ledger};
 use crate::log::EventLog;
 use crate::log::redis::RedisLog;
 use crate::log::sqlite::{self as log, SqliteLog};
+use crate::records::redis::RedisRecords;
+use crate::records::sqlite::{self as records, SqliteRecords};
+use crate::records::{Leases, Records};
 use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
@@ -27,10 +27,10 @@ use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
 /// The schema, over all modules that have tables. A step that was released is never changed.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: device::SCHEMA },
-    Migration { version: 2, sql: ledger::SCHEMA },
+    Migration { version: 2, sql: records::SCHEMA },
     Migration { version: 3, sql: log::SCHEMA },
-    Migration { version: 4, sql: ledger::SECRET_SCHEMA },
-    Migration { version: 5, sql: ledger::PROXY_SCHEMA },
+    Migration { version: 4, sql: records::SECRET_SCHEMA },
+    Migration { version: 5, sql: records::PROXY_SCHEMA },
     Migration { version: 6, sql: device::VERSION_SCHEMA },
 ];
 
@@ -57,7 +57,7 @@ pub(super) enum Store {
 /// What stands on the store.
 pub(super) struct Stores {
     pub(super) log: Arc<dyn EventLog>,
-    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) records: Arc<dyn Records>,
     pub(super) leases: Option<Arc<dyn Leases>>,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) damage: Damage,
@@ -89,17 +89,17 @@ impl Store {
         match self {
             Self::Alone { sqlite } => Stores {
                 log: Arc::new(SqliteLog::new(sqlite.clone(), config.history_events)),
-                ledger: Arc::new(SqliteLedger::new(sqlite.clone())),
+                records: Arc::new(SqliteRecords::new(sqlite.clone())),
                 leases: None,
                 engine: Arc::new(SqliteEngine::new(sqlite.clone())),
                 damage: sqlite.damage().clone(),
             },
             Self::Shared { redis, lease } => {
-                let ledger = Arc::new(RedisLedger::new(redis.clone(), replica, *lease));
+                let records = Arc::new(RedisRecords::new(redis.clone(), replica, *lease));
                 Stores {
                     log: Arc::new(RedisLog::new(redis.clone(), replica, config.history_events)),
-                    ledger: ledger.clone(),
-                    leases: Some(ledger),
+                    records: records.clone(),
+                    leases: Some(records),
                     engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
                     damage: redis.damage().clone(),
                 }
@@ -120,12 +120,12 @@ impl Store {
 }
 
 /// As long as writes fail, stores something now and then: what it is to that which waits for the store to take writes again.
-pub(super) async fn probe(ledger: Arc<dyn Ledger>) {
-    let mut health = ledger.health();
+pub(super) async fn probe(records: Arc<dyn Records>) {
+    let mut health = records.health();
     while health.wait_for(|judgement| judgement.writes.is_some()).await.is_ok() {
         tokio::time::sleep(PROBE).await;
         // How it went is in its health.
-        let _ = ledger.check().await;
+        let _ = records.check().await;
     }
 }
 
@@ -164,8 +164,8 @@ async fn connect(settings: &RedisSettings) -> Result<Option<Redis>, ConnectError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Limits, Record};
     use crate::proxy::ProxyUrl;
+    use crate::records::{Limits, Record};
     use crate::storage::sqlite::tests::Folder;
 
     #[tokio::test]
@@ -179,16 +179,16 @@ mod tests {
         before.write(move |tx| tx.execute(insert, [old])).await.unwrap();
         before.close().await.unwrap();
 
-        let ledger = SqliteLedger::new(Sqlite::open(&path, MIGRATIONS).unwrap());
-        let found = ledger.all().await.unwrap().remove(0);
+        let records = SqliteRecords::new(Sqlite::open(&path, MIGRATIONS).unwrap());
+        let found = records.all().await.unwrap().remove(0);
         assert_eq!((found.session.as_str(), found.epoch, &found.proxy), (old, 7, &None));
         let new = Record {
             session: crate::id::SessionId::new(&"bob".parse().unwrap()),
             proxy: Some(ProxyUrl::new("http://a:b@127.0.0.1:1")),
             ..found
         };
-        ledger.create(new.clone(), Limits { all: 9, user: 9 }, None).await.unwrap();
-        let all = ledger.all().await.unwrap();
+        records.create(new.clone(), Limits { all: 9, user: 9 }, None).await.unwrap();
+        let all = records.all().await.unwrap();
         let stored = all.iter().find(|record| record.session == new.session).unwrap();
         assert_eq!(stored.proxy, new.proxy);
     }
@@ -197,7 +197,7 @@ mod tests {
     async fn a_record_that_cannot_be_read_hides_no_other() {
         let folder = Folder::new();
         let sqlite = Sqlite::open(&folder.path().join(DATABASE), MIGRATIONS).unwrap();
-        let ledger = SqliteLedger::new(sqlite.clone());
+        let records = SqliteRecords::new(sqlite.clone());
         let whole = Record {
             session: crate::id::SessionId::new(&"bob".parse().unwrap()),
             created: crate::event::Time::now(),
@@ -209,7 +209,7 @@ mod tests {
             deleted: None,
         };
         let create = async |record: Record| {
-            ledger.create(record, Limits { all: 99, user: 99 }, None).await.unwrap();
+            records.create(record, Limits { all: 99, user: 99 }, None).await.unwrap();
         };
         let damages = [
             ("metadata = 'null'", "its metadata is no JSON object"),
@@ -227,12 +227,13 @@ mod tests {
         ];
         create(whole.clone()).await;
         // A request that is to be done once, and whose row is damaged, is as good as new.
-        let once = crate::ledger::Once { key: "k".into(), body: [7; 32] };
+        let once = crate::records::Once { key: "k".into(), body: [7; 32] };
         let is_new = async || {
             let record =
                 Record { session: crate::id::SessionId::new(&"eve".parse().unwrap()), ..whole.clone() };
-            let made = ledger.create(record, Limits { all: 99, user: 99 }, Some(once.clone())).await.unwrap();
-            matches!(made, crate::ledger::Created::New(_))
+            let made =
+                records.create(record, Limits { all: 99, user: 99 }, Some(once.clone())).await.unwrap();
+            matches!(made, crate::records::Created::New(_))
         };
         assert!(is_new().await && !is_new().await);
         for spoil in ["session = 'x'", "session = CAST(x'ff' AS TEXT)", "body = x'00'"] {
@@ -248,7 +249,7 @@ mod tests {
             let spoil = format!("UPDATE session SET user = 'x', {damage} WHERE user = 'eve'");
             sqlite.write(move |tx| tx.execute(&spoil, [])).await.unwrap();
         }
-        let read = ledger.all().await.unwrap();
+        let read = records.all().await.unwrap();
         let proxied = read.iter().filter(|record| record.proxy.is_some()).count();
         // One whose proxy cannot be read runs, says why it is not connected, and is named as well.
         assert_eq!((read.len(), proxied, sqlite.damage().count()), (2, 1, damages.len()));

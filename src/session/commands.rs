@@ -15,7 +15,7 @@ use super::takeover::UNLIMITED;
 use super::task::{Ask, Command, Start};
 use crate::event::{Me, Reason, Time};
 use crate::id::SessionId;
-use crate::ledger::{Leases, LedgerError, Wish};
+use crate::records::{Leases, RecordsError, Wish};
 use crate::whatsapp::StartError;
 
 /// How long a restart waits for an owner elsewhere.
@@ -33,9 +33,9 @@ pub enum RestartError {
     /// Its owner does not answer; it, or the next one, will still do it.
     #[error("the session's owner does not answer")]
     OwnerSilent,
-    /// See [`LedgerError`].
+    /// See [`RecordsError`].
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Records(#[from] RecordsError),
     /// See [`StartError`].
     #[error(transparent)]
     Keys(#[from] StartError),
@@ -57,7 +57,7 @@ impl Registry {
     async fn restart_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
         let give_up = Instant::now() + OWNER_PATIENCE;
         while Instant::now() < give_up {
-            let entry = self.entry(id).await?.ok_or(LedgerError::Unknown)?;
+            let entry = self.entry(id).await?.ok_or(RecordsError::Unknown)?;
             match (&self.parts.leases, self.owner_elsewhere(&entry)) {
                 (Some(leases), true) => {
                     if ask_for_restart(leases.as_ref(), id, give_up).await? {
@@ -66,7 +66,7 @@ impl Registry {
                 }
                 _ => match self.restart_entry(&entry).await {
                     // Another replica was faster.
-                    Err(RestartError::Ledger(LedgerError::Held)) => {}
+                    Err(RestartError::Records(RecordsError::Held)) => {}
                     done => return done,
                 },
             }
@@ -77,16 +77,16 @@ impl Registry {
 
     /// Ends a session for good: its device is logged out and its keys are forgotten. Returns when that is certain to
     /// happen, not when it has. An unknown session is no error.
-    pub async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), LedgerError> {
+    pub async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
         let (this, id) = (self.clone(), id.clone());
         self.to_its_end(async move { this.delete_anywhere(&id).await }).await
     }
 
-    async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), LedgerError> {
+    async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
         let Some(entry) = self.entry(id).await? else { return Ok(()) };
         let now = Time::now();
         let mut watch = entry.session.watch(None);
-        self.parts.ledger.delete(id, now).await?;
+        self.parts.records.delete(id, now).await?;
         if self.owner_elsewhere(&entry) {
             if watch.state.ended {
                 return Ok(());
@@ -101,14 +101,14 @@ impl Registry {
         }
         match self.erase(&entry).await {
             // Another replica was faster, and knows of the deletion.
-            Err(LedgerError::Held) => Ok(()),
+            Err(RecordsError::Held) => Ok(()),
             done => done,
         }
     }
 
     /// Asks something of a session's client; what becomes of it comes as an event. False when the session has no client to
     /// ask.
-    pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, LedgerError> {
+    pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, RecordsError> {
         let Some(entry) = self.entry(id).await? else { return Ok(false) };
         if self.owner_elsewhere(&entry)
             && let Some(leases) = &self.parts.leases
@@ -125,7 +125,7 @@ impl Registry {
     }
 
     /// Goes on with it when whoever asked has gone: half of it would leave a session without a task, or with two.
-    pub(super) async fn to_its_end<T: Send + 'static, E: From<LedgerError> + Send + 'static>(
+    pub(super) async fn to_its_end<T: Send + 'static, E: From<RecordsError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
@@ -134,7 +134,7 @@ impl Registry {
             // Nobody may be there to hear it.
             let _ = done.send(work.await);
         });
-        ended.await.unwrap_or_else(|_| Err(LedgerError::away().into()))
+        ended.await.unwrap_or_else(|_| Err(RecordsError::away().into()))
     }
 
     /// Does what others want of a session that is owned here.
@@ -182,12 +182,12 @@ impl Registry {
         }
         if !self.parts.whatsapp.is_whole(session.id()).await? {
             // A link task would try for ever.
-            return Err(LedgerError::damaged().into());
+            return Err(RecordsError::damaged().into());
         }
         let after = match task {
             Some(last) => {
                 // What could not be started again must not be stopped: the new epoch has to be stored.
-                self.parts.ledger.check().await?;
+                self.parts.records.check().await?;
                 last.told(|done| Command::Restart { done }).await;
                 if self.parts.leases.is_some() {
                     // A new epoch refuses what the last client stores as it stops.
@@ -219,7 +219,7 @@ impl Registry {
     }
 
     /// Has a deleted session logged out and wiped, by its link task or by a new one.
-    async fn erase(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), LedgerError> {
+    async fn erase(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), RecordsError> {
         let mut task = entry.task.lock().await;
         let id = entry.session.id();
         if self.had(id) && entry.session.snapshot().state.reason == Some(Reason::Deleted) {
@@ -245,10 +245,10 @@ impl Registry {
 
 impl RestartError {
     /// For a restart that belongs to a take-over.
-    pub(super) fn into_ledger(self) -> LedgerError {
+    pub(super) fn into_records(self) -> RecordsError {
         match self {
-            Self::Ledger(error) => error,
-            error => LedgerError::failed(error),
+            Self::Records(error) => error,
+            error => RecordsError::failed(error),
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::event::Time;
-use crate::ledger::Contact;
+use crate::records::Contact;
 
 /// Looks at the store's contact, and remembers.
 pub(super) struct StoreContact {

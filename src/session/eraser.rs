@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::Session;
 use super::task::{Parts, Start};
-use crate::ledger::LedgerError;
+use crate::records::RecordsError;
 use crate::whatsapp::{Account, Link, Signal};
 
 /// A running client, and what it signals.
@@ -33,7 +33,7 @@ pub(super) async fn erase(
     start: &Start,
     running: Option<Running>,
     connected: bool,
-) -> Result<(), LedgerError> {
+) -> Result<(), RecordsError> {
     let running = match running {
         Some((link, _)) if !link.is_linked() && session.is_unpaired() => {
             // A phone may have linked it while it stopped.
@@ -138,14 +138,14 @@ async fn answer(link: &mut dyn Link, signals: &mut mpsc::UnboundedReceiver<Signa
 }
 
 /// Wipes the keys. While the server stops the rest is left to its next start, or to another replica.
-async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) -> Result<(), LedgerError> {
+async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) -> Result<(), RecordsError> {
     if parts.shutdown.has_begun() {
         parts.hand_over(session.id(), epoch).await?;
         info!(sessionId = %session.id(), "session left to be erased");
         return Ok(());
     }
     let wiped = parts.whatsapp.forget(session.id()).await;
-    parts.ledger.release(session.id(), epoch).await?;
+    parts.records.release(session.id(), epoch).await?;
     session.mark_erased();
     match wiped {
         Ok(()) => info!(sessionId = %session.id(), "session erased"),

@@ -11,7 +11,7 @@ use tracing::{error, info};
 use super::Snapshot;
 use super::registry::Registry;
 use crate::event::Time;
-use crate::ledger::LedgerError;
+use crate::records::RecordsError;
 use crate::shutdown::Shutdown;
 
 /// How long what is kept.
@@ -48,7 +48,7 @@ pub async fn run(registry: Arc<Registry>, ages: Ages, shutdown: Shutdown) {
     }
 }
 
-async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> {
+async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), RecordsError> {
     let now = Time::now();
     for id in registry.ids().await? {
         let session = match registry.peek(&id).await {
@@ -73,7 +73,7 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), LedgerError> 
         info!(sessionId = %id, ?verdict, "session cleared away");
     }
     registry.parts.log.blank_expired().await?;
-    registry.parts.ledger.forget_keys().await?;
+    registry.parts.records.forget_keys().await?;
     let orphans = registry.remove_orphans().await?;
     if orphans > 0 {
         info!(orphans, "rows without a session cleared away");

@@ -21,7 +21,7 @@ use super::lease::Lease;
 use super::task::{Ask, Command, End, Parts, Start};
 use super::{RESTART, Session, status};
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
-use crate::ledger::Judgement;
+use crate::records::Judgement;
 use crate::whatsapp::{Link, Signal, StartError, Stopped};
 
 /// What the loop remembers.
@@ -102,7 +102,7 @@ impl<'a> LinkTask<'a> {
             session,
             epoch: start.epoch,
             lease: start.lease.clone(),
-            store: StoreWatch::new(parts.ledger.health()),
+            store: StoreWatch::new(parts.records.health()),
             parts,
             journal,
             tries: Tries::default(),

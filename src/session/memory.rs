@@ -1,7 +1,7 @@
 //! A deployment in memory: records, leases, logs and the words between replicas, on tokio's clock. For tests in paused time.
 //!
 //! As many replicas share it as a test wants, each with a [`Deployment::replica`] of its own. What Redis decides in one script
-//! is decided here under one lock, with the same answers (`ledger/redis/*.lua`, `log/redis/*.lua`); a [`Fate`] holds back,
+//! is decided here under one lock, with the same answers (`records/redis/*.lua`, `log/redis/*.lua`); a [`Fate`] holds back,
 //! loses or delays any of them. There is no index that lags and no cluster: those are for the real one.
 
 mod gate;
@@ -19,7 +19,7 @@ use self::gate::Gate;
 pub use self::gate::{Fate, Hold};
 use crate::event::{Event, Time};
 use crate::id::SessionId;
-use crate::ledger::{Contact, News, Record, Viewers, Wish};
+use crate::records::{Contact, News, Record, Viewers, Wish};
 use crate::storage::StorageError;
 use crate::storage::health::Health;
 use crate::storage::redis::Server;
@@ -103,7 +103,7 @@ impl Deployment {
         Arc::new(Replica { deployment: self.clone(), name: name.to_owned(), health: Health::default() })
     }
 
-    /// What becomes of this replica's next call of this name: a method of `Ledger`, `Leases` or `EventLog`.
+    /// What becomes of this replica's next call of this name: a method of `Records`, `Leases` or `EventLog`.
     pub fn next(&self, replica: &str, call: &'static str, fate: Fate) {
         self.0.gate.next(replica, call, fate);
     }

@@ -10,8 +10,8 @@ use super::Session;
 use super::registry::{Entry, Registry};
 use crate::event::{Cursor, Status};
 use crate::id::SessionId;
-use crate::ledger::{Found, LedgerError, Viewers};
 use crate::log::{Followed, LogTail};
+use crate::records::{Found, RecordsError, Viewers};
 
 /// How often a mirror is asked whether anybody still needs it.
 const LOOK: Duration = Duration::from_secs(10);
@@ -34,14 +34,14 @@ impl Registry {
     ///
     /// # Errors
     /// Where others run sessions as well and nobody can be asked just now.
-    pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, LedgerError> {
+    pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
         Ok(self.entry(id).await?.map(|entry| entry.session.clone()))
     }
 
-    pub(super) async fn entry(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Entry>>, LedgerError> {
+    pub(super) async fn entry(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Entry>>, RecordsError> {
         let Some(leases) = &self.parts.leases else {
             return match self.known(id) {
-                None if self.parts.damage.is_about(id) => Err(LedgerError::damaged()),
+                None if self.parts.damage.is_about(id) => Err(RecordsError::damaged()),
                 known => Ok(known),
             };
         };
@@ -75,7 +75,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::find`].
-    pub async fn list(&self, page: Page<'_>) -> Result<(Vec<Arc<Session>>, bool), LedgerError> {
+    pub async fn list(&self, page: Page<'_>) -> Result<(Vec<Arc<Session>>, bool), RecordsError> {
         let mut ids = self.ids().await?;
         ids.retain(|id| (page.takes)(id));
         ids.sort_unstable();
@@ -105,7 +105,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::find`].
-    pub async fn viewers(&self) -> Result<Viewers, LedgerError> {
+    pub async fn viewers(&self) -> Result<Viewers, RecordsError> {
         match &self.parts.leases {
             Some(leases) => leases.viewers().await,
             None => Ok(self.viewers_here()),
@@ -118,7 +118,7 @@ impl Registry {
     }
 
     /// Every session there is, in no order.
-    pub(super) async fn ids(&self) -> Result<Vec<SessionId>, LedgerError> {
+    pub(super) async fn ids(&self) -> Result<Vec<SessionId>, RecordsError> {
         match &self.parts.leases {
             Some(leases) => leases.sessions().await,
             None => Ok(self.sessions.iter().map(|entry| entry.key().clone()).collect()),
@@ -126,7 +126,7 @@ impl Registry {
     }
 
     /// A session as it stands now, with no more of its log than the end.
-    pub(super) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, LedgerError> {
+    pub(super) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
         let leases = match &self.parts.leases {
             Some(leases) if !self.is_owned(id) => leases,
             _ => return Ok(self.known(id).map(|entry| entry.session.clone())),
@@ -138,7 +138,7 @@ impl Registry {
     }
 
     /// What was found, as a session that goes on with the log as long as somebody holds it.
-    pub(super) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Arc<Entry>, LedgerError> {
+    pub(super) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Arc<Entry>, RecordsError> {
         let id = found.record.session.clone();
         let entry = match self.known(&id) {
             Some(entry) => entry,

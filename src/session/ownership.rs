@@ -24,7 +24,7 @@ use super::registry::{Hold, Registry};
 use super::task::Command;
 use crate::event::Status;
 use crate::id::SessionId;
-use crate::ledger::{Contact, Leases, LedgerError, News, Record, Renewal, Replica};
+use crate::records::{Contact, Leases, News, Record, RecordsError, Renewal, Replica};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::LEASE_RENEWALS;
 
@@ -130,7 +130,7 @@ impl Ownership {
         }
     }
 
-    async fn beat(&self) -> Result<(), LedgerError> {
+    async fn beat(&self) -> Result<(), RecordsError> {
         let living = self.leases.beat(&self.registry.viewers_here()).await?;
         *self.living() = living;
         Ok(())
@@ -306,7 +306,7 @@ impl Ownership {
         }
     }
 
-    async fn surplus(&self) -> Result<Option<(SessionId, Hold)>, LedgerError> {
+    async fn surplus(&self) -> Result<Option<(SessionId, Hold)>, RecordsError> {
         let living = self.living().clone();
         let held = self.registry.held();
         if !share::is_settled(&living) {

@@ -25,10 +25,10 @@ pub use super::task::{Ask, Parts, Timers};
 use super::task::{Command, Start};
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
-use crate::ledger::{Created, Record};
-pub use crate::ledger::{Judgement, LedgerError, Once, Viewers};
 use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
+use crate::records::{Created, Record};
+pub use crate::records::{Judgement, Once, RecordsError, Viewers};
 pub use crate::whatsapp::version::Report as VersionReport;
 
 /// How long a call waits for a link task to write its last word.
@@ -133,12 +133,12 @@ impl Registry {
     ///
     /// # Errors
     /// When the records or the logs cannot be read.
-    pub async fn open(parts: Parts) -> Result<Arc<Self>, LedgerError> {
+    pub async fn open(parts: Parts) -> Result<Arc<Self>, RecordsError> {
         let store = parts.leases.as_ref().map(|leases| StoreContact::new(leases.contact()));
         let (sessions, owned, unattended) = Default::default();
         let registry = Self { sessions, owned, parts: Arc::new(parts), unattended, store };
         if registry.parts.leases.is_none() {
-            for record in registry.parts.ledger.all().await? {
+            for record in registry.parts.records.all().await? {
                 let Some(log) = registry.log_of(&record.session).await? else { continue };
                 let session = Session::restored(record, None, log, registry.parts.history);
                 session.set_owner(Some(registry.parts.replica.clone()));
@@ -149,13 +149,13 @@ impl Registry {
     }
 
     /// What a session's log holds; `None` where that, or its device, is damaged. Whoever reads either notes it.
-    async fn log_of(&self, id: &SessionId) -> Result<Option<LogTail>, LedgerError> {
+    async fn log_of(&self, id: &SessionId) -> Result<Option<LogTail>, RecordsError> {
         let log = match self.parts.log.read(id).await {
             Ok(log) => Some(log),
             Err(error) if error.is_damage() => None,
             Err(error) => return Err(error.into()),
         };
-        let whole = self.parts.whatsapp.is_whole(id).await.map_err(LedgerError::failed)?;
+        let whole = self.parts.whatsapp.is_whole(id).await.map_err(RecordsError::failed)?;
         Ok(log.filter(|_| whole))
     }
 
@@ -184,7 +184,7 @@ impl Registry {
         self: &Arc<Self>,
         new: NewSession,
         once: Option<Once>,
-    ) -> Result<Creation, LedgerError> {
+    ) -> Result<Creation, RecordsError> {
         let this = self.clone();
         self.to_its_end(async move { this.create_now(new, once).await }).await
     }
@@ -193,7 +193,7 @@ impl Registry {
         self: &Arc<Self>,
         new: NewSession,
         once: Option<Once>,
-    ) -> Result<Creation, LedgerError> {
+    ) -> Result<Creation, RecordsError> {
         let record = Record {
             session: SessionId::new(&new.user),
             created: Time::now(),
@@ -205,7 +205,7 @@ impl Registry {
             deleted: None,
         };
         let lease = self.lease();
-        let epoch = match self.parts.ledger.create(record.clone(), self.parts.limits, once).await? {
+        let epoch = match self.parts.records.create(record.clone(), self.parts.limits, once).await? {
             Created::New(epoch) => epoch,
             Created::Before(id) => return Ok(Creation { id, is_new: false }),
         };
@@ -218,9 +218,9 @@ impl Registry {
     }
 
     /// Forgets everything about a session, at once. Its device is not logged out.
-    pub(super) async fn remove(&self, id: &SessionId) -> Result<(), LedgerError> {
+    pub(super) async fn remove(&self, id: &SessionId) -> Result<(), RecordsError> {
         // The record first: what a crash leaves behind are orphans, which are swept.
-        self.parts.ledger.remove(id).await?;
+        self.parts.records.remove(id).await?;
         self.sessions.remove(id);
         self.remove_remains(id).await
     }
@@ -235,9 +235,9 @@ impl Registry {
     }
 
     /// Rows whose session's record is gone.
-    pub(super) async fn remove_orphans(&self) -> Result<usize, LedgerError> {
+    pub(super) async fn remove_orphans(&self) -> Result<usize, RecordsError> {
         // In this order: what was created meanwhile is no orphan.
-        let mut remains = self.parts.whatsapp.sessions().await.map_err(LedgerError::failed)?;
+        let mut remains = self.parts.whatsapp.sessions().await.map_err(RecordsError::failed)?;
         remains.extend(self.parts.log.sessions().await?);
         let known: std::collections::HashSet<_> = self.ids().await?.into_iter().collect();
         // What is left of a session that cannot be read is all there is of it.
@@ -261,9 +261,9 @@ impl Registry {
         Ok(removed)
     }
 
-    async fn remove_remains(&self, id: &SessionId) -> Result<(), LedgerError> {
+    async fn remove_remains(&self, id: &SessionId) -> Result<(), RecordsError> {
         self.parts.log.forget(id).await?;
-        self.parts.whatsapp.forget(id).await.map_err(LedgerError::failed)
+        self.parts.whatsapp.forget(id).await.map_err(RecordsError::failed)
     }
 
     /// How the store is.
@@ -276,15 +276,15 @@ impl Registry {
 
     /// Whether the store takes what is written, and can be read.
     pub fn judgement(&self) -> Judgement {
-        self.parts.ledger.health().borrow().clone()
+        self.parts.records.health().borrow().clone()
     }
 
     /// Whether something can be stored now.
     ///
     /// # Errors
     /// Why not.
-    pub async fn check_storage(&self) -> Result<(), LedgerError> {
-        self.parts.ledger.check().await
+    pub async fn check_storage(&self) -> Result<(), RecordsError> {
+        self.parts.records.check().await
     }
 
     /// Which version of WhatsApp Web new clients claim, and how good that is.

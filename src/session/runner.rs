@@ -16,7 +16,7 @@ use super::journal::Journal;
 use super::link::LinkTask;
 use super::task::{Ask, Command, End, Parts, Start};
 use crate::event::{Disconnected, Kind, Reason, Time};
-use crate::ledger::LedgerError;
+use crate::records::RecordsError;
 use crate::whatsapp::{Account, Link, Signals, StartError};
 
 /// How long a session waits for others to be handed over first.
@@ -96,7 +96,7 @@ async fn give_up(
     start: &Start,
     journal: &mut Journal,
     end: End,
-) -> Result<(), LedgerError> {
+) -> Result<(), RecordsError> {
     match end {
         End::HandOver => {
             // Not written: the next start then says `owner_lost`.
@@ -108,10 +108,10 @@ async fn give_up(
         End::Over | End::Leave | End::Erase { .. } => {}
     }
     // Released before, it would go on elsewhere with a log that lacks what viewers here have seen.
-    journal.settle().await.map_err(LedgerError::failed)?;
+    journal.settle().await.map_err(RecordsError::failed)?;
     start.lease.give_up();
     match end {
-        End::Over => parts.ledger.release(session.id(), start.epoch).await,
+        End::Over => parts.records.release(session.id(), start.epoch).await,
         // Left while the server stops it may be ours nevertheless: nobody could tell, or its next start does not come
         // any more. Another's session stays as it is.
         End::HandOver | End::Leave | End::Erase { .. } => parts.hand_over(session.id(), start.epoch).await,

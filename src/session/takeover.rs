@@ -13,7 +13,7 @@ use super::commands::RestartError;
 use super::registry::{Entry, Registry};
 use super::task::{Ask, Command, Start};
 use crate::id::SessionId;
-use crate::ledger::{LedgerError, Limits, Record, Wish};
+use crate::records::{Limits, Record, RecordsError, Wish};
 use crate::telemetry::metrics::TAKEOVERS;
 
 /// Limits for what must be possible in any case.
@@ -22,7 +22,7 @@ pub(super) const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
 impl Registry {
     /// Takes a session that nobody runs, where that is still so, and does what it needs. Whether this call has begun its
     /// link task here.
-    pub(super) async fn take_over(self: &Arc<Self>, id: &SessionId) -> Result<bool, LedgerError> {
+    pub(super) async fn take_over(self: &Arc<Self>, id: &SessionId) -> Result<bool, RecordsError> {
         let Some(leases) = &self.parts.leases else { return Ok(false) };
         let Some(found) = leases.find(id).await? else { return Ok(false) };
         let elsewhere = found.owner.as_ref().is_some_and(|owner| *owner != self.parts.replica);
@@ -30,14 +30,14 @@ impl Registry {
             return Ok(false);
         }
         let (record, wish) = (found.record.clone(), found.wish.clone());
-        if !self.parts.whatsapp.is_whole(id).await.map_err(LedgerError::failed)? {
+        if !self.parts.whatsapp.is_whole(id).await.map_err(RecordsError::failed)? {
             // A link task would try for ever.
-            return Err(LedgerError::damaged());
+            return Err(RecordsError::damaged());
         }
         let entry = self.mirror(found).await?;
         match self.resume(&entry, &record, wish).await {
             // Another replica was faster.
-            Err(LedgerError::Held) => Ok(false),
+            Err(RecordsError::Held) => Ok(false),
             Ok(true) => {
                 counter!(TAKEOVERS).increment(1);
                 info!(sessionId = %id, "session taken over");
@@ -53,7 +53,7 @@ impl Registry {
         entry: &Arc<Entry>,
         record: &Record,
         wish: Option<(i64, Wish)>,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool, RecordsError> {
         let session = &entry.session;
         let wish = wish.map(|(at, wish)| {
             entry.heard.fetch_max(at, Ordering::Relaxed);
@@ -67,12 +67,12 @@ impl Registry {
         let deleted = session.snapshot().deleted.is_some();
         if wish == Some(Wish::Restart { epoch: record.epoch }) && !deleted {
             let restarted = self.restart_task(entry, &mut task).await;
-            return restarted.map(|()| true).map_err(RestartError::into_ledger);
+            return restarted.map(|()| true).map_err(RestartError::into_records);
         }
         if !session.needs_task() {
             // A claim that outlived its session's end: the process died between the two.
             if record.claimed {
-                self.parts.ledger.release(session.id(), record.epoch).await?;
+                self.parts.records.release(session.id(), record.epoch).await?;
             }
             return Ok(false);
         }
@@ -81,7 +81,7 @@ impl Registry {
         let epoch = self.claim(session, limits).await?;
         if !deleted && !session.snapshot().state.runs() {
             // Its end came between the two.
-            self.parts.ledger.release(session.id(), epoch).await?;
+            self.parts.records.release(session.id(), epoch).await?;
             return Ok(false);
         }
         let first = match wish {
@@ -101,8 +101,8 @@ impl Registry {
     }
 
     /// A new epoch, after which nobody else writes this session; what others have written before is known here.
-    pub(super) async fn claim(&self, session: &Session, limits: Limits) -> Result<u64, LedgerError> {
-        let epoch = self.parts.ledger.claim(session.id(), limits).await?;
+    pub(super) async fn claim(&self, session: &Session, limits: Limits) -> Result<u64, RecordsError> {
+        let epoch = self.parts.records.claim(session.id(), limits).await?;
         if self.parts.leases.is_some() && !self.had(session.id()) {
             session.absorb(self.parts.log.read(session.id()).await?);
         }

@@ -15,8 +15,8 @@ use super::journal::PenLost;
 use super::lease::Lease;
 use crate::event::Assertion;
 use crate::id::SessionId;
-use crate::ledger::{Damage, Leases, Ledger, LedgerError, Limits, Renewal, Wish};
 use crate::log::EventLog;
+use crate::records::{Damage, Leases, Limits, Records, RecordsError, Renewal, Wish};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
@@ -25,8 +25,8 @@ pub struct Parts {
     /// Stores events.
     pub log: Arc<dyn EventLog>,
     /// Stores records and epochs.
-    pub ledger: Arc<dyn Ledger>,
-    /// The same ledger, where other replicas may own sessions.
+    pub records: Arc<dyn Records>,
+    /// The same records, where other replicas may own sessions.
     pub leases: Option<Arc<dyn Leases>>,
     /// This replica, as others know it.
     pub replica: String,
@@ -52,7 +52,7 @@ pub struct Parts {
 
 impl Parts {
     /// Lets another replica have a session at once, where there are others.
-    pub(super) async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+    pub(super) async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
         match &self.leases {
             Some(leases) => leases.hand_over(session, epoch).await,
             None => Ok(()),
@@ -60,7 +60,7 @@ impl Parts {
     }
 
     /// A session was to be given up. Where that was not acknowledged while the server stops, the exit code says so.
-    pub(super) fn given_up(&self, session: &SessionId, outcome: Result<(), LedgerError>) {
+    pub(super) fn given_up(&self, session: &SessionId, outcome: Result<(), RecordsError>) {
         let Err(error) = outcome else { return };
         if self.shutdown.has_begun() {
             self.not_released.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Redis (or Valkey), alone or as a cluster: one command connection, one Pub/Sub connection, scripts.
 //!
-//! Not a store: the keys' meaning and the scripts come from its callers (`ledger`, `log`, `whatsapp::store`). `server`
+//! Not a store: the keys' meaning and the scripts come from its callers (`records`, `log`, `whatsapp::store`). `server`
 //! connects and closes it.
 //!
 //! - **A time limit of [`LIMIT`] on every command**, and none waits for a connection: while Redis is away each call

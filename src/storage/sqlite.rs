@@ -1,6 +1,6 @@
 //! One SQLite file: a thread that writes, a thread that reads, and nothing else that touches it.
 //!
-//! Not a store: the tables and the queries come from its callers (`ledger`, `log`, `whatsapp::store`), the
+//! Not a store: the tables and the queries come from its callers (`records`, `log`, `whatsapp::store`), the
 //! schema in one list from `server`, which opens and closes it.
 //!
 //! - **Writing** is group commit: the thread takes all jobs that wait, runs each in a savepoint of its own

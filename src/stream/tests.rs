@@ -6,7 +6,7 @@ use super::open::Transport;
 use super::*;
 use crate::event::{Disconnected, Kind, Qr, Reason};
 use crate::id::SessionId;
-use crate::ledger::Record;
+use crate::records::Record;
 use crate::session::status;
 use crate::shutdown::Shutdown;
 

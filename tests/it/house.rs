@@ -17,14 +17,14 @@ const RULES: &[(&str, &[&str])] = &[
     ("storage", &["clock", "id", "shutdown", "telemetry"]),
     ("whatsapp", &["event", "id", "platform", "proxy", "shutdown", "storage", "telemetry"]),
     ("log", &["event", "id", "shutdown", "storage", "telemetry"]),
-    ("ledger", &["event", "id", "proxy", "shutdown", "storage", "telemetry"]),
-    ("session", &["log", "event", "id", "ledger", "proxy", "shutdown", "telemetry", "whatsapp"]),
+    ("records", &["event", "id", "proxy", "shutdown", "storage", "telemetry"]),
+    ("session", &["log", "event", "id", "records", "proxy", "shutdown", "telemetry", "whatsapp"]),
     ("close", &[]),
     ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
     // Stands beside `server`: it names stores, and nothing that runs sessions or talks to browsers.
-    ("migrate", &["log", "check_store", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
+    ("migrate", &["log", "check_store", "config", "event", "id", "records", "server", "storage", "whatsapp"]),
     // The same: it reads what a server reads, and runs none of it.
-    ("check_store", &["log", "config", "event", "id", "ledger", "server", "storage", "whatsapp"]),
+    ("check_store", &["log", "config", "event", "id", "records", "server", "storage", "whatsapp"]),
     // Stands beside `server` too: it asks what a server would stand on, and runs none of it.
     ("doctor", &["config", "server", "storage", "whatsapp"]),
     (

@@ -32,7 +32,7 @@ fn qr(at: Cursor, string: &str, lives_ms: i64) -> Arc<Event> {
     event(at, Kind::Qr(Qr { qr_string: string.into(), expires_at, attempt: 1, max_attempts: 6 }))
 }
 
-/// As the ledger writes it.
+/// As `records` writes it.
 fn lease(server: &Server, owner: &str, epoch: u64) {
     let key = format!("test:{{{}}}", id());
     server.tell(&["HSET", &key, "owner", owner, "epoch", &epoch.to_string()]);

@@ -1,4 +1,4 @@
-//! The ledger of a deployment in memory.
+//! The records of a deployment in memory.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::{Deployment, Replica, Row, World};
 use crate::event::Time;
 use crate::id::SessionId;
-use crate::ledger::{
-    Contact, Created, Found, Judgement, Leases, Ledger, LedgerError, Limits, News, Once, Record, Renewal,
+use crate::records::{
+    Contact, Created, Found, Judgement, Leases, Limits, News, Once, Record, Records, RecordsError, Renewal,
     Replica as Living, Viewers, WISH_LIFE, Wish,
 };
 
 /// What a call decided; the store's own failures come before it.
-type Decided<T> = Result<T, LedgerError>;
+type Decided<T> = Result<T, RecordsError>;
 
 impl World {
-    fn over(&self, session: &SessionId, limits: Limits) -> Option<LedgerError> {
+    fn over(&self, session: &SessionId, limits: Limits) -> Option<RecordsError> {
         let counts = |mine: bool| {
             let is_mine = |id: &SessionId| !mine || id.user_id() == session.user_id();
             self.sessions.iter().filter(|(id, row)| row.runs && is_mine(id)).count() as u64
         };
         if counts(true) >= u64::from(limits.user) {
-            return Some(LedgerError::UserLimit(limits.user));
+            return Some(RecordsError::UserLimit(limits.user));
         }
-        (counts(false) >= u64::from(limits.all)).then_some(LedgerError::Limit(limits.all))
+        (counts(false) >= u64::from(limits.all)).then_some(RecordsError::Limit(limits.all))
     }
 
     fn living(&mut self) -> Vec<Living> {
@@ -47,9 +47,9 @@ impl Deployment {
             && let Some((body, session, done)) = world.requests.get(&once.key)
         {
             return match (*body == once.body, *done) {
-                (false, _) => Err(LedgerError::KeyReused),
+                (false, _) => Err(RecordsError::KeyReused),
                 (true, true) => Ok(Created::Before(session.clone())),
-                (true, false) => Err(LedgerError::KeyRunning),
+                (true, false) => Err(RecordsError::KeyRunning),
             };
         }
         if let Some(refusal) = world.over(&record.session, limits) {
@@ -69,14 +69,14 @@ impl Deployment {
         let mut world = self.world();
         let over = world.over(session, limits);
         let row = world.sessions.get_mut(session).filter(|row| row.record.is_some());
-        let row = row.ok_or(LedgerError::Unknown)?;
+        let row = row.ok_or(RecordsError::Unknown)?;
         if !row.runs
             && let Some(refusal) = over
         {
             return Err(refusal);
         }
         if row.is_held_by_another(me) {
-            return Err(LedgerError::Held);
+            return Err(RecordsError::Held);
         }
         row.epoch = self.next_epoch(row.epoch);
         (row.owner, row.expires, row.runs) = (Some(me.to_owned()), Some(Instant::now() + self.0.lease), true);
@@ -161,7 +161,7 @@ impl Deployment {
     fn wish(&self, session: &SessionId, wish: Wish) -> Decided<bool> {
         let mut world = self.world();
         let row = world.sessions.get_mut(session).filter(|row| row.record.is_some());
-        let row = row.ok_or(LedgerError::Unknown)?;
+        let row = row.ok_or(RecordsError::Unknown)?;
         row.wish = Some((self.now(), wish, Instant::now()));
         let Some(owner) = row.owner_now() else { return Ok(false) };
         self.tell(Some(owner), News::Wished(session.clone()));
@@ -175,7 +175,7 @@ impl Deployment {
 }
 
 #[async_trait]
-impl Ledger for Replica {
+impl Records for Replica {
     async fn create(&self, record: Record, limits: Limits, once: Option<Once>) -> Decided<Created> {
         self.call("create", move |all, me| all.create(me, record, limits, once.as_ref())).await?
     }

@@ -11,7 +11,7 @@ use tracing::{debug, error};
 
 use super::{AT_ONCE, Ownership, share};
 use crate::id::SessionId;
-use crate::ledger::{Contact, LedgerError};
+use crate::records::{Contact, RecordsError};
 
 /// Between two looks for sessions that nobody runs, and up to as much again as this over four.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Ownership {
         self: &Arc<Self>,
         contact: &mut watch::Receiver<Contact>,
         stuck: &mut u32,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<bool, RecordsError> {
         let since = (!self.is_quiet()).then_some(Duration::ZERO);
         let waiting = self.leases.lapsed(since, MOST).await?;
         if contact.has_changed().unwrap_or(true) {
@@ -99,7 +99,7 @@ impl Ownership {
     }
 
     /// How many sessions this replica may have beyond these.
-    async fn room(&self, owned: usize) -> Result<usize, LedgerError> {
+    async fn room(&self, owned: usize) -> Result<usize, RecordsError> {
         let living = self.living().len();
         Ok(share::fair(self.leases.claimed().await?, living).saturating_sub(owned))
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::event::Status;
 use crate::id::SessionId;
-use crate::ledger::{Damage, Limits};
+use crate::records::{Damage, Limits};
 use crate::session::memory::{Deployment, Replica};
 use crate::session::ownership::Ownership;
 use crate::session::registry::{NewSession, Parts, Registry, Timers};
@@ -56,7 +56,7 @@ impl Net {
     async fn start(&self, name: &'static str, shared: bool) -> Server {
         let (links, streams) = (Shutdown::new(), Shutdown::new());
         let store = self.deployment.replica(name);
-        let leases = shared.then(|| store.clone() as Arc<dyn crate::ledger::Leases>);
+        let leases = shared.then(|| store.clone() as Arc<dyn crate::records::Leases>);
         let parts = self.parts(&store, leases.clone(), &links, &streams);
         let registry = Registry::open(parts).await.unwrap();
         let ownership = leases.map(|leases| Ownership::start(&registry, leases, &links, &streams));
@@ -73,13 +73,13 @@ impl Net {
     fn parts(
         &self,
         store: &Arc<Replica>,
-        leases: Option<Arc<dyn crate::ledger::Leases>>,
+        leases: Option<Arc<dyn crate::records::Leases>>,
         links: &Shutdown,
         streams: &Shutdown,
     ) -> Parts {
         Parts {
             log: store.clone(),
-            ledger: store.clone(),
+            records: store.clone(),
             leases,
             replica: store.name().to_owned(),
             whatsapp: Arc::new(self.whatsapp.clone()),

@@ -1,6 +1,6 @@
 //! Whether something that is not in Redis was never there: its data may be lost, and about to be written again.
 //!
-//! `keeper` notes which data answers; `ledger` asks before it says that there is no such session.
+//! `keeper` notes which data answers; `records` asks before it says that there is no such session.
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

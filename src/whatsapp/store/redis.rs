@@ -1,6 +1,6 @@
 //! The engine of many replicas: a Redis hash for each session and table, and one Lua call for each commit.
 //!
-//! The fence is the session's own lease, which `ledger` writes: its hash `<prefix>{<id>}` holds `owner` and `epoch`. The
+//! The fence is the session's own lease, which `records` writes: its hash `<prefix>{<id>}` holds `owner` and `epoch`. The
 //! engine is made with this replica's name; [`claim`](Engine::claim) checks both against the hash and notes there, in
 //! `device`, for which epoch the device is open. A commit checks the three in the call that changes the rows. So a claim
 //! of the session by somebody else fences this engine at once, before the other has opened the device.
@@ -8,7 +8,7 @@
 //! A commit that was sent, was not answered and is carried out when a later one is already done would put old keys over
 //! new ones: so commits are numbered (`commit`), and one that comes late does nothing.
 //!
-//! Keys of a session: `<prefix>{<id>}` (fields `device`, `commit`; the rest is `ledger`'s and `log`'s) and
+//! Keys of a session: `<prefix>{<id>}` (fields `device`, `commit`; the rest is `records`'s and `log`'s) and
 //! `<prefix>{<id>}:dev:<table>`. The index of all devices: `<prefix>{<0-f>}:devices`. Of the deployment:
 //! `<prefix>{data}:whatsapp-version`.
 
@@ -36,7 +36,7 @@ static KEEP_VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str
 /// The engine; a handle on Redis.
 pub struct RedisEngine {
     redis: Redis,
-    /// This replica, as `ledger` writes it into a lease.
+    /// This replica, as `records` writes it into a lease.
     owner: String,
     devices: Index,
     /// The number of the last commit, of all sessions together.
@@ -44,7 +44,7 @@ pub struct RedisEngine {
 }
 
 impl RedisEngine {
-    /// For the replica that `ledger` calls `owner`.
+    /// For the replica that `records` calls `owner`.
     pub fn new(redis: Redis, owner: impl Into<String>) -> Self {
         let devices = Index::new(redis.clone(), ":devices");
         // Greater than any number of an engine before it.

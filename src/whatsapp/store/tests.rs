@@ -76,8 +76,8 @@ impl Rig {
     }
 }
 
-/// The Redis engine checks a lease that the ledger has written: here a claim of the device writes it first, where the
-/// ledger would give it.
+/// The Redis engine checks a lease that `records` has written: here a claim of the device writes it first, where the
+/// records would give it.
 pub(super) struct Leased {
     redis: Redis,
     engine: RedisEngine,

@@ -73,41 +73,41 @@ pub enum Created {
 
 /// The records, and the ownership of each session. After an Ok what was asked for is durable.
 #[async_trait]
-pub trait Ledger: Send + Sync {
+pub trait Records: Send + Sync {
     /// Stores and claims a new session, within the limits.
     async fn create(
         &self,
         record: Record,
         limits: Limits,
         once: Option<Once>,
-    ) -> Result<Created, LedgerError>;
+    ) -> Result<Created, RecordsError>;
 
     /// Takes the session for a start of its link task: a new epoch. The larger of the last one plus one and the Unix
     /// time in milliseconds, so that event ids rise even when a store has lost its end. The limits hold for a session
     /// that was not claimed.
-    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, LedgerError>;
+    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError>;
 
     /// The session needs no link task any more. Nothing happens where it was claimed again since this epoch.
-    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError>;
+    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError>;
 
     /// Marks a session as deleted, and claims it: it needs a link task until its device is logged out, also after a crash
     /// that comes before that task begins. Nobody claims it from then on but for this.
-    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError>;
+    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), RecordsError>;
 
     /// Forgets a session.
-    async fn remove(&self, session: &SessionId) -> Result<(), LedgerError>;
+    async fn remove(&self, session: &SessionId) -> Result<(), RecordsError>;
 
     /// Every record.
-    async fn all(&self) -> Result<Vec<Record>, LedgerError>;
+    async fn all(&self) -> Result<Vec<Record>, RecordsError>;
 
     /// Forgets the idempotency keys of more than [`KEY_LIFE`] ago.
-    async fn forget_keys(&self) -> Result<(), LedgerError>;
+    async fn forget_keys(&self) -> Result<(), RecordsError>;
 
     /// The secret of the deployment that signs stream tokens: the one that is stored, or this one from now on.
-    async fn token_secret(&self, new: &str) -> Result<String, LedgerError>;
+    async fn token_secret(&self, new: &str) -> Result<String, RecordsError>;
 
-    /// Whether something can be stored now: stores something. Where that works, [`Ledger::health`] has no failed write any more.
-    async fn check(&self) -> Result<(), LedgerError>;
+    /// Whether something can be stored now: stores something. Where that works, [`Records::health`] has no failed write any more.
+    async fn check(&self) -> Result<(), RecordsError>;
 
     /// How the store is, now and from now on.
     fn health(&self) -> watch::Receiver<Judgement>;
@@ -120,19 +120,19 @@ pub const WISH_LIFE: Duration = Duration::from_secs(20);
 ///
 /// Where there is one replica every session is always ours, and nobody implements this.
 #[async_trait]
-pub trait Leases: Ledger {
+pub trait Leases: Records {
     /// How long a claim or a renewal lasts, counted from when the call began.
     fn lease(&self) -> Duration;
 
     /// One session, as the deployment knows it at this moment. `None` where there is none: while the store may have lost what
     /// an owner is about to write again, nobody can tell, and that is an error.
-    async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError>;
+    async fn find(&self, session: &SessionId) -> Result<Option<Found>, RecordsError>;
 
     /// Every session, in no order. May name one that was just removed.
-    async fn sessions(&self) -> Result<Vec<SessionId>, LedgerError>;
+    async fn sessions(&self) -> Result<Vec<SessionId>, RecordsError>;
 
     /// How many sessions have, or wait for, a link task.
-    async fn claimed(&self) -> Result<usize, LedgerError>;
+    async fn claimed(&self) -> Result<usize, RecordsError>;
 
     /// Renews the lease of a session, of the epoch that this replica holds. `keeps` says, when the answer is here, whether
     /// it still does: a session that it is giving up meanwhile is not put off for those who look for one.
@@ -140,29 +140,29 @@ pub trait Leases: Ledger {
 
     /// Up to `limit` sessions that are to run and have no owner; or this replica, with a lapsed lease, be there a link
     /// task or not; or, where `since` is given, one whose lease has lapsed for so long.
-    async fn lapsed(&self, since: Option<Duration>, limit: usize) -> Result<Vec<SessionId>, LedgerError>;
+    async fn lapsed(&self, since: Option<Duration>, limit: usize) -> Result<Vec<SessionId>, RecordsError>;
 
     /// Gives a running session to whoever claims it next, and says so to all. Of another's session: nothing.
-    async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError>;
+    async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError>;
 
     /// Writes record and lease again, as the owner of `record.epoch` knows them, after the store may have lost them.
     /// False when somebody else has claimed the session.
-    async fn reassert(&self, record: &Record) -> Result<bool, LedgerError>;
+    async fn reassert(&self, record: &Record) -> Result<bool, RecordsError>;
 
     /// Makes the limits' counts agree with the records; how many places were given back.
-    async fn sweep(&self) -> Result<usize, LedgerError>;
+    async fn sweep(&self) -> Result<usize, RecordsError>;
 
     /// Says that this replica lives, and how many viewers each session has on it; who else lives.
-    async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, LedgerError>;
+    async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, RecordsError>;
 
     /// This replica goes: the others need not wait for its next beat. Who else lives.
-    async fn leave(&self) -> Result<Vec<Replica>, LedgerError>;
+    async fn leave(&self) -> Result<Vec<Replica>, RecordsError>;
 
     /// How many viewers each session has, over all replicas, as of their last beats.
-    async fn viewers(&self) -> Result<Viewers, LedgerError>;
+    async fn viewers(&self) -> Result<Viewers, RecordsError>;
 
     /// Writes down what a session's owner, or its next one, is to do, and tells the owner. False when it has none.
-    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, LedgerError>;
+    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, RecordsError>;
 
     /// What the others say to this replica. Ends when the store is closed.
     fn news(&self) -> BoxStream<'static, News>;
@@ -246,9 +246,9 @@ pub struct Replica {
 /// How many viewers sessions have; such as have none are left out.
 pub type Viewers = std::collections::HashMap<SessionId, usize>;
 
-/// The ledger did not do it.
+/// What was asked of the records was not done.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum LedgerError {
+pub enum RecordsError {
     /// There is no such session.
     #[error("no such session")]
     Unknown,
@@ -288,15 +288,15 @@ fn moment(stored: i64) -> Option<Time> {
 impl Record {
     /// Looks whether the metadata is read back from the store as it is: a record that cannot be read would be found by
     /// whoever reads all of them. Both engines write it as JSON and read it with the same reader as here.
-    fn check_reads_back(&self) -> Result<(), LedgerError> {
+    fn check_reads_back(&self) -> Result<(), RecordsError> {
         let Some(metadata) = &self.metadata else { return Ok(()) };
         let read = |text: String| serde_json::from_str::<serde_json::Map<_, _>>(&text).ok();
         let same = serde_json::to_string(metadata).ok().and_then(read).is_some_and(|read| read == *metadata);
-        if same { Ok(()) } else { Err(LedgerError::Unreadable) }
+        if same { Ok(()) } else { Err(RecordsError::Unreadable) }
     }
 }
 
-impl LedgerError {
+impl RecordsError {
     /// Nobody can tell just now.
     pub fn away() -> Self {
         Self::Storage(StorageError::Away)
@@ -317,7 +317,7 @@ impl LedgerError {
         matches!(self, Self::Storage(error) if error.is_damage())
     }
 
-    /// A failure beside the ledger that the caller treats like one of its storage.
+    /// A failure beside the records that the caller treats like one of its storage.
     pub fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Storage(StorageError::failed(cause))
     }
@@ -329,7 +329,7 @@ mod tests {
 
     use super::*;
 
-    fn check(metadata: &Value) -> Result<(), LedgerError> {
+    fn check(metadata: &Value) -> Result<(), RecordsError> {
         let session = SessionId::new(&"ada".parse().unwrap());
         let metadata = metadata.as_object().cloned();
         let (created, device_name, proxy) = (Time::now(), None, None);
@@ -346,7 +346,7 @@ mod tests {
             json!({ "a": { "$serde_json::private::RawValue": "[" } }),
             json!({ "a": { "$serde_json::private::RawValue": "1" } }),
         ] {
-            assert!(matches!(check(&bad), Err(LedgerError::Unreadable)), "{bad}");
+            assert!(matches!(check(&bad), Err(RecordsError::Unreadable)), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger of one replica: rows of the server's one SQLite file, and every session is always ours.
+//! The records of one replica: rows of the server's one SQLite file, and every session is always ours.
 //!
 //! `server` puts [`SCHEMA`] into the list of migrations.
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::watch;
 
-use super::{Created, Judgement, KEY_LIFE, Ledger, LedgerError, Limits, Once, Record, epoch, moment};
+use super::{Created, Judgement, KEY_LIFE, Limits, Once, Record, Records, RecordsError, epoch, moment};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
@@ -68,12 +68,12 @@ const DROP_FILLER: &str = "DELETE FROM idempotency WHERE key = ''";
 const BEAT: &str = "INSERT OR REPLACE INTO beat (id, at) VALUES (0, ?1)";
 
 /// Records in the file.
-pub struct SqliteLedger(Sqlite);
+pub struct SqliteRecords(Sqlite);
 
 /// What a transaction decided; an error of SQLite undoes it, these do not.
-type Decided<T> = rusqlite::Result<Result<T, LedgerError>>;
+type Decided<T> = rusqlite::Result<Result<T, RecordsError>>;
 
-impl SqliteLedger {
+impl SqliteRecords {
     /// On a file whose migrations include all schemas of this module.
     pub fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
@@ -83,31 +83,31 @@ impl SqliteLedger {
         &self,
         sql: &'static str,
         values: impl rusqlite::Params + Send + 'static,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), RecordsError> {
         self.0.write(move |tx| tx.prepare_cached(sql)?.execute(values)).await?;
         Ok(())
     }
 }
 
 #[async_trait]
-impl Ledger for SqliteLedger {
+impl Records for SqliteRecords {
     async fn create(
         &self,
         record: Record,
         limits: Limits,
         once: Option<Once>,
-    ) -> Result<Created, LedgerError> {
+    ) -> Result<Created, RecordsError> {
         record.check_reads_back()?;
         let create = move |tx: &Transaction<'_>| create(tx, &record, limits, once.as_ref());
         self.0.write(create).await?
     }
 
-    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, LedgerError> {
+    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError> {
         let session = session.clone();
         let claim = move |tx: &Transaction<'_>| -> Decided<u64> {
             let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?));
             let ownership = tx.prepare_cached(OWNERSHIP)?.query_row([session.as_str()], row).optional()?;
-            let Some((last, claimed)) = ownership else { return Ok(Err(LedgerError::Unknown)) };
+            let Some((last, claimed)) = ownership else { return Ok(Err(RecordsError::Unknown)) };
             if !claimed && let Some(refusal) = over(tx, session.user_id(), limits)? {
                 return Ok(Err(refusal));
             }
@@ -118,19 +118,19 @@ impl Ledger for SqliteLedger {
         self.0.write(claim).await?
     }
 
-    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
         self.execute(RELEASE, (session.as_str().to_owned(), epoch.cast_signed())).await
     }
 
-    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
+    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), RecordsError> {
         self.execute(DELETE, (session.as_str().to_owned(), at.as_millis())).await
     }
 
-    async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {
+    async fn remove(&self, session: &SessionId) -> Result<(), RecordsError> {
         self.execute(REMOVE, (session.as_str().to_owned(),)).await
     }
 
-    async fn all(&self) -> Result<Vec<Record>, LedgerError> {
+    async fn all(&self) -> Result<Vec<Record>, RecordsError> {
         let rows = self
             .0
             .read(|tx| tx.prepare_cached(ALL)?.query_map([], Row::read)?.collect::<Result<Vec<_>, _>>());
@@ -151,11 +151,11 @@ impl Ledger for SqliteLedger {
         Ok(rows.await?.into_iter().filter_map(record).collect())
     }
 
-    async fn forget_keys(&self) -> Result<(), LedgerError> {
+    async fn forget_keys(&self) -> Result<(), RecordsError> {
         self.execute(FORGET_KEYS, (key_horizon(),)).await
     }
 
-    async fn token_secret(&self, new: &str) -> Result<String, LedgerError> {
+    async fn token_secret(&self, new: &str) -> Result<String, RecordsError> {
         let stored = |tx: &Transaction<'_>| tx.prepare_cached(SECRET)?.query_row([], |row| row.get(0));
         // Where there is one nothing needs to be written, which may not be possible just now.
         if let Some(secret) = self.0.read(move |tx| stored(tx).optional()).await? {
@@ -169,7 +169,7 @@ impl Ledger for SqliteLedger {
         Ok(self.0.write(secret).await?)
     }
 
-    async fn check(&self) -> Result<(), LedgerError> {
+    async fn check(&self) -> Result<(), RecordsError> {
         if self.0.health().is_failing() {
             self.execute(KEEP_FILLER, []).await?;
             self.execute(DROP_FILLER, []).await?;
@@ -202,7 +202,7 @@ fn create(tx: &Transaction<'_>, record: &Record, limits: Limits, once: Option<&O
             // One that is damaged is as good as none: the row that follows takes its place.
             if let Some(before) = session.parse().ok().filter(|_| body.len() == once.body.len()) {
                 let same = body == once.body;
-                return Ok(if same { Ok(Created::Before(before)) } else { Err(LedgerError::KeyReused) });
+                return Ok(if same { Ok(Created::Before(before)) } else { Err(RecordsError::KeyReused) });
             }
         }
     }
@@ -223,14 +223,14 @@ fn create(tx: &Transaction<'_>, record: &Record, limits: Limits, once: Option<&O
 }
 
 /// Why there is no room for one more session of this user.
-fn over(tx: &Transaction<'_>, user: &str, limits: Limits) -> rusqlite::Result<Option<LedgerError>> {
+fn over(tx: &Transaction<'_>, user: &str, limits: Limits) -> rusqlite::Result<Option<RecordsError>> {
     let count = |sql, params: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql)?.query_row(params, |row| row.get::<_, u32>(0))
     };
     if count(COUNT_USER, &[&user])? >= limits.user {
-        return Ok(Some(LedgerError::UserLimit(limits.user)));
+        return Ok(Some(RecordsError::UserLimit(limits.user)));
     }
-    Ok((count(COUNT_ALL, &[])? >= limits.all).then_some(LedgerError::Limit(limits.all)))
+    Ok((count(COUNT_ALL, &[])? >= limits.all).then_some(RecordsError::Limit(limits.all)))
 }
 
 /// Keys from before this moment are forgotten.

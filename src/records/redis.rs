@@ -1,4 +1,4 @@
-//! The ledger of many replicas: a hash for each session, which is the only authority on who owns it.
+//! The records of many replicas: a hash for each session, which is the only authority on who owns it.
 //!
 //! `<prefix>{<id>}` has `record` (JSON), `owner`, `epoch`, `expires` (Unix ms by Redis's clock), `runs` (whether it has a
 //! link task, or gets one), `deleted`; `log` and the device store compare `owner` and `epoch` in their own scripts and
@@ -8,7 +8,7 @@
 //! index that may lag; `<prefix>{all}:places` and `<prefix>{user:<id>}:places`, what the limits count;
 //! `<prefix>{idem:<hash>}`, requests with an `Idempotency-Key`; `<prefix>{replicas}:...`, who lives; `<prefix>{beat}`.
 //! What several tags must agree on is written in an order after which a crash leaves too much, never too little, and
-//! [`RedisLedger::sweep`] takes the rest away.
+//! [`RedisRecords::sweep`] takes the rest away.
 
 mod leases;
 mod places;
@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::{Created, Judgement, KEY_LIFE, Leases as _, Ledger, LedgerError, Limits, Once, Record};
+use super::{Created, Judgement, KEY_LIFE, Leases as _, Limits, Once, Record, Records, RecordsError};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -46,20 +46,20 @@ const NEVER: &str = "+inf";
 
 /// Records and leases in Redis, as one replica uses them.
 #[derive(Clone, Debug)]
-pub struct RedisLedger {
+pub struct RedisRecords {
     redis: Redis,
     /// This replica: the `replica` of `/health`. No two live ones share a name.
     owner: Arc<str>,
     lease: Duration,
 }
 
-impl RedisLedger {
+impl RedisRecords {
     /// For the replica of this name; what it claims is its own for `lease`, until renewed.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, lease: Duration) -> Self {
         Self { redis, owner: owner.into(), lease }
     }
 
-    async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, LedgerError> {
+    async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, RecordsError> {
         record.check_reads_back()?;
         let session = &record.session;
         self.take_place(session, limits).await?;
@@ -74,12 +74,12 @@ impl RedisLedger {
             .arg(&*self.owner)
             .arg(millis(self.lease));
         match create.run::<u64>().await? {
-            0 => Err(LedgerError::failed("a new session's id is taken")),
+            0 => Err(RecordsError::failed("a new session's id is taken")),
             epoch => Ok(epoch),
         }
     }
 
-    async fn begin(&self, once: &Once, session: &SessionId) -> Result<Option<SessionId>, LedgerError> {
+    async fn begin(&self, once: &Once, session: &SessionId) -> Result<Option<SessionId>, RecordsError> {
         // A key goes with its session, which is on another node of a cluster: looked for before it is believed.
         let mut gone: Option<SessionId> = None;
         loop {
@@ -107,22 +107,22 @@ impl RedisLedger {
                 continue;
             }
             return match said.as_str() {
-                "running" => Err(LedgerError::KeyRunning),
-                "reused" => Err(LedgerError::KeyReused),
+                "running" => Err(RecordsError::KeyRunning),
+                "reused" => Err(RecordsError::KeyReused),
                 _ => Ok(Some(made)),
             };
         }
     }
 
     /// A damaged key is as good as none: the request that finds it takes its place.
-    async fn replace_request(&self, once: &Once, why: &'static str) -> Result<(), LedgerError> {
+    async fn replace_request(&self, once: &Once, why: &'static str) -> Result<(), RecordsError> {
         let key = self.request(once);
         error!(table = key, why, "a stored record is damaged and was replaced");
         Ok(self.redis.query(redis::cmd("UNLINK").arg(key)).await?)
     }
 
     /// Whether a session was deleted or cleared away.
-    async fn is_gone(&self, session: &SessionId) -> Result<bool, LedgerError> {
+    async fn is_gone(&self, session: &SessionId) -> Result<bool, RecordsError> {
         Ok(self.find(session).await?.is_none_or(|found| found.record.deleted.is_some()))
     }
 
@@ -132,7 +132,7 @@ impl RedisLedger {
     }
 
     /// Gives a session up; false where it is another's, or was claimed again since.
-    async fn give_up(&self, session: &SessionId, epoch: u64, runs_on: bool) -> Result<bool, LedgerError> {
+    async fn give_up(&self, session: &SessionId, epoch: u64, runs_on: bool) -> Result<bool, RecordsError> {
         let release = self.redis.script(&RELEASE).key(self.session(session)).arg(&*self.owner);
         let ours = release.arg(epoch).arg(u8::from(runs_on)).run::<i64>().await? == 1;
         if ours {
@@ -175,13 +175,13 @@ impl RedisLedger {
 }
 
 #[async_trait]
-impl Ledger for RedisLedger {
+impl Records for RedisRecords {
     async fn create(
         &self,
         record: Record,
         limits: Limits,
         once: Option<Once>,
-    ) -> Result<Created, LedgerError> {
+    ) -> Result<Created, RecordsError> {
         if let Some(once) = &once
             && let Some(made) = self.begin(once, &record.session).await?
         {
@@ -198,23 +198,23 @@ impl Ledger for RedisLedger {
         created.map(Created::New)
     }
 
-    /// [`LedgerError::Held`] while another replica's lease lasts.
-    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, LedgerError> {
+    /// [`RecordsError::Held`] while another replica's lease lasts.
+    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError> {
         let mut runs = redis::cmd("HGET");
         runs.arg(self.session(session)).arg("runs");
         let runs: Option<String> = self.redis.query(&runs).await?;
         let new_place = match runs.as_deref() {
             None => {
                 self.surely_unknown(session).await?;
-                return Err(LedgerError::Unknown);
+                return Err(RecordsError::Unknown);
             }
             Some("1") => false,
             Some(_) => self.take_place(session, limits).await?,
         };
         let claim = self.redis.script(&CLAIM).key(self.session(session)).arg(&*self.owner);
         let refused = match claim.arg(millis(self.lease)).run::<i64>().await? {
-            -1 => LedgerError::Unknown,
-            -2 => LedgerError::Held,
+            -1 => RecordsError::Unknown,
+            -2 => RecordsError::Held,
             epoch => {
                 let expires = self.redis.now().await?.saturating_add_unsigned(millis(self.lease));
                 self.put_in_index(session, expires).await?;
@@ -224,21 +224,21 @@ impl Ledger for RedisLedger {
         if new_place {
             self.give_place_back(session).await?;
         }
-        if matches!(refused, LedgerError::Unknown) {
+        if matches!(refused, RecordsError::Unknown) {
             self.surely_unknown(session).await?;
         }
         Err(refused)
     }
 
     /// Of another replica's session: nothing, while its lease lasts.
-    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+    async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
         if self.give_up(session, epoch, false).await? {
             self.give_place_back(session).await?;
         }
         Ok(())
     }
 
-    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), LedgerError> {
+    async fn delete(&self, session: &SessionId, at: Time) -> Result<(), RecordsError> {
         let delete = self.redis.script(&DELETE).key(self.session(session)).arg(at.as_millis());
         let delete = delete.arg(self.wishes("")).arg(session.as_str());
         match delete.run::<i64>().await? {
@@ -250,13 +250,13 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn remove(&self, session: &SessionId) -> Result<(), LedgerError> {
+    async fn remove(&self, session: &SessionId) -> Result<(), RecordsError> {
         self.redis.query::<()>(redis::cmd("UNLINK").arg(self.session(session))).await?;
         self.give_place_back(session).await?;
         Ok(self.take_out_of_index(session).await?)
     }
 
-    async fn all(&self) -> Result<Vec<Record>, LedgerError> {
+    async fn all(&self) -> Result<Vec<Record>, RecordsError> {
         let sessions = self.sessions().await?;
         let found = leases::each(&sessions, |session| async move { self.find(&session).await }).await;
         let mut records = Vec::new();
@@ -272,11 +272,11 @@ impl Ledger for RedisLedger {
     }
 
     /// Nothing to do: Redis forgets them by itself.
-    async fn forget_keys(&self) -> Result<(), LedgerError> {
+    async fn forget_keys(&self) -> Result<(), RecordsError> {
         Ok(())
     }
 
-    async fn token_secret(&self, new: &str) -> Result<String, LedgerError> {
+    async fn token_secret(&self, new: &str) -> Result<String, RecordsError> {
         let key = self.redis.key("data", ":token-secret");
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(new).arg("NX");
@@ -286,7 +286,7 @@ impl Ledger for RedisLedger {
         Ok(self.redis.query(&get).await?)
     }
 
-    async fn check(&self) -> Result<(), LedgerError> {
+    async fn check(&self) -> Result<(), RecordsError> {
         let mut set = redis::cmd("SET");
         set.arg(self.redis.key("beat", "")).arg(Time::now().as_millis());
         self.redis.query::<()>(&set).await?;

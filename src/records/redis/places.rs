@@ -4,17 +4,17 @@
 
 use std::sync::LazyLock;
 
-use super::RedisLedger;
+use super::RedisRecords;
 use crate::id::SessionId;
-use crate::ledger::{LedgerError, Limits};
+use crate::records::{Limits, RecordsError};
 use crate::storage::StorageError;
 use crate::storage::redis::Script;
 
 static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("reserve.lua")));
 
-impl RedisLedger {
+impl RedisRecords {
     /// Takes both places of a session, or none; false when it had them.
-    pub(super) async fn take_place(&self, session: &SessionId, limits: Limits) -> Result<bool, LedgerError> {
+    pub(super) async fn take_place(&self, session: &SessionId, limits: Limits) -> Result<bool, RecordsError> {
         let of_user = self.places_of(session.user_id());
         let among_all = self.reserve(self.places(), session, limits.all).await?;
         if among_all == 0 {
@@ -24,16 +24,16 @@ impl RedisLedger {
                 self.free(of_user, session).await?;
             }
             return Err(if full == 0 {
-                LedgerError::UserLimit(limits.user)
+                RecordsError::UserLimit(limits.user)
             } else {
-                LedgerError::Limit(limits.all)
+                RecordsError::Limit(limits.all)
             });
         }
         if self.reserve(of_user, session, limits.user).await? == 0 {
             if among_all == 1 {
                 self.free(self.places(), session).await?;
             }
-            return Err(LedgerError::UserLimit(limits.user));
+            return Err(RecordsError::UserLimit(limits.user));
         }
         Ok(among_all == 1)
     }

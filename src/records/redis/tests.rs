@@ -1,12 +1,12 @@
-//! The ledger against a real server: limits, leases, who wins, what comes back.
+//! The records against a real server: limits, leases, who wins, what comes back.
 
 use futures::StreamExt as _;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::*;
-use crate::ledger::{Leases as _, News, Renewal, Replica, Viewers, Wish};
 use crate::proxy::ProxyUrl;
+use crate::records::{Leases as _, News, Renewal, Replica, Viewers, Wish};
 use crate::storage::redis::tests::{Cluster, Server, is_up, until};
 
 const LEASE: Duration = Duration::from_millis(600);
@@ -16,8 +16,8 @@ const NOW: Option<Duration> = Some(Duration::ZERO);
 const KEPT: &(dyn Fn() -> bool + Sync) = &|| true;
 const HELD: Renewal = Renewal::Held { wished: false };
 
-async fn ledger(server: &Server, name: &str) -> RedisLedger {
-    RedisLedger::new(server.connect().await, name, LEASE)
+async fn records(server: &Server, name: &str) -> RedisRecords {
+    RedisRecords::new(server.connect().await, name, LEASE)
 }
 
 fn record(user: &str) -> Record {
@@ -34,15 +34,15 @@ fn record(user: &str) -> Record {
     }
 }
 
-async fn create(ledger: &RedisLedger, record: &Record) -> u64 {
-    match ledger.create(record.clone(), ROOM, None).await.unwrap() {
+async fn create(records: &RedisRecords, record: &Record) -> u64 {
+    match records.create(record.clone(), ROOM, None).await.unwrap() {
         Created::New(epoch) => epoch,
         Created::Before(other) => panic!("{other}"),
     }
 }
 
-async fn renewals(ledger: &RedisLedger, held: &[(SessionId, u64)]) -> Vec<Renewal> {
-    futures::future::join_all(held.iter().map(|(id, epoch)| ledger.renew(id, *epoch, KEPT))).await
+async fn renewals(records: &RedisRecords, held: &[(SessionId, u64)]) -> Vec<Renewal> {
+    futures::future::join_all(held.iter().map(|(id, epoch)| records.renew(id, *epoch, KEPT))).await
 }
 
 fn of_data(keys: Vec<String>) -> Vec<String> {
@@ -52,54 +52,54 @@ fn of_data(keys: Vec<String>) -> Vec<String> {
 #[tokio::test]
 async fn a_record_reads_back_and_leaves_nothing() {
     let server = Server::start();
-    let ledger = ledger(&server, "a").await;
+    let records = records(&server, "a").await;
     let record = record("ada");
-    let epoch = create(&ledger, &record).await;
+    let epoch = create(&records, &record).await;
     let now = u64::try_from(Time::now().as_millis()).unwrap();
     assert!(epoch.abs_diff(now) < 5_000);
     let stored = Record { epoch, ..record.clone() };
-    assert_eq!(ledger.all().await.unwrap(), std::slice::from_ref(&stored));
-    let found = ledger.find(&record.session).await.unwrap().unwrap();
+    assert_eq!(records.all().await.unwrap(), std::slice::from_ref(&stored));
+    let found = records.find(&record.session).await.unwrap().unwrap();
     assert_eq!(
         (found.record, found.owner.as_deref(), found.wish, found.last),
         (stored, Some("a"), None, None)
     );
-    ledger.delete(&record.session, Time::from_millis(5)).await.unwrap();
-    ledger.delete(&record.session, Time::from_millis(6)).await.unwrap();
-    assert_eq!(ledger.all().await.unwrap()[0].deleted, Some(Time::from_millis(5)));
-    let again = ledger.claim(&record.session, ROOM).await.unwrap();
+    records.delete(&record.session, Time::from_millis(5)).await.unwrap();
+    records.delete(&record.session, Time::from_millis(6)).await.unwrap();
+    assert_eq!(records.all().await.unwrap()[0].deleted, Some(Time::from_millis(5)));
+    let again = records.claim(&record.session, ROOM).await.unwrap();
     assert!(again > epoch, "to log it out");
-    ledger.release(&record.session, epoch).await.unwrap();
-    assert!(ledger.all().await.unwrap()[0].claimed, "claimed again since");
-    ledger.release(&record.session, again).await.unwrap();
-    assert!(!ledger.all().await.unwrap()[0].claimed);
-    ledger.remove(&record.session).await.unwrap();
-    assert!(ledger.all().await.unwrap().is_empty());
-    assert!(matches!(ledger.claim(&record.session, ROOM).await, Err(LedgerError::Unknown)));
-    ledger.delete(&record.session, Time::now()).await.unwrap();
+    records.release(&record.session, epoch).await.unwrap();
+    assert!(records.all().await.unwrap()[0].claimed, "claimed again since");
+    records.release(&record.session, again).await.unwrap();
+    assert!(!records.all().await.unwrap()[0].claimed);
+    records.remove(&record.session).await.unwrap();
+    assert!(records.all().await.unwrap().is_empty());
+    assert!(matches!(records.claim(&record.session, ROOM).await, Err(RecordsError::Unknown)));
+    records.delete(&record.session, Time::now()).await.unwrap();
     assert_eq!(of_data(server.keys()), [""; 0]);
-    ledger.check().await.unwrap();
-    ledger.forget_keys().await.unwrap();
+    records.check().await.unwrap();
+    records.forget_keys().await.unwrap();
 }
 
 #[tokio::test]
 async fn limits_hold_over_replicas_and_places_come_back() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let limits = Limits { all: 3, user: 2 };
     let (one, two, other) = (record("ada"), record("ada"), record("bob"));
     a.create(one.clone(), limits, None).await.unwrap();
     b.create(two.clone(), limits, None).await.unwrap();
-    assert!(matches!(a.create(record("ada"), limits, None).await, Err(LedgerError::UserLimit(2))));
+    assert!(matches!(a.create(record("ada"), limits, None).await, Err(RecordsError::UserLimit(2))));
     let epoch = match a.create(other.clone(), limits, None).await.unwrap() {
         Created::New(epoch) => epoch,
         made => panic!("{made:?}"),
     };
-    assert!(matches!(b.create(record("bob"), limits, None).await, Err(LedgerError::Limit(3))));
-    assert!(matches!(b.create(record("ada"), limits, None).await, Err(LedgerError::UserLimit(2))));
+    assert!(matches!(b.create(record("bob"), limits, None).await, Err(RecordsError::Limit(3))));
+    assert!(matches!(b.create(record("ada"), limits, None).await, Err(RecordsError::UserLimit(2))));
     a.release(&other.session, epoch).await.unwrap();
     b.create(record("cat"), limits, None).await.unwrap();
-    assert!(matches!(a.claim(&other.session, limits).await, Err(LedgerError::Limit(3))));
+    assert!(matches!(a.claim(&other.session, limits).await, Err(RecordsError::Limit(3))));
     a.claim(&one.session, limits).await.unwrap();
     b.remove(&two.session).await.unwrap();
     a.claim(&other.session, limits).await.unwrap();
@@ -108,11 +108,11 @@ async fn limits_hold_over_replicas_and_places_come_back() {
 #[tokio::test]
 async fn of_many_creations_at_once_no_more_than_allowed_are_made() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let limits = Limits { all: 7, user: 5 };
     let create = |at: usize| {
-        let ledger = if at.is_multiple_of(2) { &a } else { &b };
-        ledger.create(record(if at.is_multiple_of(3) { "ada" } else { "bob" }), limits, None)
+        let records = if at.is_multiple_of(2) { &a } else { &b };
+        records.create(record(if at.is_multiple_of(3) { "ada" } else { "bob" }), limits, None)
     };
     // As many at a time as a busy machine answers within the store's second.
     let made: Vec<_> = futures::stream::iter((0..60).map(create)).buffer_unordered(12).collect().await;
@@ -128,31 +128,31 @@ async fn of_many_creations_at_once_no_more_than_allowed_are_made() {
 #[tokio::test]
 async fn a_request_that_comes_twice_is_done_once() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let once = |body: u8| Some(Once { key: "{k} ü".into(), body: [body; 32] });
     let none = Limits { all: 0, user: 0 };
-    assert!(matches!(a.create(record("ada"), none, once(1)).await, Err(LedgerError::UserLimit(0))));
+    assert!(matches!(a.create(record("ada"), none, once(1)).await, Err(RecordsError::UserLimit(0))));
     let first = record("ada");
     assert!(matches!(a.create(first.clone(), ROOM, once(1)).await, Ok(Created::New(_))));
     let second = b.create(record("ada"), ROOM, once(1)).await.unwrap();
     assert_eq!(second, Created::Before(first.session));
-    assert!(matches!(b.create(record("ada"), ROOM, once(2)).await, Err(LedgerError::KeyReused)));
+    assert!(matches!(b.create(record("ada"), ROOM, once(2)).await, Err(RecordsError::KeyReused)));
     // Begun by a replica that died.
     let begun = Once { key: "other".into(), body: [1; 32] };
     assert_eq!(a.begin(&begun, &record("x").session).await.unwrap(), None);
     let running = b.create(record("ada"), ROOM, Some(begun)).await;
-    assert!(matches!(running, Err(LedgerError::KeyRunning)));
+    assert!(matches!(running, Err(RecordsError::KeyRunning)));
     assert_eq!(a.all().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_key_goes_with_its_session() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let once = |body: u8| Some(Once { key: "k".into(), body: [body; 32] });
-    let made = async |ledger: &RedisLedger, body| {
+    let made = async |records: &RedisRecords, body| {
         let record = record("ada");
-        match ledger.create(record.clone(), ROOM, once(body)).await.unwrap() {
+        match records.create(record.clone(), ROOM, once(body)).await.unwrap() {
             Created::New(_) => (true, record.session),
             Created::Before(session) => (false, session),
         }
@@ -167,31 +167,31 @@ async fn a_key_goes_with_its_session() {
     // Another body as well.
     let (is_new, third) = made(&b, 2).await;
     assert!(is_new);
-    assert!(matches!(a.create(record("ada"), ROOM, once(1)).await, Err(LedgerError::KeyReused)));
+    assert!(matches!(a.create(record("ada"), ROOM, once(1)).await, Err(RecordsError::KeyReused)));
     // Of many at once one makes it; the others wait, or are told of it.
     b.delete(&third, Time::now()).await.unwrap();
     let at_once = (0..20).map(|n| {
-        let ledger = if n % 2 == 0 { &a } else { &b };
-        ledger.create(record("ada"), ROOM, once(3))
+        let records = if n % 2 == 0 { &a } else { &b };
+        records.create(record("ada"), ROOM, once(3))
     });
     let all = futures::future::join_all(at_once).await;
     assert_eq!(all.iter().filter(|made| matches!(made, Ok(Created::New(_)))).count(), 1, "{all:?}");
     let waits = |made: &Result<_, _>| {
-        matches!(made, Ok(Created::New(_) | Created::Before(_)) | Err(LedgerError::KeyRunning))
+        matches!(made, Ok(Created::New(_) | Created::Before(_)) | Err(RecordsError::KeyRunning))
     };
     assert!(all.iter().all(waits), "{all:?}");
     // One that still runs has no session yet, and is not gone.
     let begun = Once { key: "other".into(), body: [1; 32] };
     assert_eq!(a.begin(&begun, &record("x").session).await.unwrap(), None);
-    assert!(matches!(b.create(record("x"), ROOM, Some(begun.clone())).await, Err(LedgerError::KeyRunning)));
+    assert!(matches!(b.create(record("x"), ROOM, Some(begun.clone())).await, Err(RecordsError::KeyRunning)));
     let other = Once { body: [2; 32], ..begun };
-    assert!(matches!(b.create(record("x"), ROOM, Some(other)).await, Err(LedgerError::KeyReused)));
+    assert!(matches!(b.create(record("x"), ROOM, Some(other)).await, Err(RecordsError::KeyReused)));
 }
 
 #[tokio::test]
 async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
     let server = Server::start();
-    let (a, b, c) = (ledger(&server, "a").await, ledger(&server, "b").await, ledger(&server, "c").await);
+    let (a, b, c) = (records(&server, "a").await, records(&server, "b").await, records(&server, "c").await);
     let record = record("ada");
     let id = &record.session;
     let mut epoch = create(&a, &record).await;
@@ -199,14 +199,14 @@ async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
         sleep(LEASE / 2).await;
         assert_eq!(a.renew(id, epoch, KEPT).await, HELD);
         assert!(b.lapsed(NOW, MOST).await.unwrap().is_empty());
-        assert!(matches!(b.claim(id, ROOM).await, Err(LedgerError::Held)));
+        assert!(matches!(b.claim(id, ROOM).await, Err(RecordsError::Held)));
     }
     for _ in 0..10 {
         sleep(LEASE + Duration::from_millis(50)).await;
         assert_eq!(b.lapsed(NOW, MOST).await.unwrap(), std::slice::from_ref(id));
         let (one, other) = tokio::join!(b.claim(id, ROOM), c.claim(id, ROOM));
         let won = match (one, other) {
-            (Ok(won), Err(LedgerError::Held)) | (Err(LedgerError::Held), Ok(won)) => won,
+            (Ok(won), Err(RecordsError::Held)) | (Err(RecordsError::Held), Ok(won)) => won,
             both => panic!("{both:?}"),
         };
         assert!(won > epoch);
@@ -221,13 +221,13 @@ async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
 #[tokio::test]
 async fn the_owner_may_renew_a_lapsed_lease_that_nobody_claimed() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let record = record("ada");
     let epoch = create(&a, &record).await;
     sleep(LEASE * 2).await;
     assert!(b.lapsed(Some(LEASE * 3), MOST).await.unwrap().is_empty(), "in the time of grace");
     assert_eq!(a.renew(&record.session, epoch, KEPT).await, HELD);
-    assert!(matches!(b.claim(&record.session, ROOM).await, Err(LedgerError::Held)));
+    assert!(matches!(b.claim(&record.session, ROOM).await, Err(RecordsError::Held)));
     assert_eq!(a.renew(&record.session, epoch - 1, KEPT).await, Renewal::Lost);
     assert_eq!(a.renew(&record.session, epoch + 1, KEPT).await, Renewal::Missing, "Redis has lost its end");
     let unknown = super::tests::record("bob").session;
@@ -237,7 +237,7 @@ async fn the_owner_may_renew_a_lapsed_lease_that_nobody_claimed() {
 #[tokio::test]
 async fn a_session_that_is_handed_over_is_free_at_once() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let record = record("ada");
     let epoch = create(&a, &record).await;
     let mut news = b.news();
@@ -260,7 +260,7 @@ async fn a_session_that_is_handed_over_is_free_at_once() {
 #[tokio::test]
 async fn an_owner_writes_again_what_redis_lost() {
     let mut server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let record = record("ada");
     let epoch = create(&a, &record).await;
     let mine = Record { epoch, ..record };
@@ -274,10 +274,10 @@ async fn an_owner_writes_again_what_redis_lost() {
     assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Missing);
     assert!(a.reassert(&mine).await.unwrap());
     assert_eq!(b.all().await.unwrap(), std::slice::from_ref(&mine));
-    assert!(matches!(b.claim(&mine.session, ROOM).await, Err(LedgerError::Held)));
+    assert!(matches!(b.claim(&mine.session, ROOM).await, Err(RecordsError::Held)));
     assert!(matches!(
         b.create(super::tests::record("ada"), Limits { all: 9, user: 1 }, None).await,
-        Err(LedgerError::UserLimit(1))
+        Err(RecordsError::UserLimit(1))
     ));
     sleep(LEASE + Duration::from_millis(50)).await;
     let later = b.claim(&mine.session, ROOM).await.unwrap();
@@ -287,7 +287,7 @@ async fn an_owner_writes_again_what_redis_lost() {
 #[tokio::test]
 async fn a_sweep_gives_back_what_a_crash_left() {
     let server = Server::start();
-    let a = ledger(&server, "a").await;
+    let a = records(&server, "a").await;
     let (lives, crashed) = (record("ada"), record("ada"));
     create(&a, &lives).await;
     a.take_place(&crashed.session, ROOM).await.unwrap();
@@ -304,7 +304,7 @@ async fn a_sweep_gives_back_what_a_crash_left() {
 #[tokio::test]
 async fn replicas_that_beat_live() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let names = |living: Vec<Replica>| living.into_iter().map(|replica| replica.name).collect::<Vec<_>>();
     let session = record("ada").session;
     let watched = |viewers| Viewers::from([(session.clone(), viewers)]);
@@ -325,7 +325,7 @@ async fn replicas_that_beat_live() {
 #[tokio::test]
 async fn a_wish_reaches_the_owner_and_stands_for_the_next_one() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let record = record("ada");
     let (id, epoch) = (&record.session, create(&a, &record).await);
     let mut news = a.news();
@@ -344,13 +344,13 @@ async fn a_wish_reaches_the_owner_and_stands_for_the_next_one() {
     server.tell(&["HINCRBY", &format!("test:{{{id}}}"), "wished", "-30000"]);
     assert!(b.find(id).await.unwrap().unwrap().wish.is_none());
     let unknown = super::tests::record("bob").session;
-    assert!(matches!(b.wish(&unknown, &restart).await, Err(LedgerError::Unknown)));
+    assert!(matches!(b.wish(&unknown, &restart).await, Err(RecordsError::Unknown)));
 }
 
 #[tokio::test]
 async fn a_deletion_is_claimed_in_the_same_call() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let (mine, ended) = (record("ada"), record("bob"));
     let (_, epoch) = (create(&a, &mine).await, create(&a, &ended).await);
     a.release(&ended.session, epoch).await.unwrap();
@@ -366,7 +366,7 @@ async fn a_deletion_is_claimed_in_the_same_call() {
 #[tokio::test]
 async fn on_a_cluster_it_is_the_same() {
     let cluster = Cluster::start();
-    let ledger_of = async |name: &'static str| RedisLedger::new(cluster.connect().await, name, LEASE);
+    let ledger_of = async |name: &'static str| RedisRecords::new(cluster.connect().await, name, LEASE);
     let (a, b) = (ledger_of("a").await, ledger_of("b").await);
     let records: Vec<_> = (0..12).map(|at| record(["ada", "bob", "cat"][at % 3])).collect();
     let mut held = Vec::new();
@@ -400,7 +400,7 @@ async fn on_a_cluster_it_is_the_same() {
 #[tokio::test]
 async fn the_first_secret_is_everyones_and_is_written_again_when_it_is_lost() {
     let server = Server::start();
-    let (one, other) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (one, other) = (records(&server, "a").await, records(&server, "b").await);
     assert_eq!(one.token_secret("first").await.unwrap(), "first");
     assert_eq!(other.token_secret("second").await.unwrap(), "first");
     assert_eq!(one.token_secret("third").await.unwrap(), "first");
@@ -412,7 +412,7 @@ async fn the_first_secret_is_everyones_and_is_written_again_when_it_is_lost() {
 #[tokio::test]
 async fn a_renewal_that_is_overtaken_by_a_release_does_not_hide_the_session() {
     let server = Server::start();
-    let a = ledger(&server, "a").await;
+    let a = records(&server, "a").await;
     let record = record("ada");
     let epoch = create(&a, &record).await;
     let index = a.index(shard_of(&record.session));
@@ -430,23 +430,23 @@ async fn a_renewal_that_is_overtaken_by_a_release_does_not_hide_the_session() {
 async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_to_write_it_again() {
     const LONG: Duration = Duration::from_secs(6);
     let server = Server::start();
-    let long = async |name| RedisLedger::new(server.connect().await, name, LONG);
+    let long = async |name| RedisRecords::new(server.connect().await, name, LONG);
     let (a, b) = (long("a").await, long("b").await);
     let (mine, unknown) = (record("ada"), record("bob").session);
     let epoch = create(&a, &mine).await;
     assert!(b.find(&unknown).await.unwrap().is_none());
     server.tell(&["FLUSHALL"]);
     let lost = std::time::Instant::now();
-    let in_doubt = async |ledger: &RedisLedger, session: &SessionId| {
+    let in_doubt = async |records: &RedisRecords, session: &SessionId| {
         let restart = Wish::Restart { epoch };
         let answers = [
-            ledger.find(session).await.err(),
-            ledger.sessions().await.err(),
-            ledger.claim(session, ROOM).await.err(),
-            ledger.wish(session, &restart).await.err(),
-            ledger.delete(session, Time::now()).await.err(),
+            records.find(session).await.err(),
+            records.sessions().await.err(),
+            records.claim(session, ROOM).await.err(),
+            records.wish(session, &restart).await.err(),
+            records.delete(session, Time::now()).await.err(),
         ];
-        answers.iter().all(|error| error.as_ref().is_some_and(LedgerError::is_away))
+        answers.iter().all(|error| error.as_ref().is_some_and(RecordsError::is_away))
     };
     assert!(in_doubt(&b, &mine.session).await && in_doubt(&b, &unknown).await);
     // Each looks at the data once a second.
@@ -457,16 +457,16 @@ async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_t
     let new = long("c").await;
     assert!(in_doubt(&new, &mine.session).await);
     assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
-    for ledger in [&b, &new] {
-        assert_eq!(ledger.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
+    for records in [&b, &new] {
+        assert_eq!(records.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
     }
     assert!(lost.elapsed() < LONG, "the machine is too slow for this test");
     sleep(LONG).await;
-    for ledger in [&b, &new] {
-        assert!(ledger.find(&unknown).await.unwrap().is_none());
-        assert_eq!(ledger.sessions().await.unwrap(), std::slice::from_ref(&mine.session));
-        assert!(matches!(ledger.wish(&unknown, &Wish::ConfirmPasskey).await, Err(LedgerError::Unknown)));
-        ledger.delete(&unknown, Time::now()).await.unwrap();
+    for records in [&b, &new] {
+        assert!(records.find(&unknown).await.unwrap().is_none());
+        assert_eq!(records.sessions().await.unwrap(), std::slice::from_ref(&mine.session));
+        assert!(matches!(records.wish(&unknown, &Wish::ConfirmPasskey).await, Err(RecordsError::Unknown)));
+        records.delete(&unknown, Time::now()).await.unwrap();
     }
 }
 
@@ -474,7 +474,7 @@ async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_t
 #[tokio::test]
 async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() {
     let server = Server::start();
-    let (a, b) = (ledger(&server, "a").await, ledger(&server, "b").await);
+    let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let (mine, ended) = (record("ada"), record("bob"));
     let epoch = create(&a, &mine).await;
     let last = create(&a, &ended).await;

@@ -1,4 +1,4 @@
-//! What many replicas need of the ledger beside its port: leases that last and lapse, and who lives.
+//! What many replicas need beside the records: leases that last and lapse, and who lives.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -9,10 +9,10 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::sync::watch;
 
-use super::{NEVER, RedisLedger, millis, record};
+use super::{NEVER, RedisRecords, millis, record};
 use crate::id::SessionId;
-use crate::ledger::{
-    Contact, Found, Leases, Ledger as _, LedgerError, News, Record, Renewal, Replica, Viewers, WISH_LIFE,
+use crate::records::{
+    Contact, Found, Leases, News, Record, Records as _, RecordsError, Renewal, Replica, Viewers, WISH_LIFE,
     Wish,
 };
 use crate::storage::StorageError;
@@ -41,12 +41,12 @@ pub(super) async fn each<F: Future>(sessions: &[SessionId], work: impl Fn(Sessio
 }
 
 #[async_trait]
-impl Leases for RedisLedger {
+impl Leases for RedisRecords {
     fn lease(&self) -> Duration {
         self.lease
     }
 
-    async fn find(&self, session: &SessionId) -> Result<Option<Found>, LedgerError> {
+    async fn find(&self, session: &SessionId) -> Result<Option<Found>, RecordsError> {
         let found = self.look(session).await?;
         if found.is_none() {
             self.surely_unknown(session).await?;
@@ -54,7 +54,7 @@ impl Leases for RedisLedger {
         Ok(found)
     }
 
-    async fn sessions(&self) -> Result<Vec<SessionId>, LedgerError> {
+    async fn sessions(&self) -> Result<Vec<SessionId>, RecordsError> {
         let mut all = Vec::new();
         for shard in shards() {
             let (mut range, index) = (redis::cmd("ZRANGE"), self.index(shard));
@@ -62,10 +62,10 @@ impl Leases for RedisLedger {
             all.extend(self.redis.session_ids(&index, &range).await?);
         }
         // A list without those that are about to be written again would be taken for the whole.
-        if self.redis.has_lost_data(self.lease).await? { Err(LedgerError::away()) } else { Ok(all) }
+        if self.redis.has_lost_data(self.lease).await? { Err(RecordsError::away()) } else { Ok(all) }
     }
 
-    async fn claimed(&self) -> Result<usize, LedgerError> {
+    async fn claimed(&self) -> Result<usize, RecordsError> {
         Ok(self.redis.query(redis::cmd("ZCARD").arg(self.places())).await?)
     }
 
@@ -89,7 +89,7 @@ impl Leases for RedisLedger {
     }
 
     /// Repairs the index where that lags.
-    async fn lapsed(&self, since: Option<Duration>, limit: usize) -> Result<Vec<SessionId>, LedgerError> {
+    async fn lapsed(&self, since: Option<Duration>, limit: usize) -> Result<Vec<SessionId>, RecordsError> {
         let now = self.redis.now().await?;
         let mut lapsed = Vec::new();
         // Each time from another shard on, so that two replicas seldom reach for the same sessions.
@@ -119,7 +119,7 @@ impl Leases for RedisLedger {
         Ok(lapsed)
     }
 
-    async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), LedgerError> {
+    async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
         if self.give_up(session, epoch, true).await? {
             let mut publish = redis::cmd("PUBLISH");
             publish.arg(self.released()).arg(session.as_str());
@@ -128,7 +128,7 @@ impl Leases for RedisLedger {
         Ok(())
     }
 
-    async fn reassert(&self, record: &Record) -> Result<bool, LedgerError> {
+    async fn reassert(&self, record: &Record) -> Result<bool, RecordsError> {
         let assert = self
             .redis
             .script(&ASSERT)
@@ -149,7 +149,7 @@ impl Leases for RedisLedger {
     }
 
     /// What crashes and lost answers left.
-    async fn sweep(&self) -> Result<usize, LedgerError> {
+    async fn sweep(&self) -> Result<usize, RecordsError> {
         let before = self.redis.now().await? / 1000 - YOUNG;
         let records = self.all().await?;
         let claimed: Vec<_> = records.into_iter().filter(|r| r.claimed).map(|r| r.session).collect();
@@ -172,20 +172,20 @@ impl Leases for RedisLedger {
         Ok(places.len())
     }
 
-    async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, LedgerError> {
+    async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, RecordsError> {
         let mut set = redis::cmd("SET");
-        let counts = serde_json::to_string(viewers).map_err(LedgerError::failed)?;
+        let counts = serde_json::to_string(viewers).map_err(RecordsError::failed)?;
         set.arg(self.viewers_of(&self.owner)).arg(counts).arg("PX").arg(millis(self.lease));
         self.redis.query::<()>(&set).await?;
         self.replicas(i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX)).await
     }
 
-    async fn leave(&self) -> Result<Vec<Replica>, LedgerError> {
+    async fn leave(&self) -> Result<Vec<Replica>, RecordsError> {
         self.redis.query::<()>(redis::cmd("UNLINK").arg(self.viewers_of(&self.owner))).await?;
         self.replicas(-1).await
     }
 
-    async fn viewers(&self) -> Result<Viewers, LedgerError> {
+    async fn viewers(&self) -> Result<Viewers, RecordsError> {
         let mut all = Viewers::new();
         for replica in self.replicas(0).await? {
             let key = self.viewers_of(&replica.name);
@@ -206,13 +206,13 @@ impl Leases for RedisLedger {
         Ok(all)
     }
 
-    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, LedgerError> {
-        let text = serde_json::to_string(wish).map_err(LedgerError::failed)?;
+    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, RecordsError> {
+        let text = serde_json::to_string(wish).map_err(RecordsError::failed)?;
         let write = self.redis.script(&WISH).key(self.session(session)).arg(text);
         let told = write.arg(self.wishes("")).arg(session.as_str()).run::<i64>().await?;
         if told < 0 {
             self.surely_unknown(session).await?;
-            return Err(LedgerError::Unknown);
+            return Err(RecordsError::Unknown);
         }
         Ok(told == 1)
     }
@@ -238,23 +238,23 @@ impl Leases for RedisLedger {
     }
 }
 
-impl RedisLedger {
+impl RedisRecords {
     /// What is there at this moment, even if that may be less than was there: see [`Leases::find`] for anybody who cannot tell.
     ///
     /// # Errors
-    /// See [`LedgerError`].
-    pub async fn look(&self, session: &SessionId) -> Result<Option<Found>, LedgerError> {
+    /// See [`RecordsError`].
+    pub async fn look(&self, session: &SessionId) -> Result<Option<Found>, RecordsError> {
         let key = self.session(session);
         let fields = match self.redis.script(&FIND).key(&key).run().await {
             Err(error) if error.is_damage() => {
                 self.redis.damage().note(&key, "", Some(session), "it is of another kind");
-                return Err(LedgerError::damaged());
+                return Err(RecordsError::damaged());
             }
             fields => fields?,
         };
         let found = record::parse(session, fields).map_err(|why| {
             self.redis.damage().note(&key, "", Some(session), why);
-            LedgerError::damaged()
+            RecordsError::damaged()
         })?;
         self.redis.damage().is_whole(&key, "");
         if let Some(proxy) = found.as_ref().and_then(|found| found.record.proxy.as_ref()) {
@@ -289,17 +289,17 @@ impl RedisLedger {
     /// There is no such session in Redis: Ok where there is none at all. For one lease after Redis has lost its data, or may
     /// have lost the end of it, its owner may be about to write it again: by then each one that lives has. The same where the
     /// index, which may be on another node of a cluster, names an owner whose lease lasts or has just lapsed.
-    pub(super) async fn surely_unknown(&self, session: &SessionId) -> Result<(), LedgerError> {
+    pub(super) async fn surely_unknown(&self, session: &SessionId) -> Result<(), RecordsError> {
         let mut score = redis::cmd("ZSCORE");
         score.arg(self.index(shard_of(session))).arg(session.as_str());
         let expires: Option<f64> = self.redis.query(&score).await?;
         if let Some(expires) = expires.filter(|at| at.is_finite()) {
             let lapsed = self.redis.now().await? as f64 - expires;
             if lapsed < self.lease.as_millis() as f64 {
-                return Err(LedgerError::away());
+                return Err(RecordsError::away());
             }
         }
-        if self.redis.knows_all(self.lease).await? { Ok(()) } else { Err(LedgerError::away()) }
+        if self.redis.knows_all(self.lease).await? { Ok(()) } else { Err(RecordsError::away()) }
     }
 
     /// The channel on which every replica hears of sessions that are handed over.
@@ -316,7 +316,7 @@ impl RedisLedger {
         self.redis.key("replicas", ":viewers:") + replica
     }
 
-    async fn replicas(&self, life: i64) -> Result<Vec<Replica>, LedgerError> {
+    async fn replicas(&self, life: i64) -> Result<Vec<Replica>, RecordsError> {
         let beat = self
             .redis
             .script(&BEAT)

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::SessionId;
-use crate::ledger::{Found, Record, WISH_LIFE, Wish, epoch as epoch_of, moment};
 use crate::proxy::ProxyUrl;
+use crate::records::{Found, Record, WISH_LIFE, Wish, epoch as epoch_of, moment};
 
 /// What never changes. The rest are fields of the hash, which scripts change.
 #[derive(Serialize, Deserialize)]
