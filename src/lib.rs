@@ -30,7 +30,7 @@ pub mod platform;
 pub mod proxy;
 pub mod qr;
 
-/// A session: its state, its history, who runs it.
+/// A session: its state and its history.
 pub mod session;
 
 /// Port: WhatsApp.
@@ -43,6 +43,18 @@ pub mod storage;
 pub mod log;
 /// Port: records and ownership.
 pub mod records;
+
+/// Who else there is.
+mod cluster;
+/// One owner's life of a session: the link task.
+pub mod link;
+/// The stores of many replicas, in memory: for tests.
+#[cfg(any(test, feature = "simulator"))]
+pub mod memory;
+/// Which of them this replica runs, where there are others.
+pub mod ownership;
+/// All sessions of this process.
+pub mod registry;
 
 /// Why a stream ends.
 pub mod close;

@@ -3,26 +3,8 @@
 //! [`Session::record`] and [`Session::watch`] are the only doors. The owner's runner records what it has stored; streams
 //! watch. It knows no store and no socket.
 
-pub mod commands;
-mod contact;
-mod eraser;
 mod history;
-pub mod janitor;
-mod journal;
-mod lease;
-mod link;
-#[cfg(any(test, feature = "simulator"))]
-pub mod memory;
-pub mod mirror;
-pub mod ownership;
-pub mod registry;
-mod runner;
 pub mod status;
-pub mod supervisor;
-mod takeover;
-mod task;
-#[cfg(test)]
-mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,7 +20,7 @@ use crate::records::{Found, Record};
 const LIVE_EVENTS: usize = 16;
 
 /// The `detail` of a `disconnected` that a restart makes.
-const RESTART: &str = "restart";
+pub(crate) const RESTART: &str = "restart";
 
 /// One session.
 #[derive(Debug)]
@@ -127,7 +109,7 @@ impl Session {
     }
 
     /// What the deployment knows of a session that another replica runs, or nobody.
-    pub(super) fn learn(&self, found: &Found) {
+    pub(crate) fn learn(&self, found: &Found) {
         let mut inner = self.inner();
         inner.owner.clone_from(&found.owner);
         inner.deleted = inner.deleted.or(found.record.deleted);
@@ -140,18 +122,18 @@ impl Session {
     }
 
     /// Who runs its link task from now on.
-    pub(super) fn set_owner(&self, owner: Option<String>) {
+    pub(crate) fn set_owner(&self, owner: Option<String>) {
         self.inner().owner = owner;
     }
 
     /// Nobody can scan or type any more what is on screen: its client stops.
-    pub(super) fn clear_screen(&self) {
+    pub(crate) fn clear_screen(&self) {
         self.inner().history.clear_screen();
     }
 
     /// Events up to this one were missed and are kept nowhere: whoever watches is sent away, to come back and be told of
     /// the gap.
-    pub(super) fn cut(&self, at: Cursor) {
+    pub(crate) fn cut(&self, at: Cursor) {
         let mut inner = self.inner();
         inner.history.cut(at);
         inner.live = broadcast::Sender::new(LIVE_EVENTS);
@@ -176,12 +158,12 @@ impl Session {
     }
 
     /// Its device is logged out, and its keys are forgotten.
-    pub(super) fn mark_erased(&self) {
+    pub(crate) fn mark_erased(&self) {
         self.inner().erased = true;
     }
 
     /// Whether it should have a link task: it waits for a phone, or is linked, or its device is still to be logged out.
-    pub(super) fn needs_task(&self) -> bool {
+    pub(crate) fn needs_task(&self) -> bool {
         let inner = self.inner();
         if inner.deleted.is_some() { !inner.erased } else { inner.state.runs() }
     }
@@ -214,7 +196,7 @@ impl Session {
     }
 
     /// Takes what a log has and this session has not.
-    pub(super) fn absorb(&self, log: LogTail) {
+    pub(crate) fn absorb(&self, log: LogTail) {
         let last = self.snapshot().last;
         if let Some(cut) = log.trimmed.filter(|cut| last.is_some_and(|last| last < *cut)) {
             self.cut(cut);
@@ -271,7 +253,7 @@ impl Session {
     }
 
     /// Whether no phone has linked it.
-    pub(super) fn is_unpaired(&self) -> bool {
+    pub(crate) fn is_unpaired(&self) -> bool {
         self.inner().state.me.is_none()
     }
 
@@ -281,7 +263,7 @@ impl Session {
     }
 
     /// All events that it keeps, oldest first.
-    pub(super) fn events(&self) -> Vec<Arc<Event>> {
+    pub(crate) fn events(&self) -> Vec<Arc<Event>> {
         self.inner().history.events()
     }
 

@@ -16,7 +16,7 @@ use super::App;
 use super::auth::AuthFailure;
 use crate::config::AlertLimits;
 use crate::event::Time;
-use crate::session::registry::Storage;
+use crate::registry::Storage;
 use crate::telemetry::metrics::{ALERT, AUTH_FAILURES, upkeep};
 
 /// Between two looks.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::event::{PairingError, PairingRefusal, Status, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
-use crate::session::registry::RecordsError;
+use crate::registry::RecordsError;
 
 /// When a store that cannot be used is worth asking again.
 const STORE_PAUSE: Duration = Duration::from_secs(5);

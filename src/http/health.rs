@@ -15,7 +15,7 @@ use super::alerts::{self, Alert};
 use super::error::ApiError;
 use crate::clock;
 use crate::event::{Status, Time};
-use crate::session::registry::{Registry, Storage, VersionReport};
+use crate::registry::{Registry, Storage, VersionReport};
 
 /// The old service's name, which its monitors look for.
 const SERVICE: &str = "WhatsApp Web Production Service";

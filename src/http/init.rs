@@ -19,7 +19,7 @@ use super::{App, client, requests};
 use crate::event::{Status, Time};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::proxy::{self, ProxyHosts, ProxyUrl};
-use crate::session::registry::{Creation, NewSession, Once, RecordsError};
+use crate::registry::{Creation, NewSession, Once, RecordsError};
 
 /// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
 const MAX_DEVICE_NAME: usize = 50;

@@ -18,7 +18,7 @@ use super::polling::why_not_to_link;
 use super::{App, NamedPath};
 use crate::event::{Code, Event, Kind, PairingError, PairingMethod};
 use crate::id::InvalidSessionId;
-use crate::session::registry::Ask;
+use crate::registry::Ask;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -17,8 +17,8 @@ use super::polling::why_not_to_link;
 use super::{App, NamedPath};
 use crate::event::{Assertion, Kind, Passkey};
 use crate::id::{InvalidSessionId, SessionId};
+use crate::registry::Ask;
 use crate::session::Session;
-use crate::session::registry::Ask;
 
 /// As browsers write bytes in JSON: base64url, usually without padding.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(

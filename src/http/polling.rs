@@ -15,7 +15,7 @@ use super::{App, NamedPath};
 use crate::event::{Event, Kind, Me, Missing, Qr, Reason, State, Status, Time};
 use crate::id::{InvalidSessionId, SessionId};
 use crate::qr;
-use crate::session::registry::Registry;
+use crate::registry::Registry;
 use crate::session::{Session, Snapshot};
 
 #[derive(Serialize)]

@@ -16,8 +16,8 @@ use super::polling::StatusAnswer;
 use super::{App, NamedPath};
 use crate::event::{Reason, Status};
 use crate::id::{InvalidSessionId, SessionId, UserId};
-use crate::session::commands::RestartError;
-use crate::session::mirror::Page;
+use crate::registry::commands::RestartError;
+use crate::registry::mirror::Page;
 
 /// Sessions on a page of the list, where the caller says nothing else.
 const PAGE: usize = 50;

@@ -10,7 +10,7 @@ use crate::log::LogTail;
 
 /// The last events of one session, oldest first.
 #[derive(Debug)]
-pub(super) struct History {
+pub(crate) struct History {
     events: VecDeque<Arc<Event>>,
     /// The newest event that is no longer here.
     trimmed: Option<Cursor>,
@@ -30,7 +30,7 @@ struct Live {
 }
 
 impl History {
-    pub(super) fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32) -> Self {
         Self {
             events: VecDeque::new(),
             trimmed: None,
@@ -41,7 +41,7 @@ impl History {
     }
 
     /// What a log still holds.
-    pub(super) fn restored(log: LogTail, limit: u32) -> Self {
+    pub(crate) fn restored(log: LogTail, limit: u32) -> Self {
         let mut history = Self::new(limit);
         history.trimmed = log.trimmed;
         for event in log.events {
@@ -51,36 +51,36 @@ impl History {
     }
 
     /// The link task starts again: what was on screen cannot be scanned or typed any more.
-    pub(super) fn clear_screen(&mut self) {
+    pub(crate) fn clear_screen(&mut self) {
         self.live = Live::default();
     }
 
     /// Events up to this one are known no more.
-    pub(super) fn cut(&mut self, at: Cursor) {
+    pub(crate) fn cut(&mut self, at: Cursor) {
         self.events.clear();
         self.trimmed = Some(at);
         self.clear_screen();
     }
 
-    pub(super) fn events(&self) -> Vec<Arc<Event>> {
+    pub(crate) fn events(&self) -> Vec<Arc<Event>> {
         self.events.iter().cloned().collect()
     }
 
-    pub(super) fn last(&self) -> Option<&Arc<Event>> {
+    pub(crate) fn last(&self) -> Option<&Arc<Event>> {
         self.events.back()
     }
 
     /// The QR that can be scanned now.
-    pub(super) fn qr(&self, now: Time) -> Option<&Arc<Event>> {
+    pub(crate) fn qr(&self, now: Time) -> Option<&Arc<Event>> {
         self.live.qr.as_ref().filter(|event| !event.expired(now))
     }
 
     /// The step of a passkey that waits now.
-    pub(super) fn passkey(&self, now: Time) -> Option<&Arc<Event>> {
+    pub(crate) fn passkey(&self, now: Time) -> Option<&Arc<Event>> {
         self.live.passkey.as_ref().filter(|event| !event.expired(now))
     }
 
-    pub(super) fn push(&mut self, event: Arc<Event>) {
+    pub(crate) fn push(&mut self, event: Arc<Event>) {
         self.retire_pictures(&event);
         match &event.kind {
             Kind::Qr(_) if event.is_blank() => self.live.qr = None,
@@ -114,7 +114,7 @@ impl History {
     }
 
     /// For a viewer without a cursor: what is on screen or, if nothing is, the event that made the state.
-    pub(super) fn snapshot(&self, status: Status, now: Time) -> Vec<Arc<Event>> {
+    pub(crate) fn snapshot(&self, status: Status, now: Time) -> Vec<Arc<Event>> {
         let mut live: Vec<_> = [&self.live.qr, &self.live.code, &self.live.passkey]
             .into_iter()
             .flatten()
@@ -130,7 +130,7 @@ impl History {
     }
 
     /// For a viewer with a cursor: every later event but expired QRs; `None` when that is not known any more.
-    pub(super) fn after(&self, cursor: Cursor, now: Time) -> Option<Vec<Arc<Event>>> {
+    pub(crate) fn after(&self, cursor: Cursor, now: Time) -> Option<Vec<Arc<Event>>> {
         self.knows(cursor).then(|| {
             let expired_qr =
                 |event: &Event| matches!(event.kind, Kind::Qr(_)) && (event.expired(now) || event.is_blank());
@@ -140,7 +140,7 @@ impl History {
 
     /// For a viewer that fell behind while watching, after this event or, without one, since before the first: every
     /// later event but QRs that another has replaced.
-    pub(super) fn missed(&self, cursor: Option<Cursor>) -> Option<Vec<Arc<Event>>> {
+    pub(crate) fn missed(&self, cursor: Option<Cursor>) -> Option<Vec<Arc<Event>>> {
         let replaced = |event: &Event| {
             matches!(event.kind, Kind::Qr(_)) && self.live.qr.as_ref().is_none_or(|live| live.at != event.at)
         };

@@ -241,9 +241,7 @@ async fn a_session_is_named_in_every_line_of_its_task_and_its_client() {
     let of = |target: &str| -> Vec<&Value> {
         log.iter().filter(|line| line["target"].as_str().unwrap().starts_with(target)).collect()
     };
-    for line in
-        [of("qrcast::session::runner"), of("qrcast::session::journal"), of("whatsapp_rust::")].concat()
-    {
+    for line in [of("qrcast::link::runner"), of("qrcast::link::journal"), of("whatsapp_rust::")].concat() {
         assert_eq!(line["spans"][0]["sessionId"], *session.id, "{line}");
     }
     assert!(!of("whatsapp_rust::").is_empty());

@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::Session;
-use super::task::{Parts, Start};
+use super::{Parts, Start};
 use crate::records::RecordsError;
+use crate::session::Session;
 use crate::whatsapp::{Account, Link, Signal};
 
 /// A running client, and what it signals.
-pub(super) type Running = (Box<dyn Link>, mpsc::UnboundedReceiver<Signal>);
+pub(crate) type Running = (Box<dyn Link>, mpsc::UnboundedReceiver<Signal>);
 
 /// Whether a phone still lists the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Phone {
 ///
 /// # Errors
 /// When the session was not given up: it may still be ours.
-pub(super) async fn erase(
+pub(crate) async fn erase(
     session: &Arc<Session>,
     parts: &Parts,
     start: &Start,

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::registry::{Entry, PATIENCE, Registry, Task};
 use super::takeover::UNLIMITED;
-use super::task::{Ask, Command, Start};
+use super::{Entry, PATIENCE, Registry, Task};
 use crate::event::{Me, Reason, Time};
 use crate::id::SessionId;
+use crate::link::{Ask, Command, Start};
 use crate::records::{Leases, RecordsError, Wish};
 use crate::whatsapp::StartError;
 
@@ -125,7 +125,7 @@ impl Registry {
     }
 
     /// Goes on with it when whoever asked has gone: half of it would leave a session without a task, or with two.
-    pub(super) async fn to_its_end<T: Send + 'static, E: From<RecordsError> + Send + 'static>(
+    pub(crate) async fn to_its_end<T: Send + 'static, E: From<RecordsError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
@@ -138,7 +138,7 @@ impl Registry {
     }
 
     /// Does what others want of a session that is owned here.
-    pub(super) async fn obey(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
+    pub(crate) async fn obey(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
         let (Some(leases), Some(entry)) = (&self.parts.leases, self.known(id)) else { return Ok(()) };
         let Some(found) = leases.find(id).await? else { return Ok(()) };
         if !self.is_owned(id) {
@@ -165,13 +165,13 @@ impl Registry {
         }
     }
 
-    pub(super) async fn restart_entry(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), RestartError> {
+    pub(crate) async fn restart_entry(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), RestartError> {
         let mut task = entry.task.lock().await;
         self.restart_task(entry, &mut task).await
     }
 
     /// The same, by whoever holds the place of its link task.
-    pub(super) async fn restart_task(
+    pub(crate) async fn restart_task(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         task: &mut Option<Task>,
@@ -245,7 +245,7 @@ impl Registry {
 
 impl RestartError {
     /// For a restart that belongs to a take-over.
-    pub(super) fn into_records(self) -> RecordsError {
+    pub(crate) fn into_records(self) -> RecordsError {
         match self {
             Self::Records(error) => error,
             error => RecordsError::failed(error),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
-use super::registry::{Entry, Registry};
+use super::{Entry, Registry};
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
 
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The sessions that should run and do not.
 #[derive(Default)]
-pub(super) struct Unattended(Mutex<HashMap<SessionId, Waiting>>);
+pub(crate) struct Unattended(Mutex<HashMap<SessionId, Waiting>>);
 
 #[derive(Clone, Copy)]
 struct Waiting {
@@ -38,7 +38,7 @@ struct Waiting {
 
 impl Unattended {
     /// These wait at this moment; such as waited before go on doing so.
-    pub(super) fn are(&self, waiting: impl IntoIterator<Item = SessionId>) {
+    pub(crate) fn are(&self, waiting: impl IntoIterator<Item = SessionId>) {
         let now = Instant::now();
         let mut known = self.lock();
         let before = std::mem::take(&mut *known);
@@ -49,7 +49,7 @@ impl Unattended {
     }
 
     /// How many have waited for too long.
-    pub(super) fn too_long(&self) -> usize {
+    pub(crate) fn too_long(&self) -> usize {
         let lock = self.lock();
         lock.values().filter(|waiting| waiting.since.elapsed() > PATIENCE).count()
     }

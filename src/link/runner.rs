@@ -10,29 +10,29 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
-use super::Session;
 use super::eraser::{self, Running};
 use super::journal::Journal;
-use super::link::LinkTask;
-use super::task::{Ask, Command, End, Parts, Start};
+use super::task::LinkTask;
+use super::{Ask, Command, End, Parts, Start};
 use crate::event::{Disconnected, Kind, Reason, Time};
 use crate::records::RecordsError;
+use crate::session::Session;
 use crate::whatsapp::{Account, Link, Signals, StartError};
 
 /// How long a session waits for others to be handed over first.
 const TURN: Duration = Duration::from_secs(1);
 
 /// Everything a link task needs.
-pub(super) struct Runner {
-    pub(super) session: Arc<Session>,
-    pub(super) parts: Arc<Parts>,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) start: Start,
+pub(crate) struct Runner {
+    pub(crate) session: Arc<Session>,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) start: Start,
 }
 
 impl Runner {
     /// Runs until the session has ended or is deleted, its QRs are used up, somebody else has it, or the server stops.
-    pub(super) async fn run(self) {
+    pub(crate) async fn run(self) {
         let Self { session, parts, mut commands, start } = self;
         let (log, lease, shutdown) = (parts.log.clone(), start.lease.clone(), parts.shutdown.clone());
         let mut journal = Journal::new(session.clone(), start.epoch, log, lease, shutdown, start.taken);

@@ -8,40 +8,40 @@ use tokio::time::{Instant, sleep_until};
 /// One ownership's end, as far as this replica knows. Counted from the start of the last good renewal, on the process's
 /// own clock, which goes on while the process is paused.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     end: watch::Sender<Option<Instant>>,
     given_up: AtomicBool,
 }
 
 impl Lease {
     /// Where every session is always ours.
-    pub(super) fn forever() -> Self {
+    pub(crate) fn forever() -> Self {
         Self { end: watch::Sender::new(None), given_up: AtomicBool::new(false) }
     }
 
-    pub(super) fn until(end: Instant) -> Self {
+    pub(crate) fn until(end: Instant) -> Self {
         Self { end: watch::Sender::new(Some(end)), given_up: AtomicBool::new(false) }
     }
 
-    pub(super) fn renew(&self, end: Instant) {
+    pub(crate) fn renew(&self, end: Instant) {
         self.end.send_replace(Some(end));
     }
 
-    pub(super) fn lasts(&self) -> bool {
+    pub(crate) fn lasts(&self) -> bool {
         self.end.borrow().is_none_or(|end| Instant::now() < end)
     }
 
     /// This replica is about to release it: from now on it is no surprise that it is gone.
-    pub(super) fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
 
     /// Waits until it has lapsed.
-    pub(super) async fn lapsed(&self) {
+    pub(crate) async fn lapsed(&self) {
         let mut end = self.end.subscribe();
         loop {
             let until = *end.borrow_and_update();

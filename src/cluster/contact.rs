@@ -10,33 +10,33 @@ use crate::event::Time;
 use crate::records::Contact;
 
 /// Looks at the store's contact, and remembers.
-pub(super) struct StoreContact {
+pub(crate) struct StoreContact {
     contact: watch::Receiver<Contact>,
     known: Mutex<Known>,
 }
 
 /// What is known.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Since when it does not answer.
-    pub(super) away: Option<Time>,
+    pub(crate) away: Option<Time>,
     /// When it came back, the last time.
-    pub(super) back: Option<Instant>,
+    pub(crate) back: Option<Instant>,
     /// When it came back without its data, the last time.
-    pub(super) data_lost: Option<Time>,
+    pub(crate) data_lost: Option<Time>,
     /// The word in the data.
     data: Option<String>,
 }
 
 impl StoreContact {
-    pub(super) fn new(contact: watch::Receiver<Contact>) -> Self {
+    pub(crate) fn new(contact: watch::Receiver<Contact>) -> Self {
         let this = Self { contact, known: Mutex::default() };
         this.look();
         this
     }
 
     /// As of this moment: whoever gets an answer from the store and then looks knows from which data it came.
-    pub(super) fn look(&self) -> Known {
+    pub(crate) fn look(&self) -> Known {
         let contact = self.contact.borrow().clone();
         // Nothing panics while it is held.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,12 @@
 //! Where there are other replicas, what is here are the sessions that this one owns, and mirrors of such as somebody
 //! watches here (`mirror`); `ownership` decides which are owned, `takeover` begins them, `commands` asks things of them.
 
+pub mod commands;
+pub mod janitor;
+pub mod mirror;
+pub mod supervisor;
+mod takeover;
+
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,60 +22,60 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, error, info_span, warn};
 
-use super::Session;
-use super::contact::StoreContact;
-use super::lease::Lease;
-use super::runner::Runner;
-use super::supervisor::Unattended;
-pub use super::task::{Ask, Parts, Timers};
-use super::task::{Command, Start};
+use self::supervisor::Unattended;
+use crate::cluster::contact::StoreContact;
+use crate::cluster::lease::Lease;
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
+use crate::link::runner::Runner;
+pub use crate::link::{Ask, Parts, Timers};
+use crate::link::{Command, Start};
 use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
 use crate::records::{Created, Record};
 pub use crate::records::{Judgement, Once, RecordsError, Viewers};
+use crate::session::Session;
 pub use crate::whatsapp::version::Report as VersionReport;
 
 /// How long a call waits for a link task to write its last word.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sessions, and the parts they stand on.
 pub struct Registry {
     /// An entry goes with [`Registry::remove`], or when it is a mirror that nobody needs.
-    pub(super) sessions: DashMap<SessionId, Arc<Entry>>,
+    pub(crate) sessions: DashMap<SessionId, Arc<Entry>>,
     /// Sessions with a link task here. An entry goes when its task has ended.
     owned: DashMap<SessionId, Hold>,
-    pub(super) parts: Arc<Parts>,
+    pub(crate) parts: Arc<Parts>,
     /// Those that should have a link task and have none.
-    pub(super) unattended: Unattended,
+    pub(crate) unattended: Unattended,
     /// Where there are other replicas.
-    pub(super) store: Option<StoreContact>,
+    pub(crate) store: Option<StoreContact>,
 }
 
 /// A session in this process.
-pub(super) struct Entry {
-    pub(super) session: Arc<Session>,
+pub(crate) struct Entry {
+    pub(crate) session: Arc<Session>,
     /// The last link task that was started. Held while one takes over from another.
-    pub(super) task: Mutex<Option<Task>>,
+    pub(crate) task: Mutex<Option<Task>>,
     /// Ends the mirror's following.
-    pub(super) following: std::sync::Mutex<Option<DropGuard>>,
+    pub(crate) following: std::sync::Mutex<Option<DropGuard>>,
     /// The last wish that was heard of.
-    pub(super) heard: AtomicI64,
+    pub(crate) heard: AtomicI64,
 }
 
 /// How to reach a link task, and when its client has stopped.
-pub(super) struct Task {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) stopped: CancellationToken,
+pub(crate) struct Task {
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) stopped: CancellationToken,
 }
 
 /// An ownership.
 #[derive(Clone)]
-pub(super) struct Hold {
-    pub(super) epoch: u64,
-    pub(super) lease: Arc<Lease>,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+pub(crate) struct Hold {
+    pub(crate) epoch: u64,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
 }
 
 /// What an embedder says of a new session.
@@ -218,7 +224,7 @@ impl Registry {
     }
 
     /// Forgets everything about a session, at once. Its device is not logged out.
-    pub(super) async fn remove(&self, id: &SessionId) -> Result<(), RecordsError> {
+    pub(crate) async fn remove(&self, id: &SessionId) -> Result<(), RecordsError> {
         // The record first: what a crash leaves behind are orphans, which are swept.
         self.parts.records.remove(id).await?;
         self.sessions.remove(id);
@@ -226,7 +232,7 @@ impl Registry {
     }
 
     /// Waits until a session's link task has ended, for a while at most.
-    pub(super) async fn task_ended(&self, id: &SessionId) {
+    pub(crate) async fn task_ended(&self, id: &SessionId) {
         let Some(entry) = self.known(id) else { return };
         let stopped = entry.task.lock().await.as_ref().map(|task| task.stopped.clone());
         if let Some(stopped) = stopped {
@@ -235,7 +241,7 @@ impl Registry {
     }
 
     /// Rows whose session's record is gone.
-    pub(super) async fn remove_orphans(&self) -> Result<usize, RecordsError> {
+    pub(crate) async fn remove_orphans(&self) -> Result<usize, RecordsError> {
         // In this order: what was created meanwhile is no orphan.
         let mut remains = self.parts.whatsapp.sessions().await.map_err(RecordsError::failed)?;
         remains.extend(self.parts.log.sessions().await?);
@@ -316,23 +322,23 @@ impl Registry {
     }
 
     /// A session that is here.
-    pub(super) fn known(&self, id: &SessionId) -> Option<Arc<Entry>> {
+    pub(crate) fn known(&self, id: &SessionId) -> Option<Arc<Entry>> {
         self.sessions.get(id).map(|entry| entry.clone())
     }
 
     /// Whether its link task runs here, and surely nowhere else.
-    pub(super) fn is_owned(&self, id: &SessionId) -> bool {
+    pub(crate) fn is_owned(&self, id: &SessionId) -> bool {
         self.owned.get(id).is_some_and(|hold| hold.lease.lasts())
     }
 
     /// Whether this ownership has neither ended nor is being given up.
-    pub(super) fn keeps(&self, id: &SessionId, hold: &Hold) -> bool {
+    pub(crate) fn keeps(&self, id: &SessionId, hold: &Hold) -> bool {
         let is_this = self.owned.get(id).is_some_and(|current| current.epoch == hold.epoch);
         is_this && !hold.lease.is_given_up()
     }
 
     /// Every ownership of this process.
-    pub(super) fn held(&self) -> Vec<(SessionId, Hold)> {
+    pub(crate) fn held(&self) -> Vec<(SessionId, Hold)> {
         self.owned.iter().map(|hold| (hold.key().clone(), hold.clone())).collect()
     }
 
@@ -352,31 +358,31 @@ impl Registry {
     }
 
     /// Whether its link task ran here when the lease was good.
-    pub(super) fn had(&self, id: &SessionId) -> bool {
+    pub(crate) fn had(&self, id: &SessionId) -> bool {
         self.owned.contains_key(id)
     }
 
-    pub(super) fn owner_elsewhere(&self, entry: &Entry) -> bool {
+    pub(crate) fn owner_elsewhere(&self, entry: &Entry) -> bool {
         let owner = entry.session.snapshot().owner;
         self.parts.leases.is_some() && owner.is_some_and(|owner| owner != self.parts.replica)
     }
 
     /// A lease that begins now.
-    pub(super) fn lease(&self) -> Arc<Lease> {
+    pub(crate) fn lease(&self) -> Arc<Lease> {
         Arc::new(match &self.parts.leases {
             Some(leases) => Lease::until(Instant::now() + leases.lease()),
             None => Lease::forever(),
         })
     }
 
-    pub(super) fn insert(&self, session: Session) -> Arc<Entry> {
+    pub(crate) fn insert(&self, session: Session) -> Arc<Entry> {
         let id = session.id().clone();
         // Another request may have been faster.
         self.sessions.entry(id).or_insert_with(|| Arc::new(Entry::new(session))).clone()
     }
 
     /// Starts a link task, with a first command where there is one.
-    pub(super) fn start(self: &Arc<Self>, entry: &Arc<Entry>, start: Start, first: Option<Command>) -> Task {
+    pub(crate) fn start(self: &Arc<Self>, entry: &Arc<Entry>, start: Start, first: Option<Command>) -> Task {
         let (commands, receiver) = mpsc::unbounded_channel();
         // The receiver is right here.
         let _ = first.map(|command| commands.send(command));
@@ -428,11 +434,11 @@ impl Entry {
         }
     }
 
-    pub(super) fn id(self: &Arc<Self>) -> SessionId {
+    pub(crate) fn id(self: &Arc<Self>) -> SessionId {
         self.session.id().clone()
     }
 
-    pub(super) fn following(&self) -> std::sync::MutexGuard<'_, Option<DropGuard>> {
+    pub(crate) fn following(&self) -> std::sync::MutexGuard<'_, Option<DropGuard>> {
         // Nothing panics while it is held.
         self.following.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -441,7 +447,7 @@ impl Entry {
 impl Task {
     /// Sends a command and waits until the task has written its last word. False when the task has ended, or does not
     /// answer.
-    pub(super) async fn told(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
+    pub(crate) async fn told(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
         let (done, heard) = oneshot::channel();
         if self.commands.send(command(done)).is_err() {
             return false;

@@ -63,7 +63,7 @@ impl Hold {
 
 /// The rules of one deployment, each for one call.
 #[derive(Default)]
-pub(super) struct Gate(Mutex<Vec<Rule>>);
+pub(crate) struct Gate(Mutex<Vec<Rule>>);
 
 struct Rule {
     caller: String,
@@ -73,12 +73,12 @@ struct Rule {
 
 impl Gate {
     /// The next call of this name by this replica.
-    pub(super) fn next(&self, caller: &str, call: &'static str, fate: Fate) {
+    pub(crate) fn next(&self, caller: &str, call: &'static str, fate: Fate) {
         self.rules().push(Rule { caller: caller.to_owned(), call, fate });
     }
 
     /// Does `work`, or not, as the test has it.
-    pub(super) async fn pass<T: Send + 'static>(
+    pub(crate) async fn pass<T: Send + 'static>(
         &self,
         caller: &str,
         call: &'static str,

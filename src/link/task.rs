@@ -17,15 +17,15 @@ use self::settings::Settings;
 use self::tries::Tries;
 use self::version::Outdated;
 use super::journal::Journal;
-use super::lease::Lease;
-use super::task::{Ask, Command, End, Parts, Start};
-use super::{RESTART, Session, status};
+use super::{Ask, Command, End, Parts, Start};
+use crate::cluster::lease::Lease;
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
 use crate::records::Judgement;
+use crate::session::{RESTART, Session, status};
 use crate::whatsapp::{Link, Signal, StartError, Stopped};
 
 /// What the loop remembers.
-pub(super) struct LinkTask<'a> {
+pub(crate) struct LinkTask<'a> {
     session: Arc<Session>,
     parts: Arc<Parts>,
     epoch: u64,
@@ -92,7 +92,7 @@ impl StoreWatch {
 type Next = Result<(), End>;
 
 impl<'a> LinkTask<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         session: Arc<Session>,
         parts: Arc<Parts>,
         start: &Start,
@@ -117,7 +117,7 @@ impl<'a> LinkTask<'a> {
         }
     }
 
-    pub(super) async fn run(
+    pub(crate) async fn run(
         mut self,
         link: &mut dyn Link,
         signals: &mut mpsc::UnboundedReceiver<Signal>,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::Session;
-use super::registry::{Entry, Registry};
+use super::{Entry, Registry};
 use crate::event::{Cursor, Status};
 use crate::id::SessionId;
 use crate::log::{Followed, LogTail};
 use crate::records::{Found, RecordsError, Viewers};
+use crate::session::Session;
 
 /// How often a mirror is asked whether anybody still needs it.
 const LOOK: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ impl Registry {
         Ok(self.entry(id).await?.map(|entry| entry.session.clone()))
     }
 
-    pub(super) async fn entry(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Entry>>, RecordsError> {
+    pub(crate) async fn entry(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Entry>>, RecordsError> {
         let Some(leases) = &self.parts.leases else {
             return match self.known(id) {
                 None if self.parts.damage.is_about(id) => Err(RecordsError::damaged()),
@@ -112,13 +112,13 @@ impl Registry {
         }
     }
 
-    pub(super) fn viewers_here(&self) -> Viewers {
+    pub(crate) fn viewers_here(&self) -> Viewers {
         let counts = self.sessions.iter().map(|entry| (entry.key().clone(), entry.session.viewers()));
         counts.filter(|(_, viewers)| *viewers > 0).collect()
     }
 
     /// Every session there is, in no order.
-    pub(super) async fn ids(&self) -> Result<Vec<SessionId>, RecordsError> {
+    pub(crate) async fn ids(&self) -> Result<Vec<SessionId>, RecordsError> {
         match &self.parts.leases {
             Some(leases) => leases.sessions().await,
             None => Ok(self.sessions.iter().map(|entry| entry.key().clone()).collect()),
@@ -126,7 +126,7 @@ impl Registry {
     }
 
     /// A session as it stands now, with no more of its log than the end.
-    pub(super) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
+    pub(crate) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
         let leases = match &self.parts.leases {
             Some(leases) if !self.is_owned(id) => leases,
             _ => return Ok(self.known(id).map(|entry| entry.session.clone())),
@@ -138,7 +138,7 @@ impl Registry {
     }
 
     /// What was found, as a session that goes on with the log as long as somebody holds it.
-    pub(super) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Arc<Entry>, RecordsError> {
+    pub(crate) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Arc<Entry>, RecordsError> {
         let id = found.record.session.clone();
         let entry = match self.known(&id) {
             Some(entry) => entry,
@@ -159,13 +159,13 @@ impl Registry {
     }
 
     /// A link task has ended here: whoever watches is told what the next owner writes.
-    pub(super) fn become_mirror(self: &Arc<Self>, entry: Arc<Entry>) {
+    pub(crate) fn become_mirror(self: &Arc<Self>, entry: Arc<Entry>) {
         entry.session.set_owner(None);
         self.follow(entry);
     }
 
     /// Redis knows this session no more: whoever watches is sent away, and hears it on coming back.
-    pub(super) fn forget_mirror(&self, id: &SessionId) {
+    pub(crate) fn forget_mirror(&self, id: &SessionId) {
         let removed = self.sessions.remove_if(id, |id, _| !self.had(id));
         if let Some((_, entry)) = removed {
             entry.following().take();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{End, LinkTask, Next};
+use super::{LinkTask, Next};
 use crate::event::{PairingMethod, PairingRefusal, Status, Time};
+use crate::link::End;
 use crate::session::status;
 use crate::whatsapp::{Link, Signal};
 
@@ -26,12 +27,12 @@ const REMOVED: &str = "The device was removed on the phone, or the phone was off
 
 impl LinkTask<'_> {
     /// Whether a passkey step is open.
-    pub(super) fn in_passkey_step(&self) -> bool {
+    pub(crate) fn in_passkey_step(&self) -> bool {
         self.session.snapshot().state.status == Status::PasskeyRequired
     }
 
     /// WhatsApp wants a passkey: neither the code's clock nor the QRs count meanwhile.
-    pub(super) async fn passkey_required(&mut self, signal: Signal, expires_in: Duration) -> Next {
+    pub(crate) async fn passkey_required(&mut self, signal: Signal, expires_in: Duration) -> Next {
         self.answered();
         self.code_until = None;
         self.passkey_until = Some(Instant::now() + expires_in);
@@ -39,7 +40,7 @@ impl LinkTask<'_> {
     }
 
     /// WhatsApp took the passkey; a person compares the codes, unless nobody needs to.
-    pub(super) async fn passkey_taken(&mut self, signal: Signal, automatic: bool, link: &dyn Link) -> Next {
+    pub(crate) async fn passkey_taken(&mut self, signal: Signal, automatic: bool, link: &dyn Link) -> Next {
         self.answered();
         self.write(signal).await?;
         if automatic {
@@ -49,19 +50,19 @@ impl LinkTask<'_> {
     }
 
     /// Nobody used the passkey in time.
-    pub(super) async fn passkey_is_late(&mut self, link: &mut dyn Link) -> Next {
+    pub(crate) async fn passkey_is_late(&mut self, link: &mut dyn Link) -> Next {
         self.passkey_lost("nobody used the passkey in time", link).await
     }
 
     /// The step cannot go on: its connection is gone, or its time is up.
-    pub(super) async fn passkey_lost(&mut self, detail: &str, link: &mut dyn Link) -> Next {
+    pub(crate) async fn passkey_lost(&mut self, detail: &str, link: &mut dyn Link) -> Next {
         let (method, code) = (PairingMethod::Passkey, PairingRefusal::PasskeyExpired);
         let expired = Signal::PairingRefused { method, code, detail: detail.to_owned(), retry_after: None };
         self.passkey_failed(expired, link).await
     }
 
     /// The step is over without a device. The client keeps what is left of it and would refuse the next: it is built anew.
-    pub(super) async fn passkey_failed(&mut self, refusal: Signal, link: &mut dyn Link) -> Next {
+    pub(crate) async fn passkey_failed(&mut self, refusal: Signal, link: &mut dyn Link) -> Next {
         self.passkey_until = None;
         self.write(refusal).await?;
         self.retry(link).await
@@ -69,7 +70,7 @@ impl LinkTask<'_> {
 
     /// The device was removed before its first login. Its keys are good for nothing; viewers get a new code to scan, unless
     /// that was tried often enough. `None` where this signal says something else.
-    pub(super) async fn taken_back(&mut self, signal: &Signal, link: &mut dyn Link) -> Option<Next> {
+    pub(crate) async fn taken_back(&mut self, signal: &Signal, link: &mut dyn Link) -> Option<Next> {
         let state = self.session.snapshot().state;
         if !status::is_unfinished_pairing(&state, signal) {
             return None;
@@ -97,7 +98,7 @@ impl LinkTask<'_> {
     }
 
     /// A logout with what a person has to know of it, where WhatsApp names no page of its own.
-    pub(super) fn with_help(&self, signal: Signal) -> Signal {
+    pub(crate) fn with_help(&self, signal: Signal) -> Signal {
         let Signal::LoggedOut { detail, help: None } = signal else { return signal };
         let fresh = self.paired_at.is_some_and(|at| at.elapsed() < FRESH.div_f64(self.parts.timers.factor));
         let help = if fresh { TAKEN_BACK } else { REMOVED };

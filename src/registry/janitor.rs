@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tracing::{error, info};
 
-use super::Snapshot;
-use super::registry::Registry;
+use super::Registry;
 use crate::event::Time;
 use crate::records::RecordsError;
+use crate::session::Snapshot;
 use crate::shutdown::Shutdown;
 
 /// How long what is kept.

@@ -2,6 +2,11 @@
 //!
 //! The registry starts tasks, the runner lives them.
 
+mod eraser;
+mod journal;
+pub(crate) mod runner;
+mod task;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,8 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::journal::PenLost;
-use super::lease::Lease;
+use self::journal::PenLost;
+use crate::cluster::lease::Lease;
 use crate::event::Assertion;
 use crate::id::SessionId;
 use crate::log::EventLog;
@@ -52,7 +57,7 @@ pub struct Parts {
 
 impl Parts {
     /// Lets another replica have a session at once, where there are others.
-    pub(super) async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
+    pub(crate) async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
         match &self.leases {
             Some(leases) => leases.hand_over(session, epoch).await,
             None => Ok(()),
@@ -60,7 +65,7 @@ impl Parts {
     }
 
     /// A session was to be given up. Where that was not acknowledged while the server stops, the exit code says so.
-    pub(super) fn given_up(&self, session: &SessionId, outcome: Result<(), RecordsError>) {
+    pub(crate) fn given_up(&self, session: &SessionId, outcome: Result<(), RecordsError>) {
         let Err(error) = outcome else { return };
         if self.shutdown.has_begun() {
             self.not_released.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +74,7 @@ impl Parts {
     }
 
     /// Whether this replica still owns a session; no, where nobody can tell.
-    pub(super) async fn owns(&self, session: &SessionId, epoch: u64) -> bool {
+    pub(crate) async fn owns(&self, session: &SessionId, epoch: u64) -> bool {
         match &self.leases {
             Some(leases) => matches!(leases.renew(session, epoch, &|| true).await, Renewal::Held { .. }),
             None => true,
@@ -145,7 +150,7 @@ impl From<Ask> for Wish {
 
 impl Ask {
     /// What was wished for elsewhere; `None` for a restart, which is more than the client's matter.
-    pub(super) fn of(wish: Wish) -> Option<Self> {
+    pub(crate) fn of(wish: Wish) -> Option<Self> {
         match wish {
             Wish::Restart { .. } => None,
             Wish::Code { phone_number } => Some(Self::Code { phone_number }),
@@ -156,7 +161,7 @@ impl Ask {
 }
 
 /// What the registry asks of a link task. `done` is told when nothing more will be written.
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Another start of the same session takes over.
     Restart { done: oneshot::Sender<()> },
     /// The session is deleted.
@@ -172,21 +177,21 @@ pub(super) enum Command {
 }
 
 /// How a link task begins.
-pub(super) struct Start {
-    pub(super) epoch: u64,
-    pub(super) lease: Arc<Lease>,
+pub(crate) struct Start {
+    pub(crate) epoch: u64,
+    pub(crate) lease: Arc<Lease>,
     /// The last owner died without a word.
-    pub(super) owner_lost: bool,
+    pub(crate) owner_lost: bool,
     /// Ends when the session's last client has stopped: never two of one account.
-    pub(super) after: Option<CancellationToken>,
+    pub(crate) after: Option<CancellationToken>,
     /// When a linked session was claimed from another replica.
-    pub(super) taken: Option<Instant>,
+    pub(crate) taken: Option<Instant>,
     /// It comes back by itself, perhaps with many others: its client waits for its turn to log in.
-    pub(super) in_turn: bool,
+    pub(crate) in_turn: bool,
 }
 
 impl Start {
-    pub(super) async fn last_client_stopped(&self) {
+    pub(crate) async fn last_client_stopped(&self) {
         if let Some(last_client) = &self.after {
             last_client.cancelled().await;
         }
@@ -195,7 +200,7 @@ impl Start {
 
 /// Why a link task ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The session needs no client any more.
     Over,
     /// The session is no longer this task's, as far as it knows: another start has it, or another owner.
@@ -211,7 +216,7 @@ pub(super) enum End {
 
 impl End {
     /// Of a session whose last word is written (or cannot be). Whoever asked waits for that, not for what follows.
-    pub(super) fn erase(written: Result<bool, PenLost>, done: oneshot::Sender<()>) -> Self {
+    pub(crate) fn erase(written: Result<bool, PenLost>, done: oneshot::Sender<()>) -> Self {
         let _ = done.send(());
         written.map_or_else(Self::from, |connected| Self::Erase { connected })
     }

@@ -24,7 +24,7 @@ const JITTER: Duration = Duration::from_millis(40);
 
 impl Ownership {
     /// Takes over what nobody runs.
-    pub(super) async fn claim(self: Arc<Self>) {
+    pub(crate) async fn claim(self: Arc<Self>) {
         // How many looks in a row there was a session for which nobody had room.
         let mut stuck = 0;
         let mut contact = self.leases.contact();
@@ -104,7 +104,7 @@ impl Ownership {
         Ok(share::fair(self.leases.claimed().await?, living).saturating_sub(owned))
     }
 
-    pub(super) async fn take_released(self: &Arc<Self>, id: &SessionId) {
+    pub(crate) async fn take_released(self: &Arc<Self>, id: &SessionId) {
         let owned = self.registry.held().len();
         let Ok(mut room) = self.room(owned).await else { return };
         // Whoever gave it up may have left just now.

@@ -9,47 +9,47 @@ use tokio::time::{Instant, sleep};
 
 use crate::event::Status;
 use crate::id::SessionId;
+use crate::memory::{Deployment, Replica};
+use crate::ownership::Ownership;
 use crate::records::{Damage, Limits};
-use crate::session::memory::{Deployment, Replica};
-use crate::session::ownership::Ownership;
-use crate::session::registry::{NewSession, Parts, Registry, Timers};
-use crate::session::supervisor;
+use crate::registry::supervisor;
+use crate::registry::{NewSession, Parts, Registry, Timers};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::script::Script;
 
 /// How long a lease lasts.
-pub(super) const LEASE: Duration = Duration::from_secs(10);
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
 /// In paused time this costs nothing.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A deployment, and the WhatsApp that it talks to.
-pub(super) struct Net {
-    pub(super) deployment: Deployment,
-    pub(super) whatsapp: Script,
+pub(crate) struct Net {
+    pub(crate) deployment: Deployment,
+    pub(crate) whatsapp: Script,
 }
 
 /// One of its processes.
-pub(super) struct Server {
-    pub(super) name: &'static str,
-    pub(super) registry: Arc<Registry>,
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    pub(crate) registry: Arc<Registry>,
     links: Shutdown,
     streams: Shutdown,
     _ownership: Option<Arc<Ownership>>,
 }
 
 impl Net {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { deployment: Deployment::new(LEASE, 50), whatsapp: Script::default() }
     }
 
     /// One of many.
-    pub(super) async fn replica(&self, name: &'static str) -> Server {
+    pub(crate) async fn replica(&self, name: &'static str) -> Server {
         self.start(name, true).await
     }
 
     /// A process that has all sessions.
-    pub(super) async fn alone(&self) -> Server {
+    pub(crate) async fn alone(&self) -> Server {
         self.start("alone", false).await
     }
 
@@ -95,7 +95,7 @@ impl Net {
     }
 
     /// A linked session, made on this replica.
-    pub(super) async fn links(&self, server: &Server, user: &str) -> SessionId {
+    pub(crate) async fn links(&self, server: &Server, user: &str) -> SessionId {
         let id = server.create(user).await;
         self.whatsapp.client(&id, 1).await;
         self.whatsapp.links(&id);
@@ -104,7 +104,7 @@ impl Net {
     }
 
     /// The session has an owner, which is this one, and a client of its own. A device that is linked logs in.
-    pub(super) async fn is_run_by(&self, server: &Server, id: &SessionId) {
+    pub(crate) async fn is_run_by(&self, server: &Server, id: &SessionId) {
         eventually(&format!("{} to run it", server.name), || {
             self.deployment.owner(id).is_some_and(|(owner, _)| owner == server.name)
                 && self.whatsapp.alive(id) == 1
@@ -114,13 +114,13 @@ impl Net {
     }
 
     /// There were never two clients of one account.
-    pub(super) fn never_two_clients(&self, id: &SessionId) {
+    pub(crate) fn never_two_clients(&self, id: &SessionId) {
         assert_eq!(self.whatsapp.most_at_once(id), 1, "{:?}", self.whatsapp.epochs(id));
     }
 }
 
 impl Server {
-    pub(super) async fn create(&self, user: &str) -> SessionId {
+    pub(crate) async fn create(&self, user: &str) -> SessionId {
         let new = NewSession {
             user: user.parse().unwrap(),
             device_name: None,
@@ -131,12 +131,12 @@ impl Server {
         self.registry.create(new, None).await.unwrap().id
     }
 
-    pub(super) async fn status(&self, id: &SessionId) -> Option<Status> {
+    pub(crate) async fn status(&self, id: &SessionId) -> Option<Status> {
         let found = self.registry.find(id).await.ok().flatten();
         found.map(|session| session.snapshot().state.status)
     }
 
-    pub(super) async fn reaches(&self, id: &SessionId, status: Status) {
+    pub(crate) async fn reaches(&self, id: &SessionId, status: Status) {
         let since = Instant::now();
         while self.status(id).await != Some(status) {
             assert!(since.elapsed() < PATIENCE, "{} never saw {status:?}", self.name);
@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// SIGTERM; how many sessions could not be released.
-    pub(super) async fn stops(&self) -> usize {
+    pub(crate) async fn stops(&self) -> usize {
         self.links.begin();
         self.links.finished(PATIENCE).await;
         self.streams.begin();
@@ -154,7 +154,7 @@ impl Server {
 }
 
 /// Waits until it is so.
-pub(super) async fn eventually(what: &str, is: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, is: impl Fn() -> bool) {
     let since = Instant::now();
     while !is() {
         assert!(since.elapsed() < PATIENCE, "waited for {what}");

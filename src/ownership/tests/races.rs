@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use super::harness::{LEASE, Net, eventually};
 use crate::event::{Reason, Status};
-use crate::session::commands::RestartError;
-use crate::session::memory::{Fate, Hold};
+use crate::memory::{Fate, Hold};
+use crate::registry::commands::RestartError;
 use crate::whatsapp::Signal;
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use crate::whatsapp::{Link, Signal, StartError, Stopped, Turn};
 
 /// The tries of one client.
 #[derive(Default)]
-pub(super) struct Tries {
+pub(crate) struct Tries {
     /// When another client is wanted, should this one not try by itself before.
     retry_at: Option<Instant>,
     /// A place in the queue of those who log in: when the turn comes another client is built.
@@ -34,24 +34,24 @@ struct Outage {
 
 impl Tries {
     /// When another client is wanted.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
     /// The client tries by itself. The word of one that was halted meanwhile may have been on its way: that one does not.
-    pub(super) fn connecting(&mut self) {
+    pub(crate) fn connecting(&mut self) {
         if !self.halted {
             self.retry_at = None;
         }
     }
 
     /// When viewers hear of an outage.
-    pub(super) fn tell_at(&self) -> Option<Instant> {
+    pub(crate) fn tell_at(&self) -> Option<Instant> {
         self.outage.as_ref().and_then(|outage| outage.tell_at)
     }
 
     /// Ends when it is this session's turn. May be dropped while it waits; its place is kept.
-    pub(super) async fn turn(turn: &mut Option<Turn>) {
+    pub(crate) async fn turn(turn: &mut Option<Turn>) {
         match turn {
             Some(turn) => turn.as_mut().await,
             None => std::future::pending().await,
@@ -59,18 +59,18 @@ impl Tries {
     }
 
     /// What [`Tries::turn`] waits for, apart from all else.
-    pub(super) fn place(&mut self) -> &mut Option<Turn> {
+    pub(crate) fn place(&mut self) -> &mut Option<Turn> {
         &mut self.turn
     }
 
-    pub(super) fn retry_after(&mut self, pause: Duration) {
+    pub(crate) fn retry_after(&mut self, pause: Duration) {
         self.retry_at = Some(Instant::now() + pause);
     }
 }
 
 impl LinkTask<'_> {
     /// WhatsApp is there: it said something.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         self.tries.outage = None;
         self.tries.turn = None;
         self.tries.failed = 0;
@@ -78,7 +78,7 @@ impl LinkTask<'_> {
     }
 
     /// The connection broke. The client opens another after a pause of its own; a longer one is a client that hangs.
-    pub(super) fn lost(&mut self, link: &dyn Link) {
+    pub(crate) fn lost(&mut self, link: &dyn Link) {
         if self.tries.halted {
             return;
         }
@@ -86,7 +86,7 @@ impl LinkTask<'_> {
     }
 
     /// WhatsApp wants to be left alone for now.
-    pub(super) async fn turned_away(&mut self, again_in: Duration, by_client: bool, link: &mut dyn Link) {
+    pub(crate) async fn turned_away(&mut self, again_in: Duration, by_client: bool, link: &mut dyn Link) {
         self.answered();
         if by_client {
             return self.lost(link);
@@ -97,7 +97,7 @@ impl LinkTask<'_> {
     }
 
     /// A try did not reach WhatsApp.
-    pub(super) fn try_failed(&mut self, detail: &str, link: &dyn Link) {
+    pub(crate) fn try_failed(&mut self, detail: &str, link: &dyn Link) {
         if self.tries.halted {
             return;
         }
@@ -121,7 +121,7 @@ impl LinkTask<'_> {
         }
     }
 
-    pub(super) async fn tell_unreachable(&mut self, link: &dyn Link) -> Next {
+    pub(crate) async fn tell_unreachable(&mut self, link: &dyn Link) -> Next {
         let Some(outage) = self.tries.outage.as_mut().filter(|_| !link.is_reached()) else {
             self.tries.outage = None;
             return Ok(());
@@ -132,7 +132,7 @@ impl LinkTask<'_> {
     }
 
     /// The client ended without a word that ends the session, as when its QRs ran out while nobody could scan them.
-    pub(super) async fn client_stopped(&mut self, stopped: Stopped) -> Next {
+    pub(crate) async fn client_stopped(&mut self, stopped: Stopped) -> Next {
         if stopped == Stopped::Fenced {
             warn!(sessionId = %self.session.id(), "another owner has the keys of this account");
             return Err(super::End::Leave);
@@ -146,7 +146,7 @@ impl LinkTask<'_> {
     }
 
     /// Another client is wanted, when its turn comes.
-    pub(super) fn queue(&mut self, link: &dyn Link) {
+    pub(crate) fn queue(&mut self, link: &dyn Link) {
         self.tries.retry_at = None;
         if self.tries.turn.is_none() {
             self.tries.turn = Some(link.turn());
@@ -154,13 +154,13 @@ impl LinkTask<'_> {
     }
 
     /// It is this session's turn to log in.
-    pub(super) async fn take_turn(&mut self, link: &mut dyn Link) -> Next {
+    pub(crate) async fn take_turn(&mut self, link: &mut dyn Link) -> Next {
         self.tries.turn = None;
         // It has come back by itself, and its word is on its way.
         if link.is_reached() { Ok(()) } else { self.retry(link).await }
     }
 
-    pub(super) async fn retry(&mut self, link: &mut dyn Link) -> Next {
+    pub(crate) async fn retry(&mut self, link: &mut dyn Link) -> Next {
         self.tries.retry_at = None;
         self.tries.halted = false;
         self.outdated.rebuilt();
@@ -168,7 +168,7 @@ impl LinkTask<'_> {
         self.started(started).await
     }
 
-    pub(super) async fn started(&mut self, started: Result<(), StartError>) -> Next {
+    pub(crate) async fn started(&mut self, started: Result<(), StartError>) -> Next {
         match started {
             Ok(()) => Ok(()),
             Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,

@@ -10,10 +10,10 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::lease::Lease;
-use super::{Session, status};
+use crate::cluster::lease::Lease;
 use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
 use crate::log::{AppendError, EventLog};
+use crate::session::{Session, status};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{APPEND_SECONDS, EVENTS, TAKEOVER_SECONDS};
 
@@ -31,7 +31,7 @@ const SETTLE: Duration = Duration::from_millis(1500);
 const MOST_OWED: usize = 64;
 
 /// The pen of one epoch. There is one per epoch, and no two at a time per session.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     session: Arc<Session>,
     log: Arc<dyn EventLog>,
     lease: Arc<Lease>,
@@ -46,7 +46,7 @@ pub(super) struct Journal {
 
 /// The fact is not written, and no other can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PenLost {
+pub(crate) enum PenLost {
     /// Another owner has the session, or may have it: leave it alone.
     Fenced,
     /// The server stops while nothing can be stored: the session is still ours, and to be given up.
@@ -54,7 +54,7 @@ pub(super) enum PenLost {
 }
 
 impl Journal {
-    pub(super) fn new(
+    pub(crate) fn new(
         session: Arc<Session>,
         epoch: u64,
         log: Arc<dyn EventLog>,
@@ -67,7 +67,7 @@ impl Journal {
     }
 
     /// Writes a fact. Waits as long as it can be neither stored nor shown.
-    pub(super) async fn write(&mut self, kind: Kind, now: Time) -> Result<(), PenLost> {
+    pub(crate) async fn write(&mut self, kind: Kind, now: Time) -> Result<(), PenLost> {
         let session = &self.session;
         let state = status::apply(&session.snapshot().state, &kind, now);
         let event = Arc::new(Event::new(session.id().clone(), self.cursor.next(), now, kind, state));
@@ -115,12 +115,12 @@ impl Journal {
     }
 
     /// When what was shown is to be stored, with [`Journal::catch_up`].
-    pub(super) fn pay_at(&self) -> Option<Instant> {
+    pub(crate) fn pay_at(&self) -> Option<Instant> {
         self.pay_at
     }
 
     /// Stores what was shown, as far as that can be done now.
-    pub(super) async fn catch_up(&mut self) -> Result<(), PenLost> {
+    pub(crate) async fn catch_up(&mut self) -> Result<(), PenLost> {
         match self.pay().await {
             Ok(()) => Ok(()),
             Err(AppendError::Fenced) => Err(PenLost::Fenced),
@@ -135,7 +135,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it still cannot be stored after a while.
-    pub(super) async fn settle(&mut self) -> Result<(), AppendError> {
+    pub(crate) async fn settle(&mut self) -> Result<(), AppendError> {
         let give_up = Instant::now() + SETTLE;
         loop {
             match self.pay().await {
@@ -166,7 +166,7 @@ impl Journal {
     }
 
     /// Writes the last word of a deleted session, unless an earlier process has; whether its client was logged in.
-    pub(super) async fn write_deleted(&mut self) -> Result<bool, PenLost> {
+    pub(crate) async fn write_deleted(&mut self) -> Result<bool, PenLost> {
         let before = self.session.snapshot().state;
         if before.reason != Some(Reason::Deleted) {
             self.write(Kind::Disconnected(Disconnected::new(Reason::Deleted, None)), Time::now()).await?;

@@ -6,6 +6,8 @@
 
 mod share;
 mod take;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use self::share::Candidate;
-use super::commands::RestartError;
-use super::contact::StoreContact;
-use super::registry::{Hold, Registry};
-use super::task::Command;
+use crate::cluster::contact::StoreContact;
 use crate::event::Status;
 use crate::id::SessionId;
+use crate::link::Command;
 use crate::records::{Contact, Leases, News, Record, RecordsError, Renewal, Replica};
+use crate::registry::commands::RestartError;
+use crate::registry::{Hold, Registry};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::LEASE_RENEWALS;
 

@@ -8,21 +8,21 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::Session;
 use super::commands::RestartError;
-use super::registry::{Entry, Registry};
-use super::task::{Ask, Command, Start};
+use super::{Entry, Registry};
 use crate::id::SessionId;
+use crate::link::{Ask, Command, Start};
 use crate::records::{Limits, Record, RecordsError, Wish};
+use crate::session::Session;
 use crate::telemetry::metrics::TAKEOVERS;
 
 /// Limits for what must be possible in any case.
-pub(super) const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
+pub(crate) const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
 
 impl Registry {
     /// Takes a session that nobody runs, where that is still so, and does what it needs. Whether this call has begun its
     /// link task here.
-    pub(super) async fn take_over(self: &Arc<Self>, id: &SessionId) -> Result<bool, RecordsError> {
+    pub(crate) async fn take_over(self: &Arc<Self>, id: &SessionId) -> Result<bool, RecordsError> {
         let Some(leases) = &self.parts.leases else { return Ok(false) };
         let Some(found) = leases.find(id).await? else { return Ok(false) };
         let elsewhere = found.owner.as_ref().is_some_and(|owner| *owner != self.parts.replica);
@@ -48,7 +48,7 @@ impl Registry {
     }
 
     /// Begins, or goes on with, whatever a session of this record needs. Whether this call has begun its link task.
-    pub(super) async fn resume(
+    pub(crate) async fn resume(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         record: &Record,
@@ -101,7 +101,7 @@ impl Registry {
     }
 
     /// A new epoch, after which nobody else writes this session; what others have written before is known here.
-    pub(super) async fn claim(&self, session: &Session, limits: Limits) -> Result<u64, RecordsError> {
+    pub(crate) async fn claim(&self, session: &Session, limits: Limits) -> Result<u64, RecordsError> {
         let epoch = self.parts.records.claim(session.id(), limits).await?;
         if self.parts.leases.is_some() && !self.had(session.id()) {
             session.absorb(self.parts.log.read(session.id()).await?);

@@ -15,13 +15,13 @@ use crate::whatsapp::{Link, Signal};
 
 /// When what is missing is asked for again, and which of the client's new connections are ours.
 #[derive(Default)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// When viewers are told that a login is incomplete, should the client not be content before.
-    pub(super) tell_at: Option<Instant>,
+    pub(crate) tell_at: Option<Instant>,
     /// When it is looked at whether everything has come, should the client not say so before.
-    pub(super) check_at: Option<Instant>,
+    pub(crate) check_at: Option<Instant>,
     /// When the client asks again.
-    pub(super) fetch_at: Option<Instant>,
+    pub(crate) fetch_at: Option<Instant>,
     /// How often it has asked again.
     tries: usize,
     /// The next connection is one that we asked for.
@@ -30,7 +30,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Whether the client opens this connection because we asked it to.
-    pub(super) fn takes_connecting(&mut self) -> bool {
+    pub(crate) fn takes_connecting(&mut self) -> bool {
         std::mem::take(&mut self.reconnecting)
     }
 
@@ -41,12 +41,12 @@ impl Settings {
 
 impl LinkTask<'_> {
     /// A phone has linked the device: its first login follows.
-    pub(super) fn expect_login(&mut self) {
+    pub(crate) fn expect_login(&mut self) {
         self.settings.tell_at = Some(Instant::now() + self.parts.timers.settings);
     }
 
     /// WhatsApp took the login. Where something is known to be missing there is nothing to wait for.
-    pub(super) async fn logged_in(&mut self, link: &dyn Link) -> Next {
+    pub(crate) async fn logged_in(&mut self, link: &dyn Link) -> Next {
         self.answered();
         let state = self.session.snapshot().state;
         if state.status == Status::Connected {
@@ -63,7 +63,7 @@ impl LinkTask<'_> {
     }
 
     /// The client has not said that it is content, and viewers have waited long enough.
-    pub(super) async fn login_is_late(&mut self, link: &mut dyn Link) -> Next {
+    pub(crate) async fn login_is_late(&mut self, link: &mut dyn Link) -> Next {
         self.settings.tell_at = None;
         let state = self.session.snapshot().state;
         if link.is_logged_in() {
@@ -79,7 +79,7 @@ impl LinkTask<'_> {
     }
 
     /// Tells of a login, with what is missing.
-    pub(super) async fn tell_login(&mut self, link: &dyn Link) -> Next {
+    pub(crate) async fn tell_login(&mut self, link: &dyn Link) -> Next {
         let Some(me) = self.session.snapshot().state.me else { return Ok(()) };
         let missing = self.missing(link).await;
         self.write(Signal::Connected { id: me.id, push_name: None, missing }).await?;
@@ -88,7 +88,7 @@ impl LinkTask<'_> {
     }
 
     /// The client is content. Whether it may be says the store.
-    pub(super) async fn connected(&mut self, id: String, push_name: Option<String>, link: &dyn Link) -> Next {
+    pub(crate) async fn connected(&mut self, id: String, push_name: Option<String>, link: &dyn Link) -> Next {
         self.answered();
         self.settings.tell_at = None;
         if self.session.snapshot().state.status == Status::Connected {
@@ -103,14 +103,14 @@ impl LinkTask<'_> {
 
     /// Something of the account was stored: perhaps the last of what was missing. The account's name comes a moment later,
     /// and the client's word after that.
-    pub(super) fn settings_stored(&mut self) {
+    pub(crate) fn settings_stored(&mut self) {
         if self.session.snapshot().state.missing.is_some() {
             self.settings.check_at = Some(Instant::now() + self.parts.timers.grace);
         }
     }
 
     /// Tells that nothing is missing any more, if so.
-    pub(super) async fn complete(&mut self, push_name: Option<String>, link: &dyn Link) -> Next {
+    pub(crate) async fn complete(&mut self, push_name: Option<String>, link: &dyn Link) -> Next {
         self.settings.check_at = None;
         let state = self.session.snapshot().state;
         if state.status != Status::Connected || state.missing.is_none() || self.missing(link).await.is_some()
@@ -124,14 +124,14 @@ impl LinkTask<'_> {
     }
 
     /// The phone has sent a key. The client goes on by itself if it still waits for one; else it has to ask again.
-    pub(super) fn key_stored(&mut self) {
+    pub(crate) fn key_stored(&mut self) {
         if self.session.snapshot().state.missing.is_some() {
             self.settings.fetch_at = Some(Instant::now() + self.parts.timers.grace);
         }
     }
 
     /// Asks again, unless it has come meanwhile.
-    pub(super) async fn fetch_again(&mut self, link: &dyn Link) -> Next {
+    pub(crate) async fn fetch_again(&mut self, link: &dyn Link) -> Next {
         self.settings.fetch_at = None;
         self.complete(None, link).await?;
         let state = self.session.snapshot().state;
@@ -146,7 +146,7 @@ impl LinkTask<'_> {
 
     /// The store takes writes again. What a fresh device was given meanwhile may be lost to its client: another one asks WhatsApp
     /// for all of it again. One that had everything goes on: it stores by itself what it has kept.
-    pub(super) async fn store_is_back(&mut self, link: &mut dyn Link) -> Next {
+    pub(crate) async fn store_is_back(&mut self, link: &mut dyn Link) -> Next {
         let state = self.session.snapshot().state;
         let unfinished = state.status == Status::Authenticated
             || state.status == Status::Connected && state.missing.is_some();

@@ -15,7 +15,7 @@ use crate::whatsapp::{Link, Signal};
 
 /// What becomes of a client whose version is refused.
 #[derive(Default)]
-pub(super) struct Outdated {
+pub(crate) struct Outdated {
     /// What was refused, until a client is built anew.
     refused: Option<Refused>,
     /// Whether this client was built because the one before was refused.
@@ -38,22 +38,22 @@ fn search(future: impl Future<Output = bool> + Send + 'static) -> Search {
 
 impl Outdated {
     /// Whether the client is done for that.
-    pub(super) fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.refused.is_some()
     }
 
     /// A client is built anew.
-    pub(super) fn rebuilt(&mut self) {
+    pub(crate) fn rebuilt(&mut self) {
         self.retried = self.refused.take().is_some();
     }
 
     /// WhatsApp took the version.
-    pub(super) fn is_over(&mut self) {
+    pub(crate) fn is_over(&mut self) {
         self.retried = false;
     }
 
     /// Whether a newer version is known, as soon as that can be said.
-    pub(super) async fn searched(&mut self) -> bool {
+    pub(crate) async fn searched(&mut self) -> bool {
         match &mut self.refused {
             Some(refused) => refused.search.get_mut().unwrap_or_else(PoisonError::into_inner).await,
             None => std::future::pending().await,
@@ -63,7 +63,7 @@ impl Outdated {
 
 impl LinkTask<'_> {
     /// WhatsApp refused the version of this client.
-    pub(super) async fn version_refused(&mut self, version: Version, detail: String) -> Next {
+    pub(crate) async fn version_refused(&mut self, version: Version, detail: String) -> Next {
         let retried = self.outdated.retried;
         self.answered();
         self.tries.connecting();
@@ -79,7 +79,7 @@ impl LinkTask<'_> {
 
     /// The search has ended. Many sessions hear of a newer version in the same moment: each takes its turn. Only a person
     /// in front of a page does not wait.
-    pub(super) async fn version_searched(&mut self, found: bool, link: &mut dyn Link) -> Next {
+    pub(crate) async fn version_searched(&mut self, found: bool, link: &mut dyn Link) -> Next {
         if found {
             if !self.is_linked() {
                 return self.retry(link).await;

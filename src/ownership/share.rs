@@ -9,23 +9,23 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// A session that may be given away: linked, and connected at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Candidate<T> {
-    pub(super) what: T,
-    pub(super) viewers: usize,
+pub(crate) struct Candidate<T> {
+    pub(crate) what: T,
+    pub(crate) viewers: usize,
 }
 
 /// The share of each of so many replicas, rounded up.
-pub(super) fn fair(sessions: usize, living: usize) -> usize {
+pub(crate) fn fair(sessions: usize, living: usize) -> usize {
     sessions.div_ceil(living.max(1))
 }
 
 /// Whether sessions may move just to be shared better.
-pub(super) fn is_settled(living: &[Replica]) -> bool {
+pub(crate) fn is_settled(living: &[Replica]) -> bool {
     living.len() > 1 && living.iter().all(|replica| replica.age >= SETTLED)
 }
 
 /// One that nobody watches comes first.
-pub(super) fn to_give<T>(candidates: impl Iterator<Item = Candidate<T>>) -> Option<T> {
+pub(crate) fn to_give<T>(candidates: impl Iterator<Item = Candidate<T>>) -> Option<T> {
     candidates.min_by_key(|candidate| candidate.viewers).map(|candidate| candidate.what)
 }
 
