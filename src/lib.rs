@@ -45,7 +45,7 @@ pub mod log;
 pub mod records;
 
 /// Who else there is.
-mod cluster;
+pub mod cluster;
 /// One owner's life of a session: the link task.
 pub mod link;
 /// The stores of many replicas, in memory: for tests.

@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::journal::PenLost;
-use crate::cluster::lease::Lease;
+use crate::cluster::{Cluster, Lease};
 use crate::event::Assertion;
 use crate::id::SessionId;
 use crate::log::EventLog;
-use crate::records::{Damage, Leases, Limits, Records, RecordsError, Renewal, Wish};
+use crate::records::{Damage, Limits, Records, RecordsError, Wish};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
@@ -31,10 +31,8 @@ pub struct Parts {
     pub log: Arc<dyn EventLog>,
     /// Stores records and epochs.
     pub records: Arc<dyn Records>,
-    /// The same records, where other replicas may own sessions.
-    pub leases: Option<Arc<dyn Leases>>,
-    /// This replica, as others know it.
-    pub replica: String,
+    /// Knows who else there is.
+    pub cluster: Arc<dyn Cluster>,
     /// Runs clients.
     pub whatsapp: Arc<dyn WhatsApp>,
     /// The link tasks' clocks.
@@ -49,21 +47,11 @@ pub struct Parts {
     pub shutdown: Shutdown,
     /// Stops what streams need: it ends later.
     pub streams: Shutdown,
-    /// How many sessions are handed over at a time.
-    pub hand_overs: Semaphore,
     /// Sessions that a stopping server could not release: others take them when their lease has lapsed.
     pub not_released: AtomicUsize,
 }
 
 impl Parts {
-    /// Lets another replica have a session at once, where there are others.
-    pub(crate) async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
-        match &self.leases {
-            Some(leases) => leases.hand_over(session, epoch).await,
-            None => Ok(()),
-        }
-    }
-
     /// A session was to be given up. Where that was not acknowledged while the server stops, the exit code says so.
     pub(crate) fn given_up(&self, session: &SessionId, outcome: Result<(), RecordsError>) {
         let Err(error) = outcome else { return };
@@ -71,14 +59,6 @@ impl Parts {
             self.not_released.fetch_add(1, Ordering::Relaxed);
         }
         error!(sessionId = %session, %error, "session error");
-    }
-
-    /// Whether this replica still owns a session; no, where nobody can tell.
-    pub(crate) async fn owns(&self, session: &SessionId, epoch: u64) -> bool {
-        match &self.leases {
-            Some(leases) => matches!(leases.renew(session, epoch, &|| true).await, Renewal::Held { .. }),
-            None => true,
-        }
     }
 }
 
@@ -176,6 +156,21 @@ pub(crate) enum Command {
     Reopen,
 }
 
+/// What a link task is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To link an account, and to stay connected.
+    Link,
+    /// To log a deleted session's device out, and to forget its keys.
+    Erase,
+}
+
+/// A session that was claimed for a link task: nobody else writes it as long as the lease lasts.
+pub(crate) struct Claim {
+    pub(crate) epoch: u64,
+    pub(crate) lease: Lease,
+}
+
 /// How a link task begins.
 pub(crate) struct Start {
     pub(crate) epoch: u64,
@@ -191,6 +186,12 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// Of a session that somebody asked for just now.
+    pub(crate) fn of(claim: Claim) -> Self {
+        let Claim { epoch, lease } = claim;
+        Self { epoch, lease: Arc::new(lease), owner_lost: false, after: None, taken: None, in_turn: false }
+    }
+
     pub(crate) async fn last_client_stopped(&self) {
         if let Some(last_client) = &self.after {
             last_client.cancelled().await;

@@ -37,6 +37,9 @@ pub trait EventLog: Send + Sync {
     /// The last event of a session.
     async fn last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError>;
 
+    /// What others may have written of a session that this process has claimed. Empty where there is nobody else.
+    async fn read_others(&self, session: &SessionId) -> Result<LogTail, StorageError>;
+
     /// The end of a session's log.
     async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError>;
 

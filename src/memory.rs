@@ -4,6 +4,7 @@
 //! is decided here under one lock, with the same answers (`records/redis/*.lua`, `log/redis/*.lua`); a [`Fate`] holds back,
 //! loses or delays any of them. There is no index that lags and no cluster: those are for the real one.
 
+mod cluster;
 mod gate;
 mod log;
 mod records;
@@ -17,9 +18,10 @@ use tokio::time::Instant;
 
 use self::gate::Gate;
 pub use self::gate::{Fate, Hold};
+use crate::cluster::{Contact, News, Peers, StoreContact, Viewers};
 use crate::event::{Event, Time};
 use crate::id::SessionId;
-use crate::records::{Contact, News, Record, Viewers, Wish};
+use crate::records::{Record, RecordsError, Wish};
 use crate::storage::StorageError;
 use crate::storage::health::Health;
 use crate::storage::redis::Server;
@@ -100,7 +102,14 @@ impl Deployment {
 
     /// The same, as the replica of this name uses it.
     pub fn replica(&self, name: &str) -> Arc<Replica> {
-        Arc::new(Replica { deployment: self.clone(), name: name.to_owned(), health: Health::default() })
+        let contact = StoreContact::new(self.contact(name).subscribe());
+        Arc::new(Replica {
+            deployment: self.clone(),
+            name: name.to_owned(),
+            health: Health::default(),
+            contact,
+            peers: Peers::default(),
+        })
     }
 
     /// What becomes of this replica's next call of this name: a method of `Records`, `Leases` or `EventLog`.
@@ -151,19 +160,19 @@ fn the_store() -> Server {
     Server { run_id: "it".into(), data: "data".into() }
 }
 
+/// What a call decided; the store's own failures come before it.
+type Decided<T> = Result<T, RecordsError>;
+
 /// A deployment, as one of its replicas uses it.
 pub struct Replica {
     deployment: Deployment,
     name: String,
     health: Health,
+    contact: StoreContact,
+    peers: Peers,
 }
 
 impl Replica {
-    /// As the others know it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// One call: away with the store, else as the test has it.
     async fn call<T: Send + 'static>(
         &self,

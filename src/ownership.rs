@@ -15,18 +15,18 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use metrics::counter;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, info, warn};
 
 use self::share::Candidate;
-use crate::cluster::contact::StoreContact;
+use crate::cluster::{Contact, Leases, News, Renewal, Storage, Viewers, Whereabouts};
 use crate::event::Status;
 use crate::id::SessionId;
 use crate::link::Command;
-use crate::records::{Contact, Leases, News, Record, RecordsError, Renewal, Replica};
+use crate::records::{Record, RecordsError};
+use crate::registry::Registry;
 use crate::registry::commands::RestartError;
-use crate::registry::{Hold, Registry};
+use crate::registry::slot::Tenure;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::LEASE_RENEWALS;
 
@@ -39,9 +39,6 @@ const RENEWED_AT_ONCE: usize = 64;
 /// Between two sessions that are given away.
 const GIVE: Duration = Duration::from_secs(2);
 
-/// How long is waited for what Redis says to a replica that leaves.
-const LEAVING: Duration = Duration::from_millis(500);
-
 /// Renewals in the time of a lease.
 const RENEWALS: u32 = 3;
 
@@ -49,45 +46,27 @@ const RENEWALS: u32 = 3;
 pub struct Ownership {
     registry: Arc<Registry>,
     leases: Arc<dyn Leases>,
-    living: Mutex<Vec<Replica>>,
     /// Until when a lapsed lease is left alone.
     quiet_until: Mutex<Instant>,
     /// There may be a session to take.
     look: Notify,
-    /// Redis was told that this replica leaves, or did not answer.
-    left: CancellationToken,
 }
 
 impl Ownership {
     /// Begins. `links`: when it begins to stop, this replica leaves; it then keeps what it still has until `streams`
     /// begins.
-    pub fn start(
-        registry: &Arc<Registry>,
-        leases: Arc<dyn Leases>,
-        links: &Shutdown,
-        streams: &Shutdown,
-    ) -> Arc<Self> {
+    pub fn start(registry: &Arc<Registry>, leases: Arc<dyn Leases>, links: &Shutdown, streams: &Shutdown) {
         let ownership = Arc::new(Self {
             registry: registry.clone(),
-            living: Mutex::new(Vec::new()),
             // Redis may have come back a moment ago.
-            quiet_until: Mutex::new(Instant::now() + leases.lease()),
+            quiet_until: Mutex::new(Instant::now() + leases.duration()),
             leases,
             look: Notify::new(),
-            left: CancellationToken::new(),
         });
         streams.spawn_until_begun(ownership.clone().keep(links.clone()));
         links.spawn_until_begun(ownership.clone().claim());
         links.spawn_until_begun(ownership.clone().listen());
         links.spawn_until_begun(ownership.clone().give());
-        ownership
-    }
-
-    /// Once this replica leaves: whether no other one lives, as far as is known.
-    pub async fn is_alone(&self) -> bool {
-        // While Redis is away the answer to the last beat counts.
-        let _ = timeout(LEAVING, self.left.cancelled()).await;
-        self.living().iter().all(|replica| replica.name == self.registry.parts.replica)
     }
 
     /// Renews every lease, and says that this replica lives.
@@ -95,7 +74,7 @@ impl Ownership {
         let mut contact = self.leases.contact();
         contact.mark_unchanged();
         let mut data_lost = None;
-        let mut tick = interval(self.leases.lease() / RENEWALS);
+        let mut tick = interval(self.leases.duration() / RENEWALS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaving = false;
         loop {
@@ -110,18 +89,13 @@ impl Ownership {
                 }
                 () = links.begun(), if !leaving => {
                     leaving = true;
-                    // The others would know by its next beat.
-                    if let Ok(living) = self.leases.leave().await {
-                        *self.living() = living;
-                    }
-                    self.left.cancel();
+                    self.leases.leave().await;
                 }
             }
             if contact.has_changed().unwrap_or(false) {
                 contact.mark_unchanged();
-                let store = self.registry.store.as_ref().map(StoreContact::look).unwrap_or_default();
-                if store.away.is_none() {
-                    self.is_back(std::mem::replace(&mut data_lost, store.data_lost) == store.data_lost).await;
+                if let Storage::Shared { away: None, data_lost: lost } = self.leases.storage() {
+                    self.is_back(std::mem::replace(&mut data_lost, lost) == lost).await;
                 }
             }
             self.renew(&contact).await;
@@ -133,15 +107,13 @@ impl Ownership {
     }
 
     async fn beat(&self) -> Result<(), RecordsError> {
-        let living = self.leases.beat(&self.registry.viewers_here()).await?;
-        *self.living() = living;
-        Ok(())
+        self.leases.beat(&self.registry.viewers_here()).await
     }
 
     /// Redis is back, the same or another: it may have lost its end, or all.
     async fn is_back(self: &Arc<Self>, same_data: bool) {
         self.be_quiet();
-        self.assert_all(self.registry.held()).await;
+        self.assert_all(self.registry.tenures()).await;
         if !same_data {
             self.registry.parts.shutdown.spawn_until_begun(self.clone().forget_what_is_gone());
         }
@@ -150,7 +122,7 @@ impl Ownership {
     /// From now on for one lease a lapsed lease is left alone.
     fn be_quiet(&self) {
         *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) =
-            Instant::now() + self.leases.lease();
+            Instant::now() + self.leases.duration();
     }
 
     fn is_quiet(&self) -> bool {
@@ -159,17 +131,19 @@ impl Ownership {
 
     /// Those that watch a session which nobody has written again are told.
     async fn forget_what_is_gone(self: Arc<Self>) {
-        sleep(self.leases.lease()).await;
-        for id in self.registry.sessions.iter().map(|entry| entry.key().clone()).collect::<Vec<_>>() {
-            if !self.registry.had(&id) && matches!(self.leases.find(&id).await, Ok(None)) {
-                self.registry.forget_mirror(&id);
+        sleep(self.leases.duration()).await;
+        for held in self.registry.all_here() {
+            let id = held.session.id();
+            let runs_here = held.slot.tenure().is_some();
+            if !runs_here && matches!(self.leases.find(id).await, Ok(Whereabouts::Nowhere)) {
+                self.registry.forget_mirror(id);
             }
         }
     }
 
     async fn renew(self: &Arc<Self>, contact: &watch::Receiver<Contact>) {
-        let missing = futures::stream::iter(self.registry.held())
-            .map(async |(id, hold)| self.renew_one(&id, &hold, contact).await.then_some((id, hold)))
+        let missing = futures::stream::iter(self.registry.tenures())
+            .map(async |tenure| self.renew_one(&tenure, contact).await.then_some(tenure))
             .buffer_unordered(RENEWED_AT_ONCE)
             .filter_map(std::future::ready)
             .collect::<Vec<_>>()
@@ -180,18 +154,14 @@ impl Ownership {
     }
 
     /// Whether Redis has lost this ownership.
-    async fn renew_one(
-        self: &Arc<Self>,
-        id: &SessionId,
-        hold: &Hold,
-        contact: &watch::Receiver<Contact>,
-    ) -> bool {
-        let begun = Instant::now();
-        let renewal = self.leases.renew(id, hold.epoch, &|| self.registry.keeps(id, hold)).await;
+    async fn renew_one(self: &Arc<Self>, tenure: &Tenure, contact: &watch::Receiver<Contact>) -> bool {
+        let (id, begun) = (tenure.session.id(), Instant::now());
+        let keeps = || self.keeps(tenure);
+        let renewal = self.leases.renew(id, tenure.epoch, &keeps).await;
         let result = match renewal {
             Renewal::Held { .. } => "kept",
             // Given up or ended since the round began: an ordinary end.
-            Renewal::Lost | Renewal::Missing if !self.registry.keeps(id, hold) => return false,
+            Renewal::Lost | Renewal::Missing if !keeps() => return false,
             Renewal::Lost => "lost",
             Renewal::Missing => "missing",
             Renewal::Unknown => "away",
@@ -203,14 +173,14 @@ impl Ownership {
         }
         match renewal {
             Renewal::Held { wished } => {
-                hold.lease.renew(begun + self.leases.lease());
+                tenure.lease.renew(begun + self.leases.duration());
                 if wished {
                     self.obey(id);
                 }
             }
             Renewal::Lost => {
-                warn!(sessionId = %id, epoch = hold.epoch, "another replica has this session");
-                hold.leave();
+                warn!(sessionId = %id, epoch = tenure.epoch, "another replica has this session");
+                tenure.tell(Command::Leave);
             }
             Renewal::Missing | Renewal::Unknown => {}
         }
@@ -218,34 +188,34 @@ impl Ownership {
     }
 
     /// Writes again what Redis may have lost: the leases first, for they lapse; the rest while these are renewed.
-    async fn assert_all(self: &Arc<Self>, held: Vec<(SessionId, Hold)>) {
-        let ours = futures::stream::iter(held)
-            .map(async |(id, hold)| self.assert(&id, &hold).await.then_some((id, hold)))
+    async fn assert_all(self: &Arc<Self>, tenures: Vec<Tenure>) {
+        let ours = futures::stream::iter(tenures)
+            .map(async |tenure| self.assert(&tenure).await.then_some(tenure))
             .buffer_unordered(RENEWED_AT_ONCE)
             .filter_map(std::future::ready)
             .collect::<Vec<_>>()
             .await;
         let this = self.clone();
         self.registry.parts.shutdown.spawn_until_begun(async move {
-            let restore = async |(id, hold): (SessionId, Hold)| this.restore(&id, &hold).await;
+            let restore = async |tenure: Tenure| this.restore(&tenure).await;
             futures::stream::iter(ours).for_each_concurrent(AT_ONCE, restore).await;
         });
     }
 
     /// Writes a record and its lease again; whether the session is still ours.
-    async fn assert(&self, id: &SessionId, hold: &Hold) -> bool {
-        let Some(entry) = self.registry.known(id) else { return false };
-        let (session, begun) = (&entry.session, Instant::now());
+    async fn assert(&self, tenure: &Tenure) -> bool {
+        let (session, begun) = (&tenure.session, Instant::now());
+        let id = session.id();
         let deleted = session.snapshot().deleted;
-        let record = Record { epoch: hold.epoch, claimed: true, deleted, ..session.about().clone() };
+        let record = Record { epoch: tenure.epoch, claimed: true, deleted, ..session.about().clone() };
         match self.leases.reassert(&record).await {
             Ok(true) => {
-                hold.lease.renew(begun + self.leases.lease());
+                tenure.lease.renew(begun + self.leases.duration());
                 true
             }
             Ok(false) => {
-                warn!(sessionId = %id, epoch = hold.epoch, "another replica has claimed this session");
-                hold.leave();
+                warn!(sessionId = %id, epoch = tenure.epoch, "another replica has claimed this session");
+                tenure.tell(Command::Leave);
                 false
             }
             // Again at the next renewal.
@@ -257,11 +227,10 @@ impl Ownership {
     }
 
     /// Has the device and the end of the log written again.
-    async fn restore(&self, id: &SessionId, hold: &Hold) {
-        let Some(entry) = self.registry.known(id) else { return };
-        // Ended just now: so much the better.
-        let _ = hold.commands.send(Command::Reopen);
-        let restored = self.registry.parts.log.restore(id, hold.epoch, &entry.session.events()).await;
+    async fn restore(&self, tenure: &Tenure) {
+        let id = tenure.session.id();
+        tenure.tell(Command::Reopen);
+        let restored = self.registry.parts.log.restore(id, tenure.epoch, &tenure.session.events()).await;
         if let Err(error) = restored {
             warn!(sessionId = %id, %error, "a log was not written again as a whole");
         }
@@ -297,10 +266,9 @@ impl Ownership {
         loop {
             sleep(GIVE).await;
             match self.surplus().await {
-                Ok(Some((id, hold))) => {
-                    info!(sessionId = %id, "session given to another replica");
-                    // Ended just now: so much the better.
-                    let _ = hold.commands.send(Command::HandOver);
+                Ok(Some(tenure)) => {
+                    info!(sessionId = %tenure.session.id(), "session given to another replica");
+                    tenure.tell(Command::HandOver);
                 }
                 Ok(None) => {}
                 Err(error) => debug!(%error, "nothing can be given away"),
@@ -308,38 +276,32 @@ impl Ownership {
         }
     }
 
-    async fn surplus(&self) -> Result<Option<(SessionId, Hold)>, RecordsError> {
-        let living = self.living().clone();
-        let held = self.registry.held();
+    async fn surplus(&self) -> Result<Option<Tenure>, RecordsError> {
+        let living = self.leases.living();
         if !share::is_settled(&living) {
             return Ok(None);
         }
-        if held.len() <= share::fair(self.leases.claimed().await?, living.len()) {
+        let tenures = self.registry.tenures();
+        if tenures.len() <= share::fair(self.leases.claimed().await?, living.len()) {
             return Ok(None);
         }
-        let viewers = self.leases.viewers().await?;
-        let candidate = |(id, hold): &(SessionId, Hold)| {
-            let state = self.registry.known(id)?.session.snapshot().state;
-            let connected = state.status == Status::Connected;
-            let viewers = viewers.get(id).copied().unwrap_or_default();
-            connected.then(|| Candidate { what: (id.clone(), hold.clone()), viewers })
+        let viewers = self.leases.viewers(Viewers::new()).await?;
+        let candidate = |tenure: Tenure| {
+            let session = &tenure.session;
+            let viewers = viewers.get(session.id()).copied().unwrap_or_default();
+            let connected = session.status() == Status::Connected;
+            connected.then_some(Candidate { what: tenure, viewers })
         };
-        Ok(share::to_give(held.iter().filter_map(candidate)))
+        Ok(share::to_give(tenures.into_iter().filter_map(candidate)))
+    }
+
+    /// Whether this ownership has neither ended nor is being given up.
+    fn keeps(&self, tenure: &Tenure) -> bool {
+        let current = self.registry.tenure(tenure.session.id());
+        current.is_some_and(|current| current.epoch == tenure.epoch) && !tenure.lease.is_given_up()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.registry.parts.shutdown.spawn(task);
-    }
-
-    fn living(&self) -> std::sync::MutexGuard<'_, Vec<Replica>> {
-        // Nothing panics while it is held.
-        self.living.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Hold {
-    fn leave(&self) {
-        // Ended just now: so much the better.
-        let _ = self.commands.send(Command::Leave);
     }
 }

@@ -8,7 +8,6 @@ pub mod sqlite;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -18,7 +17,6 @@ use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
 pub use crate::storage::damage::Damage;
 pub use crate::storage::health::{Judgement, Trouble};
-pub use crate::storage::redis::State as Contact;
 
 /// How long an `Idempotency-Key` is remembered, unless its session is deleted or cleared away before.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -116,61 +114,6 @@ pub trait Records: Send + Sync {
 /// How long a wish for a pairing code stands: whoever asked has given up by then.
 pub const WISH_LIFE: Duration = Duration::from_secs(20);
 
-/// What many replicas need beside: leases that last and lapse, who lives, and words between them.
-///
-/// Where there is one replica every session is always ours, and nobody implements this.
-#[async_trait]
-pub trait Leases: Records {
-    /// How long a claim or a renewal lasts, counted from when the call began.
-    fn lease(&self) -> Duration;
-
-    /// One session, as the deployment knows it at this moment. `None` where there is none: while the store may have lost what
-    /// an owner is about to write again, nobody can tell, and that is an error.
-    async fn find(&self, session: &SessionId) -> Result<Option<Found>, RecordsError>;
-
-    /// Every session, in no order. May name one that was just removed.
-    async fn sessions(&self) -> Result<Vec<SessionId>, RecordsError>;
-
-    /// How many sessions have, or wait for, a link task.
-    async fn claimed(&self) -> Result<usize, RecordsError>;
-
-    /// Renews the lease of a session, of the epoch that this replica holds. `keeps` says, when the answer is here, whether
-    /// it still does: a session that it is giving up meanwhile is not put off for those who look for one.
-    async fn renew(&self, session: &SessionId, epoch: u64, keeps: &(dyn Fn() -> bool + Sync)) -> Renewal;
-
-    /// Up to `limit` sessions that are to run and have no owner; or this replica, with a lapsed lease, be there a link
-    /// task or not; or, where `since` is given, one whose lease has lapsed for so long.
-    async fn lapsed(&self, since: Option<Duration>, limit: usize) -> Result<Vec<SessionId>, RecordsError>;
-
-    /// Gives a running session to whoever claims it next, and says so to all. Of another's session: nothing.
-    async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError>;
-
-    /// Writes record and lease again, as the owner of `record.epoch` knows them, after the store may have lost them.
-    /// False when somebody else has claimed the session.
-    async fn reassert(&self, record: &Record) -> Result<bool, RecordsError>;
-
-    /// Makes the limits' counts agree with the records; how many places were given back.
-    async fn sweep(&self) -> Result<usize, RecordsError>;
-
-    /// Says that this replica lives, and how many viewers each session has on it; who else lives.
-    async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, RecordsError>;
-
-    /// This replica goes: the others need not wait for its next beat. Who else lives.
-    async fn leave(&self) -> Result<Vec<Replica>, RecordsError>;
-
-    /// How many viewers each session has, over all replicas, as of their last beats.
-    async fn viewers(&self) -> Result<Viewers, RecordsError>;
-
-    /// Writes down what a session's owner, or its next one, is to do, and tells the owner. False when it has none.
-    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, RecordsError>;
-
-    /// What the others say to this replica. Ends when the store is closed.
-    fn news(&self) -> BoxStream<'static, News>;
-
-    /// Whether the store answers, now and from now on, and which one it is.
-    fn contact(&self) -> watch::Receiver<Contact>;
-}
-
 /// A session, as the deployment knows it.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -206,45 +149,6 @@ pub enum Wish {
     /// A person has compared the code of a passkey step.
     ConfirmPasskey,
 }
-
-/// What other replicas say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// A session was handed over: it waits for an owner.
-    Released(SessionId),
-    /// There is a wish for a session of ours, or it was deleted.
-    Wished(SessionId),
-    /// Something may have been missed.
-    Missed,
-}
-
-/// What became of a lease that was to be renewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
-    /// It lasts for a whole lease, counted from when the call began.
-    Held {
-        /// A wish stands, or the session is deleted.
-        wished: bool,
-    },
-    /// Somebody else has the session: stop its link task, quietly.
-    Lost,
-    /// The store has lost this ownership: all of the session, or the end of its data. See [`Leases::reassert`].
-    Missing,
-    /// No answer: the lease lasts as it did before.
-    Unknown,
-}
-
-/// A replica that lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replica {
-    /// Its name, the `owner` of leases.
-    pub name: String,
-    /// How long ago it appeared.
-    pub age: Duration,
-}
-
-/// How many viewers sessions have; such as have none are left out.
-pub type Viewers = std::collections::HashMap<SessionId, usize>;
 
 /// What was asked of the records was not done.
 #[derive(Clone, Debug, thiserror::Error)]

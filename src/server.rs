@@ -10,12 +10,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use self::stop::{Left, Stages};
 pub(crate) use self::store::{DATABASE, MIGRATIONS};
-use self::store::{Store, Stores};
+use self::store::{Replicas, Store, Stores};
 use crate::config::{Config, LEAST_TOKEN_SECRET, is_token_secret};
 use crate::http::listener::{self, Door, KEPT};
 use crate::http::{self, App};
@@ -33,9 +32,6 @@ use crate::whatsapp::version::Version;
 
 /// Connections beside streams: requests, and streams that are refused for being too many.
 const OTHER_CONNECTIONS: usize = 1000;
-
-/// How many sessions are handed over at a time: each of them needs its next owner as well.
-const HAND_OVERS: usize = 16;
 
 /// Pause between two looks at the secret that signs tokens.
 const SECRET_EVERY: Duration = Duration::from_secs(5);
@@ -147,8 +143,6 @@ struct House {
     app: App,
     /// As soon as the store has been opened.
     registry: OnceLock<Arc<Registry>>,
-    /// The same, where there may be other replicas.
-    ownership: OnceLock<Arc<Ownership>>,
 }
 
 impl House {
@@ -157,7 +151,7 @@ impl House {
         let stages = Stages::default();
         let Stages { links, drain, streams, .. } = stages.clone();
         let app = App::new(config.clone(), replica.clone(), links, drain, streams);
-        Self { config, replica, stages, app, registry: OnceLock::new(), ownership: OnceLock::new() }
+        Self { config, replica, stages, app, registry: OnceLock::new() }
     }
 
     /// Begins to answer requests.
@@ -201,22 +195,17 @@ impl House {
     /// Begins to answer for the sessions of this store, and to run them.
     async fn open(&self, store: &Store) -> Result<(), ServerError> {
         let Self { config, stages: Stages { links, streams, .. }, .. } = self;
-        let parts = self.parts(store);
+        let (parts, replicas) = self.parts(store);
         self.keep_token_secret(&parts).await?;
-        let leases = parts.leases.clone();
         streams.spawn_until_begun(store::probe(parts.records.clone()));
         let registry = Registry::open(parts).await?;
         // Called once.
         let _ = self.registry.set(registry.clone());
-        self.app.open(registry.clone(), config.redis.is_some() && leases.is_none());
-        match leases {
-            Some(leases) => {
-                let ownership = Ownership::start(&registry, leases, links, streams);
-                // Called once.
-                let _ = self.ownership.set(ownership);
-            }
+        self.app.open(registry.clone(), config.redis.is_some() && matches!(replicas, Replicas::One(_)));
+        match replicas {
+            Replicas::Many(replica) => Ownership::start(&registry, replica, links, streams),
             // Requests are answered while the stored sessions come back.
-            None => {
+            Replicas::One(_) => {
                 let (starting, shutdown) = (registry.clone(), links.clone());
                 links.spawn(async move {
                     starting.start_all().await;
@@ -248,18 +237,12 @@ impl House {
         }
         known.iter().for_each(|secret| self.app.set_token_secret(secret));
         let (records, app) = (parts.records.clone(), self.app.clone());
-        let mut contact = parts.leases.as_ref().map(|leases| leases.contact());
+        let cluster = parts.cluster.clone();
         self.stages.streams.spawn_until_begun(async move {
             let mut refused = false;
             loop {
-                let news = async {
-                    let changed = async { contact.as_mut()?.changed().await.ok() };
-                    if changed.await.is_none() {
-                        std::future::pending().await
-                    }
-                };
                 // Either way it is looked at.
-                let _ = tokio::time::timeout(SECRET_EVERY, news).await;
+                let _ = tokio::time::timeout(SECRET_EVERY, cluster.store_changed()).await;
                 // While the store is away it can lose nothing.
                 if let Ok(stored) = records.token_secret(known.as_ref().unwrap_or(&fresh)).await
                     && known.as_ref() != Some(&stored)
@@ -282,8 +265,8 @@ impl House {
 
     /// Whether nobody else serves these sessions, as far as is known.
     async fn is_alone(&self) -> bool {
-        match self.ownership.get() {
-            Some(ownership) => ownership.is_alone().await,
+        match self.registry.get() {
+            Some(registry) => registry.is_last().await,
             None => true,
         }
     }
@@ -311,9 +294,9 @@ impl House {
         Ok(())
     }
 
-    fn parts(&self, store: &Store) -> Parts {
+    fn parts(&self, store: &Store) -> (Parts, Replicas) {
         let Self { config, replica, stages: Stages { links, streams, .. }, .. } = self;
-        let Stores { log, records, leases, engine, damage } = store.open(config, replica);
+        let Stores { log, records, replicas, engine, damage } = store.open(config, replica);
         let options = Options {
             proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
@@ -324,11 +307,10 @@ impl House {
             url: config.whatsapp_url.clone(),
             time_factor: config.time_factor(),
         };
-        Parts {
+        let parts = Parts {
             log,
             records,
-            leases,
-            replica: replica.clone(),
+            cluster: replicas.cluster(),
             whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),
             timers: Timers::faster(config.time_factor()),
             limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
@@ -336,8 +318,8 @@ impl House {
             history: config.history_events,
             shutdown: links.clone(),
             streams: streams.clone(),
-            hand_overs: Semaphore::new(HAND_OVERS),
             not_released: AtomicUsize::new(0),
-        }
+        };
+        (parts, replicas)
     }
 }

@@ -121,6 +121,11 @@ impl Session {
         }
     }
 
+    /// Whether this replica runs its link task, or would.
+    pub(crate) fn is_owned_by(&self, replica: &str) -> bool {
+        self.inner().owner.as_deref() == Some(replica)
+    }
+
     /// Who runs its link task from now on.
     pub(crate) fn set_owner(&self, owner: Option<String>) {
         self.inner().owner = owner;
@@ -198,8 +203,11 @@ impl Session {
     /// Takes what a log has and this session has not.
     pub(crate) fn absorb(&self, log: LogTail) {
         let last = self.snapshot().last;
-        if let Some(cut) = log.trimmed.filter(|cut| last.is_some_and(|last| last < *cut)) {
-            self.cut(cut);
+        match log.trimmed {
+            // Nothing of it was known here.
+            Some(cut) if last.is_none() => self.inner().history.begin_after(cut),
+            Some(cut) if last < Some(cut) => self.cut(cut),
+            Some(_) | None => {}
         }
         for event in log.events {
             self.record(event);

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use super::report::Report;
 use super::{CheckError, Wanted, read, survey};
+use crate::cluster::redis::OnRedis;
 use crate::config::{Config, RedisSettings};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::log::EventLog as _;
 use crate::log::redis::{RedisLog, kept};
+use crate::records::Records as _;
 use crate::records::redis::RedisRecords;
-use crate::records::{Leases as _, Records as _};
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
 use crate::storage::redis::Redis;
@@ -60,7 +61,8 @@ impl Store {
         let set_aside = wanted.quarantine && !damaged.is_empty();
         if set_aside {
             // One that runs would write again, from its own memory, what is taken away under it.
-            let living = self.records.leave().await.map_err(read)?.len();
+            let cluster = OnRedis::new(self.records.clone());
+            let living = cluster.replicas(0).await.map_err(read)?.len();
             if living > 0 {
                 return Err(CheckError::Living(living));
             }

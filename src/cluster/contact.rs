@@ -1,13 +1,15 @@
 //! What this process knows of the store of many replicas: since when it does not answer, whether it has lost its data.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::error;
 
+use super::{Contact, Storage};
 use crate::event::Time;
-use crate::records::Contact;
+use crate::records::Found;
 
 /// Looks at the store's contact, and remembers.
 pub(crate) struct StoreContact {
@@ -17,13 +19,13 @@ pub(crate) struct StoreContact {
 
 /// What is known.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
+struct Known {
     /// Since when it does not answer.
-    pub(crate) away: Option<Time>,
+    away: Option<Time>,
     /// When it came back, the last time.
-    pub(crate) back: Option<Instant>,
+    back: Option<Instant>,
     /// When it came back without its data, the last time.
-    pub(crate) data_lost: Option<Time>,
+    data_lost: Option<Time>,
     /// The word in the data.
     data: Option<String>,
 }
@@ -35,8 +37,36 @@ impl StoreContact {
         this
     }
 
+    /// Whether the store answers, and whether it has lost its data.
+    pub(crate) fn storage(&self) -> Storage {
+        let Known { away, data_lost, .. } = self.look();
+        Storage::Shared { away, data_lost }
+    }
+
+    /// For one lease after the store came back a lapsed lease says nothing of its owner, which may live and have had no way
+    /// to renew it.
+    pub(crate) fn believe(&self, found: Found, lease: Duration) -> Found {
+        if self.look().back.is_some_and(|at| at.elapsed() < lease) {
+            Found { owner: found.owner.or_else(|| found.last_owner.clone()), ..found }
+        } else {
+            found
+        }
+    }
+
+    /// Waits until it has gone away or come back.
+    pub(crate) async fn changed(&self) {
+        if self.contact.clone().changed().await.is_err() {
+            // The store is closed.
+            std::future::pending().await
+        }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Contact> {
+        self.contact.clone()
+    }
+
     /// As of this moment: whoever gets an answer from the store and then looks knows from which data it came.
-    pub(crate) fn look(&self) -> Known {
+    fn look(&self) -> Known {
         let contact = self.contact.borrow().clone();
         // Nothing panics while it is held.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

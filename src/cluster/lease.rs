@@ -1,6 +1,7 @@
 //! How long this replica may act as the owner of a session.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -8,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 /// One ownership's end, as far as this replica knows. Counted from the start of the last good renewal, on the process's
 /// own clock, which goes on while the process is paused.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub struct Lease {
     end: watch::Sender<Option<Instant>>,
     given_up: AtomicBool,
 }
@@ -19,7 +20,12 @@ impl Lease {
         Self { end: watch::Sender::new(None), given_up: AtomicBool::new(false) }
     }
 
-    pub(crate) fn until(end: Instant) -> Self {
+    /// From now on, for this long.
+    pub(crate) fn of(duration: Duration) -> Self {
+        Self::until(Instant::now() + duration)
+    }
+
+    fn until(end: Instant) -> Self {
         Self { end: watch::Sender::new(Some(end)), given_up: AtomicBool::new(false) }
     }
 

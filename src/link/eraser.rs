@@ -140,7 +140,7 @@ async fn answer(link: &mut dyn Link, signals: &mut mpsc::UnboundedReceiver<Signa
 /// Wipes the keys. While the server stops the rest is left to its next start, or to another replica.
 async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) -> Result<(), RecordsError> {
     if parts.shutdown.has_begun() {
-        parts.hand_over(session.id(), epoch).await?;
+        parts.cluster.hand_over(session.id(), epoch).await?;
         info!(sessionId = %session.id(), "session left to be erased");
         return Ok(());
     }

@@ -10,7 +10,7 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::cluster::lease::Lease;
+use crate::cluster::Lease;
 use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
 use crate::log::{AppendError, EventLog};
 use crate::session::{Session, status};

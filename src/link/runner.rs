@@ -4,10 +4,9 @@
 //! starts it and gives it [`Command`]s.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, error, warn};
 
 use super::eraser::{self, Running};
@@ -18,9 +17,6 @@ use crate::event::{Disconnected, Kind, Reason, Time};
 use crate::records::RecordsError;
 use crate::session::Session;
 use crate::whatsapp::{Account, Link, Signals, StartError};
-
-/// How long a session waits for others to be handed over first.
-const TURN: Duration = Duration::from_secs(1);
 
 /// Everything a link task needs.
 pub(crate) struct Runner {
@@ -37,10 +33,8 @@ impl Runner {
         let (log, lease, shutdown) = (parts.log.clone(), start.lease.clone(), parts.shutdown.clone());
         let mut journal = Journal::new(session.clone(), start.epoch, log, lease, shutdown, start.taken);
         let (running, end) = Self::live(&session, &parts, &mut commands, &start, &mut journal).await;
-        // Whoever takes over does its part as well: a few at a time are down for a shorter time.
-        let _turn = match &parts.leases {
-            // A WhatsApp that says nothing must not hold up those behind.
-            Some(_) if end == End::HandOver => timeout(TURN, parts.hand_overs.acquire()).await.ok(),
+        let _turn = match end {
+            End::HandOver => Some(parts.cluster.turn_to_hand_over().await),
             _ => None,
         };
         let given_up = if let End::Erase { connected } = end {
@@ -114,7 +108,9 @@ async fn give_up(
         End::Over => parts.records.release(session.id(), start.epoch).await,
         // Left while the server stops it may be ours nevertheless: nobody could tell, or its next start does not come
         // any more. Another's session stays as it is.
-        End::HandOver | End::Leave | End::Erase { .. } => parts.hand_over(session.id(), start.epoch).await,
+        End::HandOver | End::Leave | End::Erase { .. } => {
+            parts.cluster.hand_over(session.id(), start.epoch).await
+        }
     }
 }
 

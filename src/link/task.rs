@@ -18,7 +18,7 @@ use self::tries::Tries;
 use self::version::Outdated;
 use super::journal::Journal;
 use super::{Ask, Command, End, Parts, Start};
-use crate::cluster::lease::Lease;
+use crate::cluster::Lease;
 use crate::event::{Disconnected, Kind, PairingMethod, PairingRefusal, Reason, Status, Time};
 use crate::records::Judgement;
 use crate::session::{RESTART, Session, status};
@@ -193,7 +193,7 @@ impl<'a> LinkTask<'a> {
         }
         match &signal {
             // The next owner's login, where it came before this one knew.
-            Signal::Replaced if !self.parts.owns(self.session.id(), self.epoch).await => {
+            Signal::Replaced if !self.parts.cluster.owns(self.session.id(), self.epoch).await => {
                 warn!(sessionId = %self.session.id(), "another replica has taken over");
                 return Err(End::Leave);
             }

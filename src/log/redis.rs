@@ -177,6 +177,10 @@ impl EventLog for RedisLog {
         self.put(&event, event.at.epoch, false).await
     }
 
+    async fn read_others(&self, session: &SessionId) -> Result<LogTail, StorageError> {
+        self.read(session).await
+    }
+
     async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError> {
         let Part { mut events, cut } = self.part(session, None).await?;
         // The oldest that is kept says only where the log was cut.

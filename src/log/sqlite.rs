@@ -121,6 +121,10 @@ impl EventLog for SqliteLog {
         Ok(self.read(session).await?.events.pop())
     }
 
+    async fn read_others(&self, _: &SessionId) -> Result<LogTail, StorageError> {
+        Ok(LogTail::default())
+    }
+
     async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError> {
         let (name, keep) = (session.clone(), self.keep);
         let read = move |tx: &Transaction<'_>| {

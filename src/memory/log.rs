@@ -106,6 +106,10 @@ impl EventLog for Replica {
         self.call("last", move |all, _| all.read(&session).events.pop()).await
     }
 
+    async fn read_others(&self, session: &SessionId) -> Result<LogTail, StorageError> {
+        EventLog::read(self, session).await
+    }
+
     async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError> {
         let session = session.clone();
         self.call("read", move |all, _| all.read(&session)).await

@@ -10,12 +10,14 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep, timeout};
 
 use super::Failed;
+use crate::cluster::redis::OnRedis;
+use crate::cluster::{Cluster as _, Leases as _};
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
 use crate::log::EventLog as _;
 use crate::log::redis::RedisLog;
 use crate::records::redis::RedisRecords;
-use crate::records::{Leases as _, Record, Records as _};
+use crate::records::{Record, Records as _};
 use crate::storage::StorageError;
 use crate::storage::redis::{Redis, State};
 use crate::whatsapp::store::redis::RedisEngine;
@@ -33,6 +35,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Target {
     redis: Redis,
     records: RedisRecords,
+    cluster: OnRedis,
     log: RedisLog,
     engine: RedisEngine,
     /// As whom.
@@ -62,8 +65,10 @@ pub(super) enum Holder {
 
 impl Target {
     pub(super) fn new(redis: Redis, data: String, owner: String, history: u32) -> Self {
+        let records = RedisRecords::new(redis.clone(), owner.as_str(), LEASE);
         Self {
-            records: RedisRecords::new(redis.clone(), owner.as_str(), LEASE),
+            cluster: OnRedis::new(records.clone()),
+            records,
             log: RedisLog::new(redis.clone(), owner.as_str(), history),
             engine: RedisEngine::new(redis.clone(), owner.as_str()),
             redis,
@@ -87,7 +92,7 @@ impl Target {
 
     /// Writes the record, with our lease. No limit counts; false when somebody else has the session.
     pub(super) async fn take(&self, record: &Record) -> Result<bool, Failed> {
-        Ok(self.records.reassert(record).await?)
+        Ok(self.cluster.reassert(record).await?)
     }
 
     pub(super) async fn put_log(&self, record: &Record, events: &[Arc<Event>]) -> Result<(), Failed> {
@@ -150,7 +155,7 @@ impl Target {
     /// Lets go of a session: `runs` says whether a replica takes it at once.
     pub(super) async fn release(&self, session: &SessionId, epoch: u64, runs: bool) -> Result<(), Failed> {
         if runs {
-            self.records.hand_over(session, epoch).await?;
+            self.cluster.hand_over(session, epoch).await?;
         } else {
             self.records.release(session, epoch).await?;
         }

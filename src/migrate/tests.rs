@@ -6,6 +6,8 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::*;
+use crate::cluster::Leases as _;
+use crate::cluster::redis::OnRedis;
 use crate::event::{Cursor, Disconnected, Event, Kind, Me, Qr, State, Status};
 use crate::id::SessionId;
 use crate::log::redis::RedisLog;
@@ -14,7 +16,7 @@ use crate::log::{EventLog as _, LogTail};
 use crate::proxy::ProxyUrl;
 use crate::records::redis::RedisRecords;
 use crate::records::sqlite::SqliteRecords;
-use crate::records::{Leases as _, Limits, Records as _, RecordsError};
+use crate::records::{Limits, Records as _, RecordsError};
 use crate::server::MIGRATIONS;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::tests::Server;
@@ -207,7 +209,7 @@ impl New {
     }
 
     async fn waiting(&self) -> Vec<SessionId> {
-        let mut waiting = self.records.lapsed(None, 100).await.unwrap();
+        let mut waiting = OnRedis::new(self.records.clone()).lapsed(None, 100).await.unwrap();
         waiting.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         waiting
     }
@@ -249,7 +251,7 @@ async fn everything_arrives_and_the_folder_is_out_of_use() {
         records.iter().filter(|record| record.claimed).map(|record| record.session.clone()).collect();
     runs.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     assert_eq!(new.waiting().await, runs);
-    assert_eq!(new.records.claimed().await.unwrap(), runs.len());
+    assert_eq!(OnRedis::new(new.records.clone()).claimed().await.unwrap(), runs.len());
     for record in &records {
         assert!(new.records.claim(&record.session, ROOM).await.unwrap() > record.epoch);
     }

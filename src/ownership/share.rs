@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::records::Replica;
+use crate::cluster::Replica;
 
 /// No replica appeared for so long: a rolling restart is over, or has not begun.
 const SETTLED: Duration = Duration::from_secs(60);

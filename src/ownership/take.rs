@@ -10,8 +10,9 @@ use tokio::time::sleep;
 use tracing::{debug, error};
 
 use super::{AT_ONCE, Ownership, share};
+use crate::cluster::Contact;
 use crate::id::SessionId;
-use crate::records::{Contact, RecordsError};
+use crate::records::RecordsError;
 
 /// Between two looks for sessions that nobody runs, and up to as much again as this over four.
 const LOOK: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ impl Ownership {
             self.be_quiet();
             return Ok(false);
         }
-        let mine: Vec<_> = self.registry.held().into_iter().map(|(id, _)| id).collect();
+        let mine = self.registry.running();
         let waiting: Vec<_> = waiting.into_iter().filter(|id| !mine.contains(id)).collect();
         self.registry.unattended.are(waiting.iter().cloned());
         if waiting.is_empty() {
@@ -100,12 +101,12 @@ impl Ownership {
 
     /// How many sessions this replica may have beyond these.
     async fn room(&self, owned: usize) -> Result<usize, RecordsError> {
-        let living = self.living().len();
+        let living = self.leases.living().len();
         Ok(share::fair(self.leases.claimed().await?, living).saturating_sub(owned))
     }
 
     pub(crate) async fn take_released(self: &Arc<Self>, id: &SessionId) {
-        let owned = self.registry.held().len();
+        let owned = self.registry.running().len();
         let Ok(mut room) = self.room(owned).await else { return };
         // Whoever gave it up may have left just now.
         if room == 0 && self.beat().await.is_ok() {

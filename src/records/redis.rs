@@ -10,9 +10,9 @@
 //! What several tags must agree on is written in an order after which a crash leaves too much, never too little, and
 //! [`RedisRecords::sweep`] takes the rest away.
 
-mod leases;
+mod find;
 mod places;
-mod record;
+pub(crate) mod record;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +24,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::{Created, Judgement, KEY_LIFE, Leases as _, Limits, Once, Record, Records, RecordsError};
+pub(crate) use self::find::each;
+use super::{Created, Judgement, KEY_LIFE, Limits, Once, Record, Records, RecordsError};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -42,15 +43,15 @@ static ONCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis
 static DONE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/done.lua")));
 
 /// Where in the index a session is that is not to run: behind every lease.
-const NEVER: &str = "+inf";
+pub(crate) const NEVER: &str = "+inf";
 
 /// Records and leases in Redis, as one replica uses them.
 #[derive(Clone, Debug)]
 pub struct RedisRecords {
-    redis: Redis,
+    pub(crate) redis: Redis,
     /// This replica: the `replica` of `/health`. No two live ones share a name.
-    owner: Arc<str>,
-    lease: Duration,
+    pub(crate) owner: Arc<str>,
+    pub(crate) lease: Duration,
 }
 
 impl RedisRecords {
@@ -132,7 +133,12 @@ impl RedisRecords {
     }
 
     /// Gives a session up; false where it is another's, or was claimed again since.
-    async fn give_up(&self, session: &SessionId, epoch: u64, runs_on: bool) -> Result<bool, RecordsError> {
+    pub(crate) async fn give_up(
+        &self,
+        session: &SessionId,
+        epoch: u64,
+        runs_on: bool,
+    ) -> Result<bool, RecordsError> {
         let release = self.redis.script(&RELEASE).key(self.session(session)).arg(&*self.owner);
         let ours = release.arg(epoch).arg(u8::from(runs_on)).run::<i64>().await? == 1;
         if ours {
@@ -141,7 +147,7 @@ impl RedisRecords {
         Ok(ours)
     }
 
-    fn session(&self, session: &SessionId) -> String {
+    pub(crate) fn session(&self, session: &SessionId) -> String {
         self.redis.key(session.as_str(), "")
     }
 
@@ -150,24 +156,29 @@ impl RedisRecords {
         self.redis.key(&format!("idem:{}", hex(&Sha256::digest(&once.key))), "")
     }
 
-    fn index(&self, shard: &str) -> String {
+    /// The channel on which a replica hears of wishes.
+    pub(crate) fn wishes(&self, owner: &str) -> String {
+        self.redis.key("replicas", ":wishes:") + owner
+    }
+
+    pub(crate) fn index(&self, shard: &str) -> String {
         self.redis.key(shard, ":sessions")
     }
 
-    async fn put_in_index(&self, session: &SessionId, at: i64) -> Result<(), StorageError> {
+    pub(crate) async fn put_in_index(&self, session: &SessionId, at: i64) -> Result<(), StorageError> {
         let mut add = redis::cmd("ZADD");
         add.arg(self.index(shard_of(session))).arg(at).arg(session.as_str());
         self.redis.query(&add).await
     }
 
     /// Changes the session's place in the index; does not put it there.
-    async fn note(&self, session: &SessionId, at: &str) -> Result<(), StorageError> {
+    pub(crate) async fn note(&self, session: &SessionId, at: &str) -> Result<(), StorageError> {
         let mut add = redis::cmd("ZADD");
         add.arg(self.index(shard_of(session))).arg("XX").arg(at).arg(session.as_str());
         self.redis.query(&add).await
     }
 
-    async fn take_out_of_index(&self, session: &SessionId) -> Result<(), StorageError> {
+    pub(crate) async fn take_out_of_index(&self, session: &SessionId) -> Result<(), StorageError> {
         let mut remove = redis::cmd("ZREM");
         remove.arg(self.index(shard_of(session))).arg(session.as_str());
         self.redis.query(&remove).await
@@ -258,7 +269,7 @@ impl Records for RedisRecords {
 
     async fn all(&self) -> Result<Vec<Record>, RecordsError> {
         let sessions = self.sessions().await?;
-        let found = leases::each(&sessions, |session| async move { self.find(&session).await }).await;
+        let found = each(&sessions, |session| async move { self.find(&session).await }).await;
         let mut records = Vec::new();
         for found in found {
             match found {
@@ -299,7 +310,7 @@ impl Records for RedisRecords {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

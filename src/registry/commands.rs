@@ -4,18 +4,18 @@
 //! or the next one, does it; the answer is read from the session's own log. Where nobody owns it this replica claims it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::takeover::UNLIMITED;
-use super::{Entry, PATIENCE, Registry, Task};
-use crate::event::{Me, Reason, Time};
+use super::slot::Held;
+use super::{PATIENCE, Registry, UNLIMITED};
+use crate::cluster::Whereabouts;
+use crate::event::Time;
 use crate::id::SessionId;
-use crate::link::{Ask, Command, Start};
-use crate::records::{Leases, RecordsError, Wish};
+use crate::link::{Ask, Command, Purpose, Start};
+use crate::records::{RecordsError, Wish};
 use crate::whatsapp::StartError;
 
 /// How long a restart waits for an owner elsewhere.
@@ -57,18 +57,17 @@ impl Registry {
     async fn restart_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
         let give_up = Instant::now() + OWNER_PATIENCE;
         while Instant::now() < give_up {
-            let entry = self.entry(id).await?.ok_or(RecordsError::Unknown)?;
-            match (&self.parts.leases, self.owner_elsewhere(&entry)) {
-                (Some(leases), true) => {
-                    if ask_for_restart(leases.as_ref(), id, give_up).await? {
-                        return Ok(());
-                    }
+            let held = self.lookup(id).await?.ok_or(RecordsError::Unknown)?;
+            if self.runs_elsewhere(&held) {
+                if self.ask_for_restart(id, give_up).await? {
+                    return Ok(());
                 }
-                _ => match self.restart_entry(&entry).await {
+            } else {
+                match self.restart_here(&held).await {
                     // Another replica was faster.
                     Err(RestartError::Records(RecordsError::Held)) => {}
                     done => return done,
-                },
+                }
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -83,11 +82,11 @@ impl Registry {
     }
 
     async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
-        let Some(entry) = self.entry(id).await? else { return Ok(()) };
+        let Some(held) = self.lookup(id).await? else { return Ok(()) };
         let now = Time::now();
-        let mut watch = entry.session.watch(None);
+        let mut watch = held.session.watch(None);
         self.parts.records.delete(id, now).await?;
-        if self.owner_elsewhere(&entry) {
+        if self.runs_elsewhere(&held) {
             if watch.state.ended {
                 return Ok(());
             }
@@ -96,10 +95,10 @@ impl Registry {
             let _ = timeout(PATIENCE, last_word).await;
             return Ok(());
         }
-        if !entry.session.mark_deleted(now) {
+        if !held.session.mark_deleted(now) {
             return Ok(());
         }
-        match self.erase(&entry).await {
+        match self.erase(&held).await {
             // Another replica was faster, and knows of the deletion.
             Err(RecordsError::Held) => Ok(()),
             done => done,
@@ -109,19 +108,17 @@ impl Registry {
     /// Asks something of a session's client; what becomes of it comes as an event. False when the session has no client to
     /// ask.
     pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, RecordsError> {
-        let Some(entry) = self.entry(id).await? else { return Ok(false) };
-        if self.owner_elsewhere(&entry)
-            && let Some(leases) = &self.parts.leases
-            && leases.wish(id, &ask.clone().into()).await?
-        {
+        let Some(held) = self.lookup(id).await? else { return Ok(false) };
+        if self.runs_elsewhere(&held) && self.parts.cluster.wish(id, &ask.clone().into()).await? {
             return Ok(true);
         }
-        if self.parts.leases.is_some() && !self.is_owned(id) {
+        if self.certain_tenure(id).is_none() {
             let (this, id) = (self.clone(), id.clone());
             self.to_its_end(async move { this.take_over(&id).await }).await?;
         }
-        let task = entry.task.lock().await;
-        Ok(task.as_ref().is_some_and(|task| task.commands.send(Command::Ask(ask)).is_ok()))
+        // One that begins just now is asked as well.
+        let _begun = held.slot.change.lock().await;
+        Ok(held.slot.tenure().is_some_and(|tenure| tenure.commands.send(Command::Ask(ask)).is_ok()))
     }
 
     /// Goes on with it when whoever asked has gone: half of it would leave a session without a task, or with two.
@@ -139,139 +136,84 @@ impl Registry {
 
     /// Does what others want of a session that is owned here.
     pub(crate) async fn obey(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
-        let (Some(leases), Some(entry)) = (&self.parts.leases, self.known(id)) else { return Ok(()) };
-        let Some(found) = leases.find(id).await? else { return Ok(()) };
-        if !self.is_owned(id) {
+        let Some(held) = self.known(id) else { return Ok(()) };
+        let Whereabouts::Shared(found) = self.parts.cluster.find(id).await? else { return Ok(()) };
+        if self.certain_tenure(id).is_none() {
             return Ok(());
         }
         if let Some(at) = found.record.deleted {
-            entry.session.mark_deleted(at);
-            return Ok(self.erase(&entry).await?);
+            held.session.mark_deleted(at);
+            return Ok(self.erase(&held).await?);
         }
         let Some((at, wish)) = found.wish else { return Ok(()) };
-        if entry.heard.fetch_max(at, Ordering::Relaxed) >= at {
+        let mut past = held.slot.change.lock().await;
+        if past.heard >= at {
             return Ok(());
         }
+        past.heard = at;
         match wish {
-            Wish::Restart { epoch } if epoch == found.record.epoch => self.restart_entry(&entry).await,
+            Wish::Restart { epoch } if epoch == found.record.epoch => {
+                self.restart_held(&held, &mut past).await
+            }
             Wish::Restart { .. } => Ok(()),
             wish => {
-                if let (Some(ask), Some(task)) = (Ask::of(wish), &*entry.task.lock().await) {
-                    // Ended just now: whoever asked sees why in the log.
-                    let _ = task.commands.send(Command::Ask(ask));
+                if let (Some(ask), Some(tenure)) = (Ask::of(wish), held.slot.tenure()) {
+                    // Where the task has just ended, the log says why.
+                    tenure.tell(Command::Ask(ask));
                 }
                 Ok(())
             }
         }
     }
 
-    pub(crate) async fn restart_entry(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), RestartError> {
-        let mut task = entry.task.lock().await;
-        self.restart_task(entry, &mut task).await
+    async fn restart_here(self: &Arc<Self>, held: &Held) -> Result<(), RestartError> {
+        let mut past = held.slot.change.lock().await;
+        self.restart_held(held, &mut past).await
     }
 
-    /// The same, by whoever holds the place of its link task.
-    pub(crate) async fn restart_task(
-        self: &Arc<Self>,
-        entry: &Arc<Entry>,
-        task: &mut Option<Task>,
-    ) -> Result<(), RestartError> {
-        let session = &entry.session;
-        if session.snapshot().deleted.is_some() {
+    /// Whether the owner has done it; no, when there is none any more.
+    async fn ask_for_restart(&self, id: &SessionId, give_up: Instant) -> Result<bool, RestartError> {
+        let cluster = &self.parts.cluster;
+        let Whereabouts::Shared(found) = cluster.find(id).await? else { return Ok(false) };
+        if found.record.deleted.is_some() {
             return Err(RestartError::Deleted);
         }
-        if !self.parts.whatsapp.is_whole(session.id()).await? {
-            // A link task would try for ever.
-            return Err(RecordsError::damaged().into());
-        }
-        let after = match task {
-            Some(last) => {
-                // What could not be started again must not be stopped: the new epoch has to be stored.
-                self.parts.records.check().await?;
-                last.told(|done| Command::Restart { done }).await;
-                if self.parts.leases.is_some() {
-                    // A new epoch refuses what the last client stores as it stops.
-                    last.stopped.cancelled().await;
-                }
-                Some(last.stopped.clone())
+        let epoch = found.record.epoch;
+        let mut owned = cluster.wish(id, &Wish::Restart { epoch }).await?;
+        while owned && Instant::now() < give_up {
+            sleep(LOOK_AGAIN).await;
+            let Whereabouts::Shared(found) = cluster.find(id).await? else { break };
+            if found.record.epoch > epoch {
+                return Ok(true);
             }
-            None => None,
-        };
-        let lease = self.lease();
-        let epoch = self.claim(session, self.parts.limits).await?;
-        let state = session.snapshot().state;
-        let mut me: Option<Me> = state.me;
-        if state.ended && state.reason == Some(Reason::LoggedOut) {
-            if let Some(last_client) = &after {
-                last_client.cancelled().await;
-            }
-            // WhatsApp knows the old keys no more.
-            self.parts.whatsapp.forget(session.id()).await?;
-            me = None;
+            owned = found.owner.is_some();
         }
-        session.restart(me);
-        *task = Some(self.start(
-            entry,
-            Start { epoch, lease, owner_lost: false, after, taken: None, in_turn: false },
-            None,
-        ));
-        Ok(())
+        Ok(false)
+    }
+
+    fn runs_elsewhere(&self, held: &Held) -> bool {
+        let owner = held.session.snapshot().owner;
+        owner.is_some_and(|owner| owner != self.parts.cluster.me())
     }
 
     /// Has a deleted session logged out and wiped, by its link task or by a new one.
-    async fn erase(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), RecordsError> {
-        let mut task = entry.task.lock().await;
-        let id = entry.session.id();
-        if self.had(id) && entry.session.snapshot().state.reason == Some(Reason::Deleted) {
-            // Under way.
-            return Ok(());
+    async fn erase(self: &Arc<Self>, held: &Held) -> Result<(), RecordsError> {
+        let mut past = held.slot.change.lock().await;
+        if let Some(running) = held.slot.tenure() {
+            if running.purpose == Purpose::Erase {
+                // Under way.
+                return Ok(());
+            }
+            if running.told(|done| Command::Erase { done }).await {
+                held.slot.erases(running.epoch);
+                return Ok(());
+            }
         }
-        if let Some(running) = &*task
-            && running.told(|done| Command::Erase { done }).await
-        {
-            return Ok(());
-        }
-        let lease = self.lease();
-        let epoch = self.claim(&entry.session, UNLIMITED).await?;
-        let after = task.as_ref().map(|last| last.stopped.clone());
+        let claim = self.claim(held, UNLIMITED).await?;
         let (done, heard) = oneshot::channel();
-        let start = Start { epoch, lease, owner_lost: false, after, taken: None, in_turn: false };
-        *task = Some(self.start(entry, start, Some(Command::Erase { done })));
+        self.begin(held, &mut past, Start::of(claim), Some(Command::Erase { done }));
         // The deletion is stored: it happens whether or not its last word comes in time.
         let _ = timeout(PATIENCE, heard).await;
         Ok(())
     }
-}
-
-impl RestartError {
-    /// For a restart that belongs to a take-over.
-    pub(crate) fn into_records(self) -> RecordsError {
-        match self {
-            Self::Records(error) => error,
-            error => RecordsError::failed(error),
-        }
-    }
-}
-
-/// Whether the owner has done it; no, when there is none any more.
-async fn ask_for_restart(
-    leases: &dyn Leases,
-    id: &SessionId,
-    give_up: Instant,
-) -> Result<bool, RestartError> {
-    let Some(found) = leases.find(id).await? else { return Ok(false) };
-    if found.record.deleted.is_some() {
-        return Err(RestartError::Deleted);
-    }
-    let epoch = found.record.epoch;
-    let mut owned = leases.wish(id, &Wish::Restart { epoch }).await?;
-    while owned && Instant::now() < give_up {
-        sleep(LOOK_AGAIN).await;
-        let Some(found) = leases.find(id).await? else { break };
-        if found.record.epoch > epoch {
-            return Ok(true);
-        }
-        owned = found.owner.is_some();
-    }
-    Ok(false)
 }

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::{error, info};
 
-use super::Registry;
+use super::{PATIENCE, Registry};
 use crate::event::Time;
+use crate::id::SessionId;
 use crate::records::RecordsError;
 use crate::session::Snapshot;
 use crate::shutdown::Shutdown;
@@ -61,7 +63,9 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), RecordsError>
         let snapshot = session.snapshot();
         let verdict = judge(&snapshot, session.about().created, now, ages);
         // What another replica runs is for that one to clear away.
-        if verdict == Verdict::Keep || snapshot.owner.is_some_and(|owner| owner != registry.parts.replica) {
+        if verdict == Verdict::Keep
+            || snapshot.owner.is_some_and(|owner| owner != registry.parts.cluster.me())
+        {
             continue;
         }
         if verdict == Verdict::Delete {
@@ -78,13 +82,62 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), RecordsError>
     if orphans > 0 {
         info!(orphans, "rows without a session cleared away");
     }
-    if let Some(leases) = &registry.parts.leases {
-        let places = leases.sweep().await?;
-        if places > 0 {
-            info!(places, "places of the limits given back");
-        }
+    let places = registry.parts.cluster.sweep().await?;
+    if places > 0 {
+        info!(places, "places of the limits given back");
     }
     Ok(())
+}
+
+impl Registry {
+    /// Forgets everything about a session, at once. Its device is not logged out.
+    async fn remove(&self, id: &SessionId) -> Result<(), RecordsError> {
+        // The record first: what a crash leaves behind are orphans, which are swept.
+        self.parts.records.remove(id).await?;
+        self.slots.remove(id);
+        self.remove_remains(id).await
+    }
+
+    /// Waits until a session's link task has ended, for a while at most.
+    async fn task_ended(&self, id: &SessionId) {
+        let Some(held) = self.known(id) else { return };
+        let stopped = held.slot.change.lock().await.stopped.clone();
+        if let Some(stopped) = stopped {
+            let _ = timeout(2 * PATIENCE, stopped.cancelled()).await;
+        }
+    }
+
+    /// Rows whose session's record is gone.
+    async fn remove_orphans(&self) -> Result<usize, RecordsError> {
+        // In this order: what was created meanwhile is no orphan.
+        let mut remains = self.parts.whatsapp.sessions().await.map_err(RecordsError::failed)?;
+        remains.extend(self.parts.log.sessions().await?);
+        let known: std::collections::HashSet<_> = self.ids().await?.into_iter().collect();
+        // What is left of a session that cannot be read is all there is of it.
+        if self.parts.damage.hides_a_session() {
+            return Ok(0);
+        }
+        remains.retain(|id| !known.contains(id) && !self.parts.damage.is_about(id));
+        let mut removed = 0;
+        for id in &remains {
+            // An index may lag; what is wiped here cannot be had again.
+            match self.peek(id).await {
+                Ok(None) => {
+                    self.remove_remains(id).await?;
+                    removed += 1;
+                }
+                Ok(Some(_)) => {}
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn remove_remains(&self, id: &SessionId) -> Result<(), RecordsError> {
+        self.parts.log.forget(id).await?;
+        self.parts.whatsapp.forget(id).await.map_err(RecordsError::failed)
+    }
 }
 
 fn judge(snapshot: &Snapshot, created: Time, now: Time, ages: Ages) -> Verdict {

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, Registry};
+use super::Registry;
+use super::slot::{Follower, Held};
+use crate::cluster::{Viewers, Whereabouts};
 use crate::event::{Cursor, Status};
 use crate::id::SessionId;
 use crate::log::{Followed, LogTail};
-use crate::records::{Found, RecordsError, Viewers};
+use crate::records::{Found, RecordsError};
 use crate::session::Session;
 
-/// How often a mirror is asked whether anybody still needs it.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often a mirror that nobody holds is let go.
+const MIRROR_SWEEP: Duration = Duration::from_secs(10);
 
 /// Sessions that are read at a time.
 const AT_ONCE: usize = 32;
@@ -35,39 +38,26 @@ impl Registry {
     /// # Errors
     /// Where others run sessions as well and nobody can be asked just now.
     pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
-        Ok(self.entry(id).await?.map(|entry| entry.session.clone()))
+        Ok(self.lookup(id).await?.map(|held| held.session))
     }
 
-    pub(crate) async fn entry(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Entry>>, RecordsError> {
-        let Some(leases) = &self.parts.leases else {
-            return match self.known(id) {
-                None if self.parts.damage.is_about(id) => Err(RecordsError::damaged()),
-                known => Ok(known),
-            };
-        };
-        if self.is_owned(id) {
+    pub(crate) async fn lookup(self: &Arc<Self>, id: &SessionId) -> Result<Option<Held>, RecordsError> {
+        if self.certain_tenure(id).is_some() {
             return Ok(self.known(id));
         }
-        match leases.find(id).await {
-            Ok(Some(found)) => self.mirror(self.believe(found)).await.map(Some),
-            Ok(None) => {
+        match self.parts.cluster.find(id).await {
+            Ok(Whereabouts::Here) => match self.known(id) {
+                None if self.parts.damage.is_about(id) => Err(RecordsError::damaged()),
+                known => Ok(known),
+            },
+            Ok(Whereabouts::Shared(found)) => self.mirror(*found).await.map(Some),
+            Ok(Whereabouts::Nowhere) => {
                 self.forget_mirror(id);
                 Ok(None)
             }
-            // Nobody can be asked: whoever had it last knows most.
-            Err(_) if self.had(id) => Ok(self.known(id)),
+            // Nobody can be asked: the process that had it last knows most.
+            Err(_) if self.tenure(id).is_some() => Ok(self.known(id)),
             Err(error) => Err(error),
-        }
-    }
-
-    /// In the time of grace after the store came back, a lapsed lease says nothing of its owner.
-    fn believe(&self, found: Found) -> Found {
-        let back = self.store.as_ref().and_then(|store| store.look().back);
-        match &self.parts.leases {
-            Some(leases) if back.is_some_and(|at| at.elapsed() < leases.lease()) => {
-                Found { owner: found.owner.or_else(|| found.last_owner.clone()), ..found }
-            }
-            _ => found,
         }
     }
 
@@ -106,96 +96,93 @@ impl Registry {
     /// # Errors
     /// See [`Registry::find`].
     pub async fn viewers(&self) -> Result<Viewers, RecordsError> {
-        match &self.parts.leases {
-            Some(leases) => leases.viewers().await,
-            None => Ok(self.viewers_here()),
-        }
+        self.parts.cluster.viewers(self.viewers_here()).await
     }
 
     pub(crate) fn viewers_here(&self) -> Viewers {
-        let counts = self.sessions.iter().map(|entry| (entry.key().clone(), entry.session.viewers()));
-        counts.filter(|(_, viewers)| *viewers > 0).collect()
+        let count = |held: Held| (held.session.id().clone(), held.session.viewers());
+        self.all_here().into_iter().map(count).filter(|(_, viewers)| *viewers > 0).collect()
     }
 
     /// Every session there is, in no order.
     pub(crate) async fn ids(&self) -> Result<Vec<SessionId>, RecordsError> {
-        match &self.parts.leases {
-            Some(leases) => leases.sessions().await,
-            None => Ok(self.sessions.iter().map(|entry| entry.key().clone()).collect()),
-        }
+        self.parts.cluster.sessions(self.slots.iter().map(|slot| slot.key().clone()).collect()).await
     }
 
     /// A session as it stands now, with no more of its log than the end.
     pub(crate) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
-        let leases = match &self.parts.leases {
-            Some(leases) if !self.is_owned(id) => leases,
-            _ => return Ok(self.known(id).map(|entry| entry.session.clone())),
+        let here = || self.known(id).map(|held| held.session);
+        if self.certain_tenure(id).is_some() {
+            return Ok(here());
+        }
+        let found = match self.parts.cluster.find(id).await? {
+            Whereabouts::Here => return Ok(here()),
+            Whereabouts::Shared(found) => found,
+            Whereabouts::Nowhere => return Ok(None),
         };
-        let Some(found) = leases.find(id).await? else { return Ok(None) };
-        let Found { record, owner, .. } = self.believe(found);
         let log = LogTail { events: self.parts.log.last(id).await?.into_iter().collect(), trimmed: None };
-        Ok(Some(Arc::new(Session::restored(record, owner, log, 1))))
+        Ok(Some(Arc::new(Session::restored(found.record, found.owner, log, 1))))
     }
 
     /// What was found, as a session that goes on with the log as long as somebody holds it.
-    pub(crate) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Arc<Entry>, RecordsError> {
-        let id = found.record.session.clone();
-        let entry = match self.known(&id) {
-            Some(entry) => entry,
+    pub(crate) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Held, RecordsError> {
+        let id = &found.record.session;
+        let held = match self.known(id) {
+            Some(held) => held,
             None => {
-                let log = self.parts.log.read(&id).await?;
+                let log = self.parts.log.read(id).await?;
                 let (record, owner) = (found.record.clone(), found.owner.clone());
                 self.insert(Session::restored(record, owner, log, self.parts.history))
             }
         };
-        if entry.session.snapshot().last < found.last {
-            entry.session.absorb(self.parts.log.read(&id).await?);
+        if held.session.snapshot().last < found.last {
+            held.session.absorb(self.parts.log.read(id).await?);
         }
-        if !self.had(&id) {
-            entry.session.learn(&found);
-            self.follow(entry.clone());
+        if held.slot.tenure().is_none() {
+            held.session.learn(&found);
+            self.rest(&held);
         }
-        Ok(entry)
+        Ok(held)
     }
 
-    /// A link task has ended here: whoever watches is told what the next owner writes.
-    pub(crate) fn become_mirror(self: &Arc<Self>, entry: Arc<Entry>) {
-        entry.session.set_owner(None);
-        self.follow(entry);
+    /// What was found, as a session that is about to be claimed: its log is read after that.
+    pub(crate) fn slot_of(&self, found: &Found) -> Held {
+        self.known(&found.record.session).unwrap_or_else(|| {
+            let (record, owner) = (found.record.clone(), found.owner.clone());
+            self.insert(Session::restored(record, owner, LogTail::default(), self.parts.history))
+        })
     }
 
-    /// Redis knows this session no more: whoever watches is sent away, and hears it on coming back.
-    pub(crate) fn forget_mirror(&self, id: &SessionId) {
-        let removed = self.sessions.remove_if(id, |id, _| !self.had(id));
-        if let Some((_, entry)) = removed {
-            entry.following().take();
-            // Where nobody is.
-            entry.session.cut(Cursor::start_of(0));
+    /// No link task runs here: where another process may write the session, this one follows.
+    pub(crate) fn rest(self: &Arc<Self>, held: &Held) {
+        if self.parts.cluster.owner_at_rest().is_some() {
+            return;
         }
-    }
-
-    fn follow(self: &Arc<Self>, entry: Arc<Entry>) {
-        let stop = {
-            let mut following = entry.following();
-            if following.is_some() {
-                return;
-            }
-            let stop = CancellationToken::new();
-            *following = Some(stop.clone().drop_guard());
-            stop
-        };
-        let registry = self.clone();
-        self.parts.streams.spawn_until_begun(async move {
-            // `None`: a link task runs here from now on.
-            let _ = stop.run_until_cancelled(registry.go_on(&entry)).await;
+        held.slot.follow(|session| {
+            let (stop, registry, session) = (CancellationToken::new(), self.clone(), session.clone());
+            let (stopped, weak) = (stop.clone(), Arc::downgrade(&session));
+            self.parts.streams.spawn_until_begun(async move {
+                // `None`: a link task runs here from now on, or the session is gone.
+                let _ = stopped.run_until_cancelled(registry.follow(session)).await;
+            });
+            Follower { session: weak, _stop: stop.drop_guard() }
         });
     }
 
-    /// Hears of everything that others write, until nobody needs it here.
-    async fn go_on(&self, entry: &Arc<Entry>) {
-        let session = &entry.session;
-        let mut followed = self.parts.log.follow(session.id().clone(), session.snapshot().last);
-        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+    /// The store no longer knows this session: its viewers are sent away, and hear it on coming back.
+    pub(crate) fn forget_mirror(&self, id: &SessionId) {
+        let removed = self.slots.remove_if(id, |_, slot| slot.tenure().is_none());
+        if let Some(session) = removed.and_then(|(_, slot)| slot.session()) {
+            // A cursor that no viewer has.
+            session.cut(Cursor::start_of(0));
+        }
+    }
+
+    /// Takes everything that others write, until nobody else holds the session.
+    async fn follow(self: Arc<Self>, mut session: Arc<Session>) {
+        let id = session.id().clone();
+        let mut followed = self.parts.log.follow(id.clone(), session.snapshot().last);
+        let mut sweep = interval_at(Instant::now() + MIRROR_SWEEP, MIRROR_SWEEP);
         loop {
             tokio::select! {
                 next = followed.next() => match next {
@@ -203,19 +190,19 @@ impl Registry {
                         session.record(event);
                     }
                     Some(Followed::Cut(at)) => session.cut(at),
-                    Some(Followed::Gone) => return self.forget_mirror(session.id()),
+                    Some(Followed::Gone) => return self.forget_mirror(&id),
                     // The store is closed.
                     None => return,
                 },
-                _ = look.tick() => {
-                    // Under the map's lock, where nobody can come for it: it has one handle, this task has the other.
-                    let unused = |_: &SessionId, there: &Arc<Entry>| {
-                        Arc::ptr_eq(there, entry)
-                            && Arc::strong_count(there) == 2
-                            && Arc::strong_count(&there.session) == 1
-                    };
-                    if self.sessions.remove_if(session.id(), unused).is_some() {
-                        return;
+                _ = sweep.tick() => {
+                    let weak = Arc::downgrade(&session);
+                    drop(session);
+                    match weak.upgrade() {
+                        Some(still_held) => session = still_held,
+                        None => {
+                            self.slots.remove_if(&id, |_, slot| slot.session().is_none());
+                            return;
+                        }
                     }
                 }
             }

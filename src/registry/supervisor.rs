@@ -2,7 +2,7 @@
 //!
 //! A session that is neither ended nor waits for a person needs a link task, and so does one whose device is still to be
 //! logged out. Where this process has all sessions, one that has none is started again: after a start that found the store
-//! locked, after a restart that could not be stored, after a panic. Where there are other replicas [`super::ownership`] takes
+//! locked, after a restart that could not be stored, after a panic. Where there are other replicas [`crate::ownership`] takes
 //! such a session over as soon as its lease has lapsed. Either way those that stay without one are counted here, and an alert
 //! says so.
 
@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
-use super::{Entry, Registry};
+use super::Registry;
+use super::slot::Held;
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
 
@@ -81,16 +82,17 @@ pub async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
             () = shutdown.begun() => return,
             () = sleep(LOOK) => {}
         }
-        let entries = registry.entries();
-        registry.unattended.are(entries.iter().filter(|entry| registry.lacks_task(entry)).map(Entry::id));
-        told.retain(|id, ()| registry.known(id).is_some_and(|entry| registry.lacks_task(&entry)));
+        let here = registry.all_here();
+        let waiting = here.iter().filter(|held| held.lacks_task());
+        registry.unattended.are(waiting.map(|held| held.session.id().clone()));
+        told.retain(|id, ()| registry.known(id).is_some_and(|held| held.lacks_task()));
         // Every start is a write.
         if registry.judgement().writes.is_some() {
             continue;
         }
         for id in registry.unattended.due() {
-            let Some(entry) = registry.known(&id) else { continue };
-            match registry.resume(&entry, entry.session.about(), None).await {
+            let Some(held) = registry.known(&id) else { continue };
+            match registry.resume(&held, held.session.about(), None, None).await {
                 Ok(true) => info!(sessionId = %id, "a session without a link task was started again"),
                 Ok(false) => {}
                 Err(error) => {
@@ -108,14 +110,12 @@ impl Registry {
     pub fn unattended(&self) -> usize {
         self.unattended.too_long()
     }
+}
 
-    fn entries(&self) -> Vec<Arc<Entry>> {
-        self.sessions.iter().map(|entry| entry.clone()).collect()
-    }
-
+impl Held {
     /// Whether nobody is about to start the link task that this session needs.
-    fn lacks_task(&self, entry: &Entry) -> bool {
-        entry.session.needs_task() && !self.had(entry.session.id()) && entry.task.try_lock().is_ok()
+    fn lacks_task(&self) -> bool {
+        self.session.needs_task() && self.slot.tenure().is_none() && self.slot.change.try_lock().is_ok()
     }
 }
 

@@ -9,13 +9,16 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::ServerError;
+use crate::cluster::Cluster;
+use crate::cluster::alone::Alone;
+use crate::cluster::redis::OnRedis;
 use crate::config::{Config, RedisSettings};
 use crate::log::EventLog;
 use crate::log::redis::RedisLog;
 use crate::log::sqlite::{self as log, SqliteLog};
+use crate::records::Records;
 use crate::records::redis::RedisRecords;
 use crate::records::sqlite::{self as records, SqliteRecords};
-use crate::records::{Leases, Records};
 use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
@@ -54,11 +57,28 @@ pub(super) enum Store {
     Shared { redis: Redis, lease: Duration },
 }
 
+/// How many processes share the store.
+pub(super) enum Replicas {
+    /// This one alone.
+    One(Arc<Alone>),
+    /// Any number.
+    Many(Arc<OnRedis>),
+}
+
+impl Replicas {
+    pub(super) fn cluster(&self) -> Arc<dyn Cluster> {
+        match self {
+            Self::One(alone) => alone.clone(),
+            Self::Many(replica) => replica.clone(),
+        }
+    }
+}
+
 /// What stands on the store.
 pub(super) struct Stores {
     pub(super) log: Arc<dyn EventLog>,
     pub(super) records: Arc<dyn Records>,
-    pub(super) leases: Option<Arc<dyn Leases>>,
+    pub(super) replicas: Replicas,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) damage: Damage,
 }
@@ -87,19 +107,22 @@ impl Store {
 
     pub(super) fn open(&self, config: &Config, replica: &str) -> Stores {
         match self {
-            Self::Alone { sqlite } => Stores {
-                log: Arc::new(SqliteLog::new(sqlite.clone(), config.history_events)),
-                records: Arc::new(SqliteRecords::new(sqlite.clone())),
-                leases: None,
-                engine: Arc::new(SqliteEngine::new(sqlite.clone())),
-                damage: sqlite.damage().clone(),
-            },
+            Self::Alone { sqlite } => {
+                let records = Arc::new(SqliteRecords::new(sqlite.clone()));
+                Stores {
+                    log: Arc::new(SqliteLog::new(sqlite.clone(), config.history_events)),
+                    records: records.clone(),
+                    replicas: Replicas::One(Arc::new(Alone::new(replica, records))),
+                    engine: Arc::new(SqliteEngine::new(sqlite.clone())),
+                    damage: sqlite.damage().clone(),
+                }
+            }
             Self::Shared { redis, lease } => {
-                let records = Arc::new(RedisRecords::new(redis.clone(), replica, *lease));
+                let records = RedisRecords::new(redis.clone(), replica, *lease);
                 Stores {
                     log: Arc::new(RedisLog::new(redis.clone(), replica, config.history_events)),
-                    records: records.clone(),
-                    leases: Some(records),
+                    records: Arc::new(records.clone()),
+                    replicas: Replicas::Many(Arc::new(OnRedis::new(records))),
                     engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
                     damage: redis.damage().clone(),
                 }

@@ -55,6 +55,11 @@ impl History {
         self.live = Live::default();
     }
 
+    /// An empty one has what comes after this event.
+    pub(crate) fn begin_after(&mut self, at: Cursor) {
+        self.trimmed = Some(at);
+    }
+
     /// Events up to this one are known no more.
     pub(crate) fn cut(&mut self, at: Cursor) {
         self.events.clear();

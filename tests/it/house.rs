@@ -58,9 +58,23 @@ const RULES: &[(&str, &[&str])] = &[
     ("close", &[]),
     ("stream", &["close", "event", "session", "shutdown", "telemetry"]),
     // Stands beside `server`: it names stores, and nothing that runs sessions or talks to browsers.
-    ("migrate", &["log", "check_store", "config", "event", "id", "records", "server", "storage", "whatsapp"]),
+    (
+        "migrate",
+        &[
+            "cluster",
+            "log",
+            "check_store",
+            "config",
+            "event",
+            "id",
+            "records",
+            "server",
+            "storage",
+            "whatsapp",
+        ],
+    ),
     // The same: it reads what a server reads, and runs none of it.
-    ("check_store", &["log", "config", "event", "id", "records", "server", "storage", "whatsapp"]),
+    ("check_store", &["cluster", "log", "config", "event", "id", "records", "server", "storage", "whatsapp"]),
     // Stands beside `server` too: it asks what a server would stand on, and runs none of it.
     ("doctor", &["config", "server", "storage", "whatsapp"]),
     (

@@ -76,7 +76,7 @@ impl LinkTask<'_> {
             return None;
         }
         // The keys of a next owner are not ours to forget.
-        if !self.parts.owns(self.session.id(), self.epoch).await {
+        if !self.parts.cluster.owns(self.session.id(), self.epoch).await {
             return Some(Err(End::Leave));
         }
         // A crash cut the pairing short before anybody was told of it.

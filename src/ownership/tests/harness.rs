@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::Cluster;
+use crate::cluster::alone::Alone;
 use crate::event::Status;
 use crate::id::SessionId;
 use crate::memory::{Deployment, Replica};
@@ -35,7 +36,6 @@ pub(crate) struct Server {
     pub(crate) registry: Arc<Registry>,
     links: Shutdown,
     streams: Shutdown,
-    _ownership: Option<Arc<Ownership>>,
 }
 
 impl Net {
@@ -56,39 +56,38 @@ impl Net {
     async fn start(&self, name: &'static str, shared: bool) -> Server {
         let (links, streams) = (Shutdown::new(), Shutdown::new());
         let store = self.deployment.replica(name);
-        let leases = shared.then(|| store.clone() as Arc<dyn crate::records::Leases>);
-        let parts = self.parts(&store, leases.clone(), &links, &streams);
-        let registry = Registry::open(parts).await.unwrap();
-        let ownership = leases.map(|leases| Ownership::start(&registry, leases, &links, &streams));
-        if ownership.is_none() {
+        let cluster: Arc<dyn Cluster> =
+            if shared { store.clone() } else { Arc::new(Alone::new(name, store.clone())) };
+        let registry = Registry::open(self.parts(&store, cluster, &links, &streams)).await.unwrap();
+        if shared {
+            Ownership::start(&registry, store, &links, &streams);
+        } else {
             let (starting, stop) = (registry.clone(), links.clone());
             links.spawn(async move {
                 starting.start_all().await;
                 supervisor::run(starting, stop).await;
             });
         }
-        Server { name, registry, links, streams, _ownership: ownership }
+        Server { name, registry, links, streams }
     }
 
     fn parts(
         &self,
         store: &Arc<Replica>,
-        leases: Option<Arc<dyn crate::records::Leases>>,
+        cluster: Arc<dyn Cluster>,
         links: &Shutdown,
         streams: &Shutdown,
     ) -> Parts {
         Parts {
             log: store.clone(),
             records: store.clone(),
-            leases,
-            replica: store.name().to_owned(),
+            cluster,
             whatsapp: Arc::new(self.whatsapp.clone()),
             timers: Timers::faster(1.0),
             limits: Limits { all: 100, user: 100 },
             history: 50,
             shutdown: links.clone(),
             streams: streams.clone(),
-            hand_overs: Semaphore::new(8),
             not_released: AtomicUsize::new(0),
             damage: Damage::default(),
         }

@@ -14,7 +14,7 @@ static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("re
 
 impl RedisRecords {
     /// Takes both places of a session, or none; false when it had them.
-    pub(super) async fn take_place(&self, session: &SessionId, limits: Limits) -> Result<bool, RecordsError> {
+    pub(crate) async fn take_place(&self, session: &SessionId, limits: Limits) -> Result<bool, RecordsError> {
         let of_user = self.places_of(session.user_id());
         let among_all = self.reserve(self.places(), session, limits.all).await?;
         if among_all == 0 {
@@ -38,13 +38,13 @@ impl RedisRecords {
         Ok(among_all == 1)
     }
 
-    pub(super) async fn give_place_back(&self, session: &SessionId) -> Result<(), StorageError> {
+    pub(crate) async fn give_place_back(&self, session: &SessionId) -> Result<(), StorageError> {
         self.free(self.places_of(session.user_id()), session).await?;
         self.free(self.places(), session).await
     }
 
     /// For the sweep: the session is claimed, so it has its places, whatever the limits are.
-    pub(super) async fn restore_place(&self, session: &SessionId) -> Result<(), StorageError> {
+    pub(crate) async fn restore_place(&self, session: &SessionId) -> Result<(), StorageError> {
         for places in [self.places(), self.places_of(session.user_id())] {
             self.redis.script(&RESERVE).key(places).arg(session.as_str()).arg(u32::MAX).run::<()>().await?;
         }
@@ -52,7 +52,7 @@ impl RedisRecords {
     }
 
     /// The sessions that had a place among all before a moment (Redis time, seconds).
-    pub(super) async fn places_before(&self, seconds: i64) -> Result<Vec<SessionId>, StorageError> {
+    pub(crate) async fn places_before(&self, seconds: i64) -> Result<Vec<SessionId>, StorageError> {
         let (mut range, places) = (redis::cmd("ZRANGEBYSCORE"), self.places());
         range.arg(&places).arg("-inf").arg(seconds);
         self.redis.session_ids(&places, &range).await
@@ -66,7 +66,7 @@ impl RedisRecords {
         self.redis.query(redis::cmd("ZREM").arg(places).arg(session.as_str())).await
     }
 
-    pub(super) fn places(&self) -> String {
+    pub(crate) fn places(&self) -> String {
         self.redis.key("all", ":places")
     }
 

@@ -20,7 +20,7 @@ struct Stored {
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-pub(super) fn encode(record: &Record) -> String {
+pub(crate) fn encode(record: &Record) -> String {
     let stored = Stored {
         created: record.created.as_millis(),
         device_name: record.device_name.clone(),
@@ -33,10 +33,10 @@ pub(super) fn encode(record: &Record) -> String {
 
 /// What `find.lua` answers: record, owner, epoch, runs, deleted, wish, when it was made, last event, the time, last owner. The record is empty where there
 /// is no such session. Bytes: a field may hold any.
-pub(super) type Fields = Vec<Vec<u8>>;
+pub(crate) type Fields = Vec<Vec<u8>>;
 
 /// What a session's hash says; where it does not, why.
-pub(super) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>, &'static str> {
+pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>, &'static str> {
     let texts = fields.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
     let texts: [String; 10] =
         texts.ok().and_then(|texts| texts.try_into().ok()).ok_or("one of its fields is no text")?;

@@ -5,8 +5,10 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::*;
+use crate::cluster::redis::OnRedis;
+use crate::cluster::{Cluster as _, Leases as _, News, Renewal, Replica, Viewers};
 use crate::proxy::ProxyUrl;
-use crate::records::{Leases as _, News, Renewal, Replica, Viewers, Wish};
+use crate::records::Wish;
 use crate::storage::redis::tests::{Cluster, Server, is_up, until};
 
 const LEASE: Duration = Duration::from_millis(600);
@@ -16,8 +18,17 @@ const NOW: Option<Duration> = Some(Duration::ZERO);
 const KEPT: &(dyn Fn() -> bool + Sync) = &|| true;
 const HELD: Renewal = Renewal::Held { wished: false };
 
-async fn records(server: &Server, name: &str) -> RedisRecords {
-    RedisRecords::new(server.connect().await, name, LEASE)
+async fn records(server: &Server, name: &str) -> OnRedis {
+    OnRedis::new(RedisRecords::new(server.connect().await, name, LEASE))
+}
+
+/// A replica has its records at hand.
+impl std::ops::Deref for OnRedis {
+    type Target = RedisRecords;
+
+    fn deref(&self) -> &RedisRecords {
+        &self.records
+    }
 }
 
 fn record(user: &str) -> Record {
@@ -34,14 +45,14 @@ fn record(user: &str) -> Record {
     }
 }
 
-async fn create(records: &RedisRecords, record: &Record) -> u64 {
+async fn create(records: &OnRedis, record: &Record) -> u64 {
     match records.create(record.clone(), ROOM, None).await.unwrap() {
         Created::New(epoch) => epoch,
         Created::Before(other) => panic!("{other}"),
     }
 }
 
-async fn renewals(records: &RedisRecords, held: &[(SessionId, u64)]) -> Vec<Renewal> {
+async fn renewals(records: &OnRedis, held: &[(SessionId, u64)]) -> Vec<Renewal> {
     futures::future::join_all(held.iter().map(|(id, epoch)| records.renew(id, *epoch, KEPT))).await
 }
 
@@ -59,7 +70,7 @@ async fn a_record_reads_back_and_leaves_nothing() {
     assert!(epoch.abs_diff(now) < 5_000);
     let stored = Record { epoch, ..record.clone() };
     assert_eq!(records.all().await.unwrap(), std::slice::from_ref(&stored));
-    let found = records.find(&record.session).await.unwrap().unwrap();
+    let found = records.records.find(&record.session).await.unwrap().unwrap();
     assert_eq!(
         (found.record, found.owner.as_deref(), found.wish, found.last),
         (stored, Some("a"), None, None)
@@ -150,7 +161,7 @@ async fn a_key_goes_with_its_session() {
     let server = Server::start();
     let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let once = |body: u8| Some(Once { key: "k".into(), body: [body; 32] });
-    let made = async |records: &RedisRecords, body| {
+    let made = async |records: &OnRedis, body| {
         let record = record("ada");
         match records.create(record.clone(), ROOM, once(body)).await.unwrap() {
             Created::New(_) => (true, record.session),
@@ -305,21 +316,26 @@ async fn a_sweep_gives_back_what_a_crash_left() {
 async fn replicas_that_beat_live() {
     let server = Server::start();
     let (a, b) = (records(&server, "a").await, records(&server, "b").await);
-    let names = |living: Vec<Replica>| living.into_iter().map(|replica| replica.name).collect::<Vec<_>>();
+    let names = |living: &[Replica]| living.iter().map(|replica| replica.name.clone()).collect::<Vec<_>>();
+    let beats = async |replica: &OnRedis, viewers| {
+        replica.beat(&viewers).await.unwrap();
+        replica.living()
+    };
     let session = record("ada").session;
     let watched = |viewers| Viewers::from([(session.clone(), viewers)]);
-    assert_eq!(names(a.beat(&watched(2)).await.unwrap()), ["a"]);
+    assert_eq!(names(&beats(&a, watched(2)).await), ["a"]);
     sleep(LEASE / 2).await;
-    assert_eq!(names(b.beat(&watched(3)).await.unwrap()), ["a", "b"]);
-    assert_eq!(a.viewers().await.unwrap(), watched(5));
+    assert_eq!(names(&beats(&b, watched(3)).await), ["a", "b"]);
+    assert_eq!(a.viewers(Viewers::new()).await.unwrap(), watched(5));
     sleep(LEASE * 2 / 3).await;
-    let living = b.beat(&watched(3)).await.unwrap();
+    let living = beats(&b, watched(3)).await;
     assert!(living[0].age >= LEASE / 2);
-    assert_eq!(names(living), ["b"]);
-    assert_eq!(a.viewers().await.unwrap(), watched(3));
-    assert_eq!(names(b.leave().await.unwrap()), [""; 0]);
-    assert_eq!(names(a.beat(&Viewers::new()).await.unwrap()), ["a"]);
-    assert!(a.viewers().await.unwrap().is_empty());
+    assert_eq!(names(&living), ["b"]);
+    assert_eq!(a.viewers(Viewers::new()).await.unwrap(), watched(3));
+    b.leave().await;
+    assert_eq!(names(&b.living()), [""; 0]);
+    assert_eq!(names(&beats(&a, Viewers::new()).await), ["a"]);
+    assert!(a.viewers(Viewers::new()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -334,15 +350,15 @@ async fn a_wish_reaches_the_owner_and_stands_for_the_next_one() {
     assert!(b.wish(id, &restart).await.unwrap());
     assert_eq!(news.next().await, Some(News::Wished(id.clone())));
     assert_eq!(a.renew(id, epoch, KEPT).await, Renewal::Held { wished: true });
-    assert_eq!(a.find(id).await.unwrap().unwrap().wish.unwrap().1, restart);
+    assert_eq!(a.records.find(id).await.unwrap().unwrap().wish.unwrap().1, restart);
     sleep(LEASE * 2).await;
-    assert!(b.find(id).await.unwrap().unwrap().owner.is_none());
+    assert!(b.records.find(id).await.unwrap().unwrap().owner.is_none());
     let code = Wish::Code { phone_number: "905551234567".into() };
     assert!(!b.wish(id, &code).await.unwrap(), "nobody to tell");
-    assert_eq!(b.find(id).await.unwrap().unwrap().wish.unwrap().1, code);
+    assert_eq!(b.records.find(id).await.unwrap().unwrap().wish.unwrap().1, code);
     // Asked for so long ago that nobody waits for it any more.
     server.tell(&["HINCRBY", &format!("test:{{{id}}}"), "wished", "-30000"]);
-    assert!(b.find(id).await.unwrap().unwrap().wish.is_none());
+    assert!(b.records.find(id).await.unwrap().unwrap().wish.is_none());
     let unknown = super::tests::record("bob").session;
     assert!(matches!(b.wish(&unknown, &restart).await, Err(RecordsError::Unknown)));
 }
@@ -366,8 +382,9 @@ async fn a_deletion_is_claimed_in_the_same_call() {
 #[tokio::test]
 async fn on_a_cluster_it_is_the_same() {
     let cluster = Cluster::start();
-    let ledger_of = async |name: &'static str| RedisRecords::new(cluster.connect().await, name, LEASE);
-    let (a, b) = (ledger_of("a").await, ledger_of("b").await);
+    let replica_of =
+        async |name: &'static str| OnRedis::new(RedisRecords::new(cluster.connect().await, name, LEASE));
+    let (a, b) = (replica_of("a").await, replica_of("b").await);
     let records: Vec<_> = (0..12).map(|at| record(["ada", "bob", "cat"][at % 3])).collect();
     let mut held = Vec::new();
     for record in &records {
@@ -387,7 +404,8 @@ async fn on_a_cluster_it_is_the_same() {
     }
     assert_eq!(renewals(&a, &held).await, [Renewal::Lost; 12]);
     a.beat(&Viewers::new()).await.unwrap();
-    assert_eq!(b.beat(&Viewers::new()).await.unwrap().len(), 2);
+    b.beat(&Viewers::new()).await.unwrap();
+    assert_eq!(b.living().len(), 2);
     assert_eq!(b.sweep().await.unwrap(), 0);
     for (session, _) in &held {
         b.remove(session).await.unwrap();
@@ -430,18 +448,18 @@ async fn a_renewal_that_is_overtaken_by_a_release_does_not_hide_the_session() {
 async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_to_write_it_again() {
     const LONG: Duration = Duration::from_secs(6);
     let server = Server::start();
-    let long = async |name| RedisRecords::new(server.connect().await, name, LONG);
+    let long = async |name| OnRedis::new(RedisRecords::new(server.connect().await, name, LONG));
     let (a, b) = (long("a").await, long("b").await);
     let (mine, unknown) = (record("ada"), record("bob").session);
     let epoch = create(&a, &mine).await;
-    assert!(b.find(&unknown).await.unwrap().is_none());
+    assert!(b.records.find(&unknown).await.unwrap().is_none());
     server.tell(&["FLUSHALL"]);
     let lost = std::time::Instant::now();
-    let in_doubt = async |records: &RedisRecords, session: &SessionId| {
+    let in_doubt = async |records: &OnRedis, session: &SessionId| {
         let restart = Wish::Restart { epoch };
         let answers = [
-            records.find(session).await.err(),
-            records.sessions().await.err(),
+            records.records.find(session).await.err(),
+            records.records.sessions().await.err(),
             records.claim(session, ROOM).await.err(),
             records.wish(session, &restart).await.err(),
             records.delete(session, Time::now()).await.err(),
@@ -458,13 +476,13 @@ async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_t
     assert!(in_doubt(&new, &mine.session).await);
     assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
     for records in [&b, &new] {
-        assert_eq!(records.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
+        assert_eq!(records.records.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
     }
     assert!(lost.elapsed() < LONG, "the machine is too slow for this test");
     sleep(LONG).await;
     for records in [&b, &new] {
-        assert!(records.find(&unknown).await.unwrap().is_none());
-        assert_eq!(records.sessions().await.unwrap(), std::slice::from_ref(&mine.session));
+        assert!(records.records.find(&unknown).await.unwrap().is_none());
+        assert_eq!(records.records.sessions().await.unwrap(), std::slice::from_ref(&mine.session));
         assert!(matches!(records.wish(&unknown, &Wish::ConfirmPasskey).await, Err(RecordsError::Unknown)));
         records.delete(&unknown, Time::now()).await.unwrap();
     }
@@ -482,18 +500,21 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
     for session in [&mine.session, &ended.session] {
         server.tell(&["DEL", &a.session(session)]);
     }
-    assert!(b.find(&mine.session).await.is_err_and(|error| error.is_away()));
-    assert!(b.find(&ended.session).await.unwrap().is_none(), "nobody runs it: nobody can write it again");
+    assert!(b.records.find(&mine.session).await.is_err_and(|error| error.is_away()));
+    assert!(
+        b.records.find(&ended.session).await.unwrap().is_none(),
+        "nobody runs it: nobody can write it again"
+    );
     assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Missing);
     assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
-    assert_eq!(b.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
+    assert_eq!(b.records.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
     // Once more, and its owner has died.
     server.tell(&["DEL", &a.session(&mine.session)]);
-    assert!(b.find(&mine.session).await.is_err_and(|error| error.is_away()));
+    assert!(b.records.find(&mine.session).await.is_err_and(|error| error.is_away()));
     let end = std::time::Instant::now() + Duration::from_secs(20);
-    while b.find(&mine.session).await.is_err() {
+    while b.records.find(&mine.session).await.is_err() {
         assert!(std::time::Instant::now() < end);
         sleep(Duration::from_millis(20)).await;
     }
-    assert!(b.find(&mine.session).await.unwrap().is_none());
+    assert!(b.records.find(&mine.session).await.unwrap().is_none());
 }

@@ -1,0 +1,46 @@
+//! Which replicas lived when this one last asked.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Replica;
+
+/// How long a replica that leaves waits to hear who else lives.
+const LEAVING: Duration = Duration::from_millis(500);
+
+/// The replicas of a deployment, as one of them knows them.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    living: Mutex<Vec<Replica>>,
+    /// This replica has said that it leaves, or was not answered.
+    left: CancellationToken,
+}
+
+impl Peers {
+    /// These live now.
+    pub(crate) fn are(&self, living: Vec<Replica>) {
+        // Nothing panics while it is held.
+        *self.living.lock().unwrap_or_else(PoisonError::into_inner) = living;
+    }
+
+    pub(crate) fn living(&self) -> Vec<Replica> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This replica leaves: these live beside it, or the ones of before where that is not known.
+    pub(crate) fn left(&self, living: Option<Vec<Replica>>) {
+        if let Some(living) = living {
+            self.are(living);
+        }
+        self.left.cancel();
+    }
+
+    /// Once this replica has left: whether nobody lives but it. While the store is away the answer to the last beat counts.
+    pub(crate) async fn are_gone(&self, me: &str) -> bool {
+        let _ = timeout(LEAVING, self.left.cancelled()).await;
+        self.living().iter().all(|replica| replica.name == me)
+    }
+}

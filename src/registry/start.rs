@@ -1,0 +1,240 @@
+//! How a link task begins, and what follows its end: after a creation, a restart or a deletion, at the start of the server,
+//! and where another replica ran the session before.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::{FutureExt as _, StreamExt as _};
+use metrics::counter;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info, info_span, warn};
+
+use super::commands::RestartError;
+use super::slot::{Held, Past, Tenure};
+use super::{Registry, UNLIMITED};
+use crate::cluster::Whereabouts;
+use crate::event::{Me, Reason};
+use crate::id::SessionId;
+use crate::link::runner::Runner;
+use crate::link::{Ask, Claim, Command, Purpose, Start};
+use crate::records::{Limits, Record, RecordsError, Wish};
+use crate::session::Session;
+use crate::telemetry::metrics::TAKEOVERS;
+
+impl Registry {
+    /// Starts the link task of every session that was running when the last process ended, each client in its turn, and goes
+    /// on with deletions that were under way.
+    pub async fn start_all(self: &Arc<Self>) {
+        // All at once: their claims share commits. The supervisor tries again.
+        let resume = async |held: Held| {
+            let record = held.session.about().clone();
+            if let Err(error) = self.resume(&held, &record, None, None).await {
+                warn!(sessionId = %held.session.id(), %error, "not started yet");
+            }
+        };
+        futures::stream::iter(self.all_here()).for_each_concurrent(None, resume).await;
+    }
+
+    /// Takes a session that nobody runs, where that is still so, and does what it needs. Whether this call has begun its
+    /// link task here.
+    pub(crate) async fn take_over(self: &Arc<Self>, id: &SessionId) -> Result<bool, RecordsError> {
+        let found = match self.parts.cluster.find(id).await? {
+            Whereabouts::Shared(found) => found,
+            Whereabouts::Here => {
+                let Some(held) = self.known(id) else { return Ok(false) };
+                let record = held.session.about().clone();
+                return self.resume(&held, &record, None, None).await;
+            }
+            Whereabouts::Nowhere => return Ok(false),
+        };
+        let elsewhere = found.owner.as_ref().is_some_and(|owner| owner != self.parts.cluster.me());
+        if elsewhere || self.tenure(id).is_some() {
+            return Ok(false);
+        }
+        if !self.parts.whatsapp.is_whole(id).await.map_err(RecordsError::failed)? {
+            // A link task would try for ever.
+            return Err(RecordsError::damaged());
+        }
+        // A log whose end cannot be read says not where the session stands.
+        self.parts.log.last(id).await?;
+        let held = self.slot_of(&found);
+        let begun = self.resume(&held, &found.record, found.wish, Some(Instant::now())).await;
+        match begun {
+            // Another replica was faster.
+            Err(RecordsError::Held) => {
+                self.rest(&held);
+                Ok(false)
+            }
+            Ok(true) => {
+                counter!(TAKEOVERS).increment(1);
+                info!(sessionId = %id, "session taken over");
+                Ok(true)
+            }
+            done => {
+                self.rest(&held);
+                done
+            }
+        }
+    }
+
+    /// Begins, or goes on with, whatever a session of this record needs. Whether this call has begun its link task. `taken`:
+    /// when it was begun to be taken over from another replica.
+    pub(crate) async fn resume(
+        self: &Arc<Self>,
+        held: &Held,
+        record: &Record,
+        wish: Option<(i64, Wish)>,
+        taken: Option<Instant>,
+    ) -> Result<bool, RecordsError> {
+        let Held { session, slot } = held;
+        let mut past = slot.change.lock().await;
+        if slot.tenure().is_some() {
+            // Begun while this waited.
+            return Ok(false);
+        }
+        let wish = wish.map(|(at, wish)| {
+            past.heard = past.heard.max(at);
+            wish
+        });
+        let deleted = session.snapshot().deleted.is_some();
+        if wish == Some(Wish::Restart { epoch: record.epoch }) && !deleted {
+            return match self.restart_held(held, &mut past).await {
+                Ok(()) => Ok(true),
+                Err(RestartError::Records(error)) => Err(error),
+                Err(error) => Err(RecordsError::failed(error)),
+            };
+        }
+        if !session.needs_task() {
+            // A claim that outlived its session's end: the process died between the two.
+            if record.claimed {
+                self.parts.records.release(session.id(), record.epoch).await?;
+            }
+            return Ok(false);
+        }
+        let claim = self.claim(held, if deleted { UNLIMITED } else { self.parts.limits }).await?;
+        if !deleted && !session.snapshot().state.runs() {
+            // Its end came between the two.
+            self.parts.records.release(session.id(), claim.epoch).await?;
+            return Ok(false);
+        }
+        let first = match wish {
+            _ if deleted => Some(Command::Erase { done: oneshot::channel().0 }),
+            Some(wish) => Ask::of(wish).map(Command::Ask),
+            None => None,
+        };
+        // After a clean stop the log says so already.
+        let owner_lost = !deleted && !session.was_shut_down();
+        // A session that nobody has linked waits for a person: how long that takes says nothing of a take-over.
+        let taken = taken.filter(|_| !deleted && session.snapshot().state.linked);
+        self.begin(held, &mut past, Start { owner_lost, taken, in_turn: true, ..Start::of(claim) }, first);
+        Ok(true)
+    }
+
+    /// A new epoch, after which nobody else writes this session; what others have written before is known here.
+    pub(crate) async fn claim(&self, held: &Held, limits: Limits) -> Result<Claim, RecordsError> {
+        let (id, lease) = (held.session.id(), self.parts.cluster.lease());
+        let epoch = self.parts.records.claim(id, limits).await?;
+        if held.slot.tenure().is_none() {
+            held.session.absorb(self.parts.log.read_others(id).await?);
+        }
+        Ok(Claim { epoch, lease })
+    }
+
+    /// Starts the link task anew, after the client before it has stopped. For the one that holds the slot's lock.
+    pub(crate) async fn restart_held(
+        self: &Arc<Self>,
+        held: &Held,
+        past: &mut Past,
+    ) -> Result<(), RestartError> {
+        let Held { session, slot } = held;
+        if session.snapshot().deleted.is_some() {
+            return Err(RestartError::Deleted);
+        }
+        if !self.parts.whatsapp.is_whole(session.id()).await? {
+            // A link task would try for ever.
+            return Err(RecordsError::damaged().into());
+        }
+        if let Some(running) = slot.tenure() {
+            // What could not be started again must not be stopped: the new epoch has to be stored.
+            self.parts.records.check().await?;
+            running.told(|done| Command::Restart { done }).await;
+        }
+        if let Some(last_client) = &past.stopped {
+            // A new epoch refuses what the last client stores as it stops.
+            last_client.cancelled().await;
+        }
+        let claim = self.claim(held, self.parts.limits).await?;
+        let state = session.snapshot().state;
+        let mut me: Option<Me> = state.me;
+        if state.ended && state.reason == Some(Reason::LoggedOut) {
+            // WhatsApp no longer knows the old keys.
+            self.parts.whatsapp.forget(session.id()).await?;
+            me = None;
+        }
+        session.restart(me);
+        self.begin(held, past, Start::of(claim), None);
+        Ok(())
+    }
+
+    /// Starts a link task, with a first command where there is one. For the one that holds the slot's lock.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        held: &Held,
+        past: &mut Past,
+        start: Start,
+        first: Option<Command>,
+    ) {
+        let (session, slot) = (held.session.clone(), &held.slot);
+        let stopped = CancellationToken::new();
+        let start = Start { after: past.stopped.replace(stopped.clone()), ..start };
+        let erases = matches!(first, Some(Command::Erase { .. }));
+        let purpose = if erases { Purpose::Erase } else { Purpose::Link };
+        let (commands, receiver) = mpsc::unbounded_channel();
+        // The receiver is right here.
+        let _ = first.map(|command| commands.send(command));
+        let (epoch, lease) = (start.epoch, start.lease.clone());
+        let tenure = Tenure { session: session.clone(), epoch, lease, purpose, commands };
+        slot.own(tenure, self.parts.cluster.me());
+        // Whatever the task and its client say, they say of this session, and not of the request that began it.
+        let span = info_span!(parent: None, "session", sessionId = %session.id(), epoch);
+        let (before, parts) = (start.after.clone(), self.parts.clone());
+        let runner = Runner { session, parts, commands: receiver, start };
+        let (registry, held) = (self.clone(), held.clone());
+        let task = async move {
+            let _stopped = stopped.drop_guard();
+            registry.run_to_its_end(&held, epoch, runner).await;
+            let was_last = held.slot.rest(epoch, registry.parts.cluster.owner_at_rest());
+            // One that ended before it had a client of its own: the next start waits for the client before that.
+            if let Some(before) = before {
+                before.cancelled().await;
+            }
+            if was_last {
+                registry.rest(&held);
+            }
+        };
+        self.parts.shutdown.spawn(task.instrument(span));
+    }
+
+    async fn run_to_its_end(&self, held: &Held, epoch: u64, runner: Runner) {
+        if AssertUnwindSafe(runner.run()).catch_unwind().await.is_ok() {
+            return;
+        }
+        // The panic itself is in the log. The supervisor starts it again, or another replica when the lease has lapsed.
+        let id = held.session.id();
+        error!(sessionId = %id, "a link task ended by a panic");
+        if self.parts.shutdown.has_begun() {
+            self.parts.given_up(id, self.parts.cluster.hand_over(id, epoch).await);
+        }
+    }
+}
+
+impl Held {
+    /// As a creation makes it.
+    pub(crate) fn new(session: Session) -> Self {
+        let session = Arc::new(session);
+        let slot = Arc::new(super::slot::Slot::idle(session.clone()));
+        Self { session, slot }
+    }
+}
