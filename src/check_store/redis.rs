@@ -14,14 +14,12 @@ use crate::records::{Leases as _, Records as _};
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
 use crate::storage::redis::Redis;
+use crate::storage::redis::schema::{Keys, field};
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Engine as _, Table};
 
 /// Who asks: a name that no replica has.
 const OURSELVES: &str = "check-store";
-
-/// The field of a session's hash that has its last event.
-const LAST_EVENT: &str = "event";
 
 /// An entry of a stream: its id, names and values.
 type Entry = (String, Vec<Vec<u8>>);
@@ -76,10 +74,10 @@ impl Store {
             match session {
                 None if key.is_empty() => self.rename(place).await?,
                 None => self.set_member_aside(place, key).await?,
-                Some(session) if place.ends_with(":log") && !key.is_empty() => {
+                Some(session) if *place == self.redis.keys().log(session) && !key.is_empty() => {
                     logs.insert((session.clone(), place.clone()));
                 }
-                Some(session) if key == LAST_EVENT => {
+                Some(session) if key == field::EVENT => {
                     ends.insert(session.clone());
                 }
                 Some(session) => {
@@ -126,7 +124,7 @@ impl Store {
         }
         if let Some(end) = end.filter(|_| last_is_bad) {
             let mut add = redis::cmd("XADD");
-            add.arg(log).arg(end.at.to_string()).arg("e").arg(kept(&end));
+            add.arg(log).arg(end.at.to_string()).arg(field::ENTRY).arg(kept(&end));
             self.redis.query::<()>(&add).await?;
         }
         Ok(true)
@@ -140,23 +138,23 @@ impl Store {
             Err(error) if error.is_damage() => return Ok(false),
             Err(error) => return Err(error),
         };
-        let key = self.redis.key(session.as_str(), "");
-        let old: Option<Vec<u8>> = self.redis.query(redis::cmd("HGET").arg(&key).arg(LAST_EVENT)).await?;
-        let aside = self.aside(&self.redis.key(session.as_str(), ":event"));
+        let key = self.redis.keys().session(session);
+        let old: Option<Vec<u8>> = self.redis.query(redis::cmd("HGET").arg(&key).arg(field::EVENT)).await?;
+        let aside = Keys::quarantine(&format!("{key}:{}", field::EVENT), self.at);
         self.redis.query::<()>(redis::cmd("SET").arg(aside).arg(old.unwrap_or_default())).await?;
         let mut set = redis::cmd("HSET");
-        set.arg(&key).arg("last").arg(end.at.to_string()).arg(LAST_EVENT).arg(kept(&end));
+        set.arg(&key).arg(field::LAST).arg(end.at.to_string()).arg(field::EVENT).arg(kept(&end));
         self.redis.query::<()>(&set).await?;
         Ok(true)
     }
 
     async fn set_session_aside(&self, session: &SessionId) -> Result<(), StorageError> {
-        let id = session.as_str();
-        for rest in ["", ":log", ":qr"] {
-            self.rename(&self.redis.key(id, rest)).await?;
+        let keys = self.redis.keys();
+        for key in [keys.session(session), keys.log(session), keys.qr(session)] {
+            self.rename(&key).await?;
         }
         for table in Table::ALL {
-            self.rename(&self.redis.key(id, &format!(":dev:{}", table.name()))).await?;
+            self.rename(&keys.device(session, table.name())).await?;
         }
         // Nothing is left but its places in the indexes and among what the limits count.
         self.records.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
@@ -174,7 +172,9 @@ impl Store {
         }
         let members: Vec<Vec<u8>> = self.redis.query(&members).await?;
         for member in members.iter().filter(|member| shown(&String::from_utf8_lossy(member)) == key) {
-            self.redis.query::<()>(redis::cmd("SADD").arg(self.aside(index)).arg(member)).await?;
+            self.redis
+                .query::<()>(redis::cmd("SADD").arg(Keys::quarantine(index, self.at)).arg(member))
+                .await?;
             let remove = if sorted { "ZREM" } else { "SREM" };
             self.redis.query::<()>(redis::cmd(remove).arg(index).arg(member)).await?;
         }
@@ -183,15 +183,8 @@ impl Store {
 
     async fn rename(&self, key: &str) -> Result<(), StorageError> {
         if self.redis.query::<bool>(redis::cmd("EXISTS").arg(key)).await? {
-            self.redis.query::<()>(redis::cmd("RENAME").arg(key).arg(self.aside(key))).await?;
+            self.redis.query::<()>(redis::cmd("RENAME").arg(key).arg(Keys::quarantine(key, self.at))).await?;
         }
         Ok(())
-    }
-
-    /// Under the same hash tag, so on the same node.
-    fn aside(&self, key: &str) -> String {
-        let (tag, rest) = key.rsplit_once('}').unwrap_or((key, ""));
-        let rest = if rest.is_empty() { ":session" } else { rest };
-        format!("{tag}}}:quarantine:{}{rest}", self.at)
     }
 }

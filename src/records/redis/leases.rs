@@ -16,7 +16,7 @@ use crate::records::{
     Wish,
 };
 use crate::storage::StorageError;
-use crate::storage::redis::index::{shard_of, shards};
+use crate::storage::redis::index::shards;
 use crate::storage::redis::{Heard, Script};
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
@@ -57,7 +57,7 @@ impl Leases for RedisRecords {
     async fn sessions(&self) -> Result<Vec<SessionId>, RecordsError> {
         let mut all = Vec::new();
         for shard in shards() {
-            let (mut range, index) = (redis::cmd("ZRANGE"), self.index(shard));
+            let (mut range, index) = (redis::cmd("ZRANGE"), self.redis.keys().sessions(shard));
             range.arg(&index).arg(0).arg(-1);
             all.extend(self.redis.session_ids(&index, &range).await?);
         }
@@ -66,11 +66,11 @@ impl Leases for RedisRecords {
     }
 
     async fn claimed(&self) -> Result<usize, RecordsError> {
-        Ok(self.redis.query(redis::cmd("ZCARD").arg(self.places())).await?)
+        Ok(self.redis.query(redis::cmd("ZCARD").arg(self.redis.keys().places())).await?)
     }
 
     async fn renew(&self, session: &SessionId, epoch: u64, keeps: &(dyn Fn() -> bool + Sync)) -> Renewal {
-        let renew = self.redis.script(&RENEW).key(self.session(session)).arg(&*self.owner);
+        let renew = self.redis.script(&RENEW).key(self.redis.keys().session(session)).arg(&*self.owner);
         let renew = renew.arg(epoch).arg(millis(self.lease)).arg(millis(WISH_LIFE));
         match renew.run::<(i64, bool)>().await {
             Ok((0, _)) => Renewal::Lost,
@@ -97,7 +97,7 @@ impl Leases for RedisRecords {
         let first = usize::from(uuid::Uuid::new_v4().as_bytes()[0]) % order.len();
         order.rotate_left(first);
         for shard in order {
-            let (mut range, index) = (redis::cmd("ZRANGEBYSCORE"), self.index(shard));
+            let (mut range, index) = (redis::cmd("ZRANGEBYSCORE"), self.redis.keys().sessions(shard));
             range.arg(&index).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(limit);
             let sessions = self.redis.session_ids(&index, &range).await?;
             let waits = each(&sessions, |session| self.waits(session, since)).await;
@@ -122,7 +122,7 @@ impl Leases for RedisRecords {
     async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
         if self.give_up(session, epoch, true).await? {
             let mut publish = redis::cmd("PUBLISH");
-            publish.arg(self.released()).arg(session.as_str());
+            publish.arg(self.redis.keys().released()).arg(session.as_str());
             self.redis.query::<()>(&publish).await?;
         }
         Ok(())
@@ -132,7 +132,7 @@ impl Leases for RedisRecords {
         let assert = self
             .redis
             .script(&ASSERT)
-            .key(self.session(&record.session))
+            .key(self.redis.keys().session(&record.session))
             .arg(record::encode(record))
             .arg(&*self.owner)
             .arg(record.epoch)
@@ -175,20 +175,20 @@ impl Leases for RedisRecords {
     async fn beat(&self, viewers: &Viewers) -> Result<Vec<Replica>, RecordsError> {
         let mut set = redis::cmd("SET");
         let counts = serde_json::to_string(viewers).map_err(RecordsError::failed)?;
-        set.arg(self.viewers_of(&self.owner)).arg(counts).arg("PX").arg(millis(self.lease));
+        set.arg(self.redis.keys().viewers(&self.owner)).arg(counts).arg("PX").arg(millis(self.lease));
         self.redis.query::<()>(&set).await?;
         self.replicas(i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX)).await
     }
 
     async fn leave(&self) -> Result<Vec<Replica>, RecordsError> {
-        self.redis.query::<()>(redis::cmd("UNLINK").arg(self.viewers_of(&self.owner))).await?;
+        self.redis.query::<()>(redis::cmd("UNLINK").arg(self.redis.keys().viewers(&self.owner))).await?;
         self.replicas(-1).await
     }
 
     async fn viewers(&self) -> Result<Viewers, RecordsError> {
         let mut all = Viewers::new();
         for replica in self.replicas(0).await? {
-            let key = self.viewers_of(&replica.name);
+            let key = self.redis.keys().viewers(&replica.name);
             let counts: Option<Vec<u8>> = match self.redis.query(redis::cmd("GET").arg(&key)).await {
                 Err(error) if error.is_damage() => Some(Vec::new()),
                 counts => counts?,
@@ -208,8 +208,8 @@ impl Leases for RedisRecords {
 
     async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, RecordsError> {
         let text = serde_json::to_string(wish).map_err(RecordsError::failed)?;
-        let write = self.redis.script(&WISH).key(self.session(session)).arg(text);
-        let told = write.arg(self.wishes("")).arg(session.as_str()).run::<i64>().await?;
+        let write = self.redis.script(&WISH).key(self.redis.keys().session(session)).arg(text);
+        let told = write.arg(self.redis.keys().wishes("")).arg(session.as_str()).run::<i64>().await?;
         if told < 0 {
             self.surely_unknown(session).await?;
             return Err(RecordsError::Unknown);
@@ -229,8 +229,8 @@ impl Leases for RedisRecords {
             // Not ours to read: a later version says more.
             news.filter_map(std::future::ready).boxed()
         };
-        let released = hear(self.released(), News::Released);
-        stream::select(released, hear(self.wishes(&self.owner), News::Wished)).boxed()
+        let released = hear(self.redis.keys().released(), News::Released);
+        stream::select(released, hear(self.redis.keys().wishes(&self.owner), News::Wished)).boxed()
     }
 
     fn contact(&self) -> watch::Receiver<Contact> {
@@ -244,7 +244,7 @@ impl RedisRecords {
     /// # Errors
     /// See [`RecordsError`].
     pub async fn look(&self, session: &SessionId) -> Result<Option<Found>, RecordsError> {
-        let key = self.session(session);
+        let key = self.redis.keys().session(session);
         let fields = match self.redis.script(&FIND).key(&key).run().await {
             Err(error) if error.is_damage() => {
                 self.redis.damage().note(&key, "", Some(session), "it is of another kind");
@@ -268,12 +268,12 @@ impl RedisRecords {
     }
 
     async fn waits(&self, session: SessionId, since: Option<Duration>) -> Result<bool, StorageError> {
-        let lapsed = self.redis.script(&LAPSED).key(self.session(&session));
+        let lapsed = self.redis.script(&LAPSED).key(self.redis.keys().session(&session));
         let since = since.map_or(-1, |since| since.as_millis().cast_signed());
         let lapsed = lapsed.arg(since).arg(&*self.owner).run::<(i64, String)>().await;
         let (what, expires) = lapsed.inspect_err(|error| {
             if error.is_damage() {
-                let key = self.session(&session);
+                let key = self.redis.keys().session(&session);
                 self.redis.damage().note(&key, "", Some(&session), "it is of another kind");
             }
         })?;
@@ -291,7 +291,7 @@ impl RedisRecords {
     /// index, which may be on another node of a cluster, names an owner whose lease lasts or has just lapsed.
     pub(super) async fn surely_unknown(&self, session: &SessionId) -> Result<(), RecordsError> {
         let mut score = redis::cmd("ZSCORE");
-        score.arg(self.index(shard_of(session))).arg(session.as_str());
+        score.arg(self.index(session)).arg(session.as_str());
         let expires: Option<f64> = self.redis.query(&score).await?;
         if let Some(expires) = expires.filter(|at| at.is_finite()) {
             let lapsed = self.redis.now().await? as f64 - expires;
@@ -302,26 +302,12 @@ impl RedisRecords {
         if self.redis.knows_all(self.lease).await? { Ok(()) } else { Err(RecordsError::away()) }
     }
 
-    /// The channel on which every replica hears of sessions that are handed over.
-    fn released(&self) -> String {
-        self.redis.key("replicas", ":released")
-    }
-
-    /// The channel on which a replica hears of wishes.
-    pub(super) fn wishes(&self, owner: &str) -> String {
-        self.redis.key("replicas", ":wishes:") + owner
-    }
-
-    fn viewers_of(&self, replica: &str) -> String {
-        self.redis.key("replicas", ":viewers:") + replica
-    }
-
     async fn replicas(&self, life: i64) -> Result<Vec<Replica>, RecordsError> {
         let beat = self
             .redis
             .script(&BEAT)
-            .key(self.redis.key("replicas", ":life"))
-            .key(self.redis.key("replicas", ":since"))
+            .key(self.redis.keys().life())
+            .key(self.redis.keys().since())
             .arg(&*self.owner)
             .arg(life);
         let living: Vec<(String, u64)> = beat.run().await?;

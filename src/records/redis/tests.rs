@@ -415,7 +415,7 @@ async fn a_renewal_that_is_overtaken_by_a_release_does_not_hide_the_session() {
     let a = records(&server, "a").await;
     let record = record("ada");
     let epoch = create(&a, &record).await;
-    let index = a.index(shard_of(&record.session));
+    let index = a.index(&record.session);
     let put_off =
         || server.tell(&["ZSCORE", &index, record.session.as_str()]) != redis::Value::BulkString(b"0".into());
     // What a release does last, while the answer to a renewal is on its way.
@@ -480,7 +480,7 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
     let last = create(&a, &ended).await;
     a.release(&ended.session, last).await.unwrap();
     for session in [&mine.session, &ended.session] {
-        server.tell(&["DEL", &a.session(session)]);
+        server.tell(&["DEL", &a.redis.keys().session(session)]);
     }
     assert!(b.find(&mine.session).await.is_err_and(|error| error.is_away()));
     assert!(b.find(&ended.session).await.unwrap().is_none(), "nobody runs it: nobody can write it again");
@@ -488,7 +488,7 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
     assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
     assert_eq!(b.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
     // Once more, and its owner has died.
-    server.tell(&["DEL", &a.session(&mine.session)]);
+    server.tell(&["DEL", &a.redis.keys().session(&mine.session)]);
     assert!(b.find(&mine.session).await.is_err_and(|error| error.is_away()));
     let end = std::time::Instant::now() + Duration::from_secs(20);
     while b.find(&mine.session).await.is_err() {

@@ -3,6 +3,7 @@
 //! An index may name too much, never too little: a session is added before its first key is written and taken out after
 //! its last one is gone. 16 shards, so that a cluster shares them.
 
+use super::schema::Keys;
 use super::{Redis, StorageError};
 use crate::id::SessionId;
 
@@ -23,12 +24,12 @@ pub fn shards() -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Debug)]
 pub struct Index {
     redis: Redis,
-    name: &'static str,
+    name: fn(&Keys, &str) -> String,
 }
 
 impl Index {
-    /// `name` begins with a colon.
-    pub fn new(redis: Redis, name: &'static str) -> Self {
+    /// `name` makes the key of a shard.
+    pub(crate) fn new(redis: Redis, name: fn(&Keys, &str) -> String) -> Self {
         Self { redis, name }
     }
 
@@ -64,7 +65,7 @@ impl Index {
     }
 
     fn key(&self, shard: &str) -> String {
-        self.redis.key(shard, self.name)
+        (self.name)(self.redis.keys(), shard)
     }
 }
 
