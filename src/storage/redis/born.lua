@@ -2,8 +2,7 @@
 -- ('' where it can), and the time (Unix ms). A SET that changes nothing is refused like any other.
 -- Who knows another word tells of a loss: the mark of that lasts longer than anybody asks for it.
 -- KEYS: the word, the mark of a loss. ARGV: a word of our own, the word that was known before ('' for none).
-local now = redis.call('TIME')
-now = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+local now = text(time())
 local set = redis.pcall('SET', KEYS[1], ARGV[1], 'NX')
 local refused = type(set) == 'table' and set.err or ''
 -- A user without the right to ask learns no run_id.

@@ -1,7 +1,8 @@
 //! The names of everything that qrcast keeps in Redis: keys, the fields of hashes and streams, channels.
 //!
-//! The one place that spells them: other files call the constructors of [`Keys`] and use the constants of [`field`]. What
-//! each of them means is said in `docs/redis-keys.md`. Knows no session and sends nothing.
+//! The one place that spells them: other files call the constructors of [`Keys`] and use the constants of [`field`], and
+//! each script is loaded behind [`LUA`], which has the fields under the same names. What each of them means is said in
+//! `docs/redis-keys.md`. Knows no session and sends nothing.
 
 use std::fmt::{Display, Write as _};
 
@@ -27,10 +28,14 @@ macro_rules! schema {
         }
 
         /// The fields that have a name; those of other hashes are data.
-        #[allow(dead_code, reason = "some are used by scripts alone, which still spell them")]
+        #[allow(dead_code, reason = "some are used by scripts alone")]
         pub(crate) mod field {
             $($($(pub(crate) const $field: &str = $text;)*)?)*
         }
+
+        /// The fields for a script, which is loaded behind this.
+        pub(super) const LUA: &str =
+            concat!($($($("local ", stringify!($field), " = '", $text, "'\n",)*)?)*);
     };
 }
 
