@@ -2,9 +2,41 @@
 //!
 //! The one place that spells them: other files call the constructors of [`Keys`] and use the constants of [`field`], and
 //! each script is loaded behind [`LUA`], which has the fields under the same names. What each of them means is said in
-//! `docs/redis-keys.md`. Knows no session and sends nothing.
+//! `docs/redis-keys.md`, which a test below compares with this file. Knows no session and sends nothing.
 
 use std::fmt::{Display, Write as _};
+
+/// How Redis keeps what is under a name.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Hash,
+    Text,
+    Set,
+    SortedSet,
+    Stream,
+    /// Is published on, and nothing is kept.
+    Channel,
+}
+
+#[cfg(test)]
+impl Kind {
+    /// As the command `TYPE` says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Text => "string",
+            Self::Set => "set",
+            Self::SortedSet => "zset",
+            Self::Stream => "stream",
+            Self::Channel => "channel",
+        }
+    }
+}
+
+/// One row of the schema: how the name is formed, what is under it, its fields.
+#[cfg(test)]
+type Row = (&'static str, Kind, &'static [&'static str]);
 
 /// The names under one prefix.
 #[derive(Debug)]
@@ -36,6 +68,9 @@ macro_rules! schema {
         /// The fields for a script, which is loaded behind this.
         pub(super) const LUA: &str =
             concat!($($($("local ", stringify!($field), " = '", $text, "'\n",)*)?)*);
+
+        #[cfg(test)]
+        const ROWS: &[Row] = &[$(($pattern, Kind::$kind, &[$($($text),*)?])),*];
     };
 }
 
@@ -123,5 +158,86 @@ impl Keys {
             let _ = write!(name, "{}", value.unwrap_or(&(&part as &dyn Display)));
         }
         name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_name_has_its_values_where_the_brackets_are() {
+        let keys = Keys::new("test:");
+        assert_eq!(keys.beat(), "test:{beat}");
+        assert_eq!(keys.device("session_a_1", "device"), "test:{session_a_1}:dev:device");
+        assert_eq!(keys.user_places("a<b>c"), "test:{user:a<b>c}:places");
+        assert_eq!(keys.wishes(""), "test:{replicas}:wishes:");
+        assert_eq!(Keys::quarantine(&keys.log("x"), 7), "test:{x}:quarantine:7:log");
+        assert_eq!(Keys::quarantine(&keys.session("x"), 7), "test:{x}:quarantine:7:session");
+    }
+
+    /// The first two cells of each row whose first one is a name in backticks.
+    fn rows_of_the_page() -> BTreeSet<(String, String)> {
+        let page = std::fs::read_to_string("docs/redis-keys.md").unwrap();
+        let row = |line: &str| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let (key, second) = (cells.next()?.strip_suffix('`')?, cells.next()?);
+            Some((key.to_owned(), second.to_owned()))
+        };
+        let rows: Vec<_> = page.lines().filter_map(row).collect();
+        let set: BTreeSet<_> = rows.iter().cloned().collect();
+        assert_eq!(set.len(), rows.len(), "one stands there twice");
+        assert!(page.contains(&Keys::quarantine("{…}", 0).replace("0:session", "<ms>:<what>")));
+        set
+    }
+
+    #[test]
+    fn the_page_lists_every_key_field_and_channel_and_no_other() {
+        let mut schema = BTreeSet::new();
+        for (key, kind, fields) in ROWS {
+            let kind = if *kind == Kind::SortedSet { "sorted set" } else { kind.name() };
+            schema.insert(((*key).to_owned(), kind.to_owned()));
+            schema.extend(fields.iter().map(|field| ((*key).to_owned(), format!("`{field}`"))));
+        }
+        let page = rows_of_the_page();
+        let differ: Vec<_> = schema.symmetric_difference(&page).collect();
+        assert!(differ.is_empty(), "in one of the two only: {differ:#?}");
+    }
+
+    /// No other file spells a field in a script, or a key of a hash tag in code.
+    #[test]
+    fn only_this_file_spells_a_name() {
+        let fields: Vec<_> = ROWS.iter().flat_map(|(.., fields)| *fields).map(|f| format!("'{f}'")).collect();
+        let mut scripts = 0;
+        each_file(Path::new("src"), &mut |file, text| {
+            let name = file.to_str().unwrap();
+            if name.ends_with(".lua") {
+                scripts += 1;
+                let calls = text.lines().filter(|line| line.contains("redis.") || line.contains("fence("));
+                let spelt: Vec<_> =
+                    calls.filter(|line| fields.iter().any(|field| line.contains(field))).collect();
+                assert!(spelt.is_empty(), "{name}: {spelt:?}");
+            } else if name.ends_with(".rs") && !name.contains("tests") && !name.ends_with("redis/schema.rs") {
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let spelt: Vec<_> =
+                    code.filter(|line| line.contains("{{{") || line.contains("{}{{")).collect();
+                assert!(spelt.is_empty(), "{name}: {spelt:?}");
+            }
+        });
+        assert!(scripts > 20, "{scripts}");
+    }
+
+    fn each_file(folder: &Path, look: &mut impl FnMut(&Path, &str)) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                each_file(&path, look);
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
+                look(&path, &text);
+            }
+        }
     }
 }
