@@ -10,8 +10,7 @@ local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local word = redis.call('GET', KEYS[1]) or ''
 if refused == '' and ARGV[2] ~= '' and ARGV[2] ~= word then
-    local lost = redis.call('GET', KEYS[2]) or ''
-    if string.match(lost, '^%w+') ~= word then
+    if string.match(string_or_none(KEYS[2]), '^%w+') ~= word then
         redis.call('SET', KEYS[2], word .. ' ' .. now, 'EX', 3600)
     end
 end

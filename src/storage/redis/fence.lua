@@ -1,4 +1,5 @@
--- Who may write a session, and who owns it. In front of every script, behind the names of the fields (schema.rs).
+-- Who may write a session, who owns it, and what those who ask need. In front of every script, behind the names of the
+-- fields (schema.rs).
 
 -- Redis's clock, Unix ms.
 local function time()
@@ -9,6 +10,12 @@ end
 -- A moment as it is stored: Lua would write it with an exponent.
 local function text(ms)
     return string.format('%.0f', ms)
+end
+
+-- A string that nothing depends on; '' where there is none, or the key is of another kind: the next one takes its place.
+local function string_or_none(key)
+    local found = redis.pcall('GET', key)
+    return type(found) == 'string' and found or ''
 end
 
 -- The epoch of a claim: the larger of the last plus one and the time.
