@@ -1,16 +1,21 @@
 //! The Redis of many replicas: damaged keys are renamed to `<prefix>{<tag>}:quarantine:<ms>:…`, where no replica looks.
 
+mod deployment;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::report::Report;
-use super::{CheckError, Wanted, read, survey};
+use super::{CheckError, Wanted, survey};
 use crate::config::{Config, RedisSettings};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::log::EventLog as _;
 use crate::log::redis::{RedisLog, kept};
+use crate::records::Records as _;
 use crate::records::redis::RedisRecords;
-use crate::records::{Leases as _, Records as _};
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
 use crate::storage::redis::Redis;
@@ -30,14 +35,7 @@ pub(super) async fn check(
     wanted: Wanted,
 ) -> Result<Report, CheckError> {
     let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
-    let store = Store {
-        records: RedisRecords::new(redis.clone(), OURSELVES, settings.lease),
-        log: RedisLog::new(redis.clone(), OURSELVES, config.history_events),
-        engine: RedisEngine::new(redis.clone(), OURSELVES),
-        redis: redis.clone(),
-        at: Time::now().as_millis(),
-    };
-    let report = store.report(wanted).await;
+    let report = Store::new(&redis, settings.lease, config.history_events).report(wanted).await;
     redis.close().await;
     report
 }
@@ -52,13 +50,24 @@ struct Store {
 }
 
 impl Store {
+    fn new(redis: &Redis, lease: Duration, history: u32) -> Self {
+        Self {
+            records: RedisRecords::new(redis.clone(), OURSELVES, lease),
+            log: RedisLog::new(redis.clone(), OURSELVES, history),
+            engine: RedisEngine::new(redis.clone(), OURSELVES),
+            redis: redis.clone(),
+            at: Time::now().as_millis(),
+        }
+    }
+
     async fn report(&self, wanted: Wanted) -> Result<Report, CheckError> {
+        self.look_at_the_deployment().await.map_err(CheckError::Read)?;
         let sessions = survey(&self.records, &self.log, &self.engine).await?;
         let damaged = self.redis.damage().list();
         let set_aside = wanted.quarantine && !damaged.is_empty();
         if set_aside {
             // One that runs would write again, from its own memory, what is taken away under it.
-            let living = self.records.leave().await.map_err(read)?.len();
+            let living = self.living(&damaged).await?;
             if living > 0 {
                 return Err(CheckError::Living(living));
             }
@@ -101,7 +110,7 @@ impl Store {
         for session in whole {
             self.set_session_aside(&session).await?;
         }
-        Ok(())
+        self.make_anew(damaged).await
     }
 
     /// Writes a log again without its damaged entries; the old one is kept whole. Where the last one was damaged the session's

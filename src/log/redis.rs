@@ -112,7 +112,7 @@ impl RedisLog {
             .arg(after.map_or_else(|| "-".to_owned(), |at| at.to_string()))
             .arg(self.keep);
         let (qr, length, first, rows): (Vec<u8>, u64, String, Rows) =
-            read.run().await.inspect_err(|error| self.note_kind(error, &log, session))?;
+            self.redis.about(&log, Some(session), read.run().await)?;
         let mut cut = if length >= u64::from(self.keep) { Some(id_of(&first)?) } else { None };
         let mut events = Vec::with_capacity(rows.len());
         for (id, fields) in rows {
@@ -129,19 +129,12 @@ impl RedisLog {
         Ok(Part { events, cut })
     }
 
-    /// A key that is of another kind than it should be.
-    fn note_kind(&self, error: &StorageError, key: &str, session: &SessionId) {
-        if error.is_damage() {
-            self.redis.damage().note(key, "", Some(session), "it is of another kind");
-        }
-    }
-
     /// The last event as the session's own hash has it.
     async fn noted_last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError> {
         let key = self.redis.keys().session(session);
         let last = self.redis.script(&LAST).key(&key).key(self.redis.keys().qr(session));
         let (at, body, qr): (Vec<u8>, Vec<u8>, Vec<u8>) =
-            last.run().await.inspect_err(|error| self.note_kind(error, &key, session))?;
+            self.redis.about(&key, Some(session), last.run().await)?;
         if at.is_empty() {
             return Ok(None);
         }

@@ -151,22 +151,28 @@ impl RedisRecords {
     }
 
     async fn put_in_index(&self, session: &SessionId, at: i64) -> Result<(), StorageError> {
-        let mut add = redis::cmd("ZADD");
-        add.arg(self.index(session)).arg(at).arg(session.as_str());
-        self.redis.query(&add).await
+        self.change_index(session, redis::cmd("ZADD"), &[&at.to_string()]).await
     }
 
     /// Changes the session's place in the index; does not put it there.
     async fn note(&self, session: &SessionId, at: &str) -> Result<(), StorageError> {
-        let mut add = redis::cmd("ZADD");
-        add.arg(self.index(session)).arg("XX").arg(at).arg(session.as_str());
-        self.redis.query(&add).await
+        self.change_index(session, redis::cmd("ZADD"), &["XX", at]).await
     }
 
     async fn take_out_of_index(&self, session: &SessionId) -> Result<(), StorageError> {
-        let mut remove = redis::cmd("ZREM");
-        remove.arg(self.index(session)).arg(session.as_str());
-        self.redis.query(&remove).await
+        self.change_index(session, redis::cmd("ZREM"), &[]).await
+    }
+
+    /// Sends a command about a session to its shard of the index.
+    async fn change_index(
+        &self,
+        session: &SessionId,
+        mut command: redis::Cmd,
+        how: &[&str],
+    ) -> Result<(), StorageError> {
+        let index = self.index(session);
+        command.arg(&index).arg(how).arg(session.as_str());
+        self.redis.about(&index, None, self.redis.query(&command).await)
     }
 }
 
@@ -279,7 +285,7 @@ impl Records for RedisRecords {
         let _: Option<String> = self.redis.query(&set).await?;
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        Ok(self.redis.query(&get).await?)
+        Ok(self.redis.about(&key, None, self.redis.query(&get).await)?)
     }
 
     async fn check(&self) -> Result<(), RecordsError> {

@@ -18,6 +18,7 @@ mod channels;
 mod failure;
 pub mod index;
 mod keeper;
+mod kinds;
 pub mod look;
 mod loss;
 pub(crate) mod schema;

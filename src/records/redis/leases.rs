@@ -17,6 +17,7 @@ use crate::records::{
 };
 use crate::storage::StorageError;
 use crate::storage::redis::index::shards;
+use crate::storage::redis::schema::Kind;
 use crate::storage::redis::{Heard, Script};
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
@@ -66,7 +67,8 @@ impl Leases for RedisRecords {
     }
 
     async fn claimed(&self) -> Result<usize, RecordsError> {
-        Ok(self.redis.query(redis::cmd("ZCARD").arg(self.redis.keys().places())).await?)
+        let places = self.redis.keys().places();
+        Ok(self.redis.about(&places, None, self.redis.query(redis::cmd("ZCARD").arg(&places)).await)?)
     }
 
     async fn renew(&self, session: &SessionId, epoch: u64, keeps: &(dyn Fn() -> bool + Sync)) -> Renewal {
@@ -154,19 +156,26 @@ impl Leases for RedisRecords {
         let records = self.all().await?;
         let claimed: Vec<_> = records.into_iter().filter(|r| r.claimed).map(|r| r.session).collect();
         for restored in each(&claimed, |session| async move { self.restore_place(&session).await }).await {
-            restored?;
+            match restored {
+                // Named where it was met: it stops none of the others.
+                Err(error) if error.is_damage() => {}
+                restored => restored?,
+            }
         }
         let claimed: HashSet<_> = claimed.into_iter().collect();
         let mut places = self.places_before(before).await?;
         places.retain(|session| !claimed.contains(session));
         for session in &places {
             // It may have been claimed since all were read.
-            match self.find(session).await {
-                Ok(Some(found)) if found.record.claimed => {}
-                Ok(_) => self.give_place_back(session).await?,
-                // Nobody can tell whether it runs: it keeps its place.
+            let given_back = match self.find(session).await {
+                Ok(Some(found)) if found.record.claimed => Ok(()),
+                Ok(_) => self.give_place_back(session).await.map_err(RecordsError::from),
+                Err(error) => Err(error),
+            };
+            match given_back {
+                // Nobody can tell whether it runs, or which places there are: it keeps its own.
                 Err(error) if error.is_damage() => {}
-                Err(error) => return Err(error),
+                given_back => given_back?,
             }
         }
         Ok(places.len())
@@ -245,13 +254,8 @@ impl RedisRecords {
     /// See [`RecordsError`].
     pub async fn look(&self, session: &SessionId) -> Result<Option<Found>, RecordsError> {
         let key = self.redis.keys().session(session);
-        let fields = match self.redis.script(&FIND).key(&key).run().await {
-            Err(error) if error.is_damage() => {
-                self.redis.damage().note(&key, "", Some(session), "it is of another kind");
-                return Err(RecordsError::damaged());
-            }
-            fields => fields?,
-        };
+        let fields = self.redis.script(&FIND).key(&key).run().await;
+        let fields = self.redis.about(&key, Some(session), fields)?;
         let found = record::parse(session, fields).map_err(|why| {
             self.redis.damage().note(&key, "", Some(session), why);
             RecordsError::damaged()
@@ -268,15 +272,11 @@ impl RedisRecords {
     }
 
     async fn waits(&self, session: SessionId, since: Option<Duration>) -> Result<bool, StorageError> {
-        let lapsed = self.redis.script(&LAPSED).key(self.redis.keys().session(&session));
+        let key = self.redis.keys().session(&session);
+        let lapsed = self.redis.script(&LAPSED).key(&key);
         let since = since.map_or(-1, |since| since.as_millis().cast_signed());
         let lapsed = lapsed.arg(since).arg(&*self.owner).run::<(i64, String)>().await;
-        let (what, expires) = lapsed.inspect_err(|error| {
-            if error.is_damage() {
-                let key = self.redis.keys().session(&session);
-                self.redis.damage().note(&key, "", Some(&session), "it is of another kind");
-            }
-        })?;
+        let (what, expires) = self.redis.about(&key, Some(&session), lapsed)?;
         match what {
             1 => return Ok(true),
             0 => self.note(&session, &expires).await?,
@@ -303,15 +303,15 @@ impl RedisRecords {
     }
 
     async fn replicas(&self, life: i64) -> Result<Vec<Replica>, RecordsError> {
-        let beat = self
-            .redis
-            .script(&BEAT)
-            .key(self.redis.keys().life())
-            .key(self.redis.keys().since())
-            .arg(&*self.owner)
-            .arg(life);
-        let living: Vec<(String, u64)> = beat.run().await?;
+        let (lives, since) = (self.redis.keys().life(), self.redis.keys().since());
+        let beat = self.redis.script(&BEAT).key(&lives).key(&since).arg(&*self.owner).arg(life);
+        let living = beat.run::<Vec<(String, u64)>>().await;
+        if living.as_ref().is_err_and(StorageError::is_damage) || self.redis.damage().count() > 0 {
+            // It may be either of the two.
+            self.redis.check_kind(&lives, Kind::SortedSet).await?;
+            self.redis.check_kind(&since, Kind::Hash).await?;
+        }
         let replica = |(name, age)| Replica { name, age: Duration::from_millis(age) };
-        Ok(living.into_iter().map(replica).collect())
+        Ok(living?.into_iter().map(replica).collect())
     }
 }

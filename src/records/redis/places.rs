@@ -49,7 +49,7 @@ impl RedisRecords {
     pub(super) async fn restore_place(&self, session: &SessionId) -> Result<(), StorageError> {
         let keys = self.redis.keys();
         for places in [keys.places(), keys.user_places(session.user_id())] {
-            self.redis.script(&RESERVE).key(places).arg(session.as_str()).arg(u32::MAX).run::<()>().await?;
+            self.reserve(places, session, u32::MAX).await?;
         }
         Ok(())
     }
@@ -62,10 +62,12 @@ impl RedisRecords {
     }
 
     async fn reserve(&self, places: String, session: &SessionId, limit: u32) -> Result<i64, StorageError> {
-        self.redis.script(&RESERVE).key(places).arg(session.as_str()).arg(limit).run().await
+        let reserve = self.redis.script(&RESERVE).key(&places).arg(session.as_str()).arg(limit);
+        self.redis.about(&places, None, reserve.run().await)
     }
 
     async fn free(&self, places: String, session: &SessionId) -> Result<(), StorageError> {
-        self.redis.query(redis::cmd("ZREM").arg(places).arg(session.as_str())).await
+        let freed = self.redis.query(redis::cmd("ZREM").arg(&places).arg(session.as_str())).await;
+        self.redis.about(&places, None, freed)
     }
 }

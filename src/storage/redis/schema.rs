@@ -2,12 +2,14 @@
 //!
 //! The one place that spells them: other files call the constructors of [`Keys`] and use the constants of [`field`], and
 //! each script is loaded behind [`LUA`], which has the fields under the same names. What each of them means is said in
-//! `docs/redis-keys.md`, which a test below compares with this file. Knows no session and sends nothing.
+//! `docs/redis-keys.md`, which a test below compares with this file. Sends nothing.
 
 use std::fmt::{Display, Write as _};
 
+use super::index::shards;
+use crate::id::SessionId;
+
 /// How Redis keeps what is under a name.
-#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Hash,
@@ -19,7 +21,6 @@ pub(crate) enum Kind {
     Channel,
 }
 
-#[cfg(test)]
 impl Kind {
     /// As the command `TYPE` says it.
     pub(crate) fn name(self) -> &'static str {
@@ -34,8 +35,13 @@ impl Kind {
     }
 }
 
+/// What stands in a pattern for the shard of an index.
+const SHARD: &str = "0-f>";
+
+/// What comes behind the hash tag of everything that was set aside.
+const QUARANTINE: &str = ":quarantine:";
+
 /// One row of the schema: how the name is formed, what is under it, its fields.
-#[cfg(test)]
 type Row = (&'static str, Kind, &'static [&'static str]);
 
 /// The names under one prefix.
@@ -69,7 +75,6 @@ macro_rules! schema {
         pub(super) const LUA: &str =
             concat!($($($("local ", stringify!($field), " = '", $text, "'\n",)*)?)*);
 
-        #[cfg(test)]
         const ROWS: &[Row] = &[$(($pattern, Kind::$kind, &[$($($text),*)?])),*];
     };
 }
@@ -141,11 +146,37 @@ impl Keys {
         &self.prefix
     }
 
+    /// The keys that a deployment has once, and the shards of its indexes.
+    pub(crate) fn of_the_deployment(&self) -> Vec<(String, Kind)> {
+        let kept = ROWS.iter().filter(|(_, kind, _)| *kind != Kind::Channel);
+        let keys = kept.flat_map(|(pattern, kind, _)| {
+            let values = match pattern.split_once('<') {
+                None => vec![""],
+                Some((_, rest)) if rest.starts_with(SHARD) => shards().collect(),
+                Some(_) => Vec::new(),
+            };
+            values.into_iter().map(|value| (self.named(pattern, &[&value]), *kind))
+        });
+        keys.collect()
+    }
+
+    /// Makes patterns for `SCAN` in place of names: a value may be `*`.
+    pub(crate) fn glob(&self) -> Self {
+        let escaped = |c: char| if "*?[]\\^".contains(c) { vec!['\\', c] } else { vec![c] };
+        Self { prefix: self.prefix.chars().flat_map(escaped).collect() }
+    }
+
+    /// The session that a key belongs to; what was set aside belongs to none.
+    pub(crate) fn session_of(&self, key: &str) -> Option<SessionId> {
+        let (tag, rest) = key.strip_prefix(&self.prefix)?.strip_prefix('{')?.split_once('}')?;
+        if rest.starts_with(QUARANTINE) { None } else { tag.parse().ok() }
+    }
+
     /// Where `check_store` moves a key to: under the same hash tag, so on the same node.
     pub(crate) fn quarantine(key: &str, at_ms: i64) -> String {
         let (tag, rest) = key.rsplit_once('}').unwrap_or((key, ""));
         let rest = if rest.is_empty() { ":session" } else { rest };
-        format!("{tag}}}:quarantine:{at_ms}{rest}")
+        format!("{tag}}}{QUARANTINE}{at_ms}{rest}")
     }
 
     /// The pattern with these values in its angle brackets.
@@ -177,6 +208,23 @@ mod tests {
         assert_eq!(keys.wishes(""), "test:{replicas}:wishes:");
         assert_eq!(Keys::quarantine(&keys.log("x"), 7), "test:{x}:quarantine:7:log");
         assert_eq!(Keys::quarantine(&keys.session("x"), 7), "test:{x}:quarantine:7:session");
+        assert_eq!(Keys::new("a*[b]:").glob().session("*"), "a\\*\\[b\\]:{*}");
+    }
+
+    #[test]
+    fn what_is_of_the_deployment_and_whose_a_key_is() {
+        let keys = Keys::new("test:");
+        let all = keys.of_the_deployment();
+        assert_eq!(all.len(), 8 + 3 * 16);
+        assert!(
+            all.contains(&(keys.life(), Kind::SortedSet)) && all.contains(&(keys.devices("f"), Kind::Set))
+        );
+        let id = SessionId::new(&"ada".parse().unwrap());
+        for key in [keys.session(&id), keys.log(&id), keys.device(&id, "device")] {
+            assert_eq!(keys.session_of(&key), Some(id.clone()));
+            assert_eq!(keys.session_of(&Keys::quarantine(&key, 7)), None);
+        }
+        assert_eq!((keys.session_of(&keys.places()), keys.session_of("other:{x}")), (None, None));
     }
 
     /// The first two cells of each row whose first one is a name in backticks.

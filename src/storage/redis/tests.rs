@@ -364,6 +364,8 @@ async fn a_cluster_is_found_and_serves_keys_of_every_node() {
         assert_eq!(listener.next().await, Some(Heard::Message(key.into())));
     }
     assert!(cluster.nodes.iter().all(|node| !node.keys().is_empty()));
+    let scanned = redis.scan(&redis.keys().glob().session("*")).await.unwrap();
+    assert_eq!(scanned, (0..30).map(|tag| redis.keys().session(tag)).collect());
     // The node that the Pub/Sub connection was made to is gone: another one does as well.
     let has_us = |node: &Server| node.tell(&["PUBSUB", "CHANNELS"]) != redis::Value::Array(vec![]);
     let ours = cluster.nodes.iter().position(has_us).unwrap();
