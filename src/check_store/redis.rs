@@ -1,9 +1,14 @@
 //! The Redis of many replicas: damaged keys are renamed to `<prefix>{<tag>}:quarantine:<ms>:…`, where no replica looks.
 
+mod deployment;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::report::Report;
-use super::{CheckError, Wanted, read, survey};
+use super::{CheckError, Wanted, survey};
 use crate::cluster::redis::OnRedis;
 use crate::config::{Config, RedisSettings};
 use crate::event::Time;
@@ -15,14 +20,12 @@ use crate::records::redis::RedisRecords;
 use crate::storage::StorageError;
 use crate::storage::damage::{Damaged, shown};
 use crate::storage::redis::Redis;
+use crate::storage::redis::schema::{Keys, field};
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Engine as _, Table};
 
 /// Who asks: a name that no replica has.
 const OURSELVES: &str = "check-store";
-
-/// The field of a session's hash that has its last event.
-const LAST_EVENT: &str = "event";
 
 /// An entry of a stream: its id, names and values.
 type Entry = (String, Vec<Vec<u8>>);
@@ -33,14 +36,7 @@ pub(super) async fn check(
     wanted: Wanted,
 ) -> Result<Report, CheckError> {
     let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
-    let store = Store {
-        records: RedisRecords::new(redis.clone(), OURSELVES, settings.lease),
-        log: RedisLog::new(redis.clone(), OURSELVES, config.history_events),
-        engine: RedisEngine::new(redis.clone(), OURSELVES),
-        redis: redis.clone(),
-        at: Time::now().as_millis(),
-    };
-    let report = store.report(wanted).await;
+    let report = Store::new(&redis, settings.lease, config.history_events).report(wanted).await;
     redis.close().await;
     report
 }
@@ -48,6 +44,7 @@ pub(super) async fn check(
 struct Store {
     redis: Redis,
     records: RedisRecords,
+    cluster: OnRedis,
     log: RedisLog,
     engine: RedisEngine,
     /// Names what this run sets aside.
@@ -55,14 +52,26 @@ struct Store {
 }
 
 impl Store {
+    fn new(redis: &Redis, lease: Duration, history: u32) -> Self {
+        let records = RedisRecords::new(redis.clone(), OURSELVES, lease);
+        Self {
+            cluster: OnRedis::new(records.clone()),
+            records,
+            log: RedisLog::new(redis.clone(), OURSELVES, history),
+            engine: RedisEngine::new(redis.clone(), OURSELVES),
+            redis: redis.clone(),
+            at: Time::now().as_millis(),
+        }
+    }
+
     async fn report(&self, wanted: Wanted) -> Result<Report, CheckError> {
+        self.look_at_the_deployment().await.map_err(CheckError::Read)?;
         let sessions = survey(&self.records, &self.log, &self.engine).await?;
         let damaged = self.redis.damage().list();
         let set_aside = wanted.quarantine && !damaged.is_empty();
         if set_aside {
             // One that runs would write again, from its own memory, what is taken away under it.
-            let cluster = OnRedis::new(self.records.clone());
-            let living = cluster.replicas(0).await.map_err(read)?.len();
+            let living = self.living(&damaged).await?;
             if living > 0 {
                 return Err(CheckError::Living(living));
             }
@@ -78,10 +87,10 @@ impl Store {
             match session {
                 None if key.is_empty() => self.rename(place).await?,
                 None => self.set_member_aside(place, key).await?,
-                Some(session) if place.ends_with(":log") && !key.is_empty() => {
+                Some(session) if *place == self.redis.keys().log(session) && !key.is_empty() => {
                     logs.insert((session.clone(), place.clone()));
                 }
-                Some(session) if key == LAST_EVENT => {
+                Some(session) if key == field::EVENT => {
                     ends.insert(session.clone());
                 }
                 Some(session) => {
@@ -105,7 +114,7 @@ impl Store {
         for session in whole {
             self.set_session_aside(&session).await?;
         }
-        Ok(())
+        self.make_anew(damaged).await
     }
 
     /// Writes a log again without its damaged entries; the old one is kept whole. Where the last one was damaged the session's
@@ -128,7 +137,7 @@ impl Store {
         }
         if let Some(end) = end.filter(|_| last_is_bad) {
             let mut add = redis::cmd("XADD");
-            add.arg(log).arg(end.at.to_string()).arg("e").arg(kept(&end));
+            add.arg(log).arg(end.at.to_string()).arg(field::ENTRY).arg(kept(&end));
             self.redis.query::<()>(&add).await?;
         }
         Ok(true)
@@ -142,23 +151,23 @@ impl Store {
             Err(error) if error.is_damage() => return Ok(false),
             Err(error) => return Err(error),
         };
-        let key = self.redis.key(session.as_str(), "");
-        let old: Option<Vec<u8>> = self.redis.query(redis::cmd("HGET").arg(&key).arg(LAST_EVENT)).await?;
-        let aside = self.aside(&self.redis.key(session.as_str(), ":event"));
+        let key = self.redis.keys().session(session);
+        let old: Option<Vec<u8>> = self.redis.query(redis::cmd("HGET").arg(&key).arg(field::EVENT)).await?;
+        let aside = Keys::quarantine(&format!("{key}:{}", field::EVENT), self.at);
         self.redis.query::<()>(redis::cmd("SET").arg(aside).arg(old.unwrap_or_default())).await?;
         let mut set = redis::cmd("HSET");
-        set.arg(&key).arg("last").arg(end.at.to_string()).arg(LAST_EVENT).arg(kept(&end));
+        set.arg(&key).arg(field::LAST).arg(end.at.to_string()).arg(field::EVENT).arg(kept(&end));
         self.redis.query::<()>(&set).await?;
         Ok(true)
     }
 
     async fn set_session_aside(&self, session: &SessionId) -> Result<(), StorageError> {
-        let id = session.as_str();
-        for rest in ["", ":log", ":qr"] {
-            self.rename(&self.redis.key(id, rest)).await?;
+        let keys = self.redis.keys();
+        for key in [keys.session(session), keys.log(session), keys.qr(session)] {
+            self.rename(&key).await?;
         }
         for table in Table::ALL {
-            self.rename(&self.redis.key(id, &format!(":dev:{}", table.name()))).await?;
+            self.rename(&keys.device(session, table.name())).await?;
         }
         // Nothing is left but its places in the indexes and among what the limits count.
         self.records.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
@@ -176,7 +185,9 @@ impl Store {
         }
         let members: Vec<Vec<u8>> = self.redis.query(&members).await?;
         for member in members.iter().filter(|member| shown(&String::from_utf8_lossy(member)) == key) {
-            self.redis.query::<()>(redis::cmd("SADD").arg(self.aside(index)).arg(member)).await?;
+            self.redis
+                .query::<()>(redis::cmd("SADD").arg(Keys::quarantine(index, self.at)).arg(member))
+                .await?;
             let remove = if sorted { "ZREM" } else { "SREM" };
             self.redis.query::<()>(redis::cmd(remove).arg(index).arg(member)).await?;
         }
@@ -185,15 +196,8 @@ impl Store {
 
     async fn rename(&self, key: &str) -> Result<(), StorageError> {
         if self.redis.query::<bool>(redis::cmd("EXISTS").arg(key)).await? {
-            self.redis.query::<()>(redis::cmd("RENAME").arg(key).arg(self.aside(key))).await?;
+            self.redis.query::<()>(redis::cmd("RENAME").arg(key).arg(Keys::quarantine(key, self.at))).await?;
         }
         Ok(())
-    }
-
-    /// Under the same hash tag, so on the same node.
-    fn aside(&self, key: &str) -> String {
-        let (tag, rest) = key.rsplit_once('}').unwrap_or((key, ""));
-        let rest = if rest.is_empty() { ":session" } else { rest };
-        format!("{tag}}}:quarantine:{}{rest}", self.at)
     }
 }

@@ -19,6 +19,7 @@ use crate::records::redis::{NEVER, RedisRecords, each, millis, record};
 use crate::records::{Record, Records as _, RecordsError, WISH_LIFE, Wish};
 use crate::storage::StorageError;
 use crate::storage::redis::index::shards;
+use crate::storage::redis::schema::Kind;
 use crate::storage::redis::{Heard, Script};
 
 static WISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/wish.lua")));
@@ -83,7 +84,7 @@ impl Cluster for OnRedis {
     async fn viewers(&self, _: Viewers) -> Result<Viewers, RecordsError> {
         let mut all = Viewers::new();
         for replica in self.replicas(0).await? {
-            let key = self.viewers_of(&replica.name);
+            let key = self.records.redis.keys().viewers(&replica.name);
             let counts: Option<Vec<u8>> = match self.records.redis.query(redis::cmd("GET").arg(&key)).await {
                 Err(error) if error.is_damage() => Some(Vec::new()),
                 counts => counts?,
@@ -114,7 +115,7 @@ impl Cluster for OnRedis {
     async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
         if self.records.give_up(session, epoch, true).await? {
             let mut publish = redis::cmd("PUBLISH");
-            publish.arg(self.released()).arg(session.as_str());
+            publish.arg(self.records.redis.keys().released()).arg(session.as_str());
             self.records.redis.query::<()>(&publish).await?;
         }
         Ok(())
@@ -126,8 +127,9 @@ impl Cluster for OnRedis {
 
     async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, RecordsError> {
         let text = serde_json::to_string(wish).map_err(RecordsError::failed)?;
-        let write = self.records.redis.script(&WISH).key(self.records.session(session)).arg(text);
-        let told = write.arg(self.records.wishes("")).arg(session.as_str()).run::<i64>().await?;
+        let write =
+            self.records.redis.script(&WISH).key(self.records.redis.keys().session(session)).arg(text);
+        let told = write.arg(self.records.redis.keys().wishes("")).arg(session.as_str()).run::<i64>().await?;
         if told < 0 {
             self.records.surely_unknown(session).await?;
             return Err(RecordsError::Unknown);
@@ -143,19 +145,26 @@ impl Cluster for OnRedis {
         for restored in
             each(&claimed, |session| async move { self.records.restore_place(&session).await }).await
         {
-            restored?;
+            match restored {
+                // Named where it was met: it stops none of the others.
+                Err(error) if error.is_damage() => {}
+                restored => restored?,
+            }
         }
         let claimed: HashSet<_> = claimed.into_iter().collect();
         let mut places = self.records.places_before(before).await?;
         places.retain(|session| !claimed.contains(session));
         for session in &places {
             // It may have been claimed since all were read.
-            match self.records.find(session).await {
-                Ok(Some(found)) if found.record.claimed => {}
-                Ok(_) => self.records.give_place_back(session).await?,
-                // Nobody can tell whether it runs: it keeps its place.
+            let given_back = match self.records.find(session).await {
+                Ok(Some(found)) if found.record.claimed => Ok(()),
+                Ok(_) => self.records.give_place_back(session).await.map_err(RecordsError::from),
+                Err(error) => Err(error),
+            };
+            match given_back {
+                // Nobody can tell whether it runs, or which places there are: it keeps its own.
                 Err(error) if error.is_damage() => {}
-                Err(error) => return Err(error),
+                given_back => given_back?,
             }
         }
         Ok(places.len())
@@ -181,12 +190,17 @@ impl Leases for OnRedis {
     }
 
     async fn claimed(&self) -> Result<usize, RecordsError> {
-        Ok(self.records.redis.query(redis::cmd("ZCARD").arg(self.records.places())).await?)
+        let (redis, places) = (&self.records.redis, self.records.redis.keys().places());
+        Ok(redis.about(&places, None, redis.query(redis::cmd("ZCARD").arg(&places)).await)?)
     }
 
     async fn renew(&self, session: &SessionId, epoch: u64, keeps: &(dyn Fn() -> bool + Sync)) -> Renewal {
-        let renew =
-            self.records.redis.script(&RENEW).key(self.records.session(session)).arg(&*self.records.owner);
+        let renew = self
+            .records
+            .redis
+            .script(&RENEW)
+            .key(self.records.redis.keys().session(session))
+            .arg(&*self.records.owner);
         let renew = renew.arg(epoch).arg(millis(self.records.lease)).arg(millis(WISH_LIFE));
         match renew.run::<(i64, bool)>().await {
             Ok((0, _)) => Renewal::Lost,
@@ -213,7 +227,7 @@ impl Leases for OnRedis {
         let first = usize::from(uuid::Uuid::new_v4().as_bytes()[0]) % order.len();
         order.rotate_left(first);
         for shard in order {
-            let (mut range, index) = (redis::cmd("ZRANGEBYSCORE"), self.records.index(shard));
+            let (mut range, index) = (redis::cmd("ZRANGEBYSCORE"), self.records.redis.keys().sessions(shard));
             range.arg(&index).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(limit);
             let sessions = self.records.redis.session_ids(&index, &range).await?;
             let waits = each(&sessions, |session| self.waits(session, since)).await;
@@ -240,7 +254,7 @@ impl Leases for OnRedis {
             .records
             .redis
             .script(&ASSERT)
-            .key(self.records.session(&record.session))
+            .key(self.records.redis.keys().session(&record.session))
             .arg(record::encode(record))
             .arg(&*self.records.owner)
             .arg(record.epoch)
@@ -259,7 +273,10 @@ impl Leases for OnRedis {
     async fn beat(&self, viewers: &Viewers) -> Result<(), RecordsError> {
         let mut set = redis::cmd("SET");
         let counts = serde_json::to_string(viewers).map_err(RecordsError::failed)?;
-        set.arg(self.viewers_of(&self.records.owner)).arg(counts).arg("PX").arg(millis(self.records.lease));
+        set.arg(self.records.redis.keys().viewers(&self.records.owner))
+            .arg(counts)
+            .arg("PX")
+            .arg(millis(self.records.lease));
         self.records.redis.query::<()>(&set).await?;
         self.peers
             .are(self.replicas(i64::try_from(self.records.lease.as_millis()).unwrap_or(i64::MAX)).await?);
@@ -270,7 +287,7 @@ impl Leases for OnRedis {
         let leave = async {
             self.records
                 .redis
-                .query::<()>(redis::cmd("UNLINK").arg(self.viewers_of(&self.records.owner)))
+                .query::<()>(redis::cmd("UNLINK").arg(self.records.redis.keys().viewers(&self.records.owner)))
                 .await?;
             self.replicas(-1).await
         };
@@ -294,8 +311,9 @@ impl Leases for OnRedis {
             // Not ours to read: a later version says more.
             news.filter_map(std::future::ready).boxed()
         };
-        let released = hear(self.released(), News::Released);
-        stream::select(released, hear(self.records.wishes(&self.records.owner), News::Wished)).boxed()
+        let released = hear(self.records.redis.keys().released(), News::Released);
+        stream::select(released, hear(self.records.redis.keys().wishes(&self.records.owner), News::Wished))
+            .boxed()
     }
 
     fn contact(&self) -> watch::Receiver<Contact> {
@@ -305,15 +323,11 @@ impl Leases for OnRedis {
 
 impl OnRedis {
     async fn waits(&self, session: SessionId, since: Option<Duration>) -> Result<bool, StorageError> {
-        let lapsed = self.records.redis.script(&LAPSED).key(self.records.session(&session));
+        let redis = &self.records.redis;
+        let key = redis.keys().session(&session);
         let since = since.map_or(-1, |since| since.as_millis().cast_signed());
-        let lapsed = lapsed.arg(since).arg(&*self.records.owner).run::<(i64, String)>().await;
-        let (what, expires) = lapsed.inspect_err(|error| {
-            if error.is_damage() {
-                let key = self.records.session(&session);
-                self.records.redis.damage().note(&key, "", Some(&session), "it is of another kind");
-            }
-        })?;
+        let lapsed = redis.script(&LAPSED).key(&key).arg(since).arg(&*self.records.owner);
+        let (what, expires) = redis.about(&key, Some(&session), lapsed.run::<(i64, String)>().await)?;
         match what {
             1 => return Ok(true),
             0 => self.records.note(&session, &expires).await?,
@@ -323,27 +337,18 @@ impl OnRedis {
         Ok(false)
     }
 
-    /// The channel on which every replica hears of sessions that are handed over.
-    fn released(&self) -> String {
-        self.records.redis.key("replicas", ":released")
-    }
-
-    fn viewers_of(&self, replica: &str) -> String {
-        self.records.redis.key("replicas", ":viewers:") + replica
-    }
-
     /// Who lives, once this one has said that it does for so many milliseconds more; 0 says nothing, and -1 that it goes.
     pub(crate) async fn replicas(&self, life: i64) -> Result<Vec<Replica>, RecordsError> {
-        let beat = self
-            .records
-            .redis
-            .script(&BEAT)
-            .key(self.records.redis.key("replicas", ":life"))
-            .key(self.records.redis.key("replicas", ":since"))
-            .arg(&*self.records.owner)
-            .arg(life);
-        let living: Vec<(String, u64)> = beat.run().await?;
+        let redis = &self.records.redis;
+        let (lives, since) = (redis.keys().life(), redis.keys().since());
+        let beat = redis.script(&BEAT).key(&lives).key(&since).arg(&*self.records.owner).arg(life);
+        let living = beat.run::<Vec<(String, u64)>>().await;
+        if living.as_ref().is_err_and(StorageError::is_damage) || redis.damage().count() > 0 {
+            // It may be either of the two.
+            redis.check_kind(&lives, Kind::SortedSet).await?;
+            redis.check_kind(&since, Kind::Hash).await?;
+        }
         let replica = |(name, age)| Replica { name, age: Duration::from_millis(age) };
-        Ok(living.into_iter().map(replica).collect())
+        Ok(living?.into_iter().map(replica).collect())
     }
 }

@@ -7,9 +7,7 @@
 //! The string of a QR is not in the log: an entry of a stream cannot be changed, and the string is a credential. It is
 //! in a key of its own that Redis lets go by itself, [`QR_MARGIN`] after the QR has expired. A newer QR replaces it.
 //!
-//! Keys of a session: `<prefix>{<id>}` (fields `last`, `event`; the rest is `records`'s and the device's),
-//! `<prefix>{<id>}:log`, `<prefix>{<id>}:qr`; its channel is `<prefix>{<id>}:live`. The channel of all, without
-//! QRs: `<prefix>{all}:live`. The index of all logs: `<prefix>{<0-f>}:logs`.
+//! `docs/redis-keys.md` lists its keys, fields and channels.
 
 mod follow;
 #[cfg(test)]
@@ -28,6 +26,7 @@ use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::redis::index::Index;
+use crate::storage::redis::schema::{Keys, field};
 use crate::storage::redis::{Redis, Script};
 
 /// How long the string of an expired QR stays: the clocks of Redis and of an owner may differ by so much.
@@ -59,13 +58,13 @@ struct Part {
 impl RedisLog {
     /// For the replica that `records` calls `owner`; each log keeps its last `history` events.
     pub fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
-        let logs = Index::new(redis.clone(), ":logs");
+        let logs = Index::new(redis.clone(), Keys::logs);
         Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs }
     }
 
     /// `holes`: events before it may be missing for good.
     async fn put(&self, event: &Event, epoch: u64, holes: bool) -> Result<(), AppendError> {
-        let id = event.session.as_str();
+        let (id, keys) = (&event.session, self.redis.keys());
         let body = kept(event);
         let qr = match &event.kind {
             Kind::Qr(qr) => Some(qr),
@@ -76,20 +75,20 @@ impl RedisLog {
         let append = self
             .redis
             .script(&APPEND)
-            .key(self.redis.key(id, ""))
-            .key(self.stream_key(&event.session))
-            .key(self.redis.key(id, ":qr"))
+            .key(keys.session(id))
+            .key(keys.log(id))
+            .key(keys.qr(id))
             .arg(&*self.owner)
             .arg(epoch)
             .arg(event.at.to_string())
             .arg(body)
             .arg(self.keep)
-            .arg(self.channel(&event.session))
+            .arg(keys.live(id))
             .arg(format!("{} {whole}", event.at))
             .arg(qr.map_or("", |qr| &qr.qr_string))
             .arg(qr.map_or(0, |qr| qr.expires_at.after(QR_MARGIN).as_millis()))
-            .arg(self.everything())
-            .arg(id)
+            .arg(keys.all_live())
+            .arg(id.as_str())
             .arg(if holes { "1" } else { "" });
         match append.run::<i64>().await? {
             1 => Ok(()),
@@ -103,16 +102,17 @@ impl RedisLog {
     async fn part(&self, session: &SessionId, after: Option<Cursor>) -> Result<Part, StorageError> {
         // Bytes: an entry may hold any, and one that is damaged must not hide the others.
         type Rows = Vec<(String, Vec<Vec<u8>>)>;
-        let log = self.stream_key(session);
+        let keys = self.redis.keys();
+        let log = keys.log(session);
         let read = self
             .redis
             .script(&READ)
             .key(&log)
-            .key(self.redis.key(session.as_str(), ":qr"))
+            .key(keys.qr(session))
             .arg(after.map_or_else(|| "-".to_owned(), |at| at.to_string()))
             .arg(self.keep);
         let (qr, length, first, rows): (Vec<u8>, u64, String, Rows) =
-            read.run().await.inspect_err(|error| self.note_kind(error, &log, session))?;
+            self.redis.about(&log, Some(session), read.run().await)?;
         let mut cut = if length >= u64::from(self.keep) { Some(id_of(&first)?) } else { None };
         let mut events = Vec::with_capacity(rows.len());
         for (id, fields) in rows {
@@ -129,42 +129,22 @@ impl RedisLog {
         Ok(Part { events, cut })
     }
 
-    /// A key that is of another kind than it should be.
-    fn note_kind(&self, error: &StorageError, key: &str, session: &SessionId) {
-        if error.is_damage() {
-            self.redis.damage().note(key, "", Some(session), "it is of another kind");
-        }
-    }
-
     /// The last event as the session's own hash has it.
     async fn noted_last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError> {
-        let (key, qr) = (self.redis.key(session.as_str(), ""), self.redis.key(session.as_str(), ":qr"));
-        let last = self.redis.script(&LAST).key(&key).key(qr);
+        let key = self.redis.keys().session(session);
+        let last = self.redis.script(&LAST).key(&key).key(self.redis.keys().qr(session));
         let (at, body, qr): (Vec<u8>, Vec<u8>, Vec<u8>) =
-            last.run().await.inspect_err(|error| self.note_kind(error, &key, session))?;
+            self.redis.about(&key, Some(session), last.run().await)?;
         if at.is_empty() {
             return Ok(None);
         }
         let event = std::str::from_utf8(&at).ok().and_then(|at| parse(session, at, &body, &qr));
         if event.is_none() {
-            self.redis.damage().note(&key, "event", Some(session), "it is no event");
+            self.redis.damage().note(&key, field::EVENT, Some(session), "it is no event");
         } else {
             self.redis.damage().is_whole(&key, "event");
         }
         event.map(|event| Some(Arc::new(event))).ok_or(StorageError::Corrupt)
-    }
-
-    fn stream_key(&self, session: &SessionId) -> String {
-        self.redis.key(session.as_str(), ":log")
-    }
-
-    /// The channel of the deployment.
-    fn everything(&self) -> String {
-        self.redis.key("all", ":live")
-    }
-
-    fn channel(&self, session: &SessionId) -> String {
-        self.redis.key(session.as_str(), ":live")
     }
 }
 
@@ -228,14 +208,9 @@ impl EventLog for RedisLog {
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StorageError> {
-        let id = session.as_str();
-        let forget = self
-            .redis
-            .script(&FORGET)
-            .key(self.redis.key(id, ""))
-            .key(self.stream_key(session))
-            .key(self.redis.key(id, ":qr"))
-            .arg(self.channel(session));
+        let keys = self.redis.keys();
+        let forget = self.redis.script(&FORGET).key(keys.session(session)).key(keys.log(session));
+        let forget = forget.key(keys.qr(session)).arg(keys.live(session));
         forget.run::<()>().await?;
         self.logs.remove(session).await
     }

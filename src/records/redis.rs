@@ -1,12 +1,10 @@
 //! The records of many replicas: a hash for each session, which is the only authority on who owns it.
 //!
-//! `<prefix>{<id>}` has `record` (JSON), `owner`, `epoch`, `expires` (Unix ms by Redis's clock), `runs` (whether it has a
-//! link task, or gets one), `deleted`; `log` and the device store compare `owner` and `epoch` in their own scripts and
-//! keep fields of theirs in it. Whatever changes a session is one script on this one key.
+//! `log` and the device store compare `owner` and `epoch` in their own scripts and keep fields of theirs in it. Whatever
+//! changes a session is one script on this one key.
 //!
-//! Beside it, each under a hash tag of its own: `<prefix>{<0-f>}:sessions`, the sessions by the end of their lease, an
-//! index that may lag; `<prefix>{all}:places` and `<prefix>{user:<id>}:places`, what the limits count;
-//! `<prefix>{idem:<hash>}`, requests with an `Idempotency-Key`; `<prefix>{replicas}:...`, who lives; `<prefix>{beat}`.
+//! Beside it, each under a hash tag of its own: the sessions by the end of their lease, an index that may lag; what the
+//! limits count; requests with an `Idempotency-Key`; who lives. `docs/redis-keys.md` lists all keys and fields.
 //! What several tags must agree on is written in an order after which a crash leaves too much, never too little, and
 //! [`RedisRecords::sweep`] takes the rest away.
 
@@ -30,6 +28,7 @@ use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::redis::index::shard_of;
+use crate::storage::redis::schema::field;
 use crate::storage::redis::{Redis, Script};
 
 /// How long a request with an `Idempotency-Key` may run before another may take its place: its replica has died.
@@ -70,7 +69,7 @@ impl RedisRecords {
         let create = self
             .redis
             .script(&CREATE)
-            .key(self.session(session))
+            .key(self.redis.keys().session(session))
             .arg(record::encode(record))
             .arg(&*self.owner)
             .arg(millis(self.lease));
@@ -139,7 +138,7 @@ impl RedisRecords {
         epoch: u64,
         runs_on: bool,
     ) -> Result<bool, RecordsError> {
-        let release = self.redis.script(&RELEASE).key(self.session(session)).arg(&*self.owner);
+        let release = self.redis.script(&RELEASE).key(self.redis.keys().session(session)).arg(&*self.owner);
         let ours = release.arg(epoch).arg(u8::from(runs_on)).run::<i64>().await? == 1;
         if ours {
             self.note(session, if runs_on { "0" } else { NEVER }).await?;
@@ -147,41 +146,39 @@ impl RedisRecords {
         Ok(ours)
     }
 
-    pub(crate) fn session(&self, session: &SessionId) -> String {
-        self.redis.key(session.as_str(), "")
-    }
-
     /// A client's text can be anything: its hash is a good tag.
     fn request(&self, once: &Once) -> String {
-        self.redis.key(&format!("idem:{}", hex(&Sha256::digest(&once.key))), "")
+        self.redis.keys().request(hex(&Sha256::digest(&once.key)))
     }
 
-    /// The channel on which a replica hears of wishes.
-    pub(crate) fn wishes(&self, owner: &str) -> String {
-        self.redis.key("replicas", ":wishes:") + owner
-    }
-
-    pub(crate) fn index(&self, shard: &str) -> String {
-        self.redis.key(shard, ":sessions")
+    /// The shard of the index that a session is in.
+    pub(crate) fn index(&self, session: &SessionId) -> String {
+        self.redis.keys().sessions(shard_of(session))
     }
 
     pub(crate) async fn put_in_index(&self, session: &SessionId, at: i64) -> Result<(), StorageError> {
-        let mut add = redis::cmd("ZADD");
-        add.arg(self.index(shard_of(session))).arg(at).arg(session.as_str());
-        self.redis.query(&add).await
+        self.change_index(session, redis::cmd("ZADD"), &[&at.to_string()]).await
     }
 
     /// Changes the session's place in the index; does not put it there.
     pub(crate) async fn note(&self, session: &SessionId, at: &str) -> Result<(), StorageError> {
-        let mut add = redis::cmd("ZADD");
-        add.arg(self.index(shard_of(session))).arg("XX").arg(at).arg(session.as_str());
-        self.redis.query(&add).await
+        self.change_index(session, redis::cmd("ZADD"), &["XX", at]).await
     }
 
     pub(crate) async fn take_out_of_index(&self, session: &SessionId) -> Result<(), StorageError> {
-        let mut remove = redis::cmd("ZREM");
-        remove.arg(self.index(shard_of(session))).arg(session.as_str());
-        self.redis.query(&remove).await
+        self.change_index(session, redis::cmd("ZREM"), &[]).await
+    }
+
+    /// Sends a command about a session to its shard of the index.
+    async fn change_index(
+        &self,
+        session: &SessionId,
+        mut command: redis::Cmd,
+        how: &[&str],
+    ) -> Result<(), StorageError> {
+        let index = self.index(session);
+        command.arg(&index).arg(how).arg(session.as_str());
+        self.redis.about(&index, None, self.redis.query(&command).await)
     }
 }
 
@@ -212,7 +209,7 @@ impl Records for RedisRecords {
     /// [`RecordsError::Held`] while another replica's lease lasts.
     async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError> {
         let mut runs = redis::cmd("HGET");
-        runs.arg(self.session(session)).arg("runs");
+        runs.arg(self.redis.keys().session(session)).arg(field::RUNS);
         let runs: Option<String> = self.redis.query(&runs).await?;
         let new_place = match runs.as_deref() {
             None => {
@@ -222,7 +219,7 @@ impl Records for RedisRecords {
             Some("1") => false,
             Some(_) => self.take_place(session, limits).await?,
         };
-        let claim = self.redis.script(&CLAIM).key(self.session(session)).arg(&*self.owner);
+        let claim = self.redis.script(&CLAIM).key(self.redis.keys().session(session)).arg(&*self.owner);
         let refused = match claim.arg(millis(self.lease)).run::<i64>().await? {
             -1 => RecordsError::Unknown,
             -2 => RecordsError::Held,
@@ -250,8 +247,8 @@ impl Records for RedisRecords {
     }
 
     async fn delete(&self, session: &SessionId, at: Time) -> Result<(), RecordsError> {
-        let delete = self.redis.script(&DELETE).key(self.session(session)).arg(at.as_millis());
-        let delete = delete.arg(self.wishes("")).arg(session.as_str());
+        let delete = self.redis.script(&DELETE).key(self.redis.keys().session(session)).arg(at.as_millis());
+        let delete = delete.arg(self.redis.keys().wishes("")).arg(session.as_str());
         match delete.run::<i64>().await? {
             // Nobody has it: whoever looks for work finds it at once.
             2 => Ok(self.put_in_index(session, 0).await?),
@@ -262,7 +259,7 @@ impl Records for RedisRecords {
     }
 
     async fn remove(&self, session: &SessionId) -> Result<(), RecordsError> {
-        self.redis.query::<()>(redis::cmd("UNLINK").arg(self.session(session))).await?;
+        self.redis.query::<()>(redis::cmd("UNLINK").arg(self.redis.keys().session(session))).await?;
         self.give_place_back(session).await?;
         Ok(self.take_out_of_index(session).await?)
     }
@@ -288,18 +285,18 @@ impl Records for RedisRecords {
     }
 
     async fn token_secret(&self, new: &str) -> Result<String, RecordsError> {
-        let key = self.redis.key("data", ":token-secret");
+        let key = self.redis.keys().token_secret();
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(new).arg("NX");
         let _: Option<String> = self.redis.query(&set).await?;
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        Ok(self.redis.query(&get).await?)
+        Ok(self.redis.about(&key, None, self.redis.query(&get).await)?)
     }
 
     async fn check(&self) -> Result<(), RecordsError> {
         let mut set = redis::cmd("SET");
-        set.arg(self.redis.key("beat", "")).arg(Time::now().as_millis());
+        set.arg(self.redis.keys().beat()).arg(Time::now().as_millis());
         self.redis.query::<()>(&set).await?;
         self.redis.health().stored();
         Ok(())

@@ -27,7 +27,7 @@ pub struct Damaged {
     pub place: String,
     /// Which row of the table, or which part of the key.
     pub key: String,
-    /// Whose it is; `None` where its name cannot be read.
+    /// Whose it is; `None` where its name cannot be read, and where it is the whole deployment's.
     pub session: Option<SessionId>,
     /// What is wrong with it.
     pub why: &'static str,

@@ -18,8 +18,10 @@ mod channels;
 mod failure;
 pub mod index;
 mod keeper;
+mod kinds;
 pub mod look;
 mod loss;
+pub(crate) mod schema;
 mod script;
 mod target;
 #[cfg(test)]
@@ -36,6 +38,7 @@ use tokio::sync::{Notify, watch};
 use self::channels::Channels;
 pub use self::channels::{Heard, Subscription};
 use self::loss::Seen;
+use self::schema::Keys;
 pub use self::script::{Call, Script};
 use self::target::{Link, Target};
 use super::StorageError;
@@ -55,7 +58,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Redis(Arc<Inner>);
 
 struct Inner {
-    prefix: String,
+    keys: Keys,
     target: Target,
     /// The command connection; what a caller takes is a clone.
     link: RwLock<Link>,
@@ -132,10 +135,11 @@ impl Redis {
         }
         gauge!(REDIS_UP).set(0.0);
         let (target, mut link) = Target::find(url).await?;
-        let server = keeper::examine(&mut link, prefix, "").await?;
+        let keys = Keys::new(prefix);
+        let server = keeper::examine(&mut link, &keys, "").await?;
         let warnings = keeper::warnings(&mut link).await;
         let inner = Arc::new(Inner {
-            prefix: prefix.to_owned(),
+            keys,
             target,
             link: RwLock::new(link),
             seen: Seen::of(&server),
@@ -152,9 +156,9 @@ impl Redis {
         Ok((Self(inner), warnings))
     }
 
-    /// `<prefix>{<tag>}<rest>`. The tag decides the node; it holds no brace.
-    pub fn key(&self, tag: &str, rest: &str) -> String {
-        format!("{}{{{tag}}}{rest}", self.0.prefix)
+    /// The names of what is kept in it.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     /// Sends one command and waits for its answer, [`LIMIT`] at most.
@@ -303,7 +307,7 @@ impl Inner {
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
-            .field("prefix", &self.0.prefix)
+            .field("prefix", &self.0.keys.prefix())
             .field("state", &*self.0.state.borrow())
             .finish_non_exhaustive()
     }

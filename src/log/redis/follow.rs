@@ -55,7 +55,7 @@ pub(super) fn follow(
     after: Option<Cursor>,
 ) -> impl Stream<Item = Followed> + Send + use<> {
     let follower = Follower {
-        subscription: log.redis.listen(log.channel(&session)),
+        subscription: log.redis.listen(log.redis.keys().live(&session)),
         log: log.clone(),
         session,
         last: after,
@@ -71,7 +71,7 @@ impl RedisLog {
     /// The events of all sessions as they come, without QRs and without a promise: no log stands behind it. Ends when
     /// the storage is closed; a replica that has no viewer of it drops it.
     pub fn follow_all(&self) -> impl Stream<Item = News> + Send + use<> {
-        let subscription = self.redis.listen(self.everything());
+        let subscription = self.redis.listen(self.redis.keys().all_live());
         unfold(subscription, async |mut subscription| {
             let news = match subscription.next().await? {
                 Heard::Missed => News::Missed,

@@ -293,7 +293,7 @@ async fn every_follower_ends_with_the_whole_log_in_order_whatever_breaks() {
         }
         server
     });
-    let lease_key = writer.redis.key(id().as_str(), "");
+    let lease_key = writer.redis.keys().session(id());
     let writing = async {
         for wanted in &expected {
             if wanted.seq == 1 {
@@ -320,7 +320,7 @@ async fn on_a_cluster_a_follower_gets_it_all_as_well() {
     for user in ["ada", "bob", "cat", "dan", "eve", "fay"] {
         let id = SessionId::new(&user.parse().unwrap());
         let mut lease = redis::cmd("HSET");
-        lease.arg(writer.redis.key(id.as_str(), "")).arg("owner").arg("me").arg("epoch").arg(7);
+        lease.arg(writer.redis.keys().session(&id)).arg("owner").arg("me").arg("epoch").arg(7);
         writer.redis.query::<()>(&lease).await.unwrap();
         let mut follower = Box::pin(reader.follow(id.clone(), None));
         for seq in 1..=20 {

@@ -8,7 +8,7 @@ use super::{RedisRecords, record};
 use crate::id::SessionId;
 use crate::records::{Found, RecordsError};
 use crate::storage::redis::Script;
-use crate::storage::redis::index::{shard_of, shards};
+use crate::storage::redis::index::shards;
 
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
 
@@ -39,14 +39,9 @@ impl RedisRecords {
     /// # Errors
     /// See [`RecordsError`].
     pub async fn look(&self, session: &SessionId) -> Result<Option<Found>, RecordsError> {
-        let key = self.session(session);
-        let fields = match self.redis.script(&FIND).key(&key).run().await {
-            Err(error) if error.is_damage() => {
-                self.redis.damage().note(&key, "", Some(session), "it is of another kind");
-                return Err(RecordsError::damaged());
-            }
-            fields => fields?,
-        };
+        let key = self.redis.keys().session(session);
+        let fields = self.redis.script(&FIND).key(&key).run().await;
+        let fields = self.redis.about(&key, Some(session), fields)?;
         let found = record::parse(session, fields).map_err(|why| {
             self.redis.damage().note(&key, "", Some(session), why);
             RecordsError::damaged()
@@ -66,7 +61,7 @@ impl RedisRecords {
     pub(crate) async fn sessions(&self) -> Result<Vec<SessionId>, RecordsError> {
         let mut all = Vec::new();
         for shard in shards() {
-            let (mut range, index) = (redis::cmd("ZRANGE"), self.index(shard));
+            let (mut range, index) = (redis::cmd("ZRANGE"), self.redis.keys().sessions(shard));
             range.arg(&index).arg(0).arg(-1);
             all.extend(self.redis.session_ids(&index, &range).await?);
         }
@@ -79,7 +74,7 @@ impl RedisRecords {
     /// index, which may be on another node of a cluster, names an owner whose lease lasts or has just lapsed.
     pub(crate) async fn surely_unknown(&self, session: &SessionId) -> Result<(), RecordsError> {
         let mut score = redis::cmd("ZSCORE");
-        score.arg(self.index(shard_of(session))).arg(session.as_str());
+        score.arg(self.index(session)).arg(session.as_str());
         let expires: Option<f64> = self.redis.query(&score).await?;
         if let Some(expires) = expires.filter(|at| at.is_finite()) {
             let lapsed = self.redis.now().await? as f64 - expires;

@@ -15,8 +15,9 @@ static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("re
 impl RedisRecords {
     /// Takes both places of a session, or none; false when it had them.
     pub(crate) async fn take_place(&self, session: &SessionId, limits: Limits) -> Result<bool, RecordsError> {
-        let of_user = self.places_of(session.user_id());
-        let among_all = self.reserve(self.places(), session, limits.all).await?;
+        let keys = self.redis.keys();
+        let of_user = keys.user_places(session.user_id());
+        let among_all = self.reserve(keys.places(), session, limits.all).await?;
         if among_all == 0 {
             // Both are full: the user can do something about the one.
             let full = self.reserve(of_user.clone(), session, limits.user).await?;
@@ -31,7 +32,7 @@ impl RedisRecords {
         }
         if self.reserve(of_user, session, limits.user).await? == 0 {
             if among_all == 1 {
-                self.free(self.places(), session).await?;
+                self.free(keys.places(), session).await?;
             }
             return Err(RecordsError::UserLimit(limits.user));
         }
@@ -39,38 +40,34 @@ impl RedisRecords {
     }
 
     pub(crate) async fn give_place_back(&self, session: &SessionId) -> Result<(), StorageError> {
-        self.free(self.places_of(session.user_id()), session).await?;
-        self.free(self.places(), session).await
+        let keys = self.redis.keys();
+        self.free(keys.user_places(session.user_id()), session).await?;
+        self.free(keys.places(), session).await
     }
 
     /// For the sweep: the session is claimed, so it has its places, whatever the limits are.
     pub(crate) async fn restore_place(&self, session: &SessionId) -> Result<(), StorageError> {
-        for places in [self.places(), self.places_of(session.user_id())] {
-            self.redis.script(&RESERVE).key(places).arg(session.as_str()).arg(u32::MAX).run::<()>().await?;
+        let keys = self.redis.keys();
+        for places in [keys.places(), keys.user_places(session.user_id())] {
+            self.reserve(places, session, u32::MAX).await?;
         }
         Ok(())
     }
 
     /// The sessions that had a place among all before a moment (Redis time, seconds).
     pub(crate) async fn places_before(&self, seconds: i64) -> Result<Vec<SessionId>, StorageError> {
-        let (mut range, places) = (redis::cmd("ZRANGEBYSCORE"), self.places());
+        let (mut range, places) = (redis::cmd("ZRANGEBYSCORE"), self.redis.keys().places());
         range.arg(&places).arg("-inf").arg(seconds);
         self.redis.session_ids(&places, &range).await
     }
 
     async fn reserve(&self, places: String, session: &SessionId, limit: u32) -> Result<i64, StorageError> {
-        self.redis.script(&RESERVE).key(places).arg(session.as_str()).arg(limit).run().await
+        let reserve = self.redis.script(&RESERVE).key(&places).arg(session.as_str()).arg(limit);
+        self.redis.about(&places, None, reserve.run().await)
     }
 
     async fn free(&self, places: String, session: &SessionId) -> Result<(), StorageError> {
-        self.redis.query(redis::cmd("ZREM").arg(places).arg(session.as_str())).await
-    }
-
-    pub(crate) fn places(&self) -> String {
-        self.redis.key("all", ":places")
-    }
-
-    fn places_of(&self, user: &str) -> String {
-        self.redis.key(&format!("user:{user}"), ":places")
+        let freed = self.redis.query(redis::cmd("ZREM").arg(&places).arg(session.as_str())).await;
+        self.redis.about(&places, None, freed)
     }
 }

@@ -433,7 +433,7 @@ async fn a_renewal_that_is_overtaken_by_a_release_does_not_hide_the_session() {
     let a = records(&server, "a").await;
     let record = record("ada");
     let epoch = create(&a, &record).await;
-    let index = a.index(shard_of(&record.session));
+    let index = a.index(&record.session);
     let put_off =
         || server.tell(&["ZSCORE", &index, record.session.as_str()]) != redis::Value::BulkString(b"0".into());
     // What a release does last, while the answer to a renewal is on its way.
@@ -498,7 +498,7 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
     let last = create(&a, &ended).await;
     a.release(&ended.session, last).await.unwrap();
     for session in [&mine.session, &ended.session] {
-        server.tell(&["DEL", &a.session(session)]);
+        server.tell(&["DEL", &a.redis.keys().session(session)]);
     }
     assert!(b.records.find(&mine.session).await.is_err_and(|error| error.is_away()));
     assert!(
@@ -509,7 +509,7 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
     assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
     assert_eq!(b.records.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
     // Once more, and its owner has died.
-    server.tell(&["DEL", &a.session(&mine.session)]);
+    server.tell(&["DEL", &a.redis.keys().session(&mine.session)]);
     assert!(b.records.find(&mine.session).await.is_err_and(|error| error.is_away()));
     let end = std::time::Instant::now() + Duration::from_secs(20);
     while b.records.find(&mine.session).await.is_err() {
@@ -517,4 +517,61 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
         sleep(Duration::from_millis(20)).await;
     }
     assert!(b.records.find(&mine.session).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_key_of_the_deployment_of_another_kind_is_named_until_it_is_mended() {
+    let server = Server::start();
+    let a = records(&server, "a").await;
+    let one = record("ada");
+    create(&a, &one).await;
+    let keys = a.redis.keys();
+    let index = a.index(&one.session);
+    let two = || std::iter::repeat_with(|| record("ada")).find(|two| a.index(&two.session) == index).unwrap();
+    let ask = async || {
+        let created = a.create(two(), ROOM, None).await.is_ok();
+        let (beats, secret) = (a.beat(&Viewers::new()).await.is_ok(), a.token_secret("s").await.is_ok());
+        let named: Vec<_> = a.redis.damage().list().into_iter().map(|damaged| damaged.place).collect();
+        (created, beats, secret, named)
+    };
+    assert_eq!(ask().await, (true, true, true, vec![]));
+    for (key, created, beats, secret) in [
+        (keys.places(), false, true, true),
+        (keys.user_places("ada"), false, true, true),
+        (index.clone(), false, true, true),
+        (keys.life(), true, false, true),
+        (keys.since(), true, false, true),
+        (keys.token_secret(), true, true, false),
+    ] {
+        server.tell(&["RENAME", &key, "kept"]);
+        server.tell(&["RPUSH", &key, "x"]);
+        assert_eq!(ask().await, (created, beats, secret, vec![key.clone()]));
+        server.tell(&["DEL", &key]);
+        server.tell(&["RENAME", "kept", &key]);
+        assert_eq!(ask().await, (true, true, true, vec![]), "{key}");
+    }
+    // The next one takes the place of each of these.
+    for key in [keys.beat(), keys.lost()] {
+        server.tell(&["RPUSH", &key, "x"]);
+        a.check().await.unwrap();
+        assert_eq!(ask().await, (true, true, true, vec![]), "{key}");
+        assert!(a.records.find(&record("bob").session).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn the_places_of_one_user_that_are_damaged_keep_nobody_elses_from_being_restored() {
+    let server = Server::start();
+    let a = records(&server, "a").await;
+    let (one, other) = (record("ada"), record("bob"));
+    create(&a, &one).await;
+    create(&a, &other).await;
+    let keys = a.redis.keys();
+    server.tell(&["DEL", &keys.user_places("ada"), &keys.user_places("bob")]);
+    server.tell(&["RPUSH", &keys.user_places("ada"), "x"]);
+    assert_eq!(a.sweep().await.unwrap(), 0);
+    assert_eq!(server.tell(&["ZCARD", &keys.user_places("bob")]), redis::Value::Int(1));
+    server.tell(&["DEL", &keys.user_places("ada")]);
+    assert_eq!(a.sweep().await.unwrap(), 0);
+    assert_eq!(server.tell(&["ZCARD", &keys.user_places("ada")]), redis::Value::Int(1));
 }

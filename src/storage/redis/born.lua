@@ -2,8 +2,7 @@
 -- ('' where it can), and the time (Unix ms). A SET that changes nothing is refused like any other.
 -- Who knows another word tells of a loss: the mark of that lasts longer than anybody asks for it.
 -- KEYS: the word, the mark of a loss. ARGV: a word of our own, the word that was known before ('' for none).
-local now = redis.call('TIME')
-now = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+local now = text(time())
 local set = redis.pcall('SET', KEYS[1], ARGV[1], 'NX')
 local refused = type(set) == 'table' and set.err or ''
 -- A user without the right to ask learns no run_id.
@@ -11,8 +10,7 @@ local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local word = redis.call('GET', KEYS[1]) or ''
 if refused == '' and ARGV[2] ~= '' and ARGV[2] ~= word then
-    local lost = redis.call('GET', KEYS[2]) or ''
-    if string.match(lost, '^%w+') ~= word then
+    if string.match(string_or_none(KEYS[2]), '^%w+') ~= word then
         redis.call('SET', KEYS[2], word .. ' ' .. now, 'EX', 3600)
     end
 end

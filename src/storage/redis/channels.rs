@@ -214,7 +214,7 @@ async fn serve(
     mut anew: watch::Receiver<u64>,
 ) -> End {
     let channels = &inner.channels;
-    let pulse = format!("{}{{pulse}}:{}", inner.prefix, uuid::Uuid::new_v4().simple());
+    let pulse = inner.keys.pulse(uuid::Uuid::new_v4().simple());
     let mut subscribed = HashSet::new();
     let mut end = End::Never;
     // A pulse is under way.

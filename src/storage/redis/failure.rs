@@ -74,7 +74,7 @@ fn inner_code(said: &str) -> Option<&str> {
     let mut words = said.split(' ').enumerate();
     words.find_map(|(at, word)| {
         let code = if at == 0 { word.strip_prefix('-').unwrap_or(word) } else { word.strip_prefix('-')? };
-        let known = ["OOM", "MISCONF", "BUSY"].contains(&code) || WRONG_SERVER.contains(&code);
+        let known = ["OOM", "MISCONF", "BUSY", "WRONGTYPE"].contains(&code) || WRONG_SERVER.contains(&code);
         known.then_some(code)
     })
 }
@@ -137,5 +137,8 @@ mod tests {
             assert_eq!(wrong_server(&error(line)), None, "{line}");
         }
         assert!(matches!(explain(&error("ERR OOM command not allowed")), StorageError::Full));
+        let kind = "ERR Error running script (call to f_4a): @user_script:3: @user_script: 3: -WRONGTYPE Operation \
+            against a key holding the wrong kind of value";
+        assert!(matches!(explain(&error(kind)), StorageError::Corrupt));
     }
 }

@@ -3,6 +3,7 @@
 //! An index may name too much, never too little: a session is added before its first key is written and taken out after
 //! its last one is gone. 16 shards, so that a cluster shares them.
 
+use super::schema::Keys;
 use super::{Redis, StorageError};
 use crate::id::SessionId;
 
@@ -23,12 +24,12 @@ pub fn shards() -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Debug)]
 pub struct Index {
     redis: Redis,
-    name: &'static str,
+    name: fn(&Keys, &str) -> String,
 }
 
 impl Index {
-    /// `name` begins with a colon.
-    pub fn new(redis: Redis, name: &'static str) -> Self {
+    /// `name` makes the key of a shard.
+    pub(crate) fn new(redis: Redis, name: fn(&Keys, &str) -> String) -> Self {
         Self { redis, name }
     }
 
@@ -37,7 +38,7 @@ impl Index {
     /// # Errors
     /// See [`Redis::query`].
     pub async fn add(&self, session: &SessionId) -> Result<(), StorageError> {
-        self.redis.query(redis::cmd("SADD").arg(self.key(shard_of(session))).arg(session.as_str())).await
+        self.change("SADD", session).await
     }
 
     /// After the last key of the session.
@@ -45,7 +46,7 @@ impl Index {
     /// # Errors
     /// See [`Redis::query`].
     pub async fn remove(&self, session: &SessionId) -> Result<(), StorageError> {
-        self.redis.query(redis::cmd("SREM").arg(self.key(shard_of(session))).arg(session.as_str())).await
+        self.change("SREM", session).await
     }
 
     /// Every session named, in no order.
@@ -63,8 +64,14 @@ impl Index {
         Ok(all)
     }
 
+    async fn change(&self, command: &str, session: &SessionId) -> Result<(), StorageError> {
+        let key = self.key(shard_of(session));
+        let changed = self.redis.query(redis::cmd(command).arg(&key).arg(session.as_str())).await;
+        self.redis.about(&key, None, changed)
+    }
+
     fn key(&self, shard: &str) -> String {
-        self.redis.key(shard, self.name)
+        (self.name)(self.redis.keys(), shard)
     }
 }
 
@@ -74,15 +81,10 @@ impl Redis {
     /// # Errors
     /// See [`Redis::query`].
     pub async fn session_ids(&self, key: &str, command: &redis::Cmd) -> Result<Vec<SessionId>, StorageError> {
-        let names = match self.query(command).await {
-            Ok(names) => names,
-            Err(error) if error.is_damage() => {
-                self.damage().note(key, "", None, "it is of another kind");
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
+        let names = match self.about(key, None, self.query(command).await) {
+            Err(error) if error.is_damage() => return Ok(Vec::new()),
+            names => names?,
         };
-        self.damage().is_whole(key, "");
         Ok(self.damage().session_ids(key, names, "its member is no session id"))
     }
 }

@@ -12,8 +12,9 @@ use redis::RedisError;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::schema::Keys;
 use super::target::Link;
-use super::{ConnectError, Inner, LIMIT, Script, Server, State, Warning, failure, loss};
+use super::{ConnectError, Inner, LIMIT, Script, Server, State, Warning, failure};
 use crate::clock;
 use crate::storage::StorageError;
 use crate::telemetry::metrics::REDIS_UP;
@@ -87,7 +88,7 @@ async fn look(inner: &Inner, link: &mut Link) -> Result<Server, Unfit> {
     if link.is_cluster() {
         inner.target.learn_nodes(link).await;
     }
-    examine(link, &inner.prefix, &inner.seen.word()).await
+    examine(link, &inner.keys, &inner.seen.word()).await
 }
 
 /// Tries without end; the connection is replaced when this returns, unless the old one will do again.
@@ -101,7 +102,7 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
         }
         if asked < ASK_AGAIN {
             match timeout(LIMIT, link.ping()).await {
-                Ok(Ok(())) => match examine(&mut link, &inner.prefix, &known).await {
+                Ok(Ok(())) => match examine(&mut link, &inner.keys, &known).await {
                     Ok(server) => return server,
                     Err(why) => unfit = why,
                 },
@@ -111,7 +112,7 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
         }
         if asked >= ASK_AGAIN
             && let Ok(mut new) = inner.target.link().await
-            && let Ok(server) = examine(&mut new, &inner.prefix, &known).await
+            && let Ok(server) = examine(&mut new, &inner.keys, &known).await
         {
             inner.replace_link(new);
             return server;
@@ -123,9 +124,9 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
 
 /// Which data, and which process, answers, and that it takes writes; measures its clock. A memory or a disk that is full is another matter:
 /// so would be those of any server of this name. `known`: the data that this process knew before, if any.
-pub(super) async fn examine(link: &mut Link, prefix: &str, known: &str) -> Result<Server, Unfit> {
+pub(super) async fn examine(link: &mut Link, keys: &Keys, known: &str) -> Result<Server, Unfit> {
     let mut born = BORN.whole();
-    born.arg(2).arg(loss::word_key(prefix)).arg(loss::lost_key(prefix));
+    born.arg(2).arg(keys.word()).arg(keys.lost());
     born.arg(uuid::Uuid::new_v4().simple().to_string()).arg(known);
     let (asked, begun) = (clock::machine(), Instant::now());
     let (data, run_id, refused, now) = timeout(2 * LIMIT, link.query::<(String, String, String, i64)>(&born))

@@ -27,8 +27,7 @@ impl Redis {
     pub async fn has_lost_data(&self, grace: Duration) -> Result<bool, StorageError> {
         // In this order: whoever sees other data later has left the mark by then.
         let known = self.0.seen.word();
-        let prefix = &self.0.prefix;
-        let lost = self.script(&LOST).key(word_key(prefix)).key(lost_key(prefix));
+        let lost = self.script(&LOST).key(self.keys().word()).key(self.keys().lost());
         let (word, ago): (String, i64) = lost.run().await?;
         let ago = u64::try_from(ago).ok().map(Duration::from_millis);
         Ok(word != known || ago.is_some_and(|ago| ago < grace))
@@ -66,14 +65,4 @@ impl Seen {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Where the word that marks the data is.
-pub(super) fn word_key(prefix: &str) -> String {
-    format!("{prefix}{{data}}:word")
-}
-
-/// Where it stands when other data was lost.
-pub(super) fn lost_key(prefix: &str) -> String {
-    format!("{prefix}{{data}}:lost")
 }

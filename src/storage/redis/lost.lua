@@ -2,7 +2,5 @@
 -- KEYS: the word, the mark of a loss.
 -- A write that changes nothing: a copy may not have what its primary has, and refuses it.
 redis.call('PERSIST', KEYS[1])
-local lost = string.match(redis.call('GET', KEYS[2]) or '', '^%w+ (%d+)$')
-local now = redis.call('TIME')
-now = now[1] * 1000 + math.floor(now[2] / 1000)
-return { redis.call('GET', KEYS[1]) or '', lost and string.format('%.0f', math.max(now - lost, 0)) or '-1' }
+local lost = string.match(string_or_none(KEYS[2]), '^%w+ (%d+)$')
+return { redis.call('GET', KEYS[1]) or '', lost and text(math.max(time() - lost, 0)) or '-1' }

@@ -1,26 +1,31 @@
 //! A Lua script: sent by its hash, and whole where the server does not know it yet (again).
+//!
+//! Each stands behind the names of the fields and the fence, which are part of what is hashed: replicas of two versions load
+//! their own.
 
 use redis::{ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
 
-use super::Redis;
+use super::{Redis, schema};
 use crate::storage::StorageError;
 
 /// One script; make each once.
 pub struct Script {
-    source: &'static str,
+    source: String,
     hash: String,
 }
 
 impl Script {
-    /// From its source.
-    pub fn new(source: &'static str) -> Self {
-        Self { source, hash: redis::Script::new(source).get_hash().to_owned() }
+    /// From what it alone does.
+    pub fn new(body: &str) -> Self {
+        let source = [schema::LUA, include_str!("fence.lua"), body].concat();
+        let hash = redis::Script::new(&source).get_hash().to_owned();
+        Self { source, hash }
     }
 
     /// For a connection that is not yet a [`Redis`].
     pub(super) fn whole(&self) -> redis::Cmd {
         let mut command = redis::cmd("EVAL");
-        command.arg(self.source);
+        command.arg(&self.source);
         command
     }
 }
@@ -63,7 +68,7 @@ impl Call {
         };
         match answer {
             Err(error) if unknown(&error) => {
-                self.redis.query(&self.command("EVAL", self.script.source)).await
+                self.redis.query(&self.command("EVAL", &self.script.source)).await
             }
             answer => self.redis.explained(answer),
         }

@@ -138,8 +138,8 @@ async fn scripts_are_known_after_a_flush() {
     let redis = server.connect().await;
     static SCRIPT: LazyLock<Script> =
         LazyLock::new(|| Script::new("return {KEYS[1], ARGV[1], redis.call('TIME')[1]}"));
-    let key = redis.key("tag", ":x");
-    assert_eq!(key, "test:{tag}:x");
+    let key = redis.keys().beat();
+    assert_eq!(key, "test:{beat}");
     for _ in 0..2 {
         server.tell(&["SCRIPT", "FLUSH"]);
         let (found, arg, _): (String, i64, i64) = redis.script(&SCRIPT).key(&key).arg(7).run().await.unwrap();
@@ -359,11 +359,13 @@ async fn a_cluster_is_found_and_serves_keys_of_every_node() {
         )
     });
     for tag in 0..30 {
-        let key = redis.key(&tag.to_string(), "");
+        let key = redis.keys().session(tag);
         assert_eq!(redis.script(&SCRIPT).key(&key).run::<i64>().await.unwrap(), 1);
         assert_eq!(listener.next().await, Some(Heard::Message(key.into())));
     }
     assert!(cluster.nodes.iter().all(|node| !node.keys().is_empty()));
+    let scanned = redis.scan(&redis.keys().glob().session("*")).await.unwrap();
+    assert_eq!(scanned, (0..30).map(|tag| redis.keys().session(tag)).collect());
     // The node that the Pub/Sub connection was made to is gone: another one does as well.
     let has_us = |node: &Server| node.tell(&["PUBSUB", "CHANNELS"]) != redis::Value::Array(vec![]);
     let ours = cluster.nodes.iter().position(has_us).unwrap();

@@ -1,6 +1,6 @@
 //! The engine of many replicas: a Redis hash for each session and table, and one Lua call for each commit.
 //!
-//! The fence is the session's own lease, which `records` writes: its hash `<prefix>{<id>}` holds `owner` and `epoch`. The
+//! The fence is the session's own lease, which `records` writes: its hash holds `owner` and `epoch`. The
 //! engine is made with this replica's name; [`claim`](Engine::claim) checks both against the hash and notes there, in
 //! `device`, for which epoch the device is open. A commit checks the three in the call that changes the rows. So a claim
 //! of the session by somebody else fences this engine at once, before the other has opened the device.
@@ -8,9 +8,7 @@
 //! A commit that was sent, was not answered and is carried out when a later one is already done would put old keys over
 //! new ones: so commits are numbered (`commit`), and one that comes late does nothing.
 //!
-//! Keys of a session: `<prefix>{<id>}` (fields `device`, `commit`; the rest is `records`'s and `log`'s) and
-//! `<prefix>{<id>}:dev:<table>`. The index of all devices: `<prefix>{<0-f>}:devices`. Of the deployment:
-//! `<prefix>{data}:whatsapp-version`.
+//! `docs/redis-keys.md` lists its keys and fields.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +22,7 @@ use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::redis::index::Index;
+use crate::storage::redis::schema::{Keys, field};
 use crate::storage::redis::{Redis, Script};
 use crate::whatsapp::version::{Found, Version};
 
@@ -46,7 +45,7 @@ pub struct RedisEngine {
 impl RedisEngine {
     /// For the replica that `records` calls `owner`.
     pub fn new(redis: Redis, owner: impl Into<String>) -> Self {
-        let devices = Index::new(redis.clone(), ":devices");
+        let devices = Index::new(redis.clone(), Keys::devices);
         // Greater than any number of an engine before it.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or_default());
@@ -61,16 +60,8 @@ impl RedisEngine {
         Ok(self.redis.query(redis::cmd("HLEN").arg(self.table(session, table))).await?)
     }
 
-    fn session(&self, session: &SessionId) -> String {
-        self.redis.key(session.as_str(), "")
-    }
-
     fn table(&self, session: &SessionId, table: Table) -> String {
-        self.redis.key(session.as_str(), &format!(":dev:{}", table.name()))
-    }
-
-    fn kept_version(&self) -> String {
-        self.redis.key("data", ":whatsapp-version")
+        self.redis.keys().device(session, table.name())
     }
 }
 
@@ -78,7 +69,7 @@ impl RedisEngine {
 impl Engine for RedisEngine {
     async fn claim(&self, fence: &Fence) -> Result<(), EngineError> {
         self.devices.add(&fence.session).await?;
-        let claim = self.redis.script(&CLAIM).key(self.session(&fence.session));
+        let claim = self.redis.script(&CLAIM).key(self.redis.keys().session(&fence.session));
         decided(claim.arg(&self.owner).arg(fence.epoch).run().await?)
     }
 
@@ -122,7 +113,7 @@ impl Engine for RedisEngine {
     async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let mut tables: Vec<Table> = Vec::new();
-        let mut commit = self.redis.script(&COMMIT).key(self.session(&fence.session));
+        let mut commit = self.redis.script(&COMMIT).key(self.redis.keys().session(&fence.session));
         commit = commit.arg(&self.owner).arg(fence.epoch).arg(number);
         for change in &changes {
             let (Change::Put(table, ..) | Change::Delete(table, _) | Change::Clear(table, _)) = change;
@@ -152,7 +143,7 @@ impl Engine for RedisEngine {
     }
 
     async fn wipe(&self, session: &SessionId) -> Result<(), EngineError> {
-        let mut wipe = self.redis.script(&WIPE).key(self.session(session));
+        let mut wipe = self.redis.script(&WIPE).key(self.redis.keys().session(session));
         for table in Table::ALL {
             wipe = wipe.key(self.table(session, *table));
         }
@@ -174,7 +165,7 @@ impl Engine for RedisEngine {
 
     async fn version(&self) -> Result<Option<Found>, EngineError> {
         let mut get = redis::cmd("HMGET");
-        get.arg(self.kept_version()).arg("revision").arg("at");
+        get.arg(self.redis.keys().whatsapp_version()).arg(field::REVISION).arg(field::LOOKED_UP);
         let (revision, at): (Option<u32>, Option<i64>) = self.redis.query(&get).await?;
         Ok(revision
             .zip(at)
@@ -182,7 +173,7 @@ impl Engine for RedisEngine {
     }
 
     async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
-        let keep = self.redis.script(&KEEP_VERSION).key(self.kept_version());
+        let keep = self.redis.script(&KEEP_VERSION).key(self.redis.keys().whatsapp_version());
         Ok(keep.arg(found.version.0).arg(found.at.as_millis()).run::<()>().await?)
     }
 }

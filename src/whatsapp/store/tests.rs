@@ -92,7 +92,7 @@ impl Leased {
 #[async_trait::async_trait]
 impl Engine for Leased {
     async fn claim(&self, fence: &Fence) -> Result<(), EngineError> {
-        let key = self.redis.key(fence.session.as_str(), "");
+        let key = self.redis.keys().session(&fence.session);
         let held: Option<u64> = self.redis.query(::redis::cmd("HGET").arg(&key).arg("epoch")).await?;
         if held.is_none_or(|held| held < fence.epoch) {
             let mut lease = ::redis::cmd("HSET");

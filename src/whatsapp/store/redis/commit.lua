@@ -3,22 +3,20 @@
 -- 'p', table, key, value | 'd', table, key | 'c', table, prefix
 -- 1: done, or done before. 0: no longer ours, or wiped. -1: Redis has lost this ownership.
 -- 2: a later commit is done already: this one comes late, and nobody waits for it.
-local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'device', 'commit')
-local mine = tonumber(ARGV[2])
--- A smaller epoch is an older one that came back: its owner writes the greater one again.
-if (tonumber(held[2]) or 0) < mine then return -1 end
-if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return 0 end
-if not held[3] then return -1 end
-if held[3] ~= ARGV[2] then
-    local opened = tonumber(held[3])
-    return opened and opened < mine and -1 or 0
+local verdict, opened, last = fence(KEYS[1], ARGV[1], ARGV[2], DEVICE, COMMIT)
+if verdict ~= 1 then return verdict end
+if not opened then return -1 end
+if opened ~= ARGV[2] then
+    opened = tonumber(opened)
+    return opened and opened < tonumber(ARGV[2]) and -1 or 0
 end
-if held[4] then
-    local last, this = tonumber(held[4]), tonumber(ARGV[3])
+if last then
+    local this = tonumber(ARGV[3])
+    last = tonumber(last)
     if this == last then return 1 end
     if this < last then return 2 end
 end
-redis.call('HSET', KEYS[1], 'commit', ARGV[3])
+redis.call('HSET', KEYS[1], COMMIT, ARGV[3])
 
 local function clear(table, prefix)
     if prefix == '' then return redis.call('UNLINK', table) end

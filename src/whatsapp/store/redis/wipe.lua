@@ -1,6 +1,6 @@
 -- Deletes a device. What is left, where the session is still there, is a mark that refuses commits until the next claim.
 -- KEYS: the session, then all tables.
 for at = 2, #KEYS do redis.call('UNLINK', KEYS[at]) end
-redis.call('HDEL', KEYS[1], 'device', 'commit')
-if redis.call('HEXISTS', KEYS[1], 'epoch') == 1 then redis.call('HSET', KEYS[1], 'device', 'wiped') end
+redis.call('HDEL', KEYS[1], DEVICE, COMMIT)
+if redis.call('HEXISTS', KEYS[1], EPOCH) == 1 then redis.call('HSET', KEYS[1], DEVICE, 'wiped') end
 return 1
