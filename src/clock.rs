@@ -7,8 +7,9 @@
 //! Process-wide, for there is one machine clock and one store. `storage::redis` measures, `event::Time` asks, `/health`
 //! shows it. Not for durations within this process: those go by the monotonic clock.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// A difference up to this is left alone: it matters to nobody, and a clock that is corrected now and then by a few
 /// milliseconds would not rise evenly.
@@ -49,7 +50,7 @@ pub fn measured(asked: i64, took: Duration, theirs: i64) -> Option<i64> {
 
 fn clock() -> MutexGuard<'static, Clock> {
     // Nothing panics while it is held.
-    CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
+    CLOCK.lock()
 }
 
 impl Clock {

@@ -5,9 +5,10 @@
 //! comes here, for it may be a key or a password.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use metrics::gauge;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::error;
 
 use crate::id::SessionId;
@@ -101,7 +102,7 @@ impl Damage {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), Damaged>> {
         // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -26,10 +26,11 @@ mod target;
 pub(crate) mod tests;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
+use parking_lot::RwLock;
 use redis::{Cmd, FromRedisValue};
 use tokio::sync::{Notify, watch};
 
@@ -289,11 +290,11 @@ impl Inner {
 
     /// The connection, whether it works or not.
     fn last_link(&self) -> Link {
-        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.link.read().clone()
     }
 
     fn replace_link(&self, link: Link) {
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        *self.link.write() = link;
         // The other connection may still lead to the server that this one has left.
         self.channels.connect_anew();
     }

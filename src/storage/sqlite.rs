@@ -27,10 +27,11 @@ mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::Transaction;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -162,7 +163,7 @@ impl Sqlite {
     /// Whether the names of the file, its log, its folder and that one's lock still lead to what was opened. Opens nothing:
     /// to close a second descriptor of the file would drop SQLite's own locks.
     pub fn check_place(&self) -> Result<(), StorageError> {
-        let home = self.0.home.lock().unwrap_or_else(PoisonError::into_inner);
+        let home = self.0.home.lock();
         let Some(home) = &*home else { return Ok(()) };
         let place = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
         // What is stored there now is lost with the next start.
@@ -256,7 +257,7 @@ impl Sqlite {
         let (answer, answered) = oneshot::channel();
         self.0.writes.end(writer::Order::Close(answer));
         let outcome = answered.await.unwrap_or(Ok(()));
-        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.0.threads.lock());
         for thread in threads {
             // Both have given their last answer: there is nothing left to wait for.
             if thread.join().is_err() {
@@ -264,7 +265,7 @@ impl Sqlite {
             }
         }
         // Whoever waits for the folder may have it.
-        self.0.home.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.home.lock().take();
         outcome
     }
 }

@@ -13,13 +13,14 @@ mod tests;
 mod tunnel;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use futures::SinkExt as _;
 use hyper::Uri;
 use hyper::header::{HeaderValue, ORIGIN};
 use metrics::gauge;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_websockets::{ClientBuilder, WebSocketStream};
 use tracing::error;
@@ -89,7 +90,7 @@ impl Egresses {
             },
             Way::Through,
         );
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.lock();
         if let Some(known) = others.get(&way).and_then(Weak::upgrade) {
             return known;
         }

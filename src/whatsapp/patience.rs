@@ -4,9 +4,9 @@
 //! remembers how far the pauses had grown. As long as the first client lives the library keeps them by itself, and
 //! nothing here does anything.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::turns::random;
@@ -103,7 +103,7 @@ impl Patience {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Every write of it is whole in itself.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 }
 

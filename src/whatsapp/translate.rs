@@ -3,9 +3,10 @@
 //! It runs inline on the library's dispatch path and hands on to an unbounded channel, which is the library's only
 //! delivery that never drops. It asks for the few kinds of a link's life, so no burst of messages comes this way.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{Instrument as _, debug};
 use whatsapp_rust::OwnedNodeRef;
 use whatsapp_rust::anyhow;
@@ -189,7 +190,7 @@ impl Translator {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Every write of it is whole in itself.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 
     fn qr(&self, qr: &events::PairingQrCode) -> Option<Signal> {

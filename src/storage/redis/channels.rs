@@ -8,11 +8,12 @@
 //! channel is (again) subscribed, and reads then, from a log, what it may have missed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use parking_lot::{Mutex, MutexGuard};
 use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -113,7 +114,7 @@ pub(super) fn listen(inner: &Arc<Inner>, channel: String) -> Subscription {
 impl Channels {
     fn wanted(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
         // Nothing below can panic between two changes.
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.lock()
     }
 
     fn deliver(&self, name: &str, message: &[u8]) {

@@ -2,8 +2,10 @@
 //!
 //! `keeper` notes which data answers; `records` asks before it says that there is no such session.
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Redis, Script, Server, State, StorageError};
 
@@ -64,7 +66,7 @@ impl Seen {
 
     fn data(&self) -> MutexGuard<'_, Data> {
         // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

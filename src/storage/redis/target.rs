@@ -1,7 +1,6 @@
 //! How to reach Redis: its address, whether it is a cluster, and a connection of either kind.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -84,7 +83,7 @@ impl Target {
             let client = Client::open(self.first.clone())?;
             return Ok(Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?));
         };
-        let nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let nodes = nodes.lock().clone();
         let client = ClusterClient::builder(nodes)
             .connection_timeout(LIMIT)
             .response_timeout(LIMIT)
@@ -105,7 +104,7 @@ impl Target {
         let info = match &self.nodes {
             None => self.first.clone(),
             Some(nodes) => {
-                let nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+                let nodes = nodes.lock();
                 nodes.get(turn % nodes.len().max(1)).unwrap_or(&self.first).clone()
             }
         };
@@ -122,7 +121,7 @@ impl Target {
         let Ok(said) = link.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await else { return };
         let found: Vec<_> = said.lines().filter_map(|line| self.node(line)).collect();
         if !found.is_empty() {
-            *nodes.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            *nodes.lock() = found;
         }
     }
 

@@ -4,10 +4,10 @@
 //! Checks fences as the others do. Memory is what is stored: an account's rows until its `wipe`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use crate::id::SessionId;
@@ -30,12 +30,12 @@ impl MemoryEngine {
     }
 
     fn found(&self) -> MutexGuard<'_, Option<Found>> {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+        self.1.lock()
     }
 
     fn shelves(&self) -> MutexGuard<'_, HashMap<SessionId, Shelf>> {
         // Nothing below can panic between two changes.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
