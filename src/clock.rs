@@ -38,8 +38,12 @@ pub fn skew() -> Option<i64> {
 
 /// This machine's own clock, Unix time in milliseconds.
 pub fn machine() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A duration in whole milliseconds, as far as these fit. Never negative.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Redis said that it was `theirs`; it was asked when this machine's clock stood at `asked`, and the answer took so long.
@@ -49,7 +53,6 @@ pub fn measured(asked: i64, took: Duration, theirs: i64) -> Option<i64> {
 }
 
 fn clock() -> MutexGuard<'static, Clock> {
-    // Nothing panics while it is held.
     CLOCK.lock()
 }
 
@@ -57,7 +60,7 @@ impl Clock {
     /// An answer that took long says little: what was known before stays, as far as the answer allows it.
     fn measured(&mut self, asked: i64, took: Duration, theirs: i64) -> Option<i64> {
         let least = asked - theirs;
-        let most = least.saturating_add(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+        let most = least.saturating_add(millis(took));
         let estimate = self.estimate.unwrap_or(i64::midpoint(least, most)).clamp(least, most);
         self.estimate = Some(estimate);
         // Also at first: a clock that is right to a part of a second stays as it is.

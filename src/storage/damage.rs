@@ -101,7 +101,6 @@ impl Damage {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), Damaged>> {
-        // Nothing panics while it is held.
         self.0.lock()
     }
 }

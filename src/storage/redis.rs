@@ -42,11 +42,15 @@ use self::target::{Link, Target};
 use super::StorageError;
 use super::damage::Damage;
 use super::health::Health;
+use crate::backoff::Backoff;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{REDIS_CALL_SECONDS, REDIS_FAILURES, REDIS_UP};
 
 /// How long a command may take.
 pub const LIMIT: Duration = Duration::from_secs(1);
+
+/// The pauses between two tries to connect again.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
 /// How long [`Redis::close`] waits for its two tasks.
 const GRACE: Duration = Duration::from_secs(2);

@@ -19,16 +19,13 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use super::{Inner, LIMIT};
+use super::{Inner, LIMIT, RECONNECT};
 
 /// Messages that may wait for one listener; one that is further behind is told [`Heard::Missed`].
 const WAITING: usize = 64;
 
 /// How often the connection is pinged, and a pulse is sent: it is the only way to notice that it is dead, or deaf.
 const PING_EVERY: Duration = Duration::from_secs(2);
-
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Channels in one command.
 const AT_ONCE: usize = 500;
@@ -113,7 +110,6 @@ pub(super) fn listen(inner: &Arc<Inner>, channel: String) -> Subscription {
 
 impl Channels {
     fn wanted(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
-        // Nothing below can panic between two changes.
         self.wanted.lock()
     }
 
@@ -167,7 +163,7 @@ enum End {
 
 /// Until the storage is closed. Connects when the first channel is wanted, and again whenever the connection breaks.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     let mut turn = 0;
     loop {
         let serve = async {
@@ -194,16 +190,16 @@ pub(super) async fn run(inner: Arc<Inner>) {
             End::Left => debug!("the Pub/Sub connection to Redis is made anew"),
         }
         if end != End::Never {
-            pause = FIRST_PAUSE;
+            failures = 0;
         }
+        failures += 1;
         if end != End::Left {
             inner.trouble.notify_one();
         }
         tokio::select! {
             () = inner.tasks.begun() => return,
-            () = sleep(pause) => {}
+            () = sleep(RECONNECT.after(failures)) => {}
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

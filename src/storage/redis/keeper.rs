@@ -13,17 +13,13 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::target::Link;
-use super::{ConnectError, Inner, LIMIT, Script, Server, State, Warning, failure, loss};
+use super::{ConnectError, Inner, LIMIT, RECONNECT, Script, Server, State, Warning, failure, loss};
 use crate::clock;
 use crate::storage::StorageError;
 use crate::telemetry::metrics::REDIS_UP;
 
 /// An idle connection is used this often: a managed Redis drops one that is not, and nothing else tells that one broke.
 const PING_EVERY: Duration = Duration::from_secs(1);
-
-/// The first pause between two tries; each later one is longer, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a silent connection is asked before it is given up: its host may be gone without a word.
 const ASK_AGAIN: u32 = 3;
@@ -92,7 +88,7 @@ async fn look(inner: &Inner, link: &mut Link) -> Result<Server, Unfit> {
 
 /// Tries without end; the connection is replaced when this returns, unless the old one will do again.
 async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     let mut asked = 0;
     let known = inner.seen.word();
     loop {
@@ -116,8 +112,8 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
             inner.replace_link(new);
             return server;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        failures += 1;
+        sleep(RECONNECT.after(failures)).await;
     }
 }
 

@@ -65,7 +65,6 @@ impl Seen {
     }
 
     fn data(&self) -> MutexGuard<'_, Data> {
-        // Nothing panics while it is held.
         self.0.lock()
     }
 }

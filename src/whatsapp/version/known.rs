@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{BUILT_IN, Found, Report, Source, Version};
+use crate::backoff::Backoff;
 use crate::event::Time;
 
 /// How many builds ahead of the one built in are believed. WhatsApp made some 19 million a year in 2026: ten years.
@@ -16,9 +17,8 @@ const MOST_AHEAD: u32 = 200_000_000;
 pub(super) struct Clock {
     /// From a good look-up to the next.
     day: Duration,
-    /// After the first of failed look-ups in a row; doubled with each more.
-    first_pause: Duration,
-    longest_pause: Duration,
+    /// After failed look-ups.
+    backoff: Backoff,
     /// From a look-up that a refusal has caused to the next such one.
     again: Duration,
 }
@@ -26,12 +26,8 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn faster(factor: f64) -> Self {
         let scaled = |minutes: u64| Duration::from_secs(minutes * 60).div_f64(factor);
-        Self { day: scaled(24 * 60), first_pause: scaled(10), longest_pause: scaled(60), again: scaled(1) }
-    }
-
-    fn pause(&self, failures: u32) -> Duration {
-        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.first_pause.saturating_mul(doubled).min(self.longest_pause)
+        let backoff = Backoff::new(scaled(10), scaled(60));
+        Self { day: scaled(24 * 60), backoff, again: scaled(1) }
     }
 }
 
@@ -128,11 +124,11 @@ impl Known {
         // A process that was started a moment ago is not the first to fail.
         let was_due = self.succeeded.map(|succeeded| succeeded.after(clock.day));
         self.failing_since = self.failing_since.or(Some(was_due.map_or(at, |due| due.min(at))));
-        self.ended(now + clock.pause(self.failures), now);
+        self.ended(now + clock.backoff.after(self.failures), now);
     }
 
     pub(super) fn look_up_soon(&mut self, clock: &Clock, now: Instant) {
-        self.due = now + clock.first_pause;
+        self.due = now + clock.backoff.after(1);
     }
 
     fn ended(&mut self, due: Instant, now: Instant) {
