@@ -60,7 +60,7 @@ use crate::session::Session;
 use crate::session::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::stream::drain::Drain;
-use crate::stream::pulse::Pulses;
+use crate::stream::heartbeat::Heartbeats;
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -89,8 +89,8 @@ struct Inner {
     drain: Drain,
     /// Begins when they have: what streams stand on ends.
     streams: Shutdown,
-    sse_pulses: Pulses,
-    websocket_pulses: Pulses,
+    sse_heartbeats: Heartbeats,
+    websocket_heartbeats: Heartbeats,
     storage_probe: StorageProbe,
     alerts: Alerts,
 }
@@ -98,8 +98,8 @@ struct Inner {
 impl App {
     /// Without sessions yet: see [`App::open`]. `replica` names this process among others.
     pub fn new(config: Config, replica: String, links: Shutdown, drain: Drain, streams: Shutdown) -> Self {
-        let sse_pulses = Pulses::start(Duration::from_secs(15), &streams);
-        let websocket_pulses = Pulses::start(Duration::from_secs(25), &streams);
+        let sse_heartbeats = Heartbeats::start(Duration::from_secs(15), &streams);
+        let websocket_heartbeats = Heartbeats::start(Duration::from_secs(25), &streams);
         let started = Instant::now();
         let inner = Inner {
             registry: OnceLock::new(),
@@ -112,8 +112,8 @@ impl App {
             links,
             drain,
             streams,
-            sse_pulses,
-            websocket_pulses,
+            sse_heartbeats,
+            websocket_heartbeats,
             storage_probe: StorageProbe::default(),
             alerts: Alerts::new(),
         };

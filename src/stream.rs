@@ -3,8 +3,8 @@
 //! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
 
 pub mod drain;
+pub mod heartbeat;
 pub mod open;
-pub mod pulse;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing::{Span, debug, debug_span};
 
 use self::drain::{Drain, Place};
+use self::heartbeat::Heartbeat;
 use self::open::OpenStream;
-use self::pulse::Pulse;
 use crate::close::Close;
 use crate::event::{Cursor, Event, Me, Status, Time};
 use crate::session::{CatchUp, Session, Watch};
@@ -57,7 +57,7 @@ pub struct Viewer {
     queue: VecDeque<Frame>,
     /// The last event this viewer has, or had when it came.
     last: Option<Cursor>,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     /// When it may no longer watch.
     until: Option<Time>,
     /// When it goes, once the server stops.
@@ -72,7 +72,7 @@ impl Viewer {
     pub fn new(
         session: Arc<Session>,
         after: Option<Cursor>,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         open: OpenStream,
         drain: &Drain,
     ) -> Self {
@@ -100,7 +100,18 @@ impl Viewer {
         // For those who look for something: a span that is written down costs memory in each of thousands of idle streams.
         let span = debug_span!("stream", sessionId = %session.id(), transport = open.transport().as_str());
         debug!(parent: &span, sessionId = %session.id(), resumed, gap, "stream opened");
-        Self { session, live, queue, last, pulse, until: None, place: drain.place(), open, span, done: false }
+        Self {
+            session,
+            live,
+            queue,
+            last,
+            heartbeat,
+            until: None,
+            place: drain.place(),
+            open,
+            span,
+            done: false,
+        }
     }
 
     /// Until its token expires. Noticed at a heartbeat, which costs no timer of its own.
@@ -148,7 +159,7 @@ impl Viewer {
                 biased;
                 received = self.live.recv() => received,
                 goodbye = self.place.goodbye() => return Frame::Goodbye(goodbye),
-                () = self.pulse.beat() => return self.heartbeat(),
+                () = self.heartbeat.beat() => return self.heartbeat(),
             };
             match received {
                 Ok(event) => self.enqueue([event]),

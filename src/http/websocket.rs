@@ -53,7 +53,7 @@ pub(super) async fn upgrade(
     let follow = match follow {
         Follow::Session(request) if request.is_over() => Err(Close::Ended),
         Follow::Session(request) => {
-            Ok(request.viewer(app.inner.websocket_pulses.join(), Transport::WebSocket))
+            Ok(request.viewer(app.inner.websocket_heartbeats.join(), Transport::WebSocket))
         }
         Follow::Refused(close) => Err(close),
     };
