@@ -3,8 +3,8 @@
 //! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
 
 pub mod drain;
+pub mod guard;
 pub mod heartbeat;
-pub mod open;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing::{Span, debug, debug_span};
 
 use self::drain::{Drain, Place};
+use self::guard::StreamGuard;
 use self::heartbeat::Heartbeat;
-use self::open::OpenStream;
 use crate::close::Close;
 use crate::event::{Cursor, Event, Me, Status, Time};
 use crate::session::{CatchUp, Session, Watch};
@@ -62,7 +62,7 @@ pub struct Viewer {
     until: Option<Time>,
     /// When it goes, once the server stops.
     place: Place,
-    open: OpenStream,
+    open: StreamGuard,
     span: Span,
     done: bool,
 }
@@ -73,7 +73,7 @@ impl Viewer {
         session: Arc<Session>,
         after: Option<Cursor>,
         heartbeat: Heartbeat,
-        open: OpenStream,
+        open: StreamGuard,
         drain: &Drain,
     ) -> Self {
         let Watch { state, resumed, gap, last, replay, live } = session.watch(after);

@@ -11,7 +11,7 @@ use super::App;
 use super::limits::Place;
 use super::viewer::{self, Follow};
 use crate::close::Close;
-use crate::stream::open::Transport;
+use crate::stream::guard::Transport;
 use crate::stream::{Frame, Viewer};
 
 /// How long an `EventSource` waits before it comes back, in milliseconds.

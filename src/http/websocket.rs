@@ -19,7 +19,7 @@ use super::viewer::{self, Follow};
 use super::{App, origins};
 use crate::close::Close;
 use crate::event::{Encoded, Time};
-use crate::stream::open::Transport;
+use crate::stream::guard::Transport;
 use crate::stream::{Frame, Viewer};
 
 /// The one subprotocol this server speaks.

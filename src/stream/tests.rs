@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::open::Transport;
+use super::guard::Transport;
 use super::*;
 use crate::event::{Disconnected, Kind, Qr, Reason};
 use crate::id::SessionId;
@@ -41,7 +41,7 @@ impl Stage {
 
     fn viewer(&self, after: Option<&str>) -> Viewer {
         let after = after.map(|cursor| cursor.parse().unwrap());
-        let open = OpenStream::new(Transport::Sse);
+        let open = StreamGuard::new(Transport::Sse);
         Viewer::new(self.session.clone(), after, self.heartbeats.join(), open, &self.drain)
     }
 

@@ -26,12 +26,12 @@ impl Transport {
 
 /// One stream that is open. Dropped with whatever serves it, so a viewer who just leaves is counted as well.
 #[derive(Debug)]
-pub struct OpenStream {
+pub struct StreamGuard {
     transport: Transport,
     end: Option<Close>,
 }
 
-impl OpenStream {
+impl StreamGuard {
     /// One more.
     pub fn new(transport: Transport) -> Self {
         counter!(STREAMS_OPENED, "transport" => transport.as_str()).increment(1);
@@ -54,7 +54,7 @@ impl OpenStream {
     }
 }
 
-impl Drop for OpenStream {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         let transport = self.transport.as_str();
         gauge!(STREAMS, "transport" => transport).decrement(1.0);
