@@ -38,7 +38,7 @@ use self::channels::Channels;
 pub use self::channels::{Heard, Subscription};
 use self::loss::Seen;
 pub use self::script::{Call, Script};
-use self::target::{Link, Target};
+use self::target::{Connection, Target};
 use super::StorageError;
 use super::damage::Damage;
 use super::health::Health;
@@ -63,7 +63,7 @@ struct Inner {
     prefix: String,
     target: Target,
     /// The command connection; what a caller takes is a clone.
-    link: RwLock<Link>,
+    connection: RwLock<Connection>,
     state: watch::Sender<State>,
     /// A command met a broken or silent connection, or the wrong server: look at once.
     trouble: Notify,
@@ -136,13 +136,13 @@ impl Redis {
             return Err(ConnectError::Prefix);
         }
         gauge!(REDIS_UP).set(0.0);
-        let (target, mut link) = Target::find(url).await?;
-        let server = keeper::examine(&mut link, prefix, "").await?;
-        let warnings = keeper::warnings(&mut link).await;
+        let (target, mut connection) = Target::find(url).await?;
+        let server = keeper::examine(&mut connection, prefix, "").await?;
+        let warnings = keeper::warnings(&mut connection).await;
         let inner = Arc::new(Inner {
             prefix: prefix.to_owned(),
             target,
-            link: RwLock::new(link),
+            connection: RwLock::new(connection),
             seen: Seen::of(&server),
             state: watch::Sender::new(State::Up(server)),
             trouble: Notify::new(),
@@ -235,7 +235,7 @@ impl Redis {
 
     /// Whether it is a cluster: there a published message can be lost between two nodes.
     pub fn is_cluster(&self) -> bool {
-        self.0.last_link().is_cluster()
+        self.0.last_connection().is_cluster()
     }
 
     /// Whether Redis answers, now and from now on.
@@ -264,8 +264,8 @@ impl Inner {
         &self,
         command: &Cmd,
     ) -> Result<Result<T, redis::RedisError>, StorageError> {
-        let mut link = self.link()?;
-        match tokio::time::timeout(LIMIT, link.query(command)).await {
+        let mut connection = self.connect()?;
+        match tokio::time::timeout(LIMIT, connection.query(command)).await {
             Ok(Err(error)) if failure::is_unanswered(&error) => {
                 self.trouble.notify_one();
                 Err(StorageError::Away)
@@ -283,22 +283,22 @@ impl Inner {
         }
     }
 
-    fn link(&self) -> Result<Link, StorageError> {
+    fn connect(&self) -> Result<Connection, StorageError> {
         match *self.state.borrow() {
             State::Up(_) => {}
             State::Away => return Err(StorageError::Away),
             State::Closed => return Err(StorageError::Closed),
         }
-        Ok(self.last_link())
+        Ok(self.last_connection())
     }
 
     /// The connection, whether it works or not.
-    fn last_link(&self) -> Link {
-        self.link.read().clone()
+    fn last_connection(&self) -> Connection {
+        self.connection.read().clone()
     }
 
-    fn replace_link(&self, link: Link) {
-        *self.link.write() = link;
+    fn replace_connection(&self, connection: Connection) {
+        *self.connection.write() = connection;
         // The other connection may still lead to the server that this one has left.
         self.channels.connect_anew();
     }

@@ -12,7 +12,7 @@ use redis::RedisError;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::target::Link;
+use super::target::Connection;
 use super::{ConnectError, Inner, LIMIT, RECONNECT, Script, Server, State, Warning, failure, loss};
 use crate::clock;
 use crate::storage::StorageError;
@@ -45,8 +45,8 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             () = inner.trouble.notified() => {}
             () = sleep(PING_EVERY) => {}
         }
-        let mut link = inner.last_link();
-        let unfit = match look(&inner, &mut link).await {
+        let mut connection = inner.last_connection();
+        let unfit = match look(&inner, &mut connection).await {
             Ok(server) => {
                 tell(&inner, State::Up(server));
                 continue;
@@ -62,7 +62,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         tell(&inner, State::Away);
         tokio::select! {
             () = inner.tasks.begun() => return,
-            server = come_back(&inner, link, unfit) => {
+            server = come_back(&inner, connection, unfit) => {
                 info!(run_id = server.run_id, "Redis is back");
                 tell(&inner, State::Up(server));
             }
@@ -71,8 +71,8 @@ pub(super) async fn keep(inner: Arc<Inner>) {
 }
 
 /// A node of a cluster can be another one behind an open connection, and so can a server behind a proxy.
-async fn look(inner: &Inner, link: &mut Link) -> Result<Server, Unfit> {
-    match timeout(LIMIT, link.ping()).await {
+async fn look(inner: &Inner, connection: &mut Connection) -> Result<Server, Unfit> {
+    match timeout(LIMIT, connection.ping()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             // Whatever else it says instead, it is in no state to serve.
@@ -80,14 +80,14 @@ async fn look(inner: &Inner, link: &mut Link) -> Result<Server, Unfit> {
         }
         Err(_) => return Err(Unfit::Silent(StorageError::Away)),
     }
-    if link.is_cluster() {
-        inner.target.learn_nodes(link).await;
+    if connection.is_cluster() {
+        inner.target.learn_nodes(connection).await;
     }
-    examine(link, &inner.prefix, &inner.seen.word()).await
+    examine(connection, &inner.prefix, &inner.seen.word()).await
 }
 
 /// Tries without end; the connection is replaced when this returns, unless the old one will do again.
-async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
+async fn come_back(inner: &Inner, mut connection: Connection, mut unfit: Unfit) -> Server {
     let mut failures = 0;
     let mut asked = 0;
     let known = inner.seen.word();
@@ -96,8 +96,8 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
             asked = ASK_AGAIN;
         }
         if asked < ASK_AGAIN {
-            match timeout(LIMIT, link.ping()).await {
-                Ok(Ok(())) => match examine(&mut link, &inner.prefix, &known).await {
+            match timeout(LIMIT, connection.ping()).await {
+                Ok(Ok(())) => match examine(&mut connection, &inner.prefix, &known).await {
                     Ok(server) => return server,
                     Err(why) => unfit = why,
                 },
@@ -106,10 +106,10 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
             }
         }
         if asked >= ASK_AGAIN
-            && let Ok(mut new) = inner.target.link().await
+            && let Ok(mut new) = inner.target.connect().await
             && let Ok(server) = examine(&mut new, &inner.prefix, &known).await
         {
-            inner.replace_link(new);
+            inner.replace_connection(new);
             return server;
         }
         failures += 1;
@@ -119,15 +119,16 @@ async fn come_back(inner: &Inner, mut link: Link, mut unfit: Unfit) -> Server {
 
 /// Which data, and which process, answers, and that it takes writes; measures its clock. A memory or a disk that is full is another matter:
 /// so would be those of any server of this name. `known`: the data that this process knew before, if any.
-pub(super) async fn examine(link: &mut Link, prefix: &str, known: &str) -> Result<Server, Unfit> {
+pub(super) async fn examine(connection: &mut Connection, prefix: &str, known: &str) -> Result<Server, Unfit> {
     let mut born = BORN.whole();
     born.arg(2).arg(loss::word_key(prefix)).arg(loss::lost_key(prefix));
     born.arg(uuid::Uuid::new_v4().simple().to_string()).arg(known);
     let (asked, begun) = (clock::machine(), Instant::now());
-    let (data, run_id, refused, now) = timeout(2 * LIMIT, link.query::<(String, String, String, i64)>(&born))
-        .await
-        .map_err(|_| Unfit::Failed(StorageError::Away))?
-        .map_err(|error| Unfit::of(&error).unwrap_or_else(|| Unfit::Failed(failure::explain(&error))))?;
+    let (data, run_id, refused, now) =
+        timeout(2 * LIMIT, connection.query::<(String, String, String, i64)>(&born))
+            .await
+            .map_err(|_| Unfit::Failed(StorageError::Away))?
+            .map_err(|error| Unfit::of(&error).unwrap_or_else(|| Unfit::Failed(failure::explain(&error))))?;
     if let Some(skew_ms) = clock::measured(asked, begun.elapsed(), now) {
         warn!(skew_ms, "this machine's clock is not that of Redis, which counts");
     }
@@ -155,14 +156,14 @@ impl From<Unfit> for ConnectError {
 }
 
 /// A managed Redis refuses `CONFIG`; that is no warning.
-pub(super) async fn warnings(link: &mut Link) -> Vec<Warning> {
+pub(super) async fn warnings(connection: &mut Connection) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (name, good, warning) in
         [("appendonly", "yes", Warning::NotDurable), ("maxmemory-policy", "noeviction", Warning::Evicts)]
     {
         let mut get = redis::cmd("CONFIG");
         get.arg("GET").arg(name);
-        let said = timeout(LIMIT, link.query::<Vec<String>>(&get)).await;
+        let said = timeout(LIMIT, connection.query::<Vec<String>>(&get)).await;
         if let Ok(Ok(said)) = said
             && said.get(1).is_some_and(|value| value != good)
         {

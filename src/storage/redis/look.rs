@@ -3,7 +3,7 @@
 use redis::{ErrorKind, RedisError};
 use tokio::time::timeout;
 
-use super::target::{Link, Target};
+use super::target::{Connection, Target};
 use super::{ConnectError, LIMIT, failure};
 
 /// What a Redis says of itself.
@@ -56,9 +56,9 @@ pub async fn look(url: &str) -> Result<Look, LookError> {
     let target = Target::alone(url).map_err(LookError::Url)?;
     let address = target.address();
     let failed = |error: RedisError| explain(&address, &error);
-    let mut link = target.link().await.map_err(failed)?;
-    let (seconds, micros): (i64, i64) = limited(&mut link, "TIME").await.map_err(failed)?;
-    let said = match limited::<String>(&mut link, "INFO").await {
+    let mut connection = target.connect().await.map_err(failed)?;
+    let (seconds, micros): (i64, i64) = limited(&mut connection, "TIME").await.map_err(failed)?;
+    let said = match limited::<String>(&mut connection, "INFO").await {
         // Who may not ask is not told.
         Err(error) if failure::is_refusal(&error) && error.code() == Some("NOPERM") => String::new(),
         said => said.map_err(failed)?,
@@ -68,9 +68,9 @@ pub async fn look(url: &str) -> Result<Look, LookError> {
         return Ok(Look { address, cluster: None, time, nodes: vec![node(&said)] });
     }
     let mut nodes = Vec::new();
-    for other in target.peers(&mut link).await {
-        if let Ok(mut link) = other.link().await
-            && let Ok(said) = limited::<String>(&mut link, "INFO").await
+    for other in target.peers(&mut connection).await {
+        if let Ok(mut connection) = other.connect().await
+            && let Ok(said) = limited::<String>(&mut connection, "INFO").await
         {
             // A cluster's copies take over when their primary is gone, and send writes to it until then.
             nodes.push(Node { is_copy: false, ..node(&said) });
@@ -79,9 +79,12 @@ pub async fn look(url: &str) -> Result<Look, LookError> {
     Ok(Look { address, cluster: Some(nodes.len()), time, nodes })
 }
 
-async fn limited<T: redis::FromRedisValue>(link: &mut Link, command: &str) -> Result<T, RedisError> {
+async fn limited<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    command: &str,
+) -> Result<T, RedisError> {
     let late = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    timeout(2 * LIMIT, link.query(&redis::cmd(command))).await.map_err(late)?
+    timeout(2 * LIMIT, connection.query(&redis::cmd(command))).await.map_err(late)?
 }
 
 fn explain(address: &str, error: &RedisError) -> LookError {

@@ -22,7 +22,7 @@ pub(super) struct Target {
 
 /// The command connection. A clone is the same connection.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) enum Connection {
     /// To the one server.
     Single(MultiplexedConnection),
     /// One to each node; finds nodes that come and go by itself.
@@ -46,7 +46,7 @@ impl Target {
     }
 
     /// Connects to the server of this URL and asks it what it is.
-    pub(super) async fn find(url: &str) -> Result<(Self, Link), ConnectError> {
+    pub(super) async fn find(url: &str) -> Result<(Self, Connection), ConnectError> {
         let alone = Self::alone(url)?;
         let refused = |error: RedisError| {
             if failure::is_refusal(&error) {
@@ -55,33 +55,35 @@ impl Target {
                 ConnectError::Away(failure::explain(&error))
             }
         };
-        let mut link = alone.link().await.map_err(refused)?;
+        let mut connection = alone.connect().await.map_err(refused)?;
         // Who does not tell is not a cluster.
-        let said = link.query::<String>(redis::cmd("INFO").arg("cluster")).await.unwrap_or_default();
+        let said = connection.query::<String>(redis::cmd("INFO").arg("cluster")).await.unwrap_or_default();
         if !said.contains("cluster_enabled:1") {
-            return Ok((alone, link));
+            return Ok((alone, connection));
         }
         let nodes = Some(Mutex::new(vec![alone.first.clone()]));
         let cluster = Self { first: alone.first, nodes };
-        let mut link = cluster.link().await.map_err(refused)?;
-        cluster.learn_nodes(&mut link).await;
-        Ok((cluster, link))
+        let mut connection = cluster.connect().await.map_err(refused)?;
+        cluster.learn_nodes(&mut connection).await;
+        Ok((cluster, connection))
     }
 
     /// Each node of the cluster that this server belongs to, as a server of its own.
-    pub(super) async fn peers(&self, link: &mut Link) -> Vec<Self> {
-        let said = link.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await.unwrap_or_default();
+    pub(super) async fn peers(&self, connection: &mut Connection) -> Vec<Self> {
+        let said = connection.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await.unwrap_or_default();
         said.lines().filter_map(|line| Some(Self { first: self.node(line)?, nodes: None })).collect()
     }
 
     /// A new command connection.
-    pub(super) async fn link(&self) -> Result<Link, RedisError> {
+    pub(super) async fn connect(&self) -> Result<Connection, RedisError> {
         let Some(nodes) = &self.nodes else {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(2 * LIMIT))
                 .set_response_timeout(Some(2 * LIMIT));
             let client = Client::open(self.first.clone())?;
-            return Ok(Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?));
+            return Ok(Connection::Single(
+                client.get_multiplexed_async_connection_with_config(&config).await?,
+            ));
         };
         let nodes = nodes.lock().clone();
         let client = ClusterClient::builder(nodes)
@@ -93,10 +95,10 @@ impl Target {
             .max_retry_wait(200)
             .build()?;
         let connect = tokio::time::timeout(5 * LIMIT, client.get_async_connection());
-        let link = connect
+        let connection = connect
             .await
             .map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))?;
-        Ok(Link::Cluster(link?))
+        Ok(Connection::Cluster(connection?))
     }
 
     /// A new Pub/Sub connection, on a cluster to the node of this turn: a published message goes to all nodes.
@@ -116,9 +118,9 @@ impl Target {
     }
 
     /// Reads the nodes' addresses from the cluster; keeps the old ones when it does not answer.
-    pub(super) async fn learn_nodes(&self, link: &mut Link) {
+    pub(super) async fn learn_nodes(&self, connection: &mut Connection) {
         let Some(nodes) = &self.nodes else { return };
-        let Ok(said) = link.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await else { return };
+        let Ok(said) = connection.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await else { return };
         let found: Vec<_> = said.lines().filter_map(|line| self.node(line)).collect();
         if !found.is_empty() {
             *nodes.lock() = found;
@@ -148,7 +150,7 @@ impl Target {
     }
 }
 
-impl Link {
+impl Connection {
     /// Sends a command and waits; the caller sets the limit.
     pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
         match self {

@@ -350,7 +350,7 @@ impl Cluster {
 async fn a_cluster_is_found_and_serves_keys_of_every_node() {
     let mut cluster = Cluster::start();
     let redis = cluster.connect().await;
-    assert!(redis.0.last_link().is_cluster());
+    assert!(redis.0.last_connection().is_cluster());
     let mut listener = redis.listen("c".into());
     assert_eq!(listener.next().await, Some(Heard::Missed));
     static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
