@@ -1,10 +1,10 @@
 //! Which version of WhatsApp Web the clients claim to be: looked up once a day for the whole process, and at once when
 //! WhatsApp refuses it.
 //!
-//! [`Versions`] looks up, stores and tells; what is believed, and when it is looked up next, is [`Known`]'s matter. A
+//! [`Versions`] looks up, stores and tells; what is believed, and when it is looked up next, is [`VersionState`]'s matter. A
 //! client's version is fixed when it is built, so whoever waits for a newer one builds a new client.
 
-mod known;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use whatsapp_rust::http::HttpClient;
 use whatsapp_rust::version::fetch_latest_app_version;
 
-use self::known::{Clock, Known};
+use self::state::{Schedule, VersionState};
 use super::Signal;
 use super::store::Engine;
 use crate::event::Time;
@@ -106,10 +106,10 @@ pub struct Found {
 
 /// The version of this process.
 pub(super) struct Versions {
-    known: watch::Sender<Known>,
+    known: watch::Sender<VersionState>,
     /// `None` where the operator has fixed the version.
     sources: Option<Sources>,
-    clock: Clock,
+    clock: Schedule,
 }
 
 /// Where versions are looked for.
@@ -121,17 +121,17 @@ struct Sources {
 impl Versions {
     /// As the operator says: nothing is looked up.
     pub(super) fn fixed(version: Version) -> Self {
-        Self::new(Known::fixed(version), None, 1.0)
+        Self::new(VersionState::fixed(version), None, 1.0)
     }
 
     /// Looked up, as soon as [`Self::run`] runs. `factor` is how much faster than real its pauses are.
     pub(super) fn looked_up(http: Arc<dyn HttpClient>, store: Arc<dyn Engine>, factor: f64) -> Self {
-        Self::new(Known::built_in(), Some(Sources { http, store }), factor)
+        Self::new(VersionState::built_in(), Some(Sources { http, store }), factor)
     }
 
-    fn new(known: Known, sources: Option<Sources>, factor: f64) -> Self {
+    fn new(known: VersionState, sources: Option<Sources>, factor: f64) -> Self {
         show(known.version);
-        Self { known: watch::Sender::new(known), sources, clock: Clock::faster(factor) }
+        Self { known: watch::Sender::new(known), sources, clock: Schedule::faster(factor) }
     }
 
     /// The version to build a client with. The very first look-up is waited for, for a while.
@@ -214,7 +214,7 @@ impl Versions {
     async fn look_up(&self, sources: &Sources) {
         let answer = timeout(LOOK_UP, fetch_latest_app_version(&sources.http)).await;
         let found = match answer {
-            Ok(Ok(numbers)) => known::believed(numbers),
+            Ok(Ok(numbers)) => state::believed(numbers),
             Ok(Err(error)) => Err(format!("{error:#}")),
             Err(_) => Err(format!("no answer within {} s", LOOK_UP.as_secs())),
         };
@@ -242,7 +242,7 @@ impl Versions {
         // Another replica may have had more luck.
         let stored = stored(sources).await;
         self.known.send_modify(|known| known.miss(stored, &self.clock, Time::now(), Instant::now()));
-        let Known { version, source, .. } = *self.known.borrow();
+        let VersionState { version, source, .. } = *self.known.borrow();
         let (source, appeared) = (source.as_str(), BUILT_IN_APPEARED);
         warn!(error, %version, source, builtInAppeared = appeared, "version of WhatsApp Web not found");
     }

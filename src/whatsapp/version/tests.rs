@@ -10,7 +10,7 @@ use tokio::time::{Instant, advance};
 use whatsapp_rust::anyhow::{self, bail};
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 
-use super::known::{Clock, Known, believed};
+use super::state::{Schedule, VersionState, believed};
 use super::*;
 use crate::shutdown::Shutdown;
 use crate::whatsapp::store::memory::MemoryEngine;
@@ -250,8 +250,8 @@ async fn a_fixed_version_is_never_looked_up() {
 
 #[test]
 fn a_process_that_fails_from_its_start_has_failed_since_then() {
-    let (clock, now) = (Clock::faster(1.0), Time::now());
-    let mut known = Known::built_in();
+    let (clock, now) = (Schedule::faster(1.0), Time::now());
+    let mut known = VersionState::built_in();
     known.miss(None, &clock, now, Instant::now());
     known.miss(None, &clock, now.after(DAY), Instant::now());
     assert_eq!(known.report(&clock).failing_since, Some(now));

@@ -14,7 +14,7 @@ const MOST_AHEAD: u32 = 200_000_000;
 
 /// The clocks of look-ups.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(super) struct Schedule {
     /// From a good look-up to the next.
     day: Duration,
     /// After failed look-ups.
@@ -23,7 +23,7 @@ pub(super) struct Clock {
     again: Duration,
 }
 
-impl Clock {
+impl Schedule {
     pub(super) fn faster(factor: f64) -> Self {
         let scaled = |minutes: u64| Duration::from_secs(minutes * 60).div_f64(factor);
         let backoff = Backoff::new(scaled(10), scaled(60));
@@ -49,7 +49,7 @@ pub(super) fn believed(numbers: (u32, u32, u32)) -> Result<Version, String> {
 
 /// The state of the version in this process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub(super) struct VersionState {
     /// What new clients claim.
     pub(super) version: Version,
     pub(super) source: Source,
@@ -69,7 +69,7 @@ pub(super) struct Known {
     failing_since: Option<Time>,
 }
 
-impl Known {
+impl VersionState {
     pub(super) fn built_in() -> Self {
         Self {
             version: BUILT_IN,
@@ -90,7 +90,7 @@ impl Known {
     }
 
     /// At the start. A look-up of less than a day ago, whoever made it, is as good as one of our own.
-    pub(super) fn begin(&mut self, stored: Option<Found>, clock: &Clock, now: Time, instant: Instant) {
+    pub(super) fn begin(&mut self, stored: Option<Found>, clock: &Schedule, now: Time, instant: Instant) {
         self.adopt(stored);
         let age = self.succeeded.map(|at| at.elapsed(now));
         if let Some(left) = age.and_then(|age| clock.day.checked_sub(age)) {
@@ -101,12 +101,12 @@ impl Known {
 
     /// Whether a refusal causes a look-up. Not where one is wanted already, which then serves for this one as well, and not
     /// within a short time of the last such one.
-    pub(super) fn may_ask(&self, clock: &Clock, now: Instant) -> bool {
+    pub(super) fn may_ask(&self, clock: &Schedule, now: Instant) -> bool {
         !self.wanted && self.wanted_ended.is_none_or(|ended| now >= ended + clock.again)
     }
 
     /// A look-up has found this version. WhatsApp serves more than one at a time, so the newest that was seen stays.
-    pub(super) fn learn(&mut self, version: Version, at: Time, clock: &Clock, now: Instant) {
+    pub(super) fn learn(&mut self, version: Version, at: Time, clock: &Schedule, now: Instant) {
         if version > BUILT_IN && version >= self.version {
             self.version = version;
             self.source = Source::LookedUp;
@@ -118,7 +118,7 @@ impl Known {
     }
 
     /// A look-up has failed; the store may know more by now.
-    pub(super) fn miss(&mut self, stored: Option<Found>, clock: &Clock, at: Time, now: Instant) {
+    pub(super) fn miss(&mut self, stored: Option<Found>, clock: &Schedule, at: Time, now: Instant) {
         self.adopt(stored);
         self.failures = self.failures.saturating_add(1);
         // A process that was started a moment ago is not the first to fail.
@@ -127,7 +127,7 @@ impl Known {
         self.ended(now + clock.backoff.after(self.failures), now);
     }
 
-    pub(super) fn look_up_soon(&mut self, clock: &Clock, now: Instant) {
+    pub(super) fn look_up_soon(&mut self, clock: &Schedule, now: Instant) {
         self.due = now + clock.backoff.after(1);
     }
 
@@ -150,7 +150,7 @@ impl Known {
         self.succeeded = self.succeeded.max(Some(at));
     }
 
-    pub(super) fn report(&self, clock: &Clock) -> Report {
+    pub(super) fn report(&self, clock: &Schedule) -> Report {
         Report {
             version: self.version,
             source: self.source,
