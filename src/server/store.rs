@@ -19,19 +19,19 @@ use crate::records::{Leases, Records};
 use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
-use crate::storage::sqlite::{Migration, Sqlite};
+use crate::storage::sqlite::{SchemaStep, Sqlite};
 use crate::whatsapp::store::Engine;
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
 
 /// The schema, over all modules that have tables. A step that was released is never changed.
-pub(crate) const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, sql: device::SCHEMA },
-    Migration { version: 2, sql: records::SCHEMA },
-    Migration { version: 3, sql: log::SCHEMA },
-    Migration { version: 4, sql: records::SECRET_SCHEMA },
-    Migration { version: 5, sql: records::PROXY_SCHEMA },
-    Migration { version: 6, sql: device::VERSION_SCHEMA },
+pub(crate) const MIGRATIONS: &[SchemaStep] = &[
+    SchemaStep { version: 1, sql: device::SCHEMA },
+    SchemaStep { version: 2, sql: records::SCHEMA },
+    SchemaStep { version: 3, sql: log::SCHEMA },
+    SchemaStep { version: 4, sql: records::SECRET_SCHEMA },
+    SchemaStep { version: 5, sql: records::PROXY_SCHEMA },
+    SchemaStep { version: 6, sql: device::VERSION_SCHEMA },
 ];
 
 /// The database of a data folder.

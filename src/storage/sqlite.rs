@@ -36,7 +36,7 @@ use rusqlite::Transaction;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::milestone::MILESTONE;
-pub use self::open::{Migration, OpenError};
+pub use self::open::{OpenError, SchemaStep};
 use super::StorageError;
 use super::damage::Damage;
 use super::folder::{FolderLock, Identity};
@@ -77,13 +77,17 @@ impl Sqlite {
     ///
     /// `migrations` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
     /// is refused.
-    pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
         Self::start(path, migrations, SCRUB_AFTER, None)
     }
 
     /// The same, of a database in a folder that this process holds. Its milestones are counted, and one that has seen fewer than
     /// were noted is refused.
-    pub fn open_in(folder: Arc<FolderLock>, name: &str, migrations: &[Migration]) -> Result<Self, OpenError> {
+    pub fn open_in(
+        folder: Arc<FolderLock>,
+        name: &str,
+        migrations: &[SchemaStep],
+    ) -> Result<Self, OpenError> {
         open::check_noted(&folder.path(name))?;
         Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
     }
@@ -92,7 +96,7 @@ impl Sqlite {
     pub fn accept_in(
         folder: Arc<FolderLock>,
         name: &str,
-        migrations: &[Migration],
+        migrations: &[SchemaStep],
     ) -> Result<Self, OpenError> {
         Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
     }
@@ -104,7 +108,7 @@ impl Sqlite {
 
     /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
     /// told that the storage is closed.
-    pub fn look(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+    pub fn look(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
         open::check_noted(path)?;
         let reader = open::look(path, migrations)?;
         let (writes, _) = Queue::new();
@@ -117,7 +121,7 @@ impl Sqlite {
 
     fn start(
         path: &Path,
-        migrations: &[Migration],
+        migrations: &[SchemaStep],
         scrub_after: Duration,
         folder: Option<Arc<FolderLock>>,
     ) -> Result<Self, OpenError> {

@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One step of the schema. Steps are run once each, in order, all missing ones in one transaction.
 #[derive(Clone, Copy, Debug)]
-pub struct Migration {
+pub struct SchemaStep {
     /// The schema's version after this step: 1, 2, 3, ... over all modules together.
     pub version: u32,
     /// What to do; may be several statements, none of which begins or ends a transaction.
@@ -204,7 +204,7 @@ fn number_in(path: &Path) -> rusqlite::Result<u64> {
 }
 
 /// The writer's and the reader's connection to a checked, migrated database.
-pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection, Connection), OpenError> {
+pub(super) fn open(path: &Path, migrations: &[SchemaStep]) -> Result<(Connection, Connection), OpenError> {
     if let Some((_, wrong)) = (1..).zip(migrations).find(|(due, step)| step.version != *due) {
         return Err(OpenError::Order(wrong.version));
     }
@@ -218,7 +218,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection,
 }
 
 /// A connection that reads a checked database of this program's schema.
-pub(super) fn look(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
+pub(super) fn look(path: &Path, migrations: &[SchemaStep]) -> Result<Connection, OpenError> {
     let known = migrations.len() as u32;
     check(path, known)?;
     let sql = |error| OpenError::sql(path, error);
@@ -265,7 +265,7 @@ fn check(path: &Path, known: u32) -> Result<(), OpenError> {
 }
 
 /// Builds the whole database beside its place and moves it there, so that no crash leaves half of one.
-fn create(path: &Path, migrations: &[Migration]) -> Result<(), OpenError> {
+fn create(path: &Path, migrations: &[SchemaStep]) -> Result<(), OpenError> {
     if beside(path, "-wal").exists() {
         // SQLite would play this log into whatever file it finds beside it.
         let why = "the file is gone, but its log is still there".to_owned();
@@ -291,7 +291,7 @@ fn create(path: &Path, migrations: &[Migration]) -> Result<(), OpenError> {
     if cfg!(unix) { File::open(folder).and_then(|folder| folder.sync_all()).map_err(io) } else { Ok(()) }
 }
 
-fn build(draft: &Path, migrations: &[Migration]) -> rusqlite::Result<()> {
+fn build(draft: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<()> {
     let mut connection = Connection::open(draft)?;
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
@@ -300,7 +300,7 @@ fn build(draft: &Path, migrations: &[Migration]) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-fn connect(path: &Path, migrations: &[Migration]) -> rusqlite::Result<(Connection, Connection)> {
+fn connect(path: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<(Connection, Connection)> {
     let mut writer = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     settle(&writer)?;
     writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -325,7 +325,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", "OFF")
 }
 
-fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, migrations: &[SchemaStep]) -> rusqlite::Result<()> {
     let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let Some(last) = migrations.last().filter(|last| last.version > at) else { return Ok(()) };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -17,7 +17,7 @@ use crate::id::SessionId;
 use crate::storage::redis::Redis;
 use crate::storage::redis::tests::{Cluster, Server};
 use crate::storage::sqlite::tests::Folder;
-use crate::storage::sqlite::{Migration, Sqlite};
+use crate::storage::sqlite::{SchemaStep, Sqlite};
 use crate::whatsapp::version::{Found, Version};
 
 pub(super) fn session() -> SessionId {
@@ -43,7 +43,7 @@ impl Rig {
 
     pub(super) fn sqlite() -> Self {
         let folder = Folder::new();
-        let steps = [(1, SCHEMA), (2, VERSION_SCHEMA)].map(|(version, sql)| Migration { version, sql });
+        let steps = [(1, SCHEMA), (2, VERSION_SCHEMA)].map(|(version, sql)| SchemaStep { version, sql });
         let sqlite = Sqlite::open(&folder.path().join("db"), &steps).unwrap();
         let engine = Arc::new(SqliteEngine::new(sqlite.clone()));
         Self { engine, sqlite: Some((sqlite, folder)), redis_server: None }
