@@ -195,7 +195,7 @@ impl WebLink {
                 Stored::Settings => Signal::SettingsStored,
             });
         });
-        self.running = Some(Running { handle: bot.spawn(), client, translator, storage, holds, pass });
+        self.running = Some(RunningClient { handle: bot.spawn(), client, translator, storage, holds, pass });
         Ok(())
     }
 }
@@ -232,7 +232,7 @@ impl From<EngineError> for StartError {
 }
 
 /// A client that runs.
-struct Running {
+struct RunningClient {
     handle: BotHandle,
     client: Arc<Client>,
     translator: Arc<Translator>,
@@ -241,7 +241,7 @@ struct Running {
     pass: Pass,
 }
 
-impl Running {
+impl RunningClient {
     /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
     /// still does is neither heard nor stored.
     async fn stop(self) {
@@ -286,7 +286,7 @@ struct WebLink {
     egress: Arc<Egress>,
     patience: Arc<Patience>,
     /// `None` once it has stopped.
-    running: Option<Running>,
+    running: Option<RunningClient>,
 }
 
 #[async_trait]
@@ -352,12 +352,12 @@ impl Link for WebLink {
     }
 
     fn may_dial(&self) -> bool {
-        let may = |running: &Running| self.egress.reach().admits(running.pass).is_ok();
+        let may = |running: &RunningClient| self.egress.reach().admits(running.pass).is_ok();
         self.running.as_ref().is_some_and(may)
     }
 
     fn back_off(&self) -> Duration {
-        let failures = |running: &Running| running.client.stats().reconnect_errors;
+        let failures = |running: &RunningClient| running.client.stats().reconnect_errors;
         let pause = pause_after(self.running.as_ref().map_or(0, failures));
         pause.mul_f64(1.1).div_f64(self.shared.options.time_factor)
     }
