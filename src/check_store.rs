@@ -9,7 +9,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
-use self::report::Report;
+use self::report::StoreReport;
 use crate::config::Config;
 use crate::log::EventLog;
 use crate::records::{Records, RecordsError};
@@ -62,7 +62,7 @@ pub enum CheckError {
 ///
 /// # Errors
 /// See [`CheckError`].
-pub async fn run(config: &Config, wanted: Wanted) -> Result<Report, CheckError> {
+pub async fn run(config: &Config, wanted: Wanted) -> Result<StoreReport, CheckError> {
     if let Some(settings) = &config.redis {
         return if wanted.accept {
             Err(CheckError::NothingToAccept)

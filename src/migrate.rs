@@ -31,8 +31,8 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::{info, warn};
 
-pub use self::outcome::{Counts, MigrateError, Outcome};
 use self::outcome::{Failed, redis};
+pub use self::outcome::{MigrateError, MovedCounts, Outcome};
 use self::source::Source;
 use self::target::{Holder, Target};
 use crate::config::{Config, RedisSettings};
@@ -214,7 +214,7 @@ impl<'a> Migration<'a> {
     }
 
     /// Reads everything back; again where Redis was away meanwhile, for it may have lost its end.
-    async fn compare(&self, records: &[Record]) -> Result<Counts, MigrateError> {
+    async fn compare(&self, records: &[Record]) -> Result<MovedCounts, MigrateError> {
         for _ in 0..TRIES {
             let mut contact = self.target.contact();
             contact.borrow_and_update();
@@ -222,13 +222,13 @@ impl<'a> Migration<'a> {
             tokio::time::sleep(self.settle).await;
             let answers = self.target.answers().await;
             if answers.is_ok() && matches!(contact.has_changed(), Ok(false)) {
-                return Ok(counts.into_iter().fold(Counts::default(), Counts::and));
+                return Ok(counts.into_iter().fold(MovedCounts::default(), MovedCounts::and));
             }
         }
         Err(redis(StorageError::Away))
     }
 
-    async fn compare_one(&self, record: &Record) -> Result<Counts, MigrateError> {
+    async fn compare_one(&self, record: &Record) -> Result<MovedCounts, MigrateError> {
         let session = &record.session;
         let differs = || MigrateError::Differs(session.clone());
         let holder = self.target.holder(session).await.map_err(redis)?;
@@ -249,7 +249,7 @@ impl<'a> Migration<'a> {
             rows += count;
         }
         let linked = rows > 0 && log.last().is_some_and(|event| is_linked(&event.state));
-        Ok(Counts { sessions: 1, linked: usize::from(linked), events: log.len() })
+        Ok(MovedCounts { sessions: 1, linked: usize::from(linked), events: log.len() })
     }
 
     /// Gives every session that is still ours to the replicas; how many those were.
@@ -298,7 +298,7 @@ fn is_linked(state: &State) -> bool {
     state.linked && !(state.ended && state.reason == Some(Reason::LoggedOut))
 }
 
-fn mark(counts: Counts) -> String {
+fn mark(counts: MovedCounts) -> String {
     let now = Time::now();
     format!(
         "{now} `qrcast migrate` moved {counts} to Redis. What is in this folder is an old copy: no server may run it again."

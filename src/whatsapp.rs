@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use self::version::{Report, Version};
+use self::version::{Version, VersionReport};
 use crate::event::{Assertion, Me, Missing, PairingMethod, PairingRefusal, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
@@ -73,7 +73,7 @@ pub trait WhatsApp: Send + Sync {
     async fn is_whole(&self, session: &SessionId) -> Result<bool, StartError>;
 
     /// Which version of WhatsApp Web new clients claim, and how good that is.
-    fn version(&self) -> Report;
+    fn version(&self) -> VersionReport;
 
     /// A version newer than this one, which WhatsApp has refused; looked up at once where none is known, once for all who
     /// ask. New clients claim it.

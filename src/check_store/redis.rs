@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::report::Report;
+use super::report::StoreReport;
 use super::{CheckError, Wanted, read, survey};
 use crate::config::{Config, RedisSettings};
 use crate::event::Time;
@@ -30,7 +30,7 @@ pub(super) async fn check(
     config: &Config,
     settings: &RedisSettings,
     wanted: Wanted,
-) -> Result<Report, CheckError> {
+) -> Result<StoreReport, CheckError> {
     let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
     let store = Store {
         records: RedisRecords::new(redis.clone(), OURSELVES, settings.lease),
@@ -54,7 +54,7 @@ struct Store {
 }
 
 impl Store {
-    async fn report(&self, wanted: Wanted) -> Result<Report, CheckError> {
+    async fn report(&self, wanted: Wanted) -> Result<StoreReport, CheckError> {
         let sessions = survey(&self.records, &self.log, &self.engine).await?;
         let damaged = self.redis.damage().list();
         let set_aside = wanted.quarantine && !damaged.is_empty();
@@ -66,7 +66,7 @@ impl Store {
             }
             self.set_aside(&damaged).await.map_err(CheckError::SetAside)?;
         }
-        Ok(Report { sessions, damaged, set_aside })
+        Ok(StoreReport { sessions, damaged, set_aside })
     }
 
     async fn set_aside(&self, damaged: &[Damaged]) -> Result<(), StorageError> {

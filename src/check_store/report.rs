@@ -10,7 +10,7 @@ use crate::storage::damage::Damaged;
 
 /// What was found, and what was done about it.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct StoreReport {
     /// How many sessions' records can be read.
     pub(super) sessions: usize,
     /// What cannot be read.
@@ -19,14 +19,14 @@ pub struct Report {
     pub(super) set_aside: bool,
 }
 
-impl Report {
+impl StoreReport {
     /// Whether nothing damaged is left where a server would meet it.
     pub fn is_ok(&self) -> bool {
         self.damaged.is_empty() || self.set_aside
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for StoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.set_aside { "set aside" } else { "damaged" };
         for Damaged { place, key, why, .. } in &self.damaged {
@@ -48,13 +48,13 @@ impl fmt::Display for Report {
     }
 }
 
-impl Serialize for Report {
+impl Serialize for StoreReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let damaged = self.damaged.iter().map(|damaged| {
             let Damaged { place, key, session, why } = damaged;
             json!({ "table": place, "key": key, "sessionId": session, "why": why })
         });
-        let mut report = serializer.serialize_struct("Report", 4)?;
+        let mut report = serializer.serialize_struct("StoreReport", 4)?;
         report.serialize_field("ok", &self.is_ok())?;
         report.serialize_field("sessions", &self.sessions)?;
         report.serialize_field("setAside", &self.set_aside)?;

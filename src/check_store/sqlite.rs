@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params, params_from_iter};
 
-use super::report::Report;
+use super::report::StoreReport;
 use super::{CheckError, Wanted, survey};
 use crate::config::Config;
 use crate::event::Time;
@@ -40,7 +40,7 @@ const TABLES: [(&str, &str); 5] = [
     ("session", "id"),
 ];
 
-pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Result<Report, CheckError> {
+pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Result<StoreReport, CheckError> {
     let writes = wanted.quarantine || wanted.accept;
     let lock = writes.then(|| FolderLock::take(&config.data_dir)).transpose()?.map(Arc::new);
     let open = move || match lock {
@@ -62,15 +62,15 @@ pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Res
 }
 
 /// Nothing is there, and that is to be so: the next start begins with an empty database.
-pub(super) fn accept_none(config: &Config) -> Result<Report, CheckError> {
+pub(super) fn accept_none(config: &Config) -> Result<StoreReport, CheckError> {
     let lock = FolderLock::take(&config.data_dir)?;
     if lock.note(MILESTONE)?.is_some() {
         lock.take_away(MILESTONE)?;
     }
-    Ok(Report { sessions: 0, damaged: Vec::new(), set_aside: false })
+    Ok(StoreReport { sessions: 0, damaged: Vec::new(), set_aside: false })
 }
 
-async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Report, CheckError> {
+async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<StoreReport, CheckError> {
     let records = SqliteRecords::new(sqlite.clone());
     let log = SqliteLog::new(sqlite.clone(), config.history_events);
     let engine = SqliteEngine::new(sqlite.clone());
@@ -86,7 +86,7 @@ async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Repo
         };
         sqlite.write(move_all).await.map_err(CheckError::SetAside)?;
     }
-    Ok(Report { sessions, damaged, set_aside })
+    Ok(StoreReport { sessions, damaged, set_aside })
 }
 
 /// An event alone; anything else with all that belongs to the same session, which nobody could use without it, and which a

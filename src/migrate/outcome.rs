@@ -62,14 +62,14 @@ pub enum MigrateError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All of it.
-    Moved(Counts),
+    Moved(MovedCounts),
     /// An earlier try had ended between the mark and the last hand-over.
     Finished(usize),
 }
 
 /// How much was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct MovedCounts {
     /// All records.
     pub sessions: usize,
     /// Those that a phone lists.
@@ -94,14 +94,14 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for MovedCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sessions, linked, events } = self;
         write!(f, "{sessions} sessions, {linked} linked devices and {events} events")
     }
 }
 
-impl Counts {
+impl MovedCounts {
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             sessions: self.sessions + other.sessions,

@@ -29,7 +29,7 @@ use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
 use crate::records::{Created, Record};
 pub use crate::records::{Judgement, Once, RecordsError, Viewers};
-pub use crate::whatsapp::version::Report as VersionReport;
+pub use crate::whatsapp::version::VersionReport;
 
 /// How long a call waits for a link task to write its last word.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

@@ -28,7 +28,7 @@ use super::store::device::is_whole;
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored, is_linked};
 use super::translate::{Translator, passkey_refused};
 use super::turns::Turns;
-use super::version::{Report, Version, Versions};
+use super::version::{Version, VersionReport, Versions};
 use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
@@ -131,7 +131,7 @@ impl WhatsApp for WhatsAppWeb {
         Ok(is_whole(self.0.engine.as_ref(), session).await?)
     }
 
-    fn version(&self) -> Report {
+    fn version(&self) -> VersionReport {
         self.0.versions.report()
     }
 

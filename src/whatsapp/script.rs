@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::version::{Report, Source, Version};
+use super::version::{Version, VersionReport, VersionSource};
 use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
 use crate::event::{Assertion, Me, Missing};
 use crate::id::SessionId;
@@ -189,11 +189,11 @@ impl WhatsApp for Script {
         Ok(true)
     }
 
-    fn version(&self) -> Report {
+    fn version(&self) -> VersionReport {
         let patience = Duration::from_secs(24 * 3600);
-        Report {
+        VersionReport {
             version: Version(1),
-            source: Source::BuiltIn,
+            source: VersionSource::BuiltIn,
             looked_up: None,
             failing_since: None,
             patience,

@@ -57,7 +57,7 @@ impl fmt::Display for Version {
 
 /// Where the version that is claimed comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum VersionSource {
     /// From the code.
     BuiltIn,
     /// From the store, where an earlier process or another replica has put it.
@@ -68,7 +68,7 @@ pub enum Source {
     Fixed,
 }
 
-impl Source {
+impl VersionSource {
     /// The word of `/health`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -82,11 +82,11 @@ impl Source {
 
 /// What an operator should know of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+pub struct VersionReport {
     /// What new clients claim.
     pub version: Version,
     /// Where that comes from.
-    pub source: Source,
+    pub source: VersionSource,
     /// When a look-up last succeeded, here or, as far as the store knows, elsewhere.
     pub looked_up: Option<Time>,
     /// Since when there should have been an answer, where the last look-up has failed.
@@ -97,7 +97,7 @@ pub struct Report {
 
 /// The newest version that was ever found, and when a look-up last succeeded: what a store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct StoredVersion {
     /// The newest.
     pub version: Version,
     /// The last success.
@@ -179,7 +179,7 @@ impl Versions {
     }
 
     /// What an operator should know.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> VersionReport {
         self.known.borrow().report(&self.clock)
     }
 
@@ -231,7 +231,7 @@ impl Versions {
         self.known.send_modify(|known| known.learn(version, at, &self.clock, Instant::now()));
         let version = self.known.borrow().version;
         info!(%version, "version of WhatsApp Web");
-        if let Err(error) = sources.store.keep_version(Found { version, at }).await {
+        if let Err(error) = sources.store.keep_version(StoredVersion { version, at }).await {
             warn!(%error, %version, "the version of WhatsApp Web was not stored; tried again at the next look-up");
             self.known.send_modify(|known| known.look_up_soon(&self.clock, Instant::now()));
         }
@@ -257,7 +257,7 @@ fn show(version: Version) {
 }
 
 /// What the store knows; nothing, where it does not answer.
-async fn stored(sources: &Sources) -> Option<Found> {
+async fn stored(sources: &Sources) -> Option<StoredVersion> {
     match sources.store.version().await {
         Ok(found) => found,
         Err(error) => {

@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::id::SessionId;
 use crate::storage::StorageError;
-use crate::whatsapp::version::Found;
+use crate::whatsapp::version::StoredVersion;
 
 /// Who writes: the owner of `session` in its `epoch`. A greater epoch is a later owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,10 +152,10 @@ pub trait Engine: Send + Sync + 'static {
     fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>);
 
     /// The newest version of WhatsApp Web that was kept, and the latest time. Of the deployment, not of a session.
-    async fn version(&self) -> Result<Option<Found>, EngineError>;
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError>;
 
     /// Keeps a version and a time, each unless a greater one is kept.
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError>;
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError>;
 }
 
 #[cfg(test)]

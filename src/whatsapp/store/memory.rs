@@ -11,11 +11,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
 use crate::id::SessionId;
-use crate::whatsapp::version::Found;
+use crate::whatsapp::version::StoredVersion;
 
 /// See the module. An entry is removed by `wipe`.
 #[derive(Default)]
-pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<Found>>);
+pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<StoredVersion>>);
 
 #[derive(Default)]
 struct Shelf {
@@ -29,7 +29,7 @@ impl MemoryEngine {
         Self::default()
     }
 
-    fn found(&self) -> MutexGuard<'_, Option<Found>> {
+    fn found(&self) -> MutexGuard<'_, Option<StoredVersion>> {
         self.1.lock()
     }
 
@@ -125,14 +125,14 @@ impl Engine for MemoryEngine {
     /// Nobody looks after what is here.
     fn tell(&self, _: &SessionId, _: Table, _: Option<&'static str>) {}
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         Ok(*self.found())
     }
 
-    async fn keep_version(&self, new: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, new: StoredVersion) -> Result<(), EngineError> {
         let mut found = self.found();
         let old = found.unwrap_or(new);
-        *found = Some(Found { version: old.version.max(new.version), at: old.at.max(new.at) });
+        *found = Some(StoredVersion { version: old.version.max(new.version), at: old.at.max(new.at) });
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::{Redis, Script};
-use crate::whatsapp::version::{Found, Version};
+use crate::whatsapp::version::{StoredVersion, Version};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/claim.lua")));
 static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/commit.lua")));
@@ -172,16 +172,16 @@ impl Engine for RedisEngine {
         }
     }
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         let mut get = redis::cmd("HMGET");
         get.arg(self.kept_version()).arg("revision").arg("at");
         let (revision, at): (Option<u32>, Option<i64>) = self.redis.query(&get).await?;
         Ok(revision
             .zip(at)
-            .map(|(revision, at)| Found { version: Version(revision), at: Time::from_millis(at) }))
+            .map(|(revision, at)| StoredVersion { version: Version(revision), at: Time::from_millis(at) }))
     }
 
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError> {
         let keep = self.redis.script(&KEEP_VERSION).key(self.kept_version());
         Ok(keep.arg(found.version.0).arg(found.at.as_millis()).run::<()>().await?)
     }

@@ -15,7 +15,7 @@ use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
-use crate::whatsapp::version::{Found, Version};
+use crate::whatsapp::version::{StoredVersion, Version};
 
 /// The first schema of this module.
 pub const SCHEMA: &str = "
@@ -172,17 +172,17 @@ impl Engine for SqliteEngine {
         }
     }
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         let version = |tx: &Transaction<'_>| {
             let row = |row: &rusqlite::Row<'_>| {
-                Ok(Found { version: Version(row.get(0)?), at: Time::from_millis(row.get(1)?) })
+                Ok(StoredVersion { version: Version(row.get(0)?), at: Time::from_millis(row.get(1)?) })
             };
             tx.prepare_cached(VERSION)?.query_row([], row).optional()
         };
         Ok(self.0.read(version).await?)
     }
 
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError> {
         let values = (found.version.0, found.at.as_millis());
         self.0.write(move |tx: &Transaction<'_>| tx.prepare_cached(KEEP_VERSION)?.execute(values)).await?;
         Ok(())

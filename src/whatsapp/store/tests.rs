@@ -18,7 +18,7 @@ use crate::storage::redis::Redis;
 use crate::storage::redis::tests::{Cluster, Server};
 use crate::storage::sqlite::tests::Folder;
 use crate::storage::sqlite::{SchemaStep, Sqlite};
-use crate::whatsapp::version::{Found, Version};
+use crate::whatsapp::version::{StoredVersion, Version};
 
 pub(super) fn session() -> SessionId {
     SessionId::new(&"ada".parse().unwrap())
@@ -136,11 +136,11 @@ impl Engine for Leased {
         self.engine.tell(session, table, damaged);
     }
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         self.engine.version().await
     }
 
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError> {
         self.engine.keep_version(found).await
     }
 }
@@ -217,7 +217,8 @@ async fn the_newest_version_and_the_latest_time_are_kept() {
     let (sqlite, redis) = (Rig::sqlite(), Rig::redis().await);
     for engine in [&memory, &sqlite.engine, &redis.engine] {
         assert_eq!(engine.version().await.unwrap(), None);
-        let found = |revision, millis| Found { version: Version(revision), at: Time::from_millis(millis) };
+        let found =
+            |revision, millis| StoredVersion { version: Version(revision), at: Time::from_millis(millis) };
         for (revision, millis) in [(1_042_742_319, 1000), (u32::MAX, 999), (7, 1_763_985_600_000)] {
             engine.keep_version(found(revision, millis)).await.unwrap();
         }

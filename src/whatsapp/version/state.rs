@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BUILT_IN, Found, Report, Source, Version};
+use super::{BUILT_IN, StoredVersion, Version, VersionReport, VersionSource};
 use crate::backoff::Backoff;
 use crate::event::Time;
 
@@ -52,7 +52,7 @@ pub(super) fn believed(numbers: (u32, u32, u32)) -> Result<Version, String> {
 pub(super) struct VersionState {
     /// What new clients claim.
     pub(super) version: Version,
-    pub(super) source: Source,
+    pub(super) source: VersionSource,
     /// Whether clients need not wait for it any longer.
     pub(super) is_ready: bool,
     /// When it is looked up next.
@@ -73,7 +73,7 @@ impl VersionState {
     pub(super) fn built_in() -> Self {
         Self {
             version: BUILT_IN,
-            source: Source::BuiltIn,
+            source: VersionSource::BuiltIn,
             is_ready: false,
             due: Instant::now(),
             wanted: false,
@@ -86,11 +86,17 @@ impl VersionState {
     }
 
     pub(super) fn fixed(version: Version) -> Self {
-        Self { version, source: Source::Fixed, is_ready: true, ..Self::built_in() }
+        Self { version, source: VersionSource::Fixed, is_ready: true, ..Self::built_in() }
     }
 
     /// At the start. A look-up of less than a day ago, whoever made it, is as good as one of our own.
-    pub(super) fn begin(&mut self, stored: Option<Found>, clock: &Schedule, now: Time, instant: Instant) {
+    pub(super) fn begin(
+        &mut self,
+        stored: Option<StoredVersion>,
+        clock: &Schedule,
+        now: Time,
+        instant: Instant,
+    ) {
         self.adopt(stored);
         let age = self.succeeded.map(|at| at.elapsed(now));
         if let Some(left) = age.and_then(|age| clock.day.checked_sub(age)) {
@@ -109,7 +115,7 @@ impl VersionState {
     pub(super) fn learn(&mut self, version: Version, at: Time, clock: &Schedule, now: Instant) {
         if version > BUILT_IN && version >= self.version {
             self.version = version;
-            self.source = Source::LookedUp;
+            self.source = VersionSource::LookedUp;
         }
         self.succeeded = Some(at);
         self.failing_since = None;
@@ -118,7 +124,7 @@ impl VersionState {
     }
 
     /// A look-up has failed; the store may know more by now.
-    pub(super) fn miss(&mut self, stored: Option<Found>, clock: &Schedule, at: Time, now: Instant) {
+    pub(super) fn miss(&mut self, stored: Option<StoredVersion>, clock: &Schedule, at: Time, now: Instant) {
         self.adopt(stored);
         self.failures = self.failures.saturating_add(1);
         // A process that was started a moment ago is not the first to fail.
@@ -141,17 +147,17 @@ impl VersionState {
         self.due = due;
     }
 
-    fn adopt(&mut self, stored: Option<Found>) {
-        let Some(Found { version, at }) = stored else { return };
+    fn adopt(&mut self, stored: Option<StoredVersion>) {
+        let Some(StoredVersion { version, at }) = stored else { return };
         if version > self.version && believed(version.numbers()).is_ok() {
             self.version = version;
-            self.source = Source::Stored;
+            self.source = VersionSource::Stored;
         }
         self.succeeded = self.succeeded.max(Some(at));
     }
 
-    pub(super) fn report(&self, clock: &Schedule) -> Report {
-        Report {
+    pub(super) fn report(&self, clock: &Schedule) -> VersionReport {
+        VersionReport {
             version: self.version,
             source: self.source,
             looked_up: self.succeeded,

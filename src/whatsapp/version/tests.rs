@@ -219,7 +219,7 @@ async fn the_newest_one_is_stored_and_the_next_start_begins_with_it() {
 async fn an_old_look_up_is_made_again_and_what_it_found_is_the_fall_back() {
     let store = Arc::new(MemoryEngine::new());
     let three_days_ago = Time::from_millis(Time::now().as_millis() - 3 * 24 * 3600 * 1000);
-    store.keep_version(Found { version: NEWER, at: three_days_ago }).await.unwrap();
+    store.keep_version(StoredVersion { version: NEWER, at: three_days_ago }).await.unwrap();
     let world = world_with(Answer::Broken, store);
     assert_eq!(world.versions.current().await, NEWER);
     assert_eq!((world.web.asked(), world.claims()), (1, (NEWER, "stored")));
@@ -233,7 +233,7 @@ async fn an_old_look_up_is_made_again_and_what_it_found_is_the_fall_back() {
 async fn what_another_replica_has_found_serves_where_our_own_look_up_fails() {
     let world = world(Answer::Broken);
     world.versions.current().await;
-    world.store.keep_version(Found { version: NEWER, at: Time::now() }).await.unwrap();
+    world.store.keep_version(StoredVersion { version: NEWER, at: Time::now() }).await.unwrap();
     assert_eq!(world.versions.newer_than(BUILT_IN).await, Some(NEWER));
     assert_eq!(world.claims(), (NEWER, "stored"));
 }
