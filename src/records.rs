@@ -18,7 +18,7 @@ use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
 pub use crate::storage::damage::Damage;
 pub use crate::storage::health::{Judgement, Trouble};
-pub use crate::storage::redis::State as Contact;
+pub use crate::storage::redis::ConnectionState as Contact;
 
 /// How long an `Idempotency-Key` is remembered, unless its session is deleted or cleared away before.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);

@@ -17,7 +17,7 @@ use crate::log::redis::RedisLog;
 use crate::records::redis::RedisRecords;
 use crate::records::{Leases as _, Record, Records as _};
 use crate::storage::StorageError;
-use crate::storage::redis::{Redis, State};
+use crate::storage::redis::{ConnectionState, Redis};
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Change, Engine as _, Fence, Key, Table};
 
@@ -44,9 +44,9 @@ pub(super) struct Target {
 /// The mark of the data that Redis has now.
 pub(super) fn data_of(redis: &Redis) -> Result<String, StorageError> {
     match &*redis.state().borrow() {
-        State::Up(server) => Ok(server.data.clone()),
-        State::Away => Err(StorageError::Away),
-        State::Closed => Err(StorageError::Closed),
+        ConnectionState::Up(server) => Ok(server.data.clone()),
+        ConnectionState::Away => Err(StorageError::Away),
+        ConnectionState::Closed => Err(StorageError::Closed),
     }
 }
 
@@ -157,7 +157,7 @@ impl Target {
         Ok(())
     }
 
-    pub(super) fn contact(&self) -> watch::Receiver<State> {
+    pub(super) fn contact(&self) -> watch::Receiver<ConnectionState> {
         self.redis.state()
     }
 
@@ -172,6 +172,6 @@ impl Target {
         sleep(PAUSE).await;
         let mut contact = self.redis.state();
         // Whoever waited tries again either way.
-        let _ = timeout(longest, contact.wait_for(|state| matches!(state, State::Up(_)))).await;
+        let _ = timeout(longest, contact.wait_for(|state| matches!(state, ConnectionState::Up(_)))).await;
     }
 }

@@ -64,7 +64,7 @@ struct Inner {
     target: Target,
     /// The command connection; what a caller takes is a clone.
     connection: RwLock<Connection>,
-    state: watch::Sender<State>,
+    state: watch::Sender<ConnectionState>,
     /// A command met a broken or silent connection, or the wrong server: look at once.
     trouble: Notify,
     health: Health,
@@ -76,7 +76,7 @@ struct Inner {
 
 /// Whether Redis answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ConnectionState {
     /// It does.
     Up(Server),
     /// It does not; it is tried again without end.
@@ -144,7 +144,7 @@ impl Redis {
             target,
             connection: RwLock::new(connection),
             seen: Seen::of(&server),
-            state: watch::Sender::new(State::Up(server)),
+            state: watch::Sender::new(ConnectionState::Up(server)),
             trouble: Notify::new(),
             health: Health::default(),
             damage: Damage::default(),
@@ -239,7 +239,7 @@ impl Redis {
     }
 
     /// Whether Redis answers, now and from now on.
-    pub fn state(&self) -> watch::Receiver<State> {
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.0.state.subscribe()
     }
 
@@ -250,7 +250,7 @@ impl Redis {
 
     /// Ends both connections. Later calls answer [`StorageError::Closed`], subscriptions end.
     pub async fn close(&self) {
-        self.0.state.send_replace(State::Closed);
+        self.0.state.send_replace(ConnectionState::Closed);
         self.0.tasks.begin();
         let left = self.0.tasks.finished(GRACE).await;
         if left > 0 {
@@ -285,9 +285,9 @@ impl Inner {
 
     fn connect(&self) -> Result<Connection, StorageError> {
         match *self.state.borrow() {
-            State::Up(_) => {}
-            State::Away => return Err(StorageError::Away),
-            State::Closed => return Err(StorageError::Closed),
+            ConnectionState::Up(_) => {}
+            ConnectionState::Away => return Err(StorageError::Away),
+            ConnectionState::Closed => return Err(StorageError::Closed),
         }
         Ok(self.last_connection())
     }

@@ -450,7 +450,7 @@ async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_t
     };
     assert!(in_doubt(&b, &mine.session).await && in_doubt(&b, &unknown).await);
     // Each looks at the data once a second.
-    until(&b.redis, |state| matches!(state, crate::storage::redis::State::Up(_))).await;
+    until(&b.redis, |state| matches!(state, crate::storage::redis::ConnectionState::Up(_))).await;
     sleep(Duration::from_millis(1500)).await;
     assert!(in_doubt(&b, &mine.session).await, "also when it knows the new data");
     // One that starts now knows nothing of the old data.

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::target::Connection;
-use super::{ConnectError, Inner, LIMIT, RECONNECT, Script, Server, State, Warning, failure, loss};
+use super::{ConnectError, ConnectionState, Inner, LIMIT, RECONNECT, Script, Server, Warning, failure, loss};
 use crate::clock;
 use crate::storage::StorageError;
 use crate::telemetry::metrics::REDIS_UP;
@@ -48,7 +48,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         let mut connection = inner.last_connection();
         let unfit = match look(&inner, &mut connection).await {
             Ok(server) => {
-                tell(&inner, State::Up(server));
+                tell(&inner, ConnectionState::Up(server));
                 continue;
             }
             // Its callers are told by their own calls.
@@ -59,12 +59,12 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             Unfit::WrongServer(code) => warn!(code, "Redis is away: the server takes no writes"),
             _ => warn!("Redis is away"),
         }
-        tell(&inner, State::Away);
+        tell(&inner, ConnectionState::Away);
         tokio::select! {
             () = inner.tasks.begun() => return,
             server = come_back(&inner, connection, unfit) => {
                 info!(run_id = server.run_id, "Redis is back");
-                tell(&inner, State::Up(server));
+                tell(&inner, ConnectionState::Up(server));
             }
         }
     }
@@ -174,14 +174,14 @@ pub(super) async fn warnings(connection: &mut Connection) -> Vec<Warning> {
 }
 
 /// Never takes a `Closed` back.
-fn tell(inner: &Inner, new: State) {
-    metrics::gauge!(REDIS_UP).set(f64::from(matches!(new, State::Up(_))));
+fn tell(inner: &Inner, new: ConnectionState) {
+    metrics::gauge!(REDIS_UP).set(f64::from(matches!(new, ConnectionState::Up(_))));
     inner.state.send_if_modified(|state| {
-        let changes = *state != State::Closed && *state != new;
+        let changes = *state != ConnectionState::Closed && *state != new;
         if changes {
             // Before anybody can see the new state.
             inner.seen.note(&new);
-            judge(inner, &new, *state == State::Away);
+            judge(inner, &new, *state == ConnectionState::Away);
             *state = new;
         }
         changes
@@ -189,8 +189,8 @@ fn tell(inner: &Inner, new: State) {
 }
 
 /// While it is away nothing can be stored or read; what a Redis that answers refuses says each call.
-fn judge(inner: &Inner, new: &State, was_away: bool) {
-    if *new == State::Away {
+fn judge(inner: &Inner, new: &ConnectionState, was_away: bool) {
+    if *new == ConnectionState::Away {
         inner.health.wrote::<()>(&Err(StorageError::Away));
         inner.health.read::<()>(&Err(StorageError::Away));
     } else if was_away {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Redis, Script, Server, State, StorageError};
+use super::{ConnectionState, Redis, Script, Server, StorageError};
 
 static LOST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lost.lua")));
 
@@ -58,8 +58,8 @@ impl Seen {
     }
 
     /// The state is another one now.
-    pub(super) fn note(&self, state: &State) {
-        if let State::Up(server) = state {
+    pub(super) fn note(&self, state: &ConnectionState) {
+        if let ConnectionState::Up(server) = state {
             *self.data() = Data { word: server.data.clone(), since: Some(Instant::now()) };
         }
     }
