@@ -2,8 +2,8 @@
 //!
 //! The environment is read through a function, so tests pass a map. Nothing else in this crate reads it.
 
-mod doors;
 mod reader;
+mod security;
 mod table;
 
 use std::fmt;
@@ -11,10 +11,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::doors::{
-    ApiKey, Doors, LEAST_TOKEN_SECRET, OriginRule, Origins, TrustedProxies, is_token_secret,
-};
 use self::reader::Reader;
+pub use self::security::{
+    ApiKey, LEAST_TOKEN_SECRET, OriginRule, Origins, Security, TrustedProxies, is_token_secret,
+};
 pub use self::table::{SETTINGS, Setting};
 use crate::platform::Platform;
 use crate::proxy::{self, Proxy, ProxyHosts};
@@ -33,7 +33,7 @@ pub struct Config {
     /// Where browsers reach this server, without a slash at the end; answers hold paths without it. `PUBLIC_URL`
     pub public_url: Option<String>,
     /// Who may do what. `API_KEYS`, `ALLOWED_ORIGINS` and others
-    pub doors: Doors,
+    pub security: Security,
     /// How much one client may ask for.
     pub rates: RateLimits,
     /// Open streams of this replica, in all and of one client. `MAX_STREAMS`, `MAX_STREAMS_PER_IP`
@@ -190,7 +190,7 @@ impl Config {
                 "an http:// or https:// URL without query and fragment",
                 public_url,
             ),
-            doors: Doors::read(&mut reader),
+            security: Security::read(&mut reader),
             rates: RateLimits {
                 window: seconds(&mut reader, "RATE_LIMIT_WINDOW_SECONDS", 900, 86_400),
                 init: reader.number("RATE_LIMIT_INIT", 100, 1..=1_000_000),
@@ -240,7 +240,7 @@ impl Config {
                 text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor))
             }),
         };
-        if config.doors.is_open() && !config.doors.anonymous && !config.host.is_loopback() {
+        if config.security.is_open() && !config.security.anonymous && !config.host.is_loopback() {
             reader.open_to_others();
         }
         reader.finish(config)

@@ -124,7 +124,7 @@ impl App {
 
     /// What signs stream tokens from now on; all replicas have the same.
     pub fn set_token_secret(&self, secret: &str) {
-        let signer = Signer::new(secret, self.inner.config.doors.token_max_age);
+        let signer = Signer::new(secret, self.inner.config.security.token_max_age);
         *self.inner.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
     }
 
@@ -186,7 +186,7 @@ fn routes() -> Vec<Route> {
         get(
             page.path,
             Access::Everyone,
-            self::get(async |State(app): State<App>| page.answer(app.inner.config.doors.is_open())),
+            self::get(async |State(app): State<App>| page.answer(app.inner.config.security.is_open())),
         )
     };
     let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();

@@ -14,7 +14,7 @@ use super::reader::Reader;
 
 /// The doors and who has keys to them.
 #[derive(Clone, Debug)]
-pub struct Doors {
+pub struct Security {
     /// Without any the server is open. `API_KEYS`
     pub keys: Vec<Arc<ApiKey>>,
     /// Open to others than this machine. `ALLOW_ANONYMOUS`
@@ -95,7 +95,7 @@ pub fn is_token_secret(text: &str) -> bool {
     text.len() >= LEAST_TOKEN_SECRET
 }
 
-impl Doors {
+impl Security {
     /// What is allowed and should not be, in words for an operator.
     pub fn unwise(&self) -> Vec<String> {
         let short = self.keys.iter().filter(|key| key.length < LEAST_API_KEY);
