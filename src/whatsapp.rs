@@ -7,9 +7,9 @@ pub mod checkup;
 pub mod client;
 mod connection;
 pub mod egress;
-mod pace;
 mod patience;
 mod reach;
+mod runtime;
 #[cfg(any(test, feature = "simulator"))]
 pub mod script;
 pub mod store;

@@ -21,9 +21,9 @@ use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
 use super::connection::WatchedDialler;
 use super::egress::{Egress, Egresses, Watch};
-use super::pace::{Holds, Paced};
 use super::patience::{Patience, pause_after};
 use super::reach::Pass;
+use super::runtime::{Holds, ScaledRuntime};
 use super::store::device::is_whole;
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored, is_linked};
 use super::translate::{Translator, passkey_refused};
@@ -174,7 +174,7 @@ impl WebLink {
             .with_backend_arc(storage.clone())
             .with_transport_factory(dialler)
             .with_http_client(Requests(egress.clone()))
-            .with_runtime(Paced::new(factor, holds.clone()))
+            .with_runtime(ScaledRuntime::new(factor, holds.clone()))
             .with_version(version.numbers())
             .with_device_props(
                 DevicePropsOverride::new()

@@ -14,8 +14,8 @@ use whatsapp_rust::pair_code::PairCodeRejection;
 use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKind, RawNodeLease};
 use whatsapp_rust::types::events::{self, ConnectFailureReason};
 
-use super::pace::Holds;
 use super::patience::{Patience, THROTTLED};
+use super::runtime::Holds;
 use super::words::Words;
 use super::{Signal, Signals};
 use crate::event::{Me, PairingMethod, PairingRefusal, Time};
