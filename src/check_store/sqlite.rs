@@ -46,7 +46,7 @@ pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Res
     let open = move || match lock {
         Some(lock) if wanted.accept => Sqlite::accept_in(lock, DATABASE, MIGRATIONS),
         Some(lock) => Sqlite::open_in(lock, DATABASE, MIGRATIONS),
-        None => Sqlite::look(&path, MIGRATIONS),
+        None => Sqlite::open_to_read(&path, MIGRATIONS),
     };
     // Reads the whole file once, and blocks.
     let opened = tokio::task::spawn_blocking(open).await;

@@ -17,8 +17,8 @@
 mod channels;
 mod failure;
 pub mod index;
+pub mod inspect;
 mod keeper;
-pub mod look;
 mod loss;
 mod script;
 mod target;

@@ -108,9 +108,9 @@ impl Sqlite {
 
     /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
     /// told that the storage is closed.
-    pub fn look(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
+    pub fn open_to_read(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
         open::check_noted(path)?;
-        let reader = open::look(path, migrations)?;
+        let reader = open::open_to_read(path, migrations)?;
         let (writes, _) = Queue::new();
         let (reads, orders) = Queue::new();
         let thread = thread::Builder::new().name("sqlite-read".to_owned());

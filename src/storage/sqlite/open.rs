@@ -197,10 +197,10 @@ pub(super) fn check_noted(path: &Path) -> Result<(), OpenError> {
 }
 
 fn number_in(path: &Path) -> rusqlite::Result<u64> {
-    let look = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    look.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    look.busy_timeout(PATIENCE)?;
-    milestone::number(&look)
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.busy_timeout(PATIENCE)?;
+    milestone::number(&connection)
 }
 
 /// The writer's and the reader's connection to a checked, migrated database.
@@ -218,7 +218,7 @@ pub(super) fn open(path: &Path, migrations: &[SchemaStep]) -> Result<(Connection
 }
 
 /// A connection that reads a checked database of this program's schema.
-pub(super) fn look(path: &Path, migrations: &[SchemaStep]) -> Result<Connection, OpenError> {
+pub(super) fn open_to_read(path: &Path, migrations: &[SchemaStep]) -> Result<Connection, OpenError> {
     let known = migrations.len() as u32;
     check(path, known)?;
     let sql = |error| OpenError::sql(path, error);
@@ -238,10 +238,10 @@ fn check(path: &Path, known: u32) -> Result<(), OpenError> {
         return Err(damaged("it is empty"));
     }
     let sql = |error| OpenError::sql(path, error);
-    let look = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
-    look.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
-    look.busy_timeout(PATIENCE).map_err(sql)?;
-    let id: i32 = look.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    connection.busy_timeout(PATIENCE).map_err(sql)?;
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
     if id != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
@@ -250,12 +250,13 @@ fn check(path: &Path, known: u32) -> Result<(), OpenError> {
     if !logged && length % PAGE_BYTES != 0 {
         return Err(damaged("it is cut off"));
     }
-    let found: u32 = look.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
     if length <= CHECKED_BYTES {
-        let verdict: String = look.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
         if verdict != "ok" {
             // SQLite says it in several lines.
             return Err(damaged(&verdict.lines().collect::<Vec<_>>().join(" ")));

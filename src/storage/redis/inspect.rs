@@ -8,7 +8,7 @@ use super::{ConnectError, LIMIT, failure};
 
 /// What a Redis says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Inspection {
     /// Host and port of the URL.
     pub address: String,
     /// How many nodes answered; `None` where it is no cluster.
@@ -36,7 +36,7 @@ pub struct Node {
 
 /// Why nothing was seen. Holds neither user nor password.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum LookError {
+pub enum InspectError {
     /// Mend the setting.
     #[error("{0}")]
     Url(ConnectError),
@@ -51,9 +51,9 @@ pub enum LookError {
 /// Looks. On a cluster at each node that it names; a node that does not answer is left out.
 ///
 /// # Errors
-/// See [`LookError`].
-pub async fn look(url: &str) -> Result<Look, LookError> {
-    let target = Target::alone(url).map_err(LookError::Url)?;
+/// See [`InspectError`].
+pub async fn inspect(url: &str) -> Result<Inspection, InspectError> {
+    let target = Target::alone(url).map_err(InspectError::Url)?;
     let address = target.address();
     let failed = |error: RedisError| explain(&address, &error);
     let mut connection = target.connect().await.map_err(failed)?;
@@ -65,7 +65,7 @@ pub async fn look(url: &str) -> Result<Look, LookError> {
     };
     let time = seconds.saturating_mul(1000).saturating_add(micros / 1000);
     if !said.contains("cluster_enabled:1") {
-        return Ok(Look { address, cluster: None, time, nodes: vec![node(&said)] });
+        return Ok(Inspection { address, cluster: None, time, nodes: vec![node(&said)] });
     }
     let mut nodes = Vec::new();
     for other in target.peers(&mut connection).await {
@@ -76,7 +76,7 @@ pub async fn look(url: &str) -> Result<Look, LookError> {
             nodes.push(Node { is_copy: false, ..node(&said) });
         }
     }
-    Ok(Look { address, cluster: Some(nodes.len()), time, nodes })
+    Ok(Inspection { address, cluster: Some(nodes.len()), time, nodes })
 }
 
 async fn limited<T: redis::FromRedisValue>(
@@ -87,16 +87,16 @@ async fn limited<T: redis::FromRedisValue>(
     timeout(2 * LIMIT, connection.query(&redis::cmd(command))).await.map_err(late)?
 }
 
-fn explain(address: &str, error: &RedisError) -> LookError {
+fn explain(address: &str, error: &RedisError) -> InspectError {
     if failure::is_refusal(error) {
-        return LookError::Refused(address.to_owned());
+        return InspectError::Refused(address.to_owned());
     }
     let why = match error.kind() {
         // The operating system's words. Those of Redis may quote what it was sent.
         ErrorKind::Io => error.to_string(),
         _ => format!("{} {}", error.category(), error.code().unwrap_or_default()),
     };
-    LookError::Away(address.to_owned(), why.trim_end().to_owned())
+    InspectError::Away(address.to_owned(), why.trim_end().to_owned())
 }
 
 fn node(said: &str) -> Node {
