@@ -51,7 +51,7 @@ enum Command {
 }
 
 /// How long a server may take to say how it is; a container's health check waits no longer than 5 s.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(4);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// `sysexits.h`: the command or the configuration was used wrongly.
 const EX_USAGE: u8 = 64;
@@ -174,7 +174,7 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
 
 /// For a container that has no other client.
 fn health(config: &Config) -> anyhow::Result<()> {
-    let client = ureq::Agent::config_builder().timeout_global(Some(HEALTH_PATIENCE)).proxy(None).build();
+    let client = ureq::Agent::config_builder().timeout_global(Some(HEALTH_TIMEOUT)).proxy(None).build();
     let client = ureq::Agent::from(client);
     // `::` takes IPv4 too, and containers often have no IPv6 of their own.
     let hosts: &[IpAddr] = match config.host {

@@ -14,7 +14,7 @@
 //! A session keeps its epoch: every claim in Redis makes a greater one, whatever the clocks say. A greater one here would
 //! revive sessions that have ended (see `Session::restored`).
 //!
-//! Memory: the records of all sessions, as a server has them, and of [`AT_ONCE`] sessions a log and a table at a time.
+//! Memory: the records of all sessions, as a server has them, and of [`SESSIONS_AT_ONCE`] sessions a log and a table at a time.
 
 mod outcome;
 mod source;
@@ -48,7 +48,7 @@ use crate::whatsapp::store::{Fence, Table};
 const MOVING: &str = "moving-to-redis";
 
 /// Sessions under way at a time: what they have sent must be taken within the second that a command may last.
-const AT_ONCE: usize = 4;
+const SESSIONS_AT_ONCE: usize = 4;
 
 /// How often one thing is tried while Redis does not answer.
 const TRIES: u32 = 3;
@@ -289,7 +289,7 @@ impl<'a> Migration<'a> {
             }
             work(record).await
         };
-        stream::iter(records).map(patient).buffer_unordered(AT_ONCE).try_collect().await
+        stream::iter(records).map(patient).buffer_unordered(SESSIONS_AT_ONCE).try_collect().await
     }
 }
 

@@ -41,7 +41,7 @@ use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a request for a pairing code waits for the connection.
-const CODE_PATIENCE: Duration = Duration::from_secs(20);
+const CODE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What all clients of this process have in common.
 #[derive(Clone, Debug)]
@@ -402,7 +402,7 @@ impl Link for WebLink {
 
     fn request_code(&self, phone_number: String) {
         self.beside(async move |client, translator| {
-            if let Err(error) = client.wait_for_socket(CODE_PATIENCE).await {
+            if let Err(error) = client.wait_for_socket(CODE_TIMEOUT).await {
                 let (method, code) = (PairingMethod::Code, PairingRefusal::InternalError);
                 let detail = error.to_string();
                 return translator.signal(Signal::PairingRefused { method, code, detail, retry_after: None });

@@ -138,7 +138,7 @@ impl Egress {
     /// # Errors
     /// Says what failed, and at whom.
     pub async fn probe(&self) -> anyhow::Result<()> {
-        let patience = self.reach.probe_patience();
+        let patience = self.reach.probe_timeout();
         let opening = tokio::time::timeout(patience, self.open());
         let mut websocket = opening.await.context("WhatsApp did not answer")??;
         // It was reached; how it takes the goodbye is of no matter.

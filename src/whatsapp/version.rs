@@ -33,10 +33,10 @@ pub(super) const BUILT_IN: Version = Version(1_042_742_319);
 pub(super) const BUILT_IN_APPEARED: &str = "2026-07-08";
 
 /// How long the first client waits for the first look-up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a look-up may take.
-const LOOK_UP: Duration = Duration::from_secs(15);
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A version of WhatsApp Web: the last number of `2.3000.N`, the only one that changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,7 +138,7 @@ impl Versions {
     pub(super) async fn current(&self) -> Version {
         let mut known = self.known.subscribe();
         // Late or not, what is known by then is used.
-        let _ = timeout(PATIENCE, known.wait_for(|known| known.is_ready)).await;
+        let _ = timeout(FIRST_LOOK_UP_TIMEOUT, known.wait_for(|known| known.is_ready)).await;
         self.known.borrow().version
     }
 
@@ -212,11 +212,11 @@ impl Versions {
     }
 
     async fn look_up(&self, sources: &Sources) {
-        let answer = timeout(LOOK_UP, fetch_latest_app_version(&sources.http)).await;
+        let answer = timeout(LOOK_UP_TIMEOUT, fetch_latest_app_version(&sources.http)).await;
         let found = match answer {
             Ok(Ok(numbers)) => state::believed(numbers),
             Ok(Err(error)) => Err(format!("{error:#}")),
-            Err(_) => Err(format!("no answer within {} s", LOOK_UP.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", LOOK_UP_TIMEOUT.as_secs())),
         };
         match found {
             Ok(version) => self.succeeded(version, sources).await,

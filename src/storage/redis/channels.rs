@@ -28,7 +28,7 @@ const WAITING: usize = 64;
 const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// Channels in one command.
-const AT_ONCE: usize = 500;
+const CHANNELS_PER_COMMAND: usize = 500;
 
 /// Who listens to what. An entry goes with its last [`Subscription`].
 #[derive(Default)]
@@ -255,12 +255,12 @@ async fn serve(
 /// Subscribes what is newly wanted and leaves what is not wanted any more; `None` when Redis does not do it.
 async fn agree(channels: &Channels, sink: &mut PubSubSink, subscribed: &mut HashSet<String>) -> Option<()> {
     let (come, leave) = channels.difference(subscribed);
-    for names in come.chunks(AT_ONCE) {
+    for names in come.chunks(CHANNELS_PER_COMMAND) {
         timeout(LIMIT, sink.subscribe(names)).await.ok()?.ok()?;
         subscribed.extend(names.iter().cloned());
         channels.now_subscribed(names);
     }
-    for names in leave.chunks(AT_ONCE) {
+    for names in leave.chunks(CHANNELS_PER_COMMAND) {
         timeout(LIMIT, sink.unsubscribe(names)).await.ok()?.ok()?;
         subscribed.retain(|name| !names.contains(name));
     }

@@ -37,7 +37,7 @@ const CHECKPOINT_PAGES: u32 = 512;
 const LOG_BYTES: u32 = 4 * 1024 * 1024;
 
 /// How long SQLite waits for another process, a person's `sqlite3` for example, before it says busy.
-const PATIENCE: Duration = Duration::from_secs(2);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One step of the schema. Steps are run once each, in order, all missing ones in one transaction.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +199,7 @@ pub(super) fn check_noted(path: &Path) -> Result<(), OpenError> {
 fn number_in(path: &Path) -> rusqlite::Result<u64> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     milestone::number(&connection)
 }
 
@@ -240,7 +240,7 @@ fn check(path: &Path, known: u32) -> Result<(), OpenError> {
     let sql = |error| OpenError::sql(path, error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
-    connection.busy_timeout(PATIENCE).map_err(sql)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
     if id != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
@@ -319,7 +319,7 @@ fn connect(path: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<(Connecti
 }
 
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(128);
     // No temporary file may hold what the database deletes.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
