@@ -57,7 +57,7 @@ impl Shutdown {
         self.begin_over(Duration::ZERO);
     }
 
-    /// The same, but whoever holds a [`Turn`] goes at a moment of its own within this time.
+    /// The same, but whoever holds a [`DrainSlot`] goes at a moment of its own within this time.
     pub fn begin_over(&self, over: Duration) {
         let inner = &self.inner;
         inner.spread.get_or_init(|| Spread { from: Instant::now(), over, next: AtomicU32::new(0) });
@@ -95,8 +95,8 @@ impl Shutdown {
     }
 
     /// A place among those that go one after the other.
-    pub fn turn(&self) -> Turn {
-        Turn { stop: self.clone(), moment: None, _counted: self.inner.tasks.token() }
+    pub fn turn(&self) -> DrainSlot {
+        DrainSlot { stop: self.clone(), moment: None, _counted: self.inner.tasks.token() }
     }
 
     /// How many tasks still run, and how many turns are held.
@@ -121,13 +121,13 @@ impl Shutdown {
 /// Held by one of many that a stop sends away one after the other. The stop waits until it is dropped. It has no timer
 /// before the stop begins.
 #[derive(Debug)]
-pub struct Turn {
+pub struct DrainSlot {
     stop: Shutdown,
     moment: Option<Pin<Box<Sleep>>>,
     _counted: TaskTrackerToken,
 }
 
-impl Turn {
+impl DrainSlot {
     /// Ends when the stop has begun and the moment of this one has come. May be dropped while it waits.
     pub async fn comes(&mut self) {
         if self.moment.is_none() {

@@ -7,6 +7,7 @@ pub mod checkup;
 pub mod client;
 mod connection;
 pub mod egress;
+mod login_queue;
 mod patience;
 mod reach;
 mod runtime;
@@ -14,7 +15,6 @@ mod runtime;
 pub mod script;
 pub mod store;
 mod translate;
-mod turns;
 pub mod version;
 mod words;
 
@@ -49,7 +49,7 @@ pub struct Account {
 pub type Signals = mpsc::UnboundedSender<Signal>;
 
 /// Ends when it is this session's turn to log in. To drop it is to leave the queue.
-pub type Turn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+pub type LoginTurn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// WhatsApp, as the sessions see it.
 #[async_trait]
@@ -58,7 +58,7 @@ pub trait WhatsApp: Send + Sync {
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
 
     /// A place in the queue of those who log in, for a session that nobody waits for: one that comes back.
-    fn turn(&self) -> Turn;
+    fn turn(&self) -> LoginTurn;
 
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
@@ -141,7 +141,7 @@ pub trait Link: Send + Sync {
     fn back_off(&self) -> Duration;
 
     /// A place in the queue of those who log in, from the moment on at which WhatsApp can be reached as far as is known.
-    fn turn(&self) -> Turn;
+    fn turn(&self) -> LoginTurn;
 
     /// Stops the client; [`Link::retry`] builds another.
     async fn halt(&mut self);

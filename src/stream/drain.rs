@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::close::Close;
-use crate::shutdown::{Shutdown, Turn};
+use crate::shutdown::{DrainSlot, Shutdown};
 
 /// How long viewers stay away from a replica that others stand in for.
 const ELSEWHERE: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ impl Drain {
 /// One stream's. The stop waits until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    turn: Turn,
+    turn: DrainSlot,
     drain: Drain,
 }
 

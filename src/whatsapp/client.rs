@@ -21,15 +21,15 @@ use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
 use super::connection::WatchedDialler;
 use super::egress::{Egress, Egresses, Watch};
+use super::login_queue::LoginQueue;
 use super::patience::{Patience, pause_after};
 use super::reach::Pass;
 use super::runtime::{Holds, ScaledRuntime};
 use super::store::device::is_whole;
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored, is_linked};
 use super::translate::{Translator, passkey_refused};
-use super::turns::Turns;
 use super::version::{Version, VersionReport, Versions};
-use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
+use super::{Account, Link, LoginTurn, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
 use crate::platform::Platform;
@@ -70,7 +70,7 @@ pub struct WhatsAppWeb(Arc<Shared>);
 struct Shared {
     options: Options,
     egresses: Egresses,
-    turns: Arc<Turns>,
+    turns: Arc<LoginQueue>,
     versions: Arc<Versions>,
     /// The devices' keys.
     engine: Arc<dyn Engine>,
@@ -82,7 +82,7 @@ impl WhatsAppWeb {
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
         let proxy = options.proxy.clone();
         let watch = Watch { factor: options.time_factor, tasks: tasks.clone() };
-        let turns = Arc::new(Turns::new(options.logins_per_second, &tasks));
+        let turns = Arc::new(LoginQueue::new(options.logins_per_second, &tasks));
         #[cfg(feature = "simulator")]
         let egresses = match &options.url {
             Some(url) => Egresses::to_simulator(url, proxy, watch),
@@ -111,7 +111,7 @@ impl WhatsApp for WhatsAppWeb {
         Ok(Box::new(link))
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         self.0.turns.wait()
     }
 
@@ -362,7 +362,7 @@ impl Link for WebLink {
         pause.mul_f64(1.1).div_f64(self.shared.options.time_factor)
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         self.shared.turns.after(self.egress.reach().alive())
     }
 

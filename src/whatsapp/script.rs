@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::version::{Version, VersionReport, VersionSource};
-use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
+use super::{Account, Link, LoginTurn, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Me, Missing};
 use crate::id::SessionId;
 
@@ -168,7 +168,7 @@ impl WhatsApp for Script {
         Ok(Box::new(ScriptedLink { script, account, signals, at: Some(at) }))
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         Box::pin(std::future::ready(()))
     }
 
@@ -261,7 +261,7 @@ impl Link for ScriptedLink {
         Duration::ZERO
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         Box::pin(std::future::ready(()))
     }
 

@@ -164,7 +164,7 @@ enum End {
 /// Until the storage is closed. Connects when the first channel is wanted, and again whenever the connection breaks.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut failures = 0;
-    let mut turn = 0;
+    let mut attempt = 0;
     loop {
         let serve = async {
             if inner.channels.wanted().is_empty() {
@@ -172,7 +172,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
             }
             // From before it is made: wherever it leads, the other connection may go elsewhere meanwhile.
             let anew = inner.channels.anew.subscribe();
-            let connected = inner.target.pubsub(turn).await;
+            let connected = inner.target.pubsub(attempt).await;
             let Ok(connection) = connected else { return End::Never };
             let (sink, stream) = connection.split();
             serve(&inner, sink, stream, anew).await
@@ -182,7 +182,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
             end = serve => end,
         };
         inner.channels.connection_lost();
-        turn += 1;
+        attempt += 1;
         match end {
             End::Never => debug!("no Pub/Sub connection to Redis"),
             End::Broke => warn!("the Pub/Sub connection to Redis broke"),

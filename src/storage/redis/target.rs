@@ -101,13 +101,13 @@ impl Target {
         Ok(Connection::Cluster(connection?))
     }
 
-    /// A new Pub/Sub connection, on a cluster to the node of this turn: a published message goes to all nodes.
-    pub(super) async fn pubsub(&self, turn: usize) -> Result<PubSub, RedisError> {
+    /// A new Pub/Sub connection, on a cluster to the node of this attempt: a published message goes to all nodes.
+    pub(super) async fn pubsub(&self, attempt: usize) -> Result<PubSub, RedisError> {
         let info = match &self.nodes {
             None => self.first.clone(),
             Some(nodes) => {
                 let nodes = nodes.lock();
-                nodes.get(turn % nodes.len().max(1)).unwrap_or(&self.first).clone()
+                nodes.get(attempt % nodes.len().max(1)).unwrap_or(&self.first).clone()
             }
         };
         let client = Client::open(info)?;

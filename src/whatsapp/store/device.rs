@@ -84,9 +84,9 @@ impl DeviceStore for DeviceStorage {
 
     /// A storage holds one device, which is always number 1; one that is there already stays.
     async fn create(&self) -> Result<i32> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         if !self.exists().await? {
-            self.commit(turn, vec![Put(Table::Device, key::text(DEVICE), row::encode(&Device::new())?)])
+            self.commit(lock, vec![Put(Table::Device, key::text(DEVICE), row::encode(&Device::new())?)])
                 .await?;
         }
         Ok(1)

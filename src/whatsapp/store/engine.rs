@@ -26,7 +26,7 @@ pub type Key = Vec<u8>;
 
 /// The right to commit, handed in with a commit. The engine drops it when the commit is decided, not before:
 /// also when the caller has dropped the call by then.
-pub type Turn = OwnedMutexGuard<()>;
+pub type CommitLock = OwnedMutexGuard<()>;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $table:ident = $name:literal,)*) => {
@@ -138,7 +138,7 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<Vec<(Key, Bytes)>, EngineError>;
 
     /// Makes all changes, if `fence` was the last to claim.
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError>;
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError>;
 
     /// Deletes every row of the session and its claim, whoever owns it: after a logout, or for a session that
     /// is gone. A storage still open on it is refused from then on, until somebody claims again. After an

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use super::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use crate::id::SessionId;
 use crate::whatsapp::version::StoredVersion;
 
@@ -103,7 +103,12 @@ impl Engine for MemoryEngine {
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, _turn: Turn) -> Result<(), EngineError> {
+    async fn commit(
+        &self,
+        fence: &Fence,
+        changes: Vec<Change>,
+        _lock: CommitLock,
+    ) -> Result<(), EngineError> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(&fence.session).filter(|shelf| shelf.epoch == fence.epoch);
         let shelf = shelf.ok_or(EngineError::Fenced)?;

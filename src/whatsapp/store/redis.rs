@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use super::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -119,7 +119,7 @@ impl Engine for RedisEngine {
         Ok(pairs.iter().map(|[key, value]| (key.clone(), Bytes::copy_from_slice(value))).collect())
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError> {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let mut tables: Vec<Table> = Vec::new();
         let mut commit = self.redis.script(&COMMIT).key(self.session(&fence.session));
@@ -142,10 +142,10 @@ impl Engine for RedisEngine {
         for table in tables {
             commit = commit.key(self.table(&fence.session, table));
         }
-        // The turn is over when the commit is decided, whether or not this call is still waited for.
+        // The lock is over when the commit is decided, whether or not this call is still waited for.
         let run = async move {
             let outcome = commit.run().await;
-            drop(turn);
+            drop(lock);
             outcome
         };
         decided(self.redis.finish(run).await??)

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use super::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -127,21 +127,21 @@ impl Engine for SqliteEngine {
         Ok(self.0.read(scan).await?)
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError> {
         let (session, epoch) = (fence.session.clone(), epoch(fence)?);
         let commit = move |tx: &Transaction<'_>| {
             let owned = tx
                 .prepare_cached(OWNED)?
                 .query_row(params![session.as_str(), epoch], |row| row.get::<_, i64>(0));
-            let Some(device) = owned.optional()? else { return Ok((false, turn)) };
+            let Some(device) = owned.optional()? else { return Ok((false, lock)) };
             for change in &changes {
                 make(tx, device, change)?;
             }
-            // The turn is part of the answer, so that it is held until the transaction is committed.
-            Ok((true, turn))
+            // The lock is part of the answer, so that it is held until the transaction is committed.
+            Ok((true, lock))
         };
-        let (ours, turn) = self.0.write(commit).await?;
-        drop(turn);
+        let (ours, lock) = self.0.write(commit).await?;
+        drop(lock);
         if ours { Ok(()) } else { Err(EngineError::Fenced) }
     }
 

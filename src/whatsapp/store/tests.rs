@@ -11,7 +11,7 @@ use wacore::store::InMemoryBackend;
 use super::memory::MemoryEngine;
 use super::redis::RedisEngine;
 use super::sqlite::{SCHEMA, SqliteEngine, VERSION_SCHEMA};
-use super::{Change, DeviceStorage, Engine, EngineError, Fence, Key, Table, Turn};
+use super::{Change, CommitLock, DeviceStorage, Engine, EngineError, Fence, Key, Table};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::redis::Redis;
@@ -120,8 +120,8 @@ impl Engine for Leased {
         self.engine.scan(session, table, prefix).await
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
-        self.engine.commit(fence, changes, turn).await
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError> {
+        self.engine.commit(fence, changes, lock).await
     }
 
     async fn wipe(&self, session: &SessionId) -> Result<(), EngineError> {
@@ -253,11 +253,11 @@ async fn a_late_commit_is_refused() {
     let session = session();
     rig.engine.claim(&fence(&session, 1)).await.unwrap();
     let put = |value: &'static str| vec![Change::Put(Table::Group, b"k".to_vec(), bytes::Bytes::from(value))];
-    let turn = Arc::new(tokio::sync::Mutex::new(()));
-    rig.engine.commit(&fence(&session, 1), put("new"), turn.clone().lock_owned().await).await.unwrap();
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
+    rig.engine.commit(&fence(&session, 1), put("new"), lock.clone().lock_owned().await).await.unwrap();
     // As if a later one had been done: number 2^53.
     server.tell(&["HSET", &format!("test:{{{session}}}"), "commit", "9007199254740992"]);
-    let late = rig.engine.commit(&fence(&session, 1), put("old"), turn.clone().lock_owned().await).await;
+    let late = rig.engine.commit(&fence(&session, 1), put("old"), lock.clone().lock_owned().await).await;
     assert!(matches!(late, Err(EngineError::Storage(crate::storage::StorageError::Away))), "{late:?}");
     let found = rig.engine.get(&session, Table::Group, vec![b"k".to_vec()]).await.unwrap();
     assert_eq!(found, [Some(bytes::Bytes::from("new"))]);
@@ -270,10 +270,10 @@ async fn another_owner_fences_at_once_and_lost_data_does_not() {
     let server = rig.redis_server.as_ref().unwrap();
     let session = session();
     let key = format!("test:{{{session}}}");
-    let turn = Arc::new(tokio::sync::Mutex::new(()));
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
     let put = || vec![Change::Put(Table::Group, b"k".to_vec(), bytes::Bytes::from("v"))];
     let commit =
-        async || rig.engine.commit(&fence(&session, 1), put(), turn.clone().lock_owned().await).await;
+        async || rig.engine.commit(&fence(&session, 1), put(), lock.clone().lock_owned().await).await;
     rig.engine.claim(&fence(&session, 1)).await.unwrap();
     commit().await.unwrap();
     server.tell(&["HSET", &key, "owner", "another"]);
