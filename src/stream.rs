@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{Span, debug, debug_span};
 
-use self::drain::{Drain, Place};
+use self::drain::{Drain, DrainingStream};
 use self::guard::StreamGuard;
 use self::heartbeat::Heartbeat;
 use crate::close::Close;
@@ -61,7 +61,7 @@ pub struct Viewer {
     /// When it may no longer watch.
     until: Option<Time>,
     /// When it goes, once the server stops.
-    place: Place,
+    drain: DrainingStream,
     open: StreamGuard,
     span: Span,
     done: bool,
@@ -107,7 +107,7 @@ impl Viewer {
             last,
             heartbeat,
             until: None,
-            place: drain.place(),
+            drain: drain.enter(),
             open,
             span,
             done: false,
@@ -158,7 +158,7 @@ impl Viewer {
             let received = tokio::select! {
                 biased;
                 received = self.live.recv() => received,
-                goodbye = self.place.goodbye() => return Frame::Goodbye(goodbye),
+                goodbye = self.drain.goodbye() => return Frame::Goodbye(goodbye),
                 () = self.heartbeat.beat() => return self.heartbeat(),
             };
             match received {

@@ -72,12 +72,12 @@ impl Store {
     async fn set_aside(&self, damaged: &[Damaged]) -> Result<(), StorageError> {
         let mut whole = BTreeSet::new();
         let (mut logs, mut ends) = (BTreeSet::new(), BTreeSet::new());
-        for Damaged { place, key, session, .. } in damaged {
+        for Damaged { table, key, session, .. } in damaged {
             match session {
-                None if key.is_empty() => self.rename(place).await?,
-                None => self.set_member_aside(place, key).await?,
-                Some(session) if place.ends_with(":log") && !key.is_empty() => {
-                    logs.insert((session.clone(), place.clone()));
+                None if key.is_empty() => self.rename(table).await?,
+                None => self.set_member_aside(table, key).await?,
+                Some(session) if table.ends_with(":log") && !key.is_empty() => {
+                    logs.insert((session.clone(), table.clone()));
                 }
                 Some(session) if key == LAST_EVENT => {
                     ends.insert(session.clone());
@@ -88,7 +88,7 @@ impl Store {
             }
         }
         for (session, log) in logs {
-            let bad = damaged.iter().filter(|damaged| damaged.place == log).map(|damaged| &*damaged.key);
+            let bad = damaged.iter().filter(|damaged| damaged.table == log).map(|damaged| &*damaged.key);
             if !whole.contains(&session)
                 && !self.rebuild_log(&session, &log, &bad.collect::<Vec<_>>()).await?
             {

@@ -29,9 +29,9 @@ impl StoreReport {
 impl fmt::Display for StoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.set_aside { "set aside" } else { "damaged" };
-        for Damaged { place, key, why, .. } in &self.damaged {
+        for Damaged { table, key, why, .. } in &self.damaged {
             // A damaged name may be anything.
-            let name = format!("{place} {key}");
+            let name = format!("{table} {key}");
             writeln!(f, "{word}: {}: {why}", name.trim_end().escape_debug())?;
         }
         let sessions = self.sessions;
@@ -51,8 +51,8 @@ impl fmt::Display for StoreReport {
 impl Serialize for StoreReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let damaged = self.damaged.iter().map(|damaged| {
-            let Damaged { place, key, session, why } = damaged;
-            json!({ "table": place, "key": key, "sessionId": session, "why": why })
+            let Damaged { table, key, session, why } = damaged;
+            json!({ "table": table, "key": key, "sessionId": session, "why": why })
         });
         let mut report = serializer.serialize_struct("StoreReport", 4)?;
         report.serialize_field("ok", &self.is_ok())?;

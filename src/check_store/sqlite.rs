@@ -92,17 +92,17 @@ async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Stor
 /// An event alone; anything else with all that belongs to the same session, which nobody could use without it, and which a
 /// server would clear away.
 fn set_one_aside(tx: &Transaction<'_>, damaged: &Damaged) -> rusqlite::Result<()> {
-    let Damaged { place, key, session, why } = damaged;
+    let Damaged { table, key, session, why } = damaged;
     let Some(session) = session else {
-        let column = if place == "session" { "id" } else { "session" };
-        for name in names_shown_as(tx, place, column, key)? {
+        let column = if table == "session" { "id" } else { "session" };
+        for name in names_shown_as(tx, table, column, key)? {
             set_session_aside(tx, &name, why)?;
         }
         return Ok(());
     };
     let id = session.as_str().to_owned().into();
     match key.rsplit_once(' ').and_then(|(_, at)| at.split_once('-')) {
-        Some((epoch, seq)) if place == "event" => {
+        Some((epoch, seq)) if table == "event" => {
             let which = "session = ?1 AND epoch = CAST(?2 AS INTEGER) AND seq = CAST(?3 AS INTEGER)";
             move_rows(tx, "event", which, &[id, epoch.to_owned().into(), seq.to_owned().into()], why)
         }

@@ -25,7 +25,7 @@ pub struct Damage(Arc<Mutex<BTreeMap<(String, String), Damaged>>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
     /// The table, or the key of Redis.
-    pub place: String,
+    pub table: String,
     /// Which row of the table, or which part of the key.
     pub key: String,
     /// Whose it is; `None` where its name cannot be read.
@@ -36,44 +36,44 @@ pub struct Damaged {
 
 impl Damage {
     /// This cannot be read. The log hears of it the first time.
-    pub fn note(&self, place: &str, key: &str, session: Option<&SessionId>, why: &'static str) {
+    pub fn note(&self, table: &str, key: &str, session: Option<&SessionId>, why: &'static str) {
         let key = shown(key);
         let mut known = self.known();
-        let name = (place.to_owned(), key.clone());
+        let name = (table.to_owned(), key.clone());
         if known.get(&name).is_some_and(|before| before.why == why) {
             return;
         }
-        error!(table = place, key, why, "a stored record is damaged and was skipped");
-        known.insert(name, Damaged { place: place.to_owned(), key, session: session.cloned(), why });
+        error!(table = table, key, why, "a stored record is damaged and was skipped");
+        known.insert(name, Damaged { table: table.to_owned(), key, session: session.cloned(), why });
         gauge!(DAMAGED_RECORDS).set(known.len() as f64);
     }
 
     /// This can be read: where it could not be before, somebody has mended it.
-    pub fn is_whole(&self, place: &str, key: &str) {
+    pub fn is_whole(&self, table: &str, key: &str) {
         let mut known = self.known();
-        if !known.is_empty() && known.remove(&(place.to_owned(), shown(key))).is_some() {
+        if !known.is_empty() && known.remove(&(table.to_owned(), shown(key))).is_some() {
             gauge!(DAMAGED_RECORDS).set(known.len() as f64);
         }
     }
 
     /// Names as session ids. What is none is left out, and noted; bytes, for a name that is damaged may hold any.
-    pub fn session_ids(&self, place: &str, names: Vec<Vec<u8>>, why: &'static str) -> Vec<SessionId> {
+    pub fn session_ids(&self, table: &str, names: Vec<Vec<u8>>, why: &'static str) -> Vec<SessionId> {
         let id = |name: Vec<u8>| {
             let id = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
             if id.is_none() {
-                self.note(place, &String::from_utf8_lossy(&name), None, why);
+                self.note(table, &String::from_utf8_lossy(&name), None, why);
             }
             id
         };
         names.into_iter().filter_map(id).collect()
     }
 
-    /// Of this place only these keys are damaged still.
-    pub fn only(&self, place: &str, keys: &[String]) {
+    /// Of this table only these keys are damaged still.
+    pub fn only(&self, table: &str, keys: &[String]) {
         let mut known = self.known();
         let before = known.len();
         if before > 0 {
-            known.retain(|(of, key), _| of != place || keys.iter().any(|still| shown(still) == *key));
+            known.retain(|(of, key), _| of != table || keys.iter().any(|still| shown(still) == *key));
         }
         if known.len() < before {
             gauge!(DAMAGED_RECORDS).set(known.len() as f64);
@@ -95,7 +95,7 @@ impl Damage {
         self.known().len()
     }
 
-    /// All of it, by place and key.
+    /// All of it, by table and key.
     pub fn list(&self) -> Vec<Damaged> {
         self.known().values().cloned().collect()
     }

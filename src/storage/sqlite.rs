@@ -169,10 +169,10 @@ impl Sqlite {
     pub fn check_place(&self) -> Result<(), StorageError> {
         let home = self.0.home.lock();
         let Some(home) = &*home else { return Ok(()) };
-        let place = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
+        let checked = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
         // What is stored there now is lost with the next start.
-        self.0.health.wrote(&place);
-        place
+        self.0.health.wrote(&checked);
+        checked
     }
 
     /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
@@ -276,29 +276,29 @@ impl Sqlite {
 
 /// A bounded queue into a thread: waiting for a place is async, taking an order blocks the thread.
 struct Queue<Order> {
-    places: Arc<Semaphore>,
-    orders: mpsc::Sender<Placed<Order>>,
+    permits: Arc<Semaphore>,
+    orders: mpsc::Sender<Queued<Order>>,
 }
 
 /// An order and its place in the queue, which is free again when the order is taken.
-struct Placed<Order>(Order, Option<OwnedSemaphorePermit>);
+struct Queued<Order>(Order, Option<OwnedSemaphorePermit>);
 
 impl<Order> Queue<Order> {
-    fn new() -> (Self, mpsc::Receiver<Placed<Order>>) {
+    fn new() -> (Self, mpsc::Receiver<Queued<Order>>) {
         let (orders, taken) = mpsc::channel();
-        (Self { places: Arc::new(Semaphore::new(WAITING)), orders }, taken)
+        (Self { permits: Arc::new(Semaphore::new(WAITING)), orders }, taken)
     }
 
     async fn put(&self, order: Order) -> Result<(), StorageError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StorageError::Closed)?;
-        self.orders.send(Placed(order, Some(place))).map_err(|_| StorageError::Closed)
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StorageError::Closed)?;
+        self.orders.send(Queued(order, Some(permit))).map_err(|_| StorageError::Closed)
     }
 
     /// The last order: who waits for a place, or comes later, is told that the queue is closed.
     fn end(&self, order: Order) {
-        self.places.close();
+        self.permits.close();
         // No receiver: the thread has ended, and the dropped order says so to whoever waits for its answer.
-        let _ = self.orders.send(Placed(order, None));
+        let _ = self.orders.send(Queued(order, None));
     }
 }
 

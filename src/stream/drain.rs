@@ -50,19 +50,19 @@ impl Drain {
     }
 
     /// One more stream's place among those that go.
-    pub fn place(&self) -> Place {
-        Place { turn: self.stop.turn(), drain: self.clone() }
+    pub fn enter(&self) -> DrainingStream {
+        DrainingStream { turn: self.stop.turn(), drain: self.clone() }
     }
 }
 
 /// One stream's. The stop waits until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct DrainingStream {
     turn: DrainSlot,
     drain: Drain,
 }
 
-impl Place {
+impl DrainingStream {
     /// Ends when this stream has to go, with what it is told. May be dropped while it waits.
     pub async fn goodbye(&mut self) -> Close {
         self.turn.comes().await;

@@ -34,11 +34,11 @@ impl LoginQueue {
     /// Takes a place at the end of the queue. Whoever drops it has left.
     pub(super) fn wait(&self) -> LoginTurn {
         let (given, turn) = oneshot::channel();
-        let place = Place::take();
+        let waiting = Waiting::take();
         // Nobody gives turns any more where the process stops.
         let _ = self.0.send(given);
         Box::pin(async move {
-            let _place = place;
+            let _waiting = waiting;
             if turn.await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -73,16 +73,16 @@ async fn give(mut waiting: mpsc::UnboundedReceiver<oneshot::Sender<()>>, share: 
 }
 
 /// Somebody in the queue, counted.
-struct Place;
+struct Waiting;
 
-impl Place {
+impl Waiting {
     fn take() -> Self {
         gauge!(WHATSAPP_LOGINS_WAITING).increment(1.0);
         Self
     }
 }
 
-impl Drop for Place {
+impl Drop for Waiting {
     fn drop(&mut self) {
         gauge!(WHATSAPP_LOGINS_WAITING).decrement(1.0);
     }

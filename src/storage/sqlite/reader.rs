@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
-use super::{Placed, guarded};
+use super::{Queued, guarded};
 use crate::storage::StorageError;
 
 pub(super) enum Order {
@@ -38,8 +38,8 @@ where
     })
 }
 
-pub(super) fn run(mut connection: Connection, orders: &Receiver<Placed<Order>>) {
-    while let Ok(Placed(order, place)) = orders.recv() {
+pub(super) fn run(mut connection: Connection, orders: &Receiver<Queued<Order>>) {
+    while let Ok(Queued(order, place)) = orders.recv() {
         drop(place);
         match order {
             Order::Job(job) => job(&mut connection),

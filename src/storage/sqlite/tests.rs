@@ -231,7 +231,7 @@ async fn the_queue_is_bounded() {
         assert!(timeout(Duration::ZERO, &mut job).await.is_err());
         accepted.push(job);
     }
-    assert_eq!(sqlite.0.writes.places.available_permits(), 0);
+    assert_eq!(sqlite.0.writes.permits.available_permits(), 0);
     assert!(timeout(Duration::ZERO, add(&sqlite, 999, "outside")).await.is_err());
     drop(let_go);
     for job in accepted {

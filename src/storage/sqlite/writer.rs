@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Placed, WAITING, guarded, milestone};
+use super::{Queued, WAITING, guarded, milestone};
 use crate::storage::StorageError;
 use crate::storage::folder::FolderLock;
 
@@ -72,7 +72,7 @@ where
 
 pub(super) fn run(
     mut connection: Connection,
-    orders: &Receiver<Placed<Order>>,
+    orders: &Receiver<Queued<Order>>,
     scrub_after: Duration,
     folder: Option<&FolderLock>,
 ) {
@@ -145,11 +145,11 @@ struct Round {
 }
 
 impl Round {
-    fn gather(first: Placed<Order>, orders: &Receiver<Placed<Order>>) -> Self {
+    fn gather(first: Queued<Order>, orders: &Receiver<Queued<Order>>) -> Self {
         let mut round = Self::default();
         let mut next = Some(first);
         // A scrub ends the round: it is for what came before it.
-        while let Some(Placed(order, place)) = next {
+        while let Some(Queued(order, place)) = next {
             drop(place);
             match order {
                 Order::Job(job) => round.jobs.push(job),
