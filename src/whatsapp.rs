@@ -7,8 +7,8 @@ pub mod checkup;
 pub mod client;
 mod connection;
 pub mod egress;
+mod login_backoff;
 mod login_queue;
-mod patience;
 mod reach;
 mod runtime;
 #[cfg(any(test, feature = "simulator"))]

@@ -21,8 +21,8 @@ use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
 use super::connection::WatchedDialler;
 use super::egress::{Egress, Egresses, Watch};
+use super::login_backoff::{LoginBackoff, pause_after};
 use super::login_queue::LoginQueue;
-use super::patience::{Patience, pause_after};
 use super::reach::Pass;
 use super::runtime::{Holds, ScaledRuntime};
 use super::store::device::is_whole;
@@ -103,10 +103,10 @@ impl WhatsAppWeb {
 impl WhatsApp for WhatsAppWeb {
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError> {
         let shared = self.0.clone();
-        let patience = Arc::new(Patience::new(shared.options.time_factor));
+        let backoff = Arc::new(LoginBackoff::new(shared.options.time_factor));
         let egress = shared.egresses.of(account.proxy.as_ref());
         let account = account.clone();
-        let mut link = WebLink { shared, account, signals, egress, patience, running: None };
+        let mut link = WebLink { shared, account, signals, egress, backoff, running: None };
         link.run().await?;
         Ok(Box::new(link))
     }
@@ -147,13 +147,13 @@ impl WhatsApp for WhatsAppWeb {
 impl WebLink {
     /// Builds a client, which begins to connect.
     async fn run(&mut self) -> Result<(), StartError> {
-        let Self { shared, account, signals, egress, patience, .. } = self;
+        let Self { shared, account, signals, egress, backoff, .. } = self;
         let factor = shared.options.time_factor;
         let holds = Holds::new();
         let version = shared.versions.current().await;
         let refusal = shared.versions.refusal(version);
-        let (tasks, patience) = (shared.tasks.clone(), patience.clone());
-        let translator = Translator::new(signals.clone(), factor, tasks, holds.clone(), patience, refusal);
+        let (tasks, backoff) = (shared.tasks.clone(), backoff.clone());
+        let translator = Translator::new(signals.clone(), factor, tasks, holds.clone(), backoff, refusal);
         let translator = Arc::new(translator);
         let fence = Fence { session: account.session.clone(), epoch: account.epoch };
         let storage = Arc::new(DeviceStorage::open(shared.engine.clone(), fence).await?);
@@ -284,7 +284,7 @@ struct WebLink {
     account: Account,
     signals: Signals,
     egress: Arc<Egress>,
-    patience: Arc<Patience>,
+    backoff: Arc<LoginBackoff>,
     /// `None` once it has stopped.
     running: Option<RunningClient>,
 }
@@ -374,7 +374,7 @@ impl Link for WebLink {
 
     async fn retry(&mut self) -> Result<(), StartError> {
         self.halt().await;
-        self.patience.rebuilt();
+        self.backoff.rebuilt();
         self.run().await
     }
 
