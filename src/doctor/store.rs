@@ -1,4 +1,4 @@
-//! Redis, where one is set: reached, new enough, and whether it keeps what it is given.
+//! Checks Redis, if one is set: whether it can be reached, is new enough, and keeps what it is given.
 
 use super::clock::Moment;
 use super::{Check, late, limited};
@@ -7,10 +7,10 @@ use crate::storage::redis::inspect::{InspectError, Inspection, Node, inspect};
 
 const REDIS: &str = "redis";
 
-/// The first with all commands that are used.
+/// The first version of Redis that has every command that qrcast uses.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// One line where there is none, or where it cannot be asked; otherwise three, and its clock.
+/// One check if there is no Redis or it cannot be asked; otherwise three, and the clock of Redis.
 pub(super) async fn redis(config: &Config) -> (Vec<Check>, Option<Moment>) {
     let Some(settings) = &config.redis else {
         return (vec![Check::ok(REDIS, "none: REDIS_URL is not set, sessions are kept in DATA_DIR")], None);
@@ -66,7 +66,7 @@ fn server(seen: &Inspection) -> Check {
     Check::ok(REDIS, said)
 }
 
-/// The worst of all nodes.
+/// Checks that every node keeps an append-only file; the worst node decides.
 fn persistence(nodes: &[Node]) -> Check {
     const NAME: &str = "persistence";
     let said: Vec<_> = nodes.iter().map(|node| node.append_only).collect();
@@ -81,7 +81,7 @@ fn persistence(nodes: &[Node]) -> Check {
     Check::ok(NAME, "Redis keeps an append-only file")
 }
 
-/// The worst of all nodes.
+/// Checks that no node evicts keys; the worst node decides.
 fn eviction(nodes: &[Node]) -> Check {
     const NAME: &str = "eviction";
     let said: Vec<_> = nodes.iter().map(|node| node.eviction.as_deref()).collect();
