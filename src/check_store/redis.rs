@@ -1,4 +1,5 @@
-//! The Redis of many replicas: damaged keys are renamed to `<prefix>{<tag>}:quarantine:<ms>:…`, where no replica looks.
+//! Checks the Redis of many replicas. Damaged keys are renamed to `<prefix>{<tag>}:quarantine:<ms>:…`, which no replica
+//! reads.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use crate::storage::redis::Redis;
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Engine as _, Table};
 
-/// Who asks: a name that no replica has.
+/// The owner's name in our calls; no replica has it.
 const OURSELVES: &str = "check-store";
 
 /// The field of a session's hash that has its last event.
@@ -49,7 +50,7 @@ struct Store {
     records: RedisRecords,
     log: RedisLog,
     engine: RedisEngine,
-    /// Names what this run sets aside.
+    /// The time in the names of the keys that this run sets aside, Unix time in milliseconds.
     at: i64,
 }
 
@@ -59,7 +60,7 @@ impl Store {
         let damaged = self.redis.damage().list();
         let set_aside = wanted.quarantine && !damaged.is_empty();
         if set_aside {
-            // One that runs would write again, from its own memory, what is taken away under it.
+            // A running replica would write what is removed here again, from its own memory.
             let living = self.records.leave().await.map_err(read)?.len();
             if living > 0 {
                 return Err(CheckError::Living(living));
@@ -106,8 +107,9 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a log again without its damaged entries; the old one is kept whole. Where the last one was damaged the session's
-    /// hash has it once more; no, where that is damaged as well: then nobody can tell where the session stands.
+    /// Writes a log again without its damaged entries and keeps the old one whole. If the last entry was damaged, the
+    /// copy in the session's hash replaces it. Returns false if that copy is damaged too: then the state of the session
+    /// is unknown.
     async fn rebuild_log(&self, session: &SessionId, log: &str, bad: &[&str]) -> Result<bool, StorageError> {
         let read = self.log.read(session).await;
         let end = match read {
@@ -132,7 +134,8 @@ impl Store {
         Ok(true)
     }
 
-    /// What a session's hash has of the end of its log, from the log; no, where that cannot be read either.
+    /// Writes the last event in the session's hash again from the log. Returns false if the log's end cannot be read
+    /// either.
     async fn mend_end(&self, session: &SessionId) -> Result<bool, StorageError> {
         let end = match self.log.last(session).await {
             Ok(Some(end)) => end,
@@ -158,13 +161,13 @@ impl Store {
         for table in Table::ALL {
             self.rename(&self.redis.key(id, &format!(":dev:{}", table.name()))).await?;
         }
-        // Nothing is left but its places in the indexes and among what the limits count.
+        // What remains are the session's entries in the indexes and in the counts of the limits.
         self.records.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
         self.log.forget(session).await?;
         self.engine.wipe(session).await.map_err(|error| super::Failed::from(error).0)
     }
 
-    /// A member of an index that is no session id.
+    /// Sets aside a member of an index that is not a session id.
     async fn set_member_aside(&self, index: &str, key: &str) -> Result<(), StorageError> {
         let sorted = self.redis.query::<String>(redis::cmd("TYPE").arg(index)).await? == "zset";
         let mut members = redis::cmd(if sorted { "ZRANGE" } else { "SMEMBERS" });
@@ -188,7 +191,7 @@ impl Store {
         Ok(())
     }
 
-    /// Under the same hash tag, so on the same node.
+    /// The new key has the same hash tag, so it is on the same node.
     fn aside(&self, key: &str) -> String {
         let (tag, rest) = key.rsplit_once('}').unwrap_or((key, ""));
         let rest = if rest.is_empty() { ":session" } else { rest };

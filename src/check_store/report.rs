@@ -1,4 +1,4 @@
-//! What was found, for people and as JSON.
+//! The result of a check, for people and as JSON.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use serde_json::json;
 
 use crate::storage::damage::Damaged;
 
-/// What was found, and what was done about it.
+/// What a check found and did.
 #[derive(Clone, Debug)]
 pub struct StoreReport {
-    /// How many sessions' records can be read.
+    /// The number of session records that can be read.
     pub(super) sessions: usize,
-    /// What cannot be read.
+    /// The records that cannot be read.
     pub(super) damaged: Vec<Damaged>,
-    /// Whether all of that was set aside.
+    /// Whether all of them were set aside.
     pub(super) set_aside: bool,
 }
 
 impl StoreReport {
-    /// Whether nothing damaged is left where a server would meet it.
+    /// Whether a server would find nothing damaged.
     pub fn is_ok(&self) -> bool {
         self.damaged.is_empty() || self.set_aside
     }
@@ -30,7 +30,7 @@ impl fmt::Display for StoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.set_aside { "set aside" } else { "damaged" };
         for Damaged { table, key, why, .. } in &self.damaged {
-            // A damaged name may be anything.
+            // A damaged name may contain any characters.
             let name = format!("{table} {key}");
             writeln!(f, "{word}: {}: {why}", name.trim_end().escape_debug())?;
         }
