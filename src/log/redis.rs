@@ -119,7 +119,7 @@ impl RedisLog {
             match fields.get(1).and_then(|body| parse(session, &id, body, &qr)) {
                 Some(event) => events.push(Arc::new(event)),
                 None => {
-                    self.redis.damage().note(&log, &id, Some(session), "it is no event");
+                    self.redis.damage().note(&log, &id, Some(session), "it is not an event");
                     // Whoever has seen no more than what comes before it is told that there is a gap.
                     cut = Some(id_of(&id)?);
                     events.clear();
@@ -132,7 +132,7 @@ impl RedisLog {
     /// A key that is of another kind than it should be.
     fn note_kind(&self, error: &StorageError, key: &str, session: &SessionId) {
         if error.is_damage() {
-            self.redis.damage().note(key, "", Some(session), "it is of another kind");
+            self.redis.damage().note(key, "", Some(session), "it is of another type");
         }
     }
 
@@ -147,7 +147,7 @@ impl RedisLog {
         }
         let event = std::str::from_utf8(&at).ok().and_then(|at| parse(session, at, &body, &qr));
         if event.is_none() {
-            self.redis.damage().note(&key, "event", Some(session), "it is no event");
+            self.redis.damage().note(&key, "event", Some(session), "it is not an event");
         } else {
             self.redis.damage().is_whole(&key, "event");
         }

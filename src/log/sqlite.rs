@@ -67,7 +67,7 @@ impl SqliteLog {
         let body = std::str::from_utf8(&body).ok();
         let event = body.and_then(|body| Event::from_log(session.clone(), cursor, body).ok());
         let why = match &event {
-            None => "its body is no event",
+            None => "its body is not an event",
             // An epoch is a time in milliseconds, and ids rise: nothing could follow this one.
             Some(_) if cursor.epoch > Cursor::LAST_EPOCH || seq < 1 => "its number is none",
             Some(_) => return event.map(Arc::new).ok_or(cursor),

@@ -212,18 +212,18 @@ mod tests {
             records.create(record, Limits { all: 99, user: 99 }, None).await.unwrap();
         };
         let damages = [
-            ("metadata = 'null'", "its metadata is no JSON object"),
-            ("metadata = ''", "its metadata is no JSON object"),
-            ("metadata = CAST(x'7b22ff227d' AS TEXT)", "its metadata is no JSON object"),
-            ("metadata = '\"text\"'", "its metadata is no JSON object"),
+            ("metadata = 'null'", "its metadata is not a JSON object"),
+            ("metadata = ''", "its metadata is not a JSON object"),
+            ("metadata = CAST(x'7b22ff227d' AS TEXT)", "its metadata is not a JSON object"),
+            ("metadata = '\"text\"'", "its metadata is not a JSON object"),
             ("device_name = CAST(x'c3' AS TEXT)", "its device's name is no text"),
             ("proxy = CAST(x'ff' AS TEXT)", "its proxy is no text"),
             ("proxy = 'no proxy'", "its proxy cannot be read"),
             ("epoch = -7", "its epoch is none"),
             ("created = 253402300800000", "the time of its creation is none"),
             ("deleted = -1", "the time of its deletion is none"),
-            ("id = upper(id)", "its id is no session id"),
-            ("id = ''", "its id is no session id"),
+            ("id = upper(id)", "its id is not a session id"),
+            ("id = ''", "its id is not a session id"),
         ];
         create(whole.clone()).await;
         // A request that is to be done once, and whose row is damaged, is as good as new.

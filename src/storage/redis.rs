@@ -62,10 +62,10 @@ pub struct Redis(Arc<Inner>);
 struct Inner {
     prefix: String,
     target: Target,
-    /// The command connection; what a caller takes is a clone.
+    /// The command connection. Callers use clones of it.
     connection: RwLock<Connection>,
     state: watch::Sender<ConnectionState>,
-    /// A command met a broken or silent connection, or the wrong server: look at once.
+    /// Wakes the keeper at once: a command found the connection broken or silent, or the server takes no writes.
     trouble: Notify,
     health: Health,
     damage: Damage,
@@ -77,24 +77,24 @@ struct Inner {
 /// Whether Redis answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
-    /// It does.
+    /// Redis answers.
     Up(Server),
-    /// It does not; it is tried again without end.
+    /// Redis does not answer; it is tried again without a limit.
     Away,
     /// [`Redis::close`] was called.
     Closed,
 }
 
-/// Which Redis answers. On a cluster: the node that holds the mark.
+/// The Redis that answers; on a cluster, the node that holds the mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Changes with every restart of the server, and at a fail-over. Empty where our user may not ask for it.
+    /// Changes with every restart of the server, and at a fail-over. Empty if our user may not ask for it.
     pub run_id: String,
     /// A random word in the data, stored at the first connect ever: another word means that the data is gone.
     pub data: String,
 }
 
-/// What an operator should know of a Redis that works nevertheless.
+/// A weakness of a working Redis that an operator should know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// A restart loses what was written since the last snapshot, ratchets of linked devices among it.
@@ -105,13 +105,13 @@ pub enum Warning {
     Evicts,
 }
 
-/// Why there is no connection. Never holds the URL, which has the password in it.
+/// Why there is no connection. Never contains the URL, because a password is in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Mend the setting: the URL cannot be read.
     #[error("the URL is not redis://[user:password@]host[:port][/db] or rediss://...")]
     Url,
-    /// Mend the setting: a hash tag must be ours.
+    /// Mend the setting: a brace would make a hash tag, and those are made by this module.
     #[error("the prefix must not hold a brace")]
     Prefix,
     /// Mend the password in the URL, or the rights of its user.
@@ -120,14 +120,14 @@ pub enum ConnectError {
     /// Wait and try again.
     #[error("Redis does not answer")]
     Away(#[source] StorageError),
-    /// Wait and try again: another server may take its place, or it another's.
+    /// Wait and try again: after a fail-over another server, or this one, takes writes.
     #[error("Redis answers and takes no writes ({0})")]
     WrongServer(&'static str),
 }
 
 impl Redis {
-    /// Connects, finds out whether it is a cluster, and from then on keeps the connection. Tries once, for at most a few
-    /// seconds: a caller that can wait calls again.
+    /// Connects, finds out whether it is a cluster, and then keeps the connection. It tries once, for a few seconds at
+    /// most; a caller that can wait calls again.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -171,24 +171,24 @@ impl Redis {
         self.explained(answer)
     }
 
-    /// A refusal in our words. Whatever Redis refuses to all is about writing.
+    /// A refusal as a storage error. One that would meet every caller is about writes.
     fn explained<T>(&self, answer: Result<T, redis::RedisError>) -> Result<T, StorageError> {
         let outcome = answer.map_err(|error| failure::explain(&error));
         self.0.health.wrote(&outcome);
         outcome
     }
 
-    /// How Redis is.
+    /// The health of Redis.
     pub fn health(&self) -> &Health {
         &self.0.health
     }
 
-    /// What of its keys cannot be read, as far as somebody tried.
+    /// The keys that could not be read so far.
     pub fn damage(&self) -> &Damage {
         &self.0.damage
     }
 
-    /// An answer or a refusal by Redis; Err when neither came.
+    /// The answer or refusal of Redis; Err if neither came.
     async fn ask<T: FromRedisValue>(
         &self,
         command: &Cmd,
@@ -208,17 +208,17 @@ impl Redis {
         Call::new(self, script)
     }
 
-    /// Goes on with `work` to its end, also when this call is dropped: for what must not be left half-way.
+    /// Runs `work` to its end even if this call is dropped, for work that must not be left half done.
     ///
     /// # Errors
-    /// [`StorageError::Closed`] when the process is on its way out.
+    /// [`StorageError::Closed`] if the process is stopping.
     pub async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, StorageError> {
         let (answer, answered) = tokio::sync::oneshot::channel();
         self.0.tasks.spawn(async move {
-            // Nobody listens: the call was dropped.
+            // The call was dropped, so nobody receives the result.
             let _ = answer.send(work.await);
         });
         answered.await.map_err(|_| StorageError::Closed)
@@ -233,12 +233,12 @@ impl Redis {
         Ok(seconds * 1000 + micros / 1000)
     }
 
-    /// Whether it is a cluster: there a published message can be lost between two nodes.
+    /// Whether Redis is a cluster, where a published message can be lost between two nodes.
     pub fn is_cluster(&self) -> bool {
         self.0.last_connection().is_cluster()
     }
 
-    /// Whether Redis answers, now and from now on.
+    /// Whether Redis answers, and its changes.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.0.state.subscribe()
     }
@@ -292,19 +292,19 @@ impl Inner {
         Ok(self.last_connection())
     }
 
-    /// The connection, whether it works or not.
+    /// The last connection, which may be broken.
     fn last_connection(&self) -> Connection {
         self.connection.read().clone()
     }
 
     fn replace_connection(&self, connection: Connection) {
         *self.connection.write() = connection;
-        // The other connection may still lead to the server that this one has left.
+        // The Pub/Sub connection may still lead to the old server.
         self.channels.connect_anew();
     }
 }
 
-/// Says neither where it is nor with which password.
+/// Shows neither the address nor the password.
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")

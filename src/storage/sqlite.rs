@@ -43,11 +43,11 @@ use super::folder::{FolderLock, Identity};
 use super::health::Health;
 use crate::id::SessionId;
 
-/// Jobs that may wait in a queue. As many, at most, are one group commit.
+/// How many jobs may wait in a queue. A group commit holds at most as many.
 pub const WAITING: usize = 256;
 
-/// The longest time after a write in which the log holds bytes that were deleted, as long as nobody else
-/// reads the file.
+/// The longest time after a write for which the log may hold deleted bytes, provided that no other process reads the
+/// file.
 pub const SCRUB_AFTER: Duration = Duration::from_secs(60);
 
 /// A handle on the file; clones share it. End it with [`close`](Self::close); when the last handle is dropped
@@ -61,11 +61,11 @@ struct Inner {
     health: Health,
     threads: Mutex<Vec<JoinHandle<()>>>,
     damage: Damage,
-    /// Until it is closed.
+    /// The parts that live until the storage is closed.
     home: Mutex<Option<Home>>,
 }
 
-/// Where a file is that nobody else may take the place of.
+/// Identifies the files of a held folder, so that a replaced one is noticed.
 struct Home {
     lock: Arc<FolderLock>,
     /// The database and its log.
@@ -81,8 +81,8 @@ impl Sqlite {
         Self::start(path, migrations, SCRUB_AFTER, None)
     }
 
-    /// The same, of a database in a folder that this process holds. Its milestones are counted, and one that has seen fewer than
-    /// were noted is refused.
+    /// The same for a database in a folder that this process holds. Its milestones are counted, and a database that has
+    /// fewer of them than the note says is refused.
     pub fn open_in(
         folder: Arc<FolderLock>,
         name: &str,
@@ -92,7 +92,7 @@ impl Sqlite {
         Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
     }
 
-    /// The same, whatever was noted: a copy of an earlier time, which is taken from now on.
+    /// The same without comparing the note: accepts an older copy, and updates the note.
     pub fn accept_in(
         folder: Arc<FolderLock>,
         name: &str,
@@ -101,13 +101,13 @@ impl Sqlite {
         Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
     }
 
-    /// Whether a database has seen all that was noted beside it. Touches nothing.
+    /// Checks that a database has every milestone that is noted beside it. Changes nothing.
     pub fn check_noted(path: &Path) -> Result<(), OpenError> {
         open::check_noted(path)
     }
 
-    /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
-    /// told that the storage is closed.
+    /// Opens an existing database to read it; another process may serve from it meanwhile. Blocks. Writes are answered
+    /// with [`StorageError::Closed`].
     pub fn open_to_read(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
         open::check_noted(path)?;
         let reader = open::open_to_read(path, migrations)?;
@@ -128,7 +128,7 @@ impl Sqlite {
         let (writer, reader) = open::open(path, migrations)?;
         let files = || {
             let file = Identity::of(path).map_err(|error| OpenError::io(path, error))?;
-            // Where a file system has no room for shared memory there is no log.
+            // On a file system without shared memory SQLite has no log.
             Ok([file].into_iter().chain(Identity::of(&open::log_of(path))).collect())
         };
         let home = folder.clone().map(|lock| Ok(Home { lock, files: files()? })).transpose()?;
@@ -164,13 +164,13 @@ impl Sqlite {
         Self(Arc::new(Inner { writes, reads, health, threads, damage, home }))
     }
 
-    /// Whether the names of the file, its log, its folder and that one's lock still lead to what was opened. Opens nothing:
-    /// to close a second descriptor of the file would drop SQLite's own locks.
+    /// Checks that the names of the file, its log, its folder and the folder's lock still lead to what was opened. It
+    /// opens nothing, because closing a second descriptor of the file would release SQLite's own locks.
     pub fn check_place(&self) -> Result<(), StorageError> {
         let home = self.0.home.lock();
         let Some(home) = &*home else { return Ok(()) };
         let checked = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
-        // What is stored there now is lost with the next start.
+        // A start would not find what is stored in the old file.
         self.0.health.wrote(&checked);
         checked
     }
@@ -178,8 +178,8 @@ impl Sqlite {
     /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
     /// that alone.
     ///
-    /// `work` must not begin or end transactions. Once the job has its place in the queue it is done whole,
-    /// also if this future is dropped; if it is dropped before, nothing is done.
+    /// `work` must not begin or end transactions. Once the job is in the queue it is carried out completely, even if
+    /// this future is dropped; if it is dropped before, nothing is done.
     pub async fn write<T, F>(&self, work: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
@@ -206,27 +206,27 @@ impl Sqlite {
         outcome
     }
 
-    /// How the file is.
+    /// The health of the file.
     pub fn health(&self) -> &Health {
         &self.0.health
     }
 
-    /// The session ids that this query finds in a table. What is none is left out, and noted.
+    /// The session ids that this query finds in a table. A value that is not one is noted and left out.
     pub async fn session_ids(
         &self,
         table: &str,
         query: &'static str,
     ) -> Result<Vec<SessionId>, StorageError> {
         let names = move |tx: &Transaction<'_>| {
-            // Bytes: a text may hold any, and one that is no UTF-8 must not stop the others.
+            // They are read as bytes, because a damaged text may not be UTF-8 and must not stop the others.
             let name = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec());
             tx.prepare_cached(query)?.query_map([], name)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         let names = self.read(names).await?;
-        Ok(self.damage().session_ids(table, names, "its session is no session id"))
+        Ok(self.damage().session_ids(table, names, "its session is not a session id"))
     }
 
-    /// What of its rows cannot be read, as far as somebody tried.
+    /// The rows that could not be read so far.
     pub fn damage(&self) -> &Damage {
         &self.0.damage
     }
@@ -240,9 +240,9 @@ impl Sqlite {
         answered.await.unwrap_or(Err(StorageError::Closed))
     }
 
-    /// What was written before the call must never be lost without a word: the log is folded into the file, and where milestones
-    /// are counted this is one. The Err says that the log was not folded in or that nothing was noted; either is tried again
-    /// within [`SCRUB_AFTER`].
+    /// Protects what was written before the call from being lost unnoticed: folds the log into the file and, if
+    /// milestones are counted, counts one. An Err says that the log was not folded in or the milestone not noted; both
+    /// are tried again within [`SCRUB_AFTER`].
     pub async fn milestone(&self) -> Result<(), StorageError> {
         let (answer, answered) = oneshot::channel();
         self.0.writes.put(writer::Order::Milestone(answer)).await?;
@@ -254,7 +254,7 @@ impl Sqlite {
     /// answered is on the disk nevertheless, but the log may still be there, for the next
     /// [`open`](Self::open).
     pub async fn close(&self) -> Result<(), StorageError> {
-        // The reader first: the last connection to leave removes the log.
+        // The reader closes first: the last connection to close removes the log.
         let (answer, answered) = oneshot::channel();
         self.0.reads.end(reader::Order::Close(answer));
         let _ = answered.await;
@@ -263,24 +263,24 @@ impl Sqlite {
         let outcome = answered.await.unwrap_or(Ok(()));
         let threads = std::mem::take(&mut *self.0.threads.lock());
         for thread in threads {
-            // Both have given their last answer: there is nothing left to wait for.
+            // Both threads have answered their last order and end at once.
             if thread.join().is_err() {
                 return Err(StorageError::failed("a thread of the storage had panicked"));
             }
         }
-        // Whoever waits for the folder may have it.
+        // Releases the folder for another process.
         self.0.home.lock().take();
         outcome
     }
 }
 
-/// A bounded queue into a thread: waiting for a place is async, taking an order blocks the thread.
+/// A bounded queue into a thread. Callers wait for a permit asynchronously; the thread blocks until an order comes.
 struct Queue<Order> {
     permits: Arc<Semaphore>,
     orders: mpsc::Sender<Queued<Order>>,
 }
 
-/// An order and its place in the queue, which is free again when the order is taken.
+/// An order and its permit, which is returned when the thread takes the order.
 struct Queued<Order>(Order, Option<OwnedSemaphorePermit>);
 
 impl<Order> Queue<Order> {
@@ -294,15 +294,15 @@ impl<Order> Queue<Order> {
         self.orders.send(Queued(order, Some(permit))).map_err(|_| StorageError::Closed)
     }
 
-    /// The last order: who waits for a place, or comes later, is told that the queue is closed.
+    /// Sends the last order. Callers that wait for a permit, and later ones, get an error that the queue is closed.
     fn end(&self, order: Order) {
         self.permits.close();
-        // No receiver: the thread has ended, and the dropped order says so to whoever waits for its answer.
+        // Without a receiver the thread has ended. The caller learns it from the dropped order.
         let _ = self.orders.send(Queued(order, None));
     }
 }
 
-/// Runs a caller's closure; its panic is an error of its own job and of nothing else.
+/// Runs a caller's closure. A panic in it fails this job only.
 fn guarded<T>(work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, StorageError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(StorageError::from),

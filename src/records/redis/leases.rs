@@ -247,7 +247,7 @@ impl RedisRecords {
         let key = self.session(session);
         let fields = match self.redis.script(&FIND).key(&key).run().await {
             Err(error) if error.is_damage() => {
-                self.redis.damage().note(&key, "", Some(session), "it is of another kind");
+                self.redis.damage().note(&key, "", Some(session), "it is of another type");
                 return Err(RecordsError::damaged());
             }
             fields => fields?,
@@ -274,7 +274,7 @@ impl RedisRecords {
         let (what, expires) = lapsed.inspect_err(|error| {
             if error.is_damage() {
                 let key = self.session(&session);
-                self.redis.damage().note(&key, "", Some(&session), "it is of another kind");
+                self.redis.damage().note(&key, "", Some(&session), "it is of another type");
             }
         })?;
         match what {

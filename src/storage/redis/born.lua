@@ -1,12 +1,15 @@
--- The word that marks this data, stored by the first who asks, the server's run_id, why nothing can be written here now
--- ('' where it can), and the time (Unix ms). A SET that changes nothing is refused like any other.
--- Who knows another word tells of a loss: the mark of that lasts longer than anybody asks for it.
--- KEYS: the word, the mark of a loss. ARGV: a word of our own, the word that was known before ('' for none).
+-- Returns four values: the word that marks this data, which the first caller stores; the server's run_id; why nothing
+-- can be written here now ('' if it can); the time (Unix ms). The SET changes nothing, but is refused like any other
+-- write.
+-- A caller that knows another word proves that data was lost. The mark of that loss expires later than any caller asks
+-- for it.
+-- KEYS: the word, the mark of a loss. ARGV: a new word for unmarked data, the word that the caller knew before ('' for
+-- none).
 local now = redis.call('TIME')
 now = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
 local set = redis.pcall('SET', KEYS[1], ARGV[1], 'NX')
 local refused = type(set) == 'table' and set.err or ''
--- A user without the right to ask learns no run_id.
+-- A user without the right to run INFO gets no run_id.
 local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local word = redis.call('GET', KEYS[1]) or ''

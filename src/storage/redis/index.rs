@@ -1,7 +1,7 @@
-//! Sets of session ids, to find what there is without a walk over all keys.
+//! Sets of session ids, which find all sessions without a scan over all keys.
 //!
-//! An index may name too much, never too little: a session is added before its first key is written and taken out after
-//! its last one is gone. 16 shards, so that a cluster shares them.
+//! An index may contain too many sessions, never too few: one is added before its first key is written and removed
+//! after its last key is gone. It has 16 shards, so that the nodes of a cluster share it.
 
 use super::{Redis, StorageError};
 use crate::id::SessionId;
@@ -27,12 +27,12 @@ pub struct Index {
 }
 
 impl Index {
-    /// `name` begins with a colon.
+    /// Makes an index. `name` begins with a colon.
     pub fn new(redis: Redis, name: &'static str) -> Self {
         Self { redis, name }
     }
 
-    /// Before the first key of the session.
+    /// Adds a session. To be called before its first key is written.
     ///
     /// # Errors
     /// See [`Redis::query`].
@@ -40,7 +40,7 @@ impl Index {
         self.redis.query(redis::cmd("SADD").arg(self.key(shard_of(session))).arg(session.as_str())).await
     }
 
-    /// After the last key of the session.
+    /// Removes a session. To be called after its last key is gone.
     ///
     /// # Errors
     /// See [`Redis::query`].
@@ -48,7 +48,7 @@ impl Index {
         self.redis.query(redis::cmd("SREM").arg(self.key(shard_of(session))).arg(session.as_str())).await
     }
 
-    /// Every session named, in no order.
+    /// All sessions in the index, in no order.
     ///
     /// # Errors
     /// See [`Redis::query`].
@@ -69,7 +69,8 @@ impl Index {
 }
 
 impl Redis {
-    /// The session ids that this command finds in a key. What is none is left out, and noted, and so is a key of another kind.
+    /// The session ids that this command finds in a key. A member that is not one is noted and left out; a key of
+    /// another type is noted too.
     ///
     /// # Errors
     /// See [`Redis::query`].
@@ -77,12 +78,12 @@ impl Redis {
         let names = match self.query(command).await {
             Ok(names) => names,
             Err(error) if error.is_damage() => {
-                self.damage().note(key, "", None, "it is of another kind");
+                self.damage().note(key, "", None, "it is of another type");
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),
         };
         self.damage().is_whole(key, "");
-        Ok(self.damage().session_ids(key, names, "its member is no session id"))
+        Ok(self.damage().session_ids(key, names, "its member is not a session id"))
     }
 }

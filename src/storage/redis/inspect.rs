@@ -1,4 +1,5 @@
-//! Looks at a Redis without a trace: one `INFO` at each node, over a connection of its own. `doctor` calls it.
+//! Inspects a Redis without changing anything: one `INFO` to each node, over a connection of its own. `doctor` calls
+//! it.
 
 use redis::{ErrorKind, RedisError};
 use tokio::time::timeout;
@@ -6,35 +7,35 @@ use tokio::time::timeout;
 use super::target::{Connection, Target};
 use super::{ConnectError, LIMIT, failure};
 
-/// What a Redis says of itself.
+/// What a Redis reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// Host and port of the URL.
     pub address: String,
-    /// How many nodes answered; `None` where it is no cluster.
+    /// How many nodes answered; `None` if it is not a cluster.
     pub cluster: Option<usize>,
     /// Its clock, Unix time in milliseconds.
     pub time: i64,
-    /// Of each node.
+    /// The reports of its nodes.
     pub nodes: Vec<Node>,
 }
 
-/// What one node says of itself. `None` where it does not tell.
+/// What one node reports about itself. A field is `None` if the node does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// Such as `Redis 7.2.4`.
+    /// Product and version, for example `Redis 7.2.4`.
     pub product: Option<String>,
-    /// Major and minor, as Redis counts them.
+    /// The major and minor version of Redis with which it is compatible.
     pub version: Option<(u32, u32)>,
     /// Whether it keeps an append-only file.
     pub append_only: Option<bool>,
-    /// What it does when its memory is full.
+    /// Its `maxmemory-policy`: what it does when its memory is full.
     pub eviction: Option<String>,
-    /// It copies another and takes no writes.
+    /// Whether it is a copy and takes no writes.
     pub is_copy: bool,
 }
 
-/// Why nothing was seen. Holds neither user nor password.
+/// Why a Redis could not be inspected. Contains neither user nor password.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum InspectError {
     /// Mend the setting.
@@ -48,7 +49,7 @@ pub enum InspectError {
     Away(String, String),
 }
 
-/// Looks. On a cluster at each node that it names; a node that does not answer is left out.
+/// Inspects the Redis of a URL; on a cluster, each node that it names. A node that does not answer is left out.
 ///
 /// # Errors
 /// See [`InspectError`].
@@ -59,7 +60,7 @@ pub async fn inspect(url: &str) -> Result<Inspection, InspectError> {
     let mut connection = target.connect().await.map_err(failed)?;
     let (seconds, micros): (i64, i64) = limited(&mut connection, "TIME").await.map_err(failed)?;
     let said = match limited::<String>(&mut connection, "INFO").await {
-        // Who may not ask is not told.
+        // A user without the right to ask gets no answer.
         Err(error) if failure::is_refusal(&error) && error.code() == Some("NOPERM") => String::new(),
         said => said.map_err(failed)?,
     };
@@ -72,7 +73,7 @@ pub async fn inspect(url: &str) -> Result<Inspection, InspectError> {
         if let Ok(mut connection) = other.connect().await
             && let Ok(said) = limited::<String>(&mut connection, "INFO").await
         {
-            // A cluster's copies take over when their primary is gone, and send writes to it until then.
+            // On a cluster a copy is not a problem: it redirects writes to its primary, and takes over if that fails.
             nodes.push(Node { is_copy: false, ..node(&said) });
         }
     }
@@ -92,7 +93,7 @@ fn explain(address: &str, error: &RedisError) -> InspectError {
         return InspectError::Refused(address.to_owned());
     }
     let why = match error.kind() {
-        // The operating system's words. Those of Redis may quote what it was sent.
+        // Only the operating system's message is shown, because one of Redis may quote what it was sent.
         ErrorKind::Io => error.to_string(),
         _ => format!("{} {}", error.category(), error.code().unwrap_or_default()),
     };

@@ -1,9 +1,9 @@
-//! Watches the command connection: pings it, tries whether anything can be written, tells that Redis is away, connects
-//! again.
+//! Keeps the command connection alive: pings it, tests whether Redis takes writes, reports that Redis is away, and
+//! connects again.
 //!
-//! It first asks the old connection again, as long as that is only silent: what was sent on it and not yet carried out
-//! then stays before what is sent now. Where the server at its end says that it is not the one to write to, the connection
-//! is left at once: it would say so for as long as it lives, while another server answers by the same name.
+//! If the old connection is only silent, it is asked again first: commands that were sent on it are then carried out
+//! before new ones. If its server says that it takes no writes, the connection is dropped at once, because another
+//! server may answer under the same name while this one keeps refusing.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -18,26 +18,27 @@ use crate::clock;
 use crate::storage::StorageError;
 use crate::telemetry::metrics::REDIS_UP;
 
-/// An idle connection is used this often: a managed Redis drops one that is not, and nothing else tells that one broke.
+/// How often an idle connection is used. A managed Redis drops one that is not, and only a failed call shows that a
+/// connection broke.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a silent connection is asked before it is given up: its host may be gone without a word.
+/// How often a silent connection is asked before it is replaced: its host may have vanished without closing it.
 const ASK_AGAIN: u32 = 3;
 
 static BORN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("born.lua")));
 
-/// Why a server will not do.
+/// Why a server cannot be used.
 #[derive(Debug)]
 pub(super) enum Unfit {
-    /// The connection is broken, or nothing comes back: ask again, then connect again.
+    /// The connection is broken, or no answer comes: ask again, then connect again.
     Silent(StorageError),
-    /// It is not the one to write to, by this code: connect again.
+    /// The server takes no writes and says so with this code: connect again.
     WrongServer(&'static str),
-    /// Something else is wrong with it, which another connection does not mend.
+    /// Something is wrong that a new connection would not mend.
     Failed(StorageError),
 }
 
-/// Until the storage is closed.
+/// Runs until the storage is closed.
 pub(super) async fn keep(inner: Arc<Inner>) {
     loop {
         tokio::select! {
@@ -51,7 +52,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
                 tell(&inner, ConnectionState::Up(server));
                 continue;
             }
-            // Its callers are told by their own calls.
+            // Callers learn of this failure from their own calls.
             Err(Unfit::Failed(_)) => continue,
             Err(unfit) => unfit,
         };
@@ -70,12 +71,13 @@ pub(super) async fn keep(inner: Arc<Inner>) {
     }
 }
 
-/// A node of a cluster can be another one behind an open connection, and so can a server behind a proxy.
+/// Checks the server behind the connection. It may be replaced while the connection stays open, for example a node of a
+/// cluster or a server behind a proxy.
 async fn look(inner: &Inner, connection: &mut Connection) -> Result<Server, Unfit> {
     match timeout(LIMIT, connection.ping()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            // Whatever else it says instead, it is in no state to serve.
+            // Any other answer to a ping means that the server cannot be used.
             return Err(Unfit::of(&error).unwrap_or(Unfit::Silent(failure::explain(&error))));
         }
         Err(_) => return Err(Unfit::Silent(StorageError::Away)),
@@ -86,7 +88,7 @@ async fn look(inner: &Inner, connection: &mut Connection) -> Result<Server, Unfi
     examine(connection, &inner.prefix, &inner.seen.word()).await
 }
 
-/// Tries without end; the connection is replaced when this returns, unless the old one will do again.
+/// Tries without a limit. When this returns, the connection works: the old one again, or a new one in its place.
 async fn come_back(inner: &Inner, mut connection: Connection, mut unfit: Unfit) -> Server {
     let mut failures = 0;
     let mut asked = 0;
@@ -117,8 +119,9 @@ async fn come_back(inner: &Inner, mut connection: Connection, mut unfit: Unfit) 
     }
 }
 
-/// Which data, and which process, answers, and that it takes writes; measures its clock. A memory or a disk that is full is another matter:
-/// so would be those of any server of this name. `known`: the data that this process knew before, if any.
+/// Finds out which data and which process answer, checks that the server takes writes, and measures its clock. A full
+/// memory or disk is not a reason to leave a server, because any server of this name would have it. `known` is the data
+/// that this process knew before, if any.
 pub(super) async fn examine(connection: &mut Connection, prefix: &str, known: &str) -> Result<Server, Unfit> {
     let mut born = BORN.whole();
     born.arg(2).arg(loss::word_key(prefix)).arg(loss::lost_key(prefix));
@@ -134,7 +137,7 @@ pub(super) async fn examine(connection: &mut Connection, prefix: &str, known: &s
     }
     match failure::wrong_server_in(&refused) {
         Some(code) => Err(Unfit::WrongServer(code)),
-        // Nobody has marked this data yet, and nobody can now.
+        // The data has no mark yet, and none can be written now.
         None if data.is_empty() => Err(Unfit::Failed(StorageError::Full)),
         None => Ok(Server { run_id, data }),
     }
@@ -155,7 +158,7 @@ impl From<Unfit> for ConnectError {
     }
 }
 
-/// A managed Redis refuses `CONFIG`; that is no warning.
+/// The weaknesses of this Redis. A managed Redis refuses `CONFIG`, which is not reported as one.
 pub(super) async fn warnings(connection: &mut Connection) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (name, good, warning) in
@@ -173,13 +176,13 @@ pub(super) async fn warnings(connection: &mut Connection) -> Vec<Warning> {
     warnings
 }
 
-/// Never takes a `Closed` back.
+/// Sets the new state, unless the storage is closed.
 fn tell(inner: &Inner, new: ConnectionState) {
     metrics::gauge!(REDIS_UP).set(f64::from(matches!(new, ConnectionState::Up(_))));
     inner.state.send_if_modified(|state| {
         let changes = *state != ConnectionState::Closed && *state != new;
         if changes {
-            // Before anybody can see the new state.
+            // Noted before the new state becomes visible.
             inner.seen.note(&new);
             judge(inner, &new, *state == ConnectionState::Away);
             *state = new;
@@ -188,7 +191,8 @@ fn tell(inner: &Inner, new: ConnectionState) {
     });
 }
 
-/// While it is away nothing can be stored or read; what a Redis that answers refuses says each call.
+/// Reports the health: while Redis is away nothing can be stored or read. What a Redis that answers refuses is reported
+/// by each call.
 fn judge(inner: &Inner, new: &ConnectionState, was_away: bool) {
     if *new == ConnectionState::Away {
         inner.health.wrote::<()>(&Err(StorageError::Away));

@@ -13,28 +13,28 @@ use redis::{
 
 use super::{ConnectError, LIMIT, failure};
 
-/// Where to connect to. Holds the password: no `Debug`.
+/// The address of Redis. It contains the password, so it has no `Debug`.
 pub(super) struct Target {
     first: ConnectionInfo,
-    /// On a cluster: any of its nodes, for the Pub/Sub connection. Few, and replaced as a whole.
+    /// On a cluster, its nodes, one of which gets the Pub/Sub connection. The list is replaced as a whole.
     nodes: Option<Mutex<Vec<ConnectionInfo>>>,
 }
 
-/// The command connection. A clone is the same connection.
+/// The command connection. Clones share it.
 #[derive(Clone)]
 pub(super) enum Connection {
-    /// To the one server.
+    /// A connection to a single server.
     Single(MultiplexedConnection),
-    /// One to each node; finds nodes that come and go by itself.
+    /// A connection to each node of a cluster; it finds new nodes by itself.
     Cluster(ClusterConnection),
 }
 
 impl Target {
-    /// The server of this URL. Nothing is opened yet.
+    /// The server that a URL names. Nothing is opened yet.
     pub(super) fn alone(url: &str) -> Result<Self, ConnectError> {
         let info = url.into_connection_info().map_err(|_| ConnectError::Url)?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
-        // Small commands, each waited for: they must not wait for more to come.
+        // Commands are small and each is waited for, so they must be sent at once.
         let first =
             info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true));
         Ok(Self { first, nodes: None })
@@ -45,7 +45,7 @@ impl Target {
         self.first.addr().to_string()
     }
 
-    /// Connects to the server of this URL and asks it what it is.
+    /// Connects to the server of this URL and asks whether it is a cluster.
     pub(super) async fn find(url: &str) -> Result<(Self, Connection), ConnectError> {
         let alone = Self::alone(url)?;
         let refused = |error: RedisError| {
@@ -56,7 +56,7 @@ impl Target {
             }
         };
         let mut connection = alone.connect().await.map_err(refused)?;
-        // Who does not tell is not a cluster.
+        // A server that refuses the question is taken for a single one.
         let said = connection.query::<String>(redis::cmd("INFO").arg("cluster")).await.unwrap_or_default();
         if !said.contains("cluster_enabled:1") {
             return Ok((alone, connection));
@@ -101,7 +101,8 @@ impl Target {
         Ok(Connection::Cluster(connection?))
     }
 
-    /// A new Pub/Sub connection, on a cluster to the node of this attempt: a published message goes to all nodes.
+    /// A new Pub/Sub connection. On a cluster each attempt uses the next node, because a published message reaches all
+    /// nodes.
     pub(super) async fn pubsub(&self, attempt: usize) -> Result<PubSub, RedisError> {
         let info = match &self.nodes {
             None => self.first.clone(),
@@ -117,7 +118,7 @@ impl Target {
         }
     }
 
-    /// Reads the nodes' addresses from the cluster; keeps the old ones when it does not answer.
+    /// Reads the nodes' addresses from the cluster; keeps the old ones if it does not answer.
     pub(super) async fn learn_nodes(&self, connection: &mut Connection) {
         let Some(nodes) = &self.nodes else { return };
         let Ok(said) = connection.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await else { return };
@@ -159,7 +160,8 @@ impl Connection {
         }
     }
 
-    /// Whether anything answers: on a cluster, any node. The sessions of a node that is down fail one by one.
+    /// Checks that Redis answers; on a cluster one node is enough. Calls about sessions of a node that is down fail one
+    /// by one.
     pub(super) async fn ping(&mut self) -> Result<(), RedisError> {
         let ping = redis::cmd("PING");
         match self {

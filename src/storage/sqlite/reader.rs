@@ -16,7 +16,7 @@ pub(super) enum Order {
     Close(oneshot::Sender<()>),
 }
 
-/// `work` with a way to answer for it.
+/// A job with the channel for its answer.
 pub(super) fn job<T, F>(
     work: F,
     answer: oneshot::Sender<Result<T, StorageError>>,
@@ -33,7 +33,7 @@ where
             let moment = connection.transaction()?;
             work(&moment)
         });
-        // Nobody waits any more: a read has no other effect.
+        // The caller has gone. A read has no other effect, so the job is skipped.
         let _ = answer.send(result);
     })
 }

@@ -25,13 +25,13 @@ const DEVICE: &str = "device";
 pub async fn is_whole(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
     let stored = match stored(engine, session).await {
         Err(EngineError::Storage(error)) if error.is_damage() => {
-            engine.tell(session, Table::Device, Some("it is of another kind"));
+            engine.tell(session, Table::Device, Some("it is of another type"));
             return Ok(false);
         }
         stored => stored?,
     };
     let whole = read(stored).is_ok();
-    engine.tell(session, Table::Device, (!whole).then_some("it is no device"));
+    engine.tell(session, Table::Device, (!whole).then_some("it is not a device"));
     Ok(whole)
 }
 
