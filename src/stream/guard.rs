@@ -15,7 +15,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The metrics' word.
+    /// The word for it in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sse => "sse",
@@ -24,7 +24,8 @@ impl Transport {
     }
 }
 
-/// One stream that is open. Dropped with whatever serves it, so a viewer who just leaves is counted as well.
+/// Counts one open stream until it is dropped. It is dropped with the task that serves the stream, so a viewer that
+/// just disconnects is counted as well.
 #[derive(Debug)]
 pub struct StreamGuard {
     transport: Transport,
@@ -32,14 +33,14 @@ pub struct StreamGuard {
 }
 
 impl StreamGuard {
-    /// One more.
+    /// Counts one more open stream.
     pub fn new(transport: Transport) -> Self {
         counter!(STREAMS_OPENED, "transport" => transport.as_str()).increment(1);
         gauge!(STREAMS, "transport" => transport.as_str()).increment(1.0);
         Self { transport, end: None }
     }
 
-    /// Why it ends; the first word counts.
+    /// Notes why the stream ends. Only the first call counts.
     pub fn closes(&mut self, end: Close) {
         self.end.get_or_insert(end);
     }
@@ -48,7 +49,7 @@ impl StreamGuard {
         self.transport
     }
 
-    /// Why it ends, as far as that is known.
+    /// Why the stream ends, as far as that is known.
     pub(super) fn reason(&self) -> &'static str {
         self.end.map_or("gone", Close::as_str)
     }

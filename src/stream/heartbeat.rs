@@ -1,7 +1,7 @@
 //! One timer for the heartbeats of all streams.
 //!
-//! A stream of its own timer would cost memory and wake-ups; here each stream waits for one of a few shared slots,
-//! which beat in turn, so that not all streams write in the same moment.
+//! A timer for each stream would cost memory and wake-ups. Instead each stream waits for one of a few shared slots,
+//! which beat one after the other, so that not all streams write at the same moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ pub struct Heartbeats {
     next: Arc<AtomicUsize>,
 }
 
-/// The beat of one stream.
+/// The heartbeat of one stream.
 #[derive(Debug)]
 pub struct Heartbeat(watch::Receiver<()>);
 
@@ -35,7 +35,7 @@ impl Heartbeats {
         heartbeats
     }
 
-    /// A beat for one more stream. Its first comes within one period.
+    /// The heartbeat of one more stream. Its first beat comes within one period.
     pub fn join(&self) -> Heartbeat {
         let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         Heartbeat(self.slots[slot].subscribe())
@@ -56,7 +56,7 @@ impl Heartbeat {
     /// Ends at the next beat.
     pub async fn beat(&mut self) {
         if self.0.changed().await.is_err() {
-            // The server stops; the stream hears of that elsewhere.
+            // The server stops, which the stream learns from its drain.
             std::future::pending().await
         }
     }
