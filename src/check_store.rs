@@ -1,7 +1,7 @@
-//! `qrcast check-store`: which stored records cannot be read, and, where it is told to, sets them aside.
+//! `qrcast check-store`: lists the stored records that cannot be read, and sets them aside if it is told to.
 //!
-//! No part of a running server; `main` calls it. It reads everything by the server's own code, so it finds what a server skips
-//! and no other rule stands here. It lists while a server runs, and changes nothing then.
+//! Not part of a running server; `main` calls it. It reads everything with the server's own code, so it finds exactly
+//! what a server skips. It may list while a server runs, and then changes nothing.
 
 mod redis;
 mod report;
@@ -9,7 +9,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
-use self::report::Report;
+use self::report::StoreReport;
 use crate::config::Config;
 use crate::log::EventLog;
 use crate::records::{Records, RecordsError};
@@ -20,23 +20,23 @@ use crate::storage::redis::ConnectError;
 use crate::storage::sqlite::{OpenError, Sqlite};
 use crate::whatsapp::store::{Engine, EngineError, device};
 
-/// What is to be done beside looking.
+/// What to do besides listing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
-    /// What is damaged is set aside: nothing of it is lost, and nobody meets it any more.
+    /// Whether damaged records are set aside: nothing of them is lost, and no server reads them any more.
     pub quarantine: bool,
-    /// The database that is there is the one to go on with, also where it is an older copy, or there is none.
+    /// Whether the database is accepted as it is, even if it is an older copy or missing.
     pub accept: bool,
 }
 
-/// Why nobody can tell.
+/// Why the store could not be checked, or the records not set aside.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// Stop the server on the folder, or look at its rights.
+    /// Stop the server that uses the folder, or check the folder's permissions.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Look at `DATA_DIR`.
-    #[error("{} has no database: there is nothing to look at", .0.display())]
+    /// Check `DATA_DIR`.
+    #[error("{} has no database: there is nothing to check", .0.display())]
     NoDatabase(PathBuf),
     /// See [`OpenError`].
     #[error(transparent)]
@@ -44,25 +44,25 @@ pub enum CheckError {
     /// See [`ConnectError`].
     #[error("REDIS_URL: {0}")]
     Connect(#[source] ConnectError),
-    /// Stop them first.
+    /// Stop the replicas first.
     #[error("{0} replicas run on this Redis: stop them before anything is set aside")]
     Living(usize),
-    /// Leave it out.
+    /// Leave out `--accept`.
     #[error("--accept is for the database of a DATA_DIR; with REDIS_URL there is none")]
     NothingToAccept,
-    /// The store does not say.
+    /// The store could not be read.
     #[error("cannot read the store: {0}")]
     Read(#[source] StorageError),
-    /// Nothing was set aside.
+    /// The records could not be set aside; nothing has changed.
     #[error("cannot set the damaged records aside: {0}")]
     SetAside(#[source] StorageError),
 }
 
-/// Looks at the store of this configuration.
+/// Checks the store of this configuration.
 ///
 /// # Errors
 /// See [`CheckError`].
-pub async fn run(config: &Config, wanted: Wanted) -> Result<Report, CheckError> {
+pub async fn run(config: &Config, wanted: Wanted) -> Result<StoreReport, CheckError> {
     if let Some(settings) = &config.redis {
         return if wanted.accept {
             Err(CheckError::NothingToAccept)
@@ -81,7 +81,8 @@ pub async fn run(config: &Config, wanted: Wanted) -> Result<Report, CheckError> 
     sqlite::check(config, path, wanted).await
 }
 
-/// Reads all there is, as a server does; how many records can be read. What cannot is noted where the stores note it.
+/// Reads everything as a server does, and returns how many records can be read. The stores themselves note those that
+/// cannot.
 pub(crate) async fn survey(
     records: &dyn Records,
     log: &dyn EventLog,
@@ -97,7 +98,7 @@ pub(crate) async fn survey(
         }
         device::is_whole(engine, &record.session).await.map_err(read)?;
     }
-    // Their indexes may name what is none.
+    // Reading the indexes notes the names in them that are not session ids.
     log.sessions().await.map_err(CheckError::Read)?;
     engine.sessions().await.map_err(read)?;
     Ok(records.len())
@@ -107,7 +108,7 @@ fn read(error: impl Into<Failed>) -> CheckError {
     CheckError::Read(error.into().0)
 }
 
-/// A failure of what a store stands on, whichever store says it.
+/// A failure of the storage engine, taken out of the error of any store.
 struct Failed(StorageError);
 
 impl From<RecordsError> for Failed {

@@ -1,17 +1,18 @@
-//! What time it is for the whole deployment.
+//! The time of the whole deployment.
 //!
-//! Where many replicas share a Redis, its clock is everyone's: a moment that one replica has written down (when a QR
-//! expires, say) is compared by others, and the clocks of two machines may differ by any amount. So each look at Redis
-//! measures by how much this machine's clock is ahead of it, and [`now`] leaves that out. Alone nothing is measured.
+//! Replicas that share a Redis all use its clock: a time that one replica stored (for example when a QR expires) is
+//! compared by the others, and the clocks of two machines may differ by any amount. So each check of Redis measures by
+//! how much this machine's clock is ahead, and [`now`] subtracts that. With a single replica nothing is measured.
 //!
-//! Process-wide, for there is one machine clock and one store. `storage::redis` measures, `event::Time` asks, `/health`
-//! shows it. Not for durations within this process: those go by the monotonic clock.
+//! The state is process-wide, because there is one machine clock and one store. `storage::redis` measures,
+//! `event::Time` asks, `/health` shows it. Durations within this process use the monotonic clock instead.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A difference up to this is left alone: it matters to nobody, and a clock that is corrected now and then by a few
-/// milliseconds would not rise evenly.
+use parking_lot::{Mutex, MutexGuard};
+
+/// A difference of up to this many milliseconds is not corrected: nobody notices it, and frequent small corrections
+/// would make the clock jump.
 const LEFT_ALONE: i64 = 250;
 
 static CLOCK: Mutex<Clock> = Mutex::new(Clock { estimate: None, left_out: 0 });
@@ -19,13 +20,13 @@ static CLOCK: Mutex<Clock> = Mutex::new(Clock { estimate: None, left_out: 0 });
 /// How far this machine's clock is ahead, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Clock {
-    /// By the last measurement.
+    /// The skew by the last measurement.
     estimate: Option<i64>,
-    /// What [`now`] leaves out.
+    /// The skew that [`now`] subtracts.
     left_out: i64,
 }
 
-/// Unix time in milliseconds, by Redis's clock where there is one.
+/// Unix time in milliseconds, by Redis's clock if there is a Redis.
 pub fn now() -> i64 {
     machine() - clock().left_out
 }
@@ -37,29 +38,33 @@ pub fn skew() -> Option<i64> {
 
 /// This machine's own clock, Unix time in milliseconds.
 pub fn machine() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Redis said that it was `theirs`; it was asked when this machine's clock stood at `asked`, and the answer took so long.
-/// The skew from now on, where something else is left out than before.
+/// A duration in whole milliseconds, as far as these fit. Never negative.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Takes a measurement: Redis's clock showed `theirs`; the question was sent when this machine's clock showed `asked`,
+/// and the answer took `took`. Returns the new skew if the correction has changed.
 pub fn measured(asked: i64, took: Duration, theirs: i64) -> Option<i64> {
     clock().measured(asked, took, theirs)
 }
 
 fn clock() -> MutexGuard<'static, Clock> {
-    // Nothing panics while it is held.
-    CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
+    CLOCK.lock()
 }
 
 impl Clock {
-    /// An answer that took long says little: what was known before stays, as far as the answer allows it.
+    /// A slow answer gives only a range. The earlier estimate stays if it is within that range.
     fn measured(&mut self, asked: i64, took: Duration, theirs: i64) -> Option<i64> {
         let least = asked - theirs;
-        let most = least.saturating_add(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+        let most = least.saturating_add(millis(took));
         let estimate = self.estimate.unwrap_or(i64::midpoint(least, most)).clamp(least, most);
         self.estimate = Some(estimate);
-        // Also at first: a clock that is right to a part of a second stays as it is.
+        // This also holds for the first measurement: a clock that is right within a fraction of a second is used as it
+        // is.
         if (self.left_out - estimate).abs() <= LEFT_ALONE {
             return None;
         }
@@ -90,13 +95,13 @@ mod tests {
         for off in [25_000, -25_000, 300, -300, 86_400_000] {
             let mut clock = NEW;
             assert_eq!(clock.measured(100_000 + off, QUICK, 100_001), Some(off));
-            // Measured again and again, it is what it is.
+            // Repeated measurements do not change it.
             for second in 0..5_i64 {
                 let theirs = 101_001 + 1000 * second;
                 assert_eq!(clock.measured(theirs - 1 + off, QUICK, theirs), None);
             }
             assert_eq!((clock.estimate, clock.left_out), (Some(off), off));
-            // Somebody has set it right.
+            // The clock was corrected.
             assert!(clock.measured(200_000, QUICK, 200_001).is_some_and(|left| left.abs() <= 1));
         }
     }

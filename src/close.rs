@@ -1,38 +1,38 @@
-//! Why a stream ends, and whether the viewer shall come back: one table for both transports.
+//! Why a stream ends, and whether the viewer should come back: one table for both transports.
 
 use std::time::Duration;
 
 /// Why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// The session has ended. Don't return.
+    /// The session has ended. The viewer should not come back.
     Ended,
-    /// This server stops. Return, here or elsewhere.
+    /// This server stops. The viewer should come back, to this server or another replica.
     Draining {
         /// How much later.
         pause: Duration,
     },
-    /// The viewer is further behind than the history reaches, or takes no bytes. Return with the cursor.
+    /// The viewer is further behind than the history reaches, or accepts no data. It should come back with its cursor.
     TooSlow,
-    /// The viewer sent more than anyone has to say. Don't return.
+    /// The viewer sent too much data. It should not come back.
     TooBig,
-    /// The viewer does not keep to the WebSocket protocol.
+    /// The viewer broke the WebSocket protocol.
     Broken,
-    /// The viewer sent a text that is no UTF-8.
+    /// The viewer sent a text that is not UTF-8.
     NoText,
-    /// The store cannot be asked for this session just now. Return.
+    /// The store does not answer about this session at the moment. The viewer should come back.
     StoreAway,
-    /// There are too many streams, or too many requests of this viewer. Return, later.
+    /// There are too many streams, or too many requests from this viewer. It should come back later.
     Overloaded {
         /// How much later.
         pause: Duration,
     },
-    /// The viewer's token is no longer good. Return with a new one.
+    /// The viewer's token has expired. It should come back with a new one.
     TokenExpired,
 }
 
 impl Close {
-    /// The metrics' word.
+    /// The word for it in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Close::Ended => "ended",
@@ -61,7 +61,7 @@ impl Close {
         }
     }
 
-    /// For the close frame: at most 123 bytes.
+    /// The reason in the close frame, at most 123 bytes.
     pub fn reason(self) -> &'static str {
         match self {
             Close::Ended => "the session has ended",
@@ -76,7 +76,7 @@ impl Close {
         }
     }
 
-    /// What the viewer is told before the end: the word, and how long to stay away.
+    /// What the `drain` frame tells the viewer before the end: the code, and how long to wait before it comes back.
     pub fn drain(self) -> Option<(&'static str, Duration)> {
         match self {
             Close::Draining { pause } => Some(("DRAINING", pause)),

@@ -22,7 +22,7 @@ pub(crate) use self::peers::Peers;
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::records::{Found, Record, RecordsError, Wish};
-pub use crate::storage::redis::State as Contact;
+pub use crate::storage::redis::ConnectionState as Contact;
 
 /// Who else there is, as one process sees it.
 #[async_trait]

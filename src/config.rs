@@ -2,8 +2,8 @@
 //!
 //! The environment is read through a function, so tests pass a map. Nothing else in this crate reads it.
 
-mod doors;
 mod reader;
+mod security;
 mod table;
 
 use std::fmt;
@@ -11,15 +11,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::doors::{
-    ApiKey, Doors, LEAST_TOKEN_SECRET, OriginRule, Origins, TrustedProxies, is_token_secret,
-};
 use self::reader::Reader;
+pub use self::security::{
+    ApiKey, LEAST_TOKEN_SECRET, OriginRule, Origins, Security, TrustedProxies, is_token_secret,
+};
 pub use self::table::{SETTINGS, Setting};
 use crate::platform::Platform;
 use crate::proxy::{self, Proxy, ProxyHosts};
 
-/// Everything that can be set.
+/// Every setting, read and checked.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Address to listen on. `HOST`
@@ -30,23 +30,24 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Redis, for many replicas; one replica on SQLite without it. `REDIS_URL` or `REDISCLOUD_URL`
     pub redis: Option<RedisSettings>,
-    /// Where browsers reach this server, without a slash at the end; answers hold paths without it. `PUBLIC_URL`
+    /// Where browsers reach this server, without a slash at the end; without it, answers contain paths instead of full
+    /// addresses. `PUBLIC_URL`
     pub public_url: Option<String>,
     /// Who may do what. `API_KEYS`, `ALLOWED_ORIGINS` and others
-    pub doors: Doors,
+    pub security: Security,
     /// How much one client may ask for.
     pub rates: RateLimits,
-    /// Open streams of this replica, in all and of one client. `MAX_STREAMS`, `MAX_STREAMS_PER_IP`
+    /// Open streams of this replica. `MAX_STREAMS`
     pub max_streams: usize,
-    /// See `max_streams`.
+    /// Open streams of one client on this replica. `MAX_STREAMS_PER_IP`
     pub max_streams_per_client: usize,
     /// Time between a stop's `/readyz` 503 and its first stream sent away, in milliseconds. `READY_DELAY_MS`
     pub ready_delay: Duration,
-    /// Streams are sent away over so long, in seconds. `DRAIN_SECONDS`
+    /// The time over which a stop sends its streams away, in seconds. `DRAIN_SECONDS`
     pub drain: Duration,
-    /// A port for `/metrics` alone, open. `METRICS_PORT`
+    /// A port for `/metrics` and the probes, which asks for no key. `METRICS_PORT`
     pub metrics_port: Option<u16>,
-    /// When an operator should know.
+    /// The thresholds of the alerts.
     pub alerts: AlertLimits,
     /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`. `RUST_LOG`
     pub log_filter: String,
@@ -54,44 +55,45 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Events that a session keeps for returning viewers. `HISTORY_EVENTS`
     pub history_events: u32,
-    /// A viewer that accepts no bytes for so long is closed, in seconds. `SLOW_VIEWER_SECONDS`
+    /// How long a viewer may accept no data before it is disconnected, in seconds. `SLOW_VIEWER_SECONDS`
     pub slow_viewer: Duration,
-    /// Sessions with a link task, in all and of one user. `MAX_SESSIONS`, `MAX_SESSIONS_PER_USER`
+    /// Sessions with a link task, over all replicas. `MAX_SESSIONS`
     pub max_sessions: u32,
-    /// See `max_sessions`.
+    /// Sessions of one user with a link task. `MAX_SESSIONS_PER_USER`
     pub max_sessions_per_user: u32,
     /// Pause between two rounds of the janitor, in seconds. `CLEANUP_INTERVAL_SECONDS`
     pub cleanup_interval: Duration,
-    /// A session that no phone has linked is deleted after so many seconds. `SESSION_TTL_UNLINKED_SECONDS`
+    /// How long a session that no phone has linked is kept, in seconds. `SESSION_TTL_UNLINKED_SECONDS`
     pub unlinked_ttl: Duration,
-    /// An ended or deleted session can be read for so many seconds. `SESSION_TTL_ENDED_SECONDS`
+    /// How long an ended or deleted session can still be read, in seconds. `SESSION_TTL_ENDED_SECONDS`
     pub ended_ttl: Duration,
-    /// What a phone lists the device as. `WA_DEVICE_NAME`
+    /// The name of the device in the phone's list. `WA_DEVICE_NAME`
     pub device_name: String,
-    /// What a linked device says it is; those that are linked keep theirs. `WA_PLATFORM`
+    /// The platform that new links claim; devices that are linked already keep theirs. `WA_PLATFORM`
     pub platform: Platform,
     /// The version of WhatsApp Web to claim, `2.3000.N`; looked up once a day without it. `WA_VERSION`
     pub whatsapp_version: Option<(u32, u32, u32)>,
-    /// How many sessions may come back to WhatsApp in a second. `WA_LOGINS_PER_SECOND`
+    /// How many sessions may log in again within a second. `WA_LOGINS_PER_SECOND`
     pub logins_per_second: u32,
-    /// What stands between this server and WhatsApp, where a session has no proxy of its own. `WA_PROXY`
+    /// The proxy to WhatsApp for sessions that have none of their own. `WA_PROXY`
     pub proxy: Option<Proxy>,
-    /// Which proxies a session may have; none without it. `PROXY_ALLOWED_HOSTS`
+    /// Which proxies a request may name for its session; none if it is unset. `PROXY_ALLOWED_HOSTS`
     pub proxy_hosts: Option<ProxyHosts>,
-    /// A WhatsApp of your own. `WHATSAPP_URL`, only in a build with the feature `simulator`
+    /// The address of a simulated WhatsApp. `WHATSAPP_URL`, only in a build with the feature `simulator`
     #[cfg(feature = "simulator")]
     pub whatsapp_url: Option<String>,
-    /// Divides the client's and the link task's timers. `WHATSAPP_TIME_FACTOR`, only with the feature `simulator`
+    /// How much faster than real the timers of client and link task run. `WHATSAPP_TIME_FACTOR`, only with the feature
+    /// `simulator`
     #[cfg(feature = "simulator")]
     pub time_factor: f64,
 }
 
-/// The store of many replicas.
+/// The Redis that many replicas share.
 #[derive(Clone, Debug)]
 pub struct RedisSettings {
     /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     pub url: Secret,
-    /// What all keys of this deployment begin with. `REDIS_PREFIX`
+    /// The prefix of all keys of this deployment. `REDIS_PREFIX`
     pub prefix: String,
     /// Whether to run alone on SQLite when Redis cannot be reached at the start. `REDIS_FALLBACK`
     pub fallback: bool,
@@ -108,11 +110,11 @@ pub struct RateLimits {
     pub init: u32,
     /// Other requests of one client for one session in that time. `RATE_LIMIT_READ`
     pub read: u32,
-    /// Nothing is counted. `RATE_LIMIT_DISABLED`
+    /// Whether no request is counted. `RATE_LIMIT_DISABLED`
     pub disabled: bool,
 }
 
-/// Above these an alert begins.
+/// The values above which an alert begins.
 #[derive(Clone, Copy, Debug)]
 pub struct AlertLimits {
     /// Resident memory, in bytes. `ALERT_MEMORY_MB`
@@ -123,7 +125,7 @@ pub struct AlertLimits {
     pub auth_failures: usize,
 }
 
-/// A text that is in no log line.
+/// A text that `Debug` masks, so that it cannot get into a log line.
 #[derive(Clone)]
 pub struct Secret(pub String);
 
@@ -133,7 +135,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For a person at a terminal.
@@ -142,20 +144,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// A setting that cannot be used.
+/// A variable whose value cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {
-    /// What was read is not allowed.
+    /// The value is not allowed.
     #[error("{name}: {found:?} is not allowed; {allowed}")]
     Value {
         /// The variable.
         name: &'static str,
-        /// What was read; masked where it is a secret.
+        /// The value; masked if it is a secret.
         found: String,
-        /// What is allowed.
+        /// The values that are allowed, in words.
         allowed: String,
     },
-    /// Nobody would be asked for a key, and not only this machine could come.
+    /// The server would accept requests without a key from other machines.
     #[error("API_KEYS is not set; set API_KEYS=name:secret, or ALLOW_ANONYMOUS=true for a private network")]
     Open,
 }
@@ -169,7 +171,7 @@ impl Config {
     /// Reads every setting through `variable`.
     ///
     /// # Errors
-    /// Every mistake there is, not only the first.
+    /// Lists every mistake, not only the first.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(&variable);
         let seconds = |reader: &mut Reader<'_>, name, default, most| {
@@ -190,7 +192,7 @@ impl Config {
                 "an http:// or https:// URL without query and fragment",
                 public_url,
             ),
-            doors: Doors::read(&mut reader),
+            security: Security::read(&mut reader),
             rates: RateLimits {
                 window: seconds(&mut reader, "RATE_LIMIT_WINDOW_SECONDS", 900, 86_400),
                 init: reader.number("RATE_LIMIT_INIT", 100, 1..=1_000_000),
@@ -212,7 +214,7 @@ impl Config {
             log_filter: reader.parsed(
                 "RUST_LOG",
                 "qrcast=info,warn".into(),
-                "directives such as warn or qrcast=debug,info",
+                "directives, for example warn or qrcast=debug,info",
                 log_filter,
             ),
             log_format: log_format(&mut reader),
@@ -240,7 +242,7 @@ impl Config {
                 text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor))
             }),
         };
-        if config.doors.is_open() && !config.doors.anonymous && !config.host.is_loopback() {
+        if config.security.is_open() && !config.security.anonymous && !config.host.is_loopback() {
             reader.open_to_others();
         }
         reader.finish(config)

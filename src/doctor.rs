@@ -1,8 +1,10 @@
 //! `qrcast doctor`: whether this machine can do the job, line by line, with what to do.
 //!
-//! No part of a running server; `main` calls it. It links nothing and changes nothing: no file or key is made, no lock is
-//! kept, Redis is only asked to describe itself. The checks run side by side, each for [`LIMIT`] at most, and are told in
-//! one order. What they say holds no secret: variables by their names, Redis and the proxy by host and port.
+//! Not part of a running server; `main` calls it. It links nothing and changes nothing: no file or key is made, no lock
+//! is
+//! kept, and Redis is only asked to describe itself. The checks run side by side, each for at most [`LIMIT`], and are
+//! always printed in the same order. Their texts contain no secret: variables appear by name, Redis and the proxy by
+//! host and port.
 
 mod clock;
 mod environment;
@@ -23,17 +25,17 @@ use crate::config::Config;
 /// How long a check may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Above this an exit code means other things.
+/// The largest exit code that is a number of failures; shells use the codes above it for other things.
 const MOST: u8 = 125;
 
-/// What was found.
+/// The results of all checks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     ok: bool,
     checks: Vec<Check>,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     name: &'static str,
@@ -42,13 +44,13 @@ pub struct Check {
     todo: Option<String>,
 }
 
-/// How a check came out.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finding {
-    /// Nothing is to be done.
+    /// Nothing needs to be done.
     Ok,
-    /// It works, and somebody should look at it.
+    /// It works, but somebody should look at it.
     Warn,
     /// It does not work.
     Fail,
@@ -69,7 +71,7 @@ impl Report {
     }
 }
 
-/// A line for each check, and one for all of them.
+/// One line for each check, then a summary.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for check in &self.checks {
@@ -109,7 +111,7 @@ impl Check {
     }
 }
 
-/// Others' words stand in some lines; each check stays one.
+/// Puts a text on one line. Some texts come from other programs and may contain line breaks.
 fn one_line(said: String) -> String {
     if said.contains(char::is_control) {
         said.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
@@ -118,13 +120,14 @@ fn one_line(said: String) -> String {
     }
 }
 
-/// Looks at everything. `variable` reads the environment, as for [`Config::read`]; `names` are all names in it.
+/// Runs all checks. `variable` reads the environment, as for [`Config::read`]; `names` are the names of all variables
+/// in it.
 pub async fn run(variable: impl Fn(&str) -> Option<String>, names: &[String]) -> Report {
     let environment = environment::misspelt(names);
     let config = match Config::read(variable) {
         Ok(config) => config,
         Err(mistakes) => {
-            let todo = "correct it and run this again: nothing else was looked at but names of variables";
+            let todo = "correct it and run this again: nothing else was checked but names of variables";
             let config = mistakes.0.iter().map(|mistake| Check::fail("config", mistake.to_string(), todo));
             return Report::new(config.chain(environment).collect());
         }
@@ -151,12 +154,12 @@ async fn of_config(config: &Config, other_proxy: Option<&str>) -> Vec<Check> {
     checks
 }
 
-/// What this gives, or `None` when it takes too long.
+/// The result of `work`, or `None` if it takes longer than [`LIMIT`].
 async fn limited<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(LIMIT, work).await.ok()
 }
 
-/// For what took too long.
+/// The text for a check that took too long.
 fn late() -> String {
     format!("no answer within {} s", LIMIT.as_secs())
 }

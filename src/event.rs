@@ -1,7 +1,7 @@
 //! The facts of a session and their JSON: what happened, its id, and the state right after it.
 //!
 //! An [`Event`] is immutable and numbered by the session's owner alone. It carries the state it made, so the last
-//! event is the snapshot. This file knows nothing of channels, stores or browsers; everything else speaks it.
+//! event is the snapshot. Nothing here depends on channels, stores or browsers; all other modules use these types.
 
 mod encoded;
 mod kind;
@@ -26,22 +26,22 @@ use crate::id::SessionId;
 /// `epoch` is the fencing token of the ownership that wrote the event, `seq` counts from 1 in each epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
-    /// The ownership that wrote it.
+    /// The epoch of the owner that wrote the event.
     pub epoch: u64,
     /// Its number within that epoch, from 1.
     pub seq: u64,
 }
 
-/// The text is no event id.
+/// The text is not an event id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a cursor is <epoch>-<seq>, two decimal integers")]
 pub struct InvalidCursor;
 
 impl Cursor {
-    /// The greatest epoch that can be, for it is a time in milliseconds: the end of the year 9999.
+    /// The greatest possible epoch. An epoch is a time in milliseconds, and this is the end of the year 9999.
     pub const LAST_EPOCH: u64 = 253_402_300_799_999;
 
-    /// Before the first event of an epoch.
+    /// The cursor before the first event of an epoch.
     pub fn start_of(epoch: u64) -> Self {
         Self { epoch, seq: 0 }
     }
@@ -73,7 +73,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// Where a session stands. Lower case, as the old service had it.
+/// The status of a session. Its words are in lower case, as in the old service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -89,7 +89,7 @@ pub enum Status {
     Connected,
     /// Cut off; comes back by itself.
     Reconnecting,
-    /// Off, until somebody restarts it.
+    /// Not running, until somebody restarts it.
     Disconnected,
     /// WhatsApp refuses this account or this client.
     Failed,
@@ -127,25 +127,25 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
-    /// Where the session stands.
+    /// The status of the session.
     pub status: Status,
-    /// Since when it stands there.
+    /// Since when it has this status.
     pub since: Time,
-    /// Who is linked.
+    /// The linked account, if there is one.
     pub me: Option<Me>,
     /// Whether this device has ever been logged in.
     #[serde(default)]
     pub linked: bool,
     /// Since when it is connected, while it is.
     pub connected_at: Option<Time>,
-    /// What of the account could not be fetched yet. It outlives a break of the connection.
+    /// What of the account could not be fetched yet. It is kept when the connection breaks.
     #[serde(default)]
     pub missing: Option<Missing>,
-    /// Of the last `disconnected`.
+    /// Why the last `disconnected` happened.
     pub reason: Option<Reason>,
-    /// Of the last `disconnected`.
+    /// What WhatsApp or the socket said at the last `disconnected`.
     pub detail: Option<String>,
-    /// Of the last `disconnected`.
+    /// A link or a next step that came with the last `disconnected`.
     #[serde(default)]
     pub help: Option<String>,
     /// Whether its streams are closed.
@@ -153,7 +153,7 @@ pub struct State {
 }
 
 impl State {
-    /// Of a session that has no event yet, or was just restarted.
+    /// The state of a session that has no event yet or was just restarted.
     pub fn initializing(since: Time, me: Option<Me>) -> Self {
         Self {
             status: Status::Initializing,
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    /// Whether a phone has linked a device, now or before: the session is not a person's in front of a page.
+    /// Whether a phone has ever linked a device: then no person waits in front of a page for a QR.
     pub fn was_paired(&self) -> bool {
         self.linked || self.me.is_some()
     }
@@ -188,7 +188,7 @@ impl State {
 /// A fact about a session, and the state right after it.
 #[derive(Debug)]
 pub struct Event {
-    /// Whose fact.
+    /// The session that the event belongs to.
     pub session: SessionId,
     /// Its id.
     pub at: Cursor,
@@ -196,7 +196,7 @@ pub struct Event {
     pub time: Time,
     /// What happened.
     pub kind: Kind,
-    /// What that made of the session.
+    /// The state of the session after it.
     pub state: State,
     encoded: OnceLock<Encoded>,
 }
@@ -207,7 +207,7 @@ impl Event {
         Self { session, at, time, kind, state, encoded: OnceLock::new() }
     }
 
-    /// The event as clients see it: drawn and encoded once, by whoever asks first.
+    /// The event as clients see it. The first call draws and encodes it; later calls share the result.
     pub fn encoded(&self) -> &Encoded {
         self.encoded.get_or_init(|| Encoded::of(self))
     }
@@ -229,7 +229,7 @@ impl Event {
         Ok(Self::new(session, at, time, kind, state))
     }
 
-    /// Whether what it shows is of no use any more: an expired QR or code.
+    /// Whether what it shows has expired, as a QR or a code does.
     pub fn expired(&self, now: Time) -> bool {
         self.kind.expires_at().is_some_and(|at| at <= now)
     }
@@ -239,7 +239,7 @@ impl Event {
         matches!(&self.kind, Kind::Qr(qr) if qr.qr_string.is_empty())
     }
 
-    /// The same fact without its encoded form, for a history that is seldom read.
+    /// The same event without its encoded form, to save memory in a history that is seldom read.
     #[must_use]
     pub fn bare(&self) -> Self {
         Self::new(self.session.clone(), self.at, self.time, self.kind.clone(), self.state.clone())

@@ -60,7 +60,7 @@ use crate::registry::Registry;
 use crate::session::Session;
 use crate::shutdown::Shutdown;
 use crate::stream::drain::Drain;
-use crate::stream::pulse::Pulses;
+use crate::stream::heartbeat::Heartbeats;
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -89,8 +89,8 @@ struct Inner {
     drain: Drain,
     /// Begins when they have: what streams stand on ends.
     streams: Shutdown,
-    sse_pulses: Pulses,
-    websocket_pulses: Pulses,
+    sse_heartbeats: Heartbeats,
+    websocket_heartbeats: Heartbeats,
     storage_probe: StorageProbe,
     alerts: Alerts,
 }
@@ -98,8 +98,8 @@ struct Inner {
 impl App {
     /// Without sessions yet: see [`App::open`]. `replica` names this process among others.
     pub fn new(config: Config, replica: String, links: Shutdown, drain: Drain, streams: Shutdown) -> Self {
-        let sse_pulses = Pulses::start(Duration::from_secs(15), &streams);
-        let websocket_pulses = Pulses::start(Duration::from_secs(25), &streams);
+        let sse_heartbeats = Heartbeats::start(Duration::from_secs(15), &streams);
+        let websocket_heartbeats = Heartbeats::start(Duration::from_secs(25), &streams);
         let started = Instant::now();
         let inner = Inner {
             registry: OnceLock::new(),
@@ -112,8 +112,8 @@ impl App {
             links,
             drain,
             streams,
-            sse_pulses,
-            websocket_pulses,
+            sse_heartbeats,
+            websocket_heartbeats,
             storage_probe: StorageProbe::default(),
             alerts: Alerts::new(),
         };
@@ -124,7 +124,7 @@ impl App {
 
     /// What signs stream tokens from now on; all replicas have the same.
     pub fn set_token_secret(&self, secret: &str) {
-        let signer = Signer::new(secret, self.inner.config.doors.token_max_age);
+        let signer = Signer::new(secret, self.inner.config.security.token_max_age);
         *self.inner.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
     }
 
@@ -186,7 +186,7 @@ fn routes() -> Vec<Route> {
         get(
             page.path,
             Access::Everyone,
-            self::get(async |State(app): State<App>| page.answer(app.inner.config.doors.is_open())),
+            self::get(async |State(app): State<App>| page.answer(app.inner.config.security.is_open())),
         )
     };
     let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();

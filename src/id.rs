@@ -22,7 +22,7 @@ const UUID_CHARS: usize = 36;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
 
-/// The text is no user id; [`USER_ID_RULE`] says what one is.
+/// The text is not a user id; [`USER_ID_RULE`] says what one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("userId must be {USER_ID_RULE}")]
 pub struct InvalidUserId;
@@ -56,7 +56,7 @@ impl fmt::Display for UserId {
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(Arc<str>);
 
-/// The text is no session id.
+/// The text is not a session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a session id is session_<userId>_<uuid v4>")]
 pub struct InvalidSessionId;
@@ -72,7 +72,7 @@ impl SessionId {
         &self.0
     }
 
-    /// The user id inside it.
+    /// The user id that it contains.
     pub fn user_id(&self) -> &str {
         &self.0[PREFIX.len()..self.0.len() - UUID_CHARS - 1]
     }

@@ -15,6 +15,8 @@ pub mod shutdown;
 /// Logging.
 pub mod telemetry;
 
+/// How long to pause between two tries.
+pub mod backoff;
 /// What time it is.
 pub mod clock;
 

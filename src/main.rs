@@ -26,23 +26,27 @@ struct Arguments {
 enum Command {
     /// Says whether the environment is right, with the folder or the Redis that it names, and exits.
     CheckConfig,
-    /// Asks the server that runs here with this environment how it is; exits with 0 unless it is unhealthy or silent.
+    /// Asks the server that runs here with this environment whether it is healthy. Exits with 0 unless it is unhealthy
+    /// or does not answer.
     Health,
     /// Moves every session and linked device from DATA_DIR to REDIS_URL, and exits. No server may run on DATA_DIR.
     Migrate,
     /// Lists the stored records that cannot be read, and exits with 1 where there are any.
     CheckStore {
-        /// Sets them aside, so that nobody meets them; nothing of them is lost. No server may run on DATA_DIR, no replica on Redis.
+        /// Moves the damaged records aside, where no server reads them. Nothing of them is lost. Stop the server on
+        /// DATA_DIR, or all replicas on Redis, first.
         #[arg(long)]
         quarantine: bool,
-        /// Takes the database that is there, or that there is none, also where a newer one was noted beside it.
+        /// Accepts the database as it is, or that it is missing, even if a note beside it says that there was a newer
+        /// one.
         #[arg(long)]
         accept: bool,
         /// Says it as one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Says whether this machine can do the job, and what to do; exits with the number of failures.
+    /// Checks whether this machine can run a server with this environment, and says what to mend. Exits with the number
+    /// of failures.
     Doctor {
         /// Says it as one JSON object.
         #[arg(long)]
@@ -50,13 +54,13 @@ enum Command {
     },
 }
 
-/// How long a server may take to say how it is; a container's health check waits no longer than 5 s.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(4);
+/// How long `qrcast health` waits for the server's answer. A container's health check waits no longer than 5 s.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// `sysexits.h`: the command or the configuration was used wrongly.
+/// Exit code of `sysexits.h` for a wrong command line or configuration.
 const EX_USAGE: u8 = 64;
 
-/// Memory that is free goes back to the system within some 20 s, so that what `/health` says of it is true again.
+/// jemalloc returns free memory to the system within about 20 s, so that the figure of `/health` goes down again.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -101,7 +105,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, each once: some say theirs themselves.
+/// An error and its causes, each once: some errors already contain the text of their cause.
 fn with_causes(error: &anyhow::Error) -> String {
     error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |said, cause| {
         if said.ends_with(&cause) { said } else { format!("{said}: {cause}") }
@@ -121,13 +125,13 @@ async fn check(config: &Config) -> ExitCode {
     }
 }
 
-/// How long threads that still compute or read may hold up the exit.
+/// How long the exit waits for threads that still compute or read.
 const LAST_THREADS: Duration = Duration::from_millis(100);
 
 fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config));
-    // Dropping it would wait for them for ever.
+    // Dropping the runtime would wait for its threads without a limit.
     runtime.shutdown_timeout(LAST_THREADS);
     result
 }
@@ -152,13 +156,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connections that may wait to be taken in, as far as the kernel allows. One that finds no room there tries again after a
-/// second, whoever it is: a burst of others must fit in.
+/// How many connections may wait to be accepted, as far as the kernel allows. A client that finds the queue full tries
+/// again only after a second, so the queue must hold a burst.
 const WAITING: u32 = 4096;
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As tokio's own `bind`: a server that comes back takes the port of its last connections.
+    // As tokio's own `bind` does: a restarted server can listen although old connections still hold the port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(WAITING)
@@ -172,9 +176,9 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For a container that has no other client.
+/// For a container without curl or another HTTP client.
 fn health(config: &Config) -> anyhow::Result<()> {
-    let client = ureq::Agent::config_builder().timeout_global(Some(HEALTH_PATIENCE)).proxy(None).build();
+    let client = ureq::Agent::config_builder().timeout_global(Some(HEALTH_TIMEOUT)).proxy(None).build();
     let client = ureq::Agent::from(client);
     // `::` takes IPv4 too, and containers often have no IPv6 of their own.
     let hosts: &[IpAddr] = match config.host {
@@ -216,7 +220,7 @@ async fn check_store(config: &Config, wanted: Wanted, json: bool) -> ExitCode {
         }
     };
     let said = if json { serde_json::json!(report).to_string() } else { report.to_string() };
-    // Whoever stopped reading still gets the exit code.
+    // If the reader has closed the pipe, the exit code still says the result.
     let _ = writeln!(std::io::stdout(), "{said}");
     if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -231,10 +235,10 @@ fn doctor(variable: impl Fn(&str) -> Option<String>, json: bool) -> ExitCode {
         }
     };
     let report = runtime.block_on(doctor::run(variable, &names));
-    // A look-up that was given up still has its thread.
+    // A name look-up that timed out still holds its thread.
     runtime.shutdown_background();
     let said = if json { serde_json::json!(report).to_string() } else { report.to_string() };
-    // Whoever stopped reading still gets the exit code.
+    // If the reader has closed the pipe, the exit code still says the result.
     let _ = writeln!(std::io::stdout(), "{said}");
     ExitCode::from(report.failures())
 }

@@ -1,20 +1,21 @@
 //! `qrcast migrate`: moves every session and linked device from the SQLite file of a data folder to Redis, once.
 //!
-//! No part of a running server; `main` calls it. Like `server` it names the concrete stores. It can be stopped at any
+//! Not part of a running server; `main` calls it. Like `server` it names the concrete stores. It can be stopped at any
 //! moment and run again, because of the order of its steps:
 //!
-//! 1. It takes the folder's lock, and looks whether Redis has a session of this folder. One of somebody else ends it.
-//! 2. The note [`MOVING`] keeps the name under which this folder's sessions are owned in that Redis, with a lease that ends
-//!    in no one's lifetime: replicas leave them alone. Until step 4 the folder is the truth, and a server may start on it
-//!    again; the next try then copies anew, and takes away what is no more.
+//! 1. It takes the folder's lock, and checks whether Redis has a session of this folder. If Redis has one that an
+//! earlier try did not copy, the migration ends.
+//! 2. The note [`MOVING`] keeps the name under which this folder's sessions are owned in that Redis. Their lease
+//! outlasts any migration, so replicas leave them alone. Until step 4 the folder is authoritative, and a server may
+//! start on it again; the next try then copies everything anew and removes what the folder no longer has.
 //! 3. Each session is copied, and when all are, they are read back and compared.
 //! 4. The note [`MOVED`] takes the folder out of use, on the disk before anything else happens.
-//! 5. Only now are the sessions released, so that a replica runs them. At no moment can two processes run one device.
+//! 5. Only now are the sessions released, so that a replica runs them. Two processes never run the same device.
 //!
-//! A session keeps its epoch: every claim in Redis makes a greater one, whatever the clocks say. A greater one here would
+//! A session keeps its epoch: every claim in Redis makes a greater one, whatever the clocks say. To raise it here would
 //! revive sessions that have ended (see `Session::restored`).
 //!
-//! Memory: the records of all sessions, as a server has them, and of [`AT_ONCE`] sessions a log and a table at a time.
+//! Memory: the records of all sessions, as a server has them, and of [`SESSIONS_AT_ONCE`] sessions a log and a table at a time.
 
 mod outcome;
 mod source;
@@ -31,8 +32,8 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::{info, warn};
 
-pub use self::outcome::{Counts, MigrateError, Outcome};
 use self::outcome::{Failed, redis};
+pub use self::outcome::{MigrateError, MovedCounts, Outcome};
 use self::source::Source;
 use self::target::{Holder, Target};
 use crate::config::{Config, RedisSettings};
@@ -44,22 +45,23 @@ use crate::storage::folder::{FolderLock, MOVED};
 use crate::storage::redis::Redis;
 use crate::whatsapp::store::{Fence, Table};
 
-/// The note of a folder that is being moved: as whom, and the mark of the data in Redis to which.
+/// The note in a folder that is being moved. It holds the owner's name in Redis and the mark of the data there.
 const MOVING: &str = "moving-to-redis";
 
-/// Sessions under way at a time: what they have sent must be taken within the second that a command may last.
-const AT_ONCE: usize = 4;
+/// How many sessions are copied at a time. Redis must take what all of them send within the time limit of one command.
+const SESSIONS_AT_ONCE: usize = 4;
 
-/// How often one thing is tried while Redis does not answer.
+/// How often a step is tried while Redis does not answer.
 const TRIES: u32 = 3;
 
 /// How long Redis may take to come back, each time: a managed one fails over in less.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// With `appendfsync everysec` a crash of Redis loses the last second, and on a busy disk the one before it.
+/// How long to wait until what was written survives a crash of Redis: with `appendfsync everysec` it loses the last
+/// second, and on a busy disk the one before it.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// A line of progress after so many sessions.
+/// Progress is logged each time this many sessions were copied.
 const PROGRESS: usize = 100;
 
 /// Moves the folder of this configuration.
@@ -69,7 +71,7 @@ const PROGRESS: usize = 100;
 pub async fn run(config: &Config, redis: &RedisSettings) -> Result<Outcome, MigrateError> {
     let folder = &config.data_dir;
     let database = folder.join(DATABASE);
-    // Where this fails, what follows says why.
+    // An error here is not reported: the steps that follow fail for the same reason and say it.
     let there = |path: &PathBuf| path.try_exists().unwrap_or(true);
     if !there(&database) && !there(&folder.join(MOVED)) {
         return Err(MigrateError::NoDatabase(folder.clone()));
@@ -114,7 +116,7 @@ struct Migration<'a> {
     lock: &'a FolderLock,
     source: &'a Source,
     target: Target,
-    /// An earlier try may have left something in this Redis.
+    /// Whether an earlier try may have left something in this Redis.
     again: bool,
     settle: Duration,
 }
@@ -152,7 +154,7 @@ impl<'a> Migration<'a> {
         Ok(Outcome::Moved(counts))
     }
 
-    /// The rest of a migration whose folder is marked already.
+    /// Finishes a migration whose folder is marked already.
     async fn finish(&self) -> Result<Outcome, MigrateError> {
         if !self.again {
             return Err(MigrateError::Elsewhere);
@@ -168,7 +170,7 @@ impl<'a> Migration<'a> {
         }
     }
 
-    /// Sessions of an earlier try that the folder has forgotten since.
+    /// Removes sessions of an earlier try that the folder no longer has.
     async fn take_away_leftovers(&self, records: &[Record]) -> Result<(), MigrateError> {
         let known: HashSet<_> = records.iter().map(|record| &record.session).collect();
         for session in self.target.sessions().await.map_err(redis)? {
@@ -197,7 +199,7 @@ impl<'a> Migration<'a> {
     async fn copy_one(&self, record: &Record) -> Result<(), MigrateError> {
         let session = &record.session;
         if let Holder::Us(_) = self.target.holder(session).await.map_err(redis)? {
-            // From an earlier try. Rows may be gone since.
+            // An earlier try may have copied rows that are deleted by now.
             self.target.clear(session).await.map_err(redis)?;
         }
         if !self.target.take(record).await.map_err(redis)? {
@@ -213,8 +215,8 @@ impl<'a> Migration<'a> {
         Ok(())
     }
 
-    /// Reads everything back; again where Redis was away meanwhile, for it may have lost its end.
-    async fn compare(&self, records: &[Record]) -> Result<Counts, MigrateError> {
+    /// Reads everything back, and again if Redis was away meanwhile, because it may have lost its last writes.
+    async fn compare(&self, records: &[Record]) -> Result<MovedCounts, MigrateError> {
         for _ in 0..TRIES {
             let mut contact = self.target.contact();
             contact.borrow_and_update();
@@ -222,13 +224,13 @@ impl<'a> Migration<'a> {
             tokio::time::sleep(self.settle).await;
             let answers = self.target.answers().await;
             if answers.is_ok() && matches!(contact.has_changed(), Ok(false)) {
-                return Ok(counts.into_iter().fold(Counts::default(), Counts::and));
+                return Ok(counts.into_iter().fold(MovedCounts::default(), MovedCounts::and));
             }
         }
         Err(redis(StorageError::Away))
     }
 
-    async fn compare_one(&self, record: &Record) -> Result<Counts, MigrateError> {
+    async fn compare_one(&self, record: &Record) -> Result<MovedCounts, MigrateError> {
         let session = &record.session;
         let differs = || MigrateError::Differs(session.clone());
         let holder = self.target.holder(session).await.map_err(redis)?;
@@ -249,16 +251,16 @@ impl<'a> Migration<'a> {
             rows += count;
         }
         let linked = rows > 0 && log.last().is_some_and(|event| is_linked(&event.state));
-        Ok(Counts { sessions: 1, linked: usize::from(linked), events: log.len() })
+        Ok(MovedCounts { sessions: 1, linked: usize::from(linked), events: log.len() })
     }
 
-    /// Gives every session that is still ours to the replicas; how many those were.
+    /// Releases every session that is still ours to the replicas, and returns their number.
     async fn release(&self, records: &[Record]) -> Result<usize, MigrateError> {
         let release = async |record: &Record| {
             let Holder::Us(found) = self.target.holder(&record.session).await.map_err(redis)? else {
                 return Ok(0);
             };
-            // Somebody may have deleted it by way of a replica: then it is to be logged out.
+            // The session may have been deleted through a replica: then a replica has to log it out.
             let runs = record.claimed || found.deleted != record.deleted;
             self.target.release(&record.session, found.epoch, runs).await.map_err(redis)?;
             Ok(1)
@@ -271,7 +273,7 @@ impl<'a> Migration<'a> {
         Ok(released.into_iter().sum())
     }
 
-    /// Does something for each session, some at a time, and again where Redis does not answer.
+    /// Does something for each session, a few at a time, and repeats it while Redis does not answer.
     async fn each<T>(
         &self,
         records: &[Record],
@@ -289,16 +291,16 @@ impl<'a> Migration<'a> {
             }
             work(record).await
         };
-        stream::iter(records).map(patient).buffer_unordered(AT_ONCE).try_collect().await
+        stream::iter(records).map(patient).buffer_unordered(SESSIONS_AT_ONCE).try_collect().await
     }
 }
 
-/// A phone lists the device, as far as is known.
+/// Whether a phone lists the device, as far as this process knows.
 fn is_linked(state: &State) -> bool {
     state.linked && !(state.ended && state.reason == Some(Reason::LoggedOut))
 }
 
-fn mark(counts: Counts) -> String {
+fn mark(counts: MovedCounts) -> String {
     let now = Time::now();
     format!(
         "{now} `qrcast migrate` moved {counts} to Redis. What is in this folder is an old copy: no server may run it again."

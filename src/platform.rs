@@ -1,10 +1,10 @@
-//! What a linked device says it is: the phone shows a fitting icon. A setting, used by the WhatsApp client; it decides
-//! nothing else.
+//! The platform that a linked device claims to be. It decides only which icon the phone shows. It is a setting that the
+//! WhatsApp client uses.
 
 use std::str::FromStr;
 
-/// A browser or a desktop program. WhatsApp knows others (phones, watches, its Cloud API), which a server had better not claim
-/// to be: some of them have to prove it.
+/// A browser or a desktop program. WhatsApp knows other platforms (phones, watches, its Cloud API), but some of those
+/// have to prove what they are, so a server should not claim them.
 /// Source: `DeviceProps.PlatformType` in waproto 0.7.0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Platform {
@@ -55,7 +55,7 @@ impl Platform {
     }
 }
 
-/// The word names no platform.
+/// The word is not the name of a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a platform is one of chrome, edge, firefox, ie, opera, safari, desktop, uwp")]
 pub struct UnknownPlatform;

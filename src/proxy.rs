@@ -4,11 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What a proxy's URL may be, for whoever wrote another one.
+/// The forms that a proxy's URL may have, for error messages.
 pub const ALLOWED: &str = "http://[user:password@]host:port or socks5://[user:password@]host:port, \
     user name and password of at most 255 bytes each, percent-encoded";
 
-/// What [`ProxyHosts`] may be.
+/// The forms that [`ProxyHosts`] may have, for error messages.
 pub const ALLOWED_HOSTS: &str = "a comma list of host, host:port, *.example.com or *.example.com:port";
 
 /// Longest user name and password: what SOCKS5 can carry.
@@ -17,7 +17,7 @@ const LONGEST_WORD: usize = 255;
 /// Longest name of a host.
 const LONGEST_HOST: usize = 253;
 
-/// How a proxy is spoken to.
+/// The protocol of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// HTTP, by `CONNECT`.
@@ -26,7 +26,7 @@ pub enum Kind {
     Socks5,
 }
 
-/// Where a proxy is, and who we are to it.
+/// The address of a proxy, with the user name and password for it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Proxy {
     kind: Kind,
@@ -35,13 +35,13 @@ pub struct Proxy {
     credentials: Option<(String, String)>,
 }
 
-/// This is no proxy. What it is may be a password, and is not said.
+/// The text is not a proxy's URL. The error does not repeat it, because it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("allowed is {ALLOWED}")]
 pub struct BadProxy;
 
 impl Proxy {
-    /// How it is spoken to.
+    /// Its protocol.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -56,7 +56,7 @@ impl Proxy {
         self.port
     }
 
-    /// User name and password: in no log line and no answer.
+    /// User name and password. They are never logged and never part of an answer.
     pub fn credentials(&self) -> Option<(&str, &str)> {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
@@ -82,7 +82,7 @@ impl FromStr for Proxy {
         let (scheme, rest) = text.trim().split_once("://").ok_or(BadProxy)?;
         let kind = match scheme.to_ascii_lowercase().as_str() {
             "http" => Kind::Http,
-            // Both mean the same here: no name is ever resolved on our side.
+            // Both mean the same here: names are always resolved by the proxy.
             "socks5" | "socks5h" => Kind::Socks5,
             _ => return Err(BadProxy),
         };
@@ -149,22 +149,22 @@ fn split(text: &str) -> Option<(String, Option<u16>)> {
     (is_address || is_name).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// A proxy's URL as a session's record holds it: whoever reads it again may be another version of this server.
+/// A proxy's URL as a session's record holds it. Another version of this server may read it again.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ProxyUrl(String);
 
 impl ProxyUrl {
-    /// As it came, or as it was stored.
+    /// Takes a URL as it came in a request, or as it was stored.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// For the store alone: password and all.
+    /// The whole URL with its password. For the store only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What it says.
+    /// Parses the URL.
     ///
     /// # Errors
     /// See [`BadProxy`].
@@ -179,20 +179,21 @@ impl fmt::Debug for ProxyUrl {
     }
 }
 
-/// Which proxies a request may name: otherwise whoever may make sessions could have us connect anywhere.
+/// Which proxies a request may name. Without this list a client that may create sessions could make the server connect
+/// to any address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyHosts(Vec<HostRule>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HostRule {
     host: String,
-    /// The host itself is not meant, but every name below it.
+    /// Matches every name below the host, but not the host itself.
     below: bool,
     port: Option<u16>,
 }
 
 impl ProxyHosts {
-    /// Whether a request may name this one. Names are compared as they are written: none is resolved.
+    /// Whether a request may name this proxy. Names are compared as text and not resolved.
     pub fn allow(&self, proxy: &Proxy) -> bool {
         self.0.iter().any(|rule| {
             let host = match proxy.host.strip_suffix(rule.host.as_str()) {

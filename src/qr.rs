@@ -29,7 +29,7 @@ pub fn svg(text: &str) -> String {
     }
 }
 
-/// The QR as a PNG file. Empty where [`svg`] is.
+/// The QR as a PNG file. Empty if [`svg`] is.
 pub fn png(text: &str) -> Vec<u8> {
     let begun = Instant::now();
     let png = render(&svg(text)).unwrap_or_default();

@@ -29,7 +29,7 @@ use crate::proxy::ProxyUrl;
 use crate::records::{Created, Limits, Record};
 pub use crate::records::{Judgement, Once, RecordsError};
 use crate::session::Session;
-pub use crate::whatsapp::version::Report as VersionReport;
+pub use crate::whatsapp::version::VersionReport;
 
 /// How long a call waits for a link task to write its last word.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);

@@ -74,7 +74,7 @@ pub enum ServerError {
 /// See [`ServerError`].
 pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Result<(), ServerError> {
     let house = House::new(config);
-    for warning in house.config.doors.unwise() {
+    for warning in house.config.security.unwise() {
         warn!("{warning}");
     }
     house.serve_metrics().await?;
@@ -222,7 +222,7 @@ impl House {
     /// Where no secret is set, the deployment has one of its own. It is looked at again and again, and whenever the store
     /// comes back: Redis may have lost it, and all replicas must have the same.
     async fn keep_token_secret(&self, parts: &Parts) -> Result<(), ServerError> {
-        if let Some(secret) = &self.config.doors.token_secret {
+        if let Some(secret) = &self.config.security.token_secret {
             self.app.set_token_secret(&secret.0);
             return Ok(());
         }

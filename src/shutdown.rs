@@ -27,7 +27,7 @@ struct Inner {
     spread: OnceLock<Spread>,
 }
 
-/// The moments of those that go one after the other.
+/// When the parts that stop one after the other do so.
 #[derive(Debug)]
 struct Spread {
     from: Instant,
@@ -35,8 +35,8 @@ struct Spread {
     next: AtomicU32,
 }
 
-/// The golden section of 2^32: a walk of such steps around a circle falls on each part of it alike, however many steps
-/// are made, and two that follow each other are far apart.
+/// The golden section of 2^32: steps of this size around a circle are spread evenly over it after any number of steps,
+/// and consecutive ones are far apart.
 const STEP: u32 = 0x9E37_79B9;
 
 impl Spread {
@@ -47,7 +47,7 @@ impl Spread {
 }
 
 impl Shutdown {
-    /// Nothing runs yet.
+    /// A stop signal that has not been given, with no tasks.
     pub fn new() -> Self {
         Self::default()
     }
@@ -57,7 +57,7 @@ impl Shutdown {
         self.begin_over(Duration::ZERO);
     }
 
-    /// The same, but whoever holds a [`Turn`] goes at a moment of its own within this time.
+    /// The same, but each holder of a [`DrainSlot`] ends at its own moment within this time.
     pub fn begin_over(&self, over: Duration) {
         let inner = &self.inner;
         inner.spread.get_or_init(|| Spread { from: Instant::now(), over, next: AtomicU32::new(0) });
@@ -84,51 +84,51 @@ impl Shutdown {
     pub fn spawn_until_begun(&self, task: impl Future<Output = ()> + Send + 'static) {
         let token = self.inner.token.clone();
         self.spawn(async move {
-            // `None`: it was dropped.
+            // `None` means that the task was dropped.
             let _ = token.run_until_cancelled(task).await;
         });
     }
 
-    /// Counts a task that somebody else starts among those that a stop waits for.
+    /// Lets a stop wait for a task that is started elsewhere.
     pub fn track<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
         self.inner.tasks.track_future(task)
     }
 
-    /// A place among those that go one after the other.
-    pub fn turn(&self) -> Turn {
-        Turn { stop: self.clone(), moment: None, _counted: self.inner.tasks.token() }
+    /// A slot for something that ends at its own moment during a spread-out stop.
+    pub fn turn(&self) -> DrainSlot {
+        DrainSlot { stop: self.clone(), moment: None, _counted: self.inner.tasks.token() }
     }
 
-    /// How many tasks still run, and how many turns are held.
+    /// How many tasks still run and slots are held, together.
     pub fn running(&self) -> usize {
         self.inner.tasks.len()
     }
 
-    /// Waits until every task has ended and every turn is over, at most this long; the number of those that are left.
+    /// Waits at most this long until every task has ended and every slot was dropped. Returns how many are left.
     pub async fn finished(&self, grace: Duration) -> usize {
         self.finished_by(Instant::now() + grace).await
     }
 
-    /// The same, at most until then.
+    /// The same with a deadline instead of a duration.
     pub async fn finished_by(&self, until: Instant) -> usize {
         self.inner.tasks.close();
-        // Either way the answer is what is left.
+        // After a timeout the answer is the number that is left, as it is without one.
         let _ = timeout_at(until, self.inner.tasks.wait()).await;
         self.running()
     }
 }
 
-/// Held by one of many that a stop sends away one after the other. The stop waits until it is dropped. It has no timer
+/// Held by each of many parts that a stop ends one after the other. The stop waits until it is dropped. It has no timer
 /// before the stop begins.
 #[derive(Debug)]
-pub struct Turn {
+pub struct DrainSlot {
     stop: Shutdown,
     moment: Option<Pin<Box<Sleep>>>,
     _counted: TaskTrackerToken,
 }
 
-impl Turn {
-    /// Ends when the stop has begun and the moment of this one has come. May be dropped while it waits.
+impl DrainSlot {
+    /// Ends when the stop has begun and the moment of this slot has come. Cancel-safe.
     pub async fn comes(&mut self) {
         if self.moment.is_none() {
             self.stop.begun().await;

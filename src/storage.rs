@@ -12,7 +12,8 @@ pub mod sqlite;
 use std::error::Error;
 use std::sync::Arc;
 
-/// Why the storage did not do it. Named by what the caller does next; nothing was written, but for [`Away`](Self::Away).
+/// Why the storage did not carry out a call, named by what the caller does next. Nothing was written, except perhaps
+/// after [`Away`](Self::Away).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
     /// The disk (or the quota) is full: keep the old state, alert, try again when somebody made room.
@@ -21,16 +22,16 @@ pub enum StorageError {
     /// The data is damaged: stop writing and have a person restore it; trying again does not help.
     #[error("the stored data is damaged")]
     Corrupt,
-    /// The storage was closed: the process is on its way out, give up without an alert.
+    /// The storage was closed because the process is stopping: end without an alert.
     #[error("the storage is closed")]
     Closed,
-    /// A storage elsewhere does not answer: do the same again later. It is not known whether it was done.
+    /// A remote storage does not answer: repeat the call later. It may have been carried out.
     #[error("the storage is away")]
     Away,
-    /// Another process is in the way: try again in a moment.
+    /// Another process uses the storage: try again in a moment.
     #[error("the storage is busy")]
     Busy,
-    /// The disk, or the file on it, takes no writes or cannot be read: alert, and go on trying until a person has mended it.
+    /// The disk or the file cannot be written or read: raise an alert and keep trying until a person has mended it.
     #[error("the storage does not work: {0}")]
     Broken(Arc<dyn Error + Send + Sync>),
     /// Anything else, a bug among them: log it once and fail the request.
@@ -39,7 +40,7 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// Whether what is stored is not what should be there: no waiting mends it.
+    /// Whether the stored data is damaged, which waiting does not mend.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Corrupt)
     }
@@ -49,12 +50,12 @@ impl StorageError {
         Self::Failed(Arc::from(cause.into()))
     }
 
-    /// Whether it passes without anybody's doing: worth asking again in a moment.
+    /// Whether the failure passes by itself, so that a caller may try again in a moment.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Away | Self::Busy)
     }
 
-    /// Whether any other call would have met it as well.
+    /// Whether every other call fails for the same reason.
     pub fn is_of_the_store(&self) -> bool {
         match self {
             Self::Full | Self::Away | Self::Busy | Self::Broken(_) => true,

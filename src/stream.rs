@@ -3,8 +3,8 @@
 //! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
 
 pub mod drain;
-pub mod open;
-pub mod pulse;
+pub mod guard;
+pub mod heartbeat;
 #[cfg(test)]
 mod tests;
 
@@ -16,22 +16,22 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{Span, debug, debug_span};
 
-use self::drain::{Drain, Place};
-use self::open::OpenStream;
-use self::pulse::Pulse;
+use self::drain::{Drain, DrainingStream};
+use self::guard::StreamGuard;
+use self::heartbeat::Heartbeat;
 use crate::close::Close;
 use crate::event::{Cursor, Event, Me, Status, Time};
 use crate::session::{CatchUp, Session, Watch};
 use crate::telemetry::metrics::{GAPS, REPLAYS, VIEWER_LAGS};
 
-/// What one browser is told.
+/// One message to a browser.
 #[derive(Debug)]
 pub enum Frame {
-    /// Where the session stands; the first frame of every stream.
+    /// The status of the session; the first frame of every stream.
     Opening(Opening),
-    /// A fact.
+    /// An event of the session.
     Event(Arc<Event>),
-    /// Nothing happened for a while.
+    /// A sign of life while nothing happens.
     Heartbeat,
     /// The last frame.
     Goodbye(Close),
@@ -53,16 +53,16 @@ pub struct Opening {
 pub struct Viewer {
     session: Arc<Session>,
     live: tokio::sync::broadcast::Receiver<Arc<Event>>,
-    /// What is to be said before anything new. Freed once it has been.
+    /// Events to send before anything new. Freed once it is empty.
     queue: VecDeque<Frame>,
-    /// The last event this viewer has, or had when it came.
+    /// The last event that this viewer has.
     last: Option<Cursor>,
-    pulse: Pulse,
-    /// When it may no longer watch.
+    heartbeat: Heartbeat,
+    /// When its token expires.
     until: Option<Time>,
-    /// When it goes, once the server stops.
-    place: Place,
-    open: OpenStream,
+    /// Tells it when to end after the server has begun to stop.
+    drain: DrainingStream,
+    open: StreamGuard,
     span: Span,
     done: bool,
 }
@@ -72,8 +72,8 @@ impl Viewer {
     pub fn new(
         session: Arc<Session>,
         after: Option<Cursor>,
-        pulse: Pulse,
-        open: OpenStream,
+        heartbeat: Heartbeat,
+        open: StreamGuard,
         drain: &Drain,
     ) -> Self {
         let Watch { state, resumed, gap, last, replay, live } = session.watch(after);
@@ -97,32 +97,43 @@ impl Viewer {
         if state.ended {
             queue.push_back(Frame::Goodbye(Close::Ended));
         }
-        // For those who look for something: a span that is written down costs memory in each of thousands of idle streams.
+        // The span exists at `debug` only: a recorded span costs memory in each of thousands of idle streams.
         let span = debug_span!("stream", sessionId = %session.id(), transport = open.transport().as_str());
         debug!(parent: &span, sessionId = %session.id(), resumed, gap, "stream opened");
-        Self { session, live, queue, last, pulse, until: None, place: drain.place(), open, span, done: false }
+        Self {
+            session,
+            live,
+            queue,
+            last,
+            heartbeat,
+            until: None,
+            drain: drain.enter(),
+            open,
+            span,
+            done: false,
+        }
     }
 
-    /// Until its token expires. Noticed at a heartbeat, which costs no timer of its own.
+    /// Ends the stream when its token has expired. This is checked at each heartbeat, which needs no timer of its own.
     #[must_use]
     pub fn until(mut self, until: Option<Time>) -> Self {
         self.until = until;
         self
     }
 
-    /// For whatever serves this stream.
+    /// The span in which the stream's transport runs.
     pub fn span(&self) -> &Span {
         &self.span
     }
 
-    /// It ends for a reason of its transport's.
+    /// Notes a reason of the transport for the end.
     pub fn closes(&mut self, end: Close) {
         self.open.closes(end);
     }
 
-    /// The next thing to say; `None` after the goodbye.
+    /// The next frame; `None` after the goodbye.
     ///
-    /// May be dropped while it waits: nothing is lost.
+    /// Cancel-safe: nothing is lost if it is dropped while it waits.
     pub async fn next(&mut self) -> Option<Frame> {
         if self.done {
             return None;
@@ -143,16 +154,16 @@ impl Viewer {
 
     async fn wait(&mut self) -> Frame {
         loop {
-            // In this order: a session's last word before the server's.
+            // The order matters: the last event of a session comes before the server's goodbye.
             let received = tokio::select! {
                 biased;
                 received = self.live.recv() => received,
-                goodbye = self.place.goodbye() => return Frame::Goodbye(goodbye),
-                () = self.pulse.beat() => return self.heartbeat(),
+                goodbye = self.drain.goodbye() => return Frame::Goodbye(goodbye),
+                () = self.heartbeat.beat() => return self.heartbeat(),
             };
             match received {
                 Ok(event) => self.enqueue([event]),
-                // Closed: the session itself has missed events.
+                // The channel is closed: the session itself has missed events.
                 Err(error) => match self.session.catch_up(self.last) {
                     Some(CatchUp { missed, live }) => {
                         if let RecvError::Lagged(_) = error {

@@ -1,4 +1,5 @@
-//! Logging: `tracing` to standard error, and the library's `log` lines with it. Beside it the metrics.
+//! Logging: `tracing` to standard error, together with the `log` lines of the libraries. The metrics are in a module
+//! beside it.
 
 mod lines;
 pub mod metrics;
@@ -14,16 +15,17 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use self::lines::Lines;
 use crate::config::LogFormat;
 
-/// Who writes down credentials, and below which severity: these lines are never written, whatever `RUST_LOG` says. A QR
+/// The modules that log credentials, and the level from which on they do: these lines are never written, whatever
+/// `RUST_LOG` says. A QR
 /// string or a pairing code links somebody's account, and logs are read by more people than may do that.
 const SECRETIVE: &[(&str, Level)] = &[
     // The library's pairing codes, with the phone number.
     ("Client/PairCode", Level::WARN),
     ("Bot/PairCode", Level::WARN),
-    // Every stanza as text: the references of QRs, pushed names, who writes to whom.
+    // Every stanza as text: references of QRs, names, senders and recipients.
     ("Client/Recv", Level::WARN),
     ("Client/Send", Level::WARN),
-    // Stanzas that nobody waited for, whole.
+    // Complete stanzas that were not expected.
     ("whatsapp_rust::handlers::iq", Level::ERROR),
     // The URL of a download that failed, with the token that lets anybody download it.
     ("whatsapp_rust::download", Level::ERROR),
@@ -36,7 +38,7 @@ const SECRETIVE: &[(&str, Level)] = &[
 /// # Errors
 /// When a subscriber is already set.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    // Checked by the configuration before.
+    // The configuration has checked the directives already.
     let filter = EnvFilter::try_new(filter)?;
     // Colours are for a terminal, not for a file.
     let has_colours = std::io::stderr().is_terminal();
@@ -53,7 +55,8 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A panic is a line like any other, and where it happened: what it says may be a text that was being handled.
+/// A panic is logged with its place in the code, but without its message, which may contain the text that was being
+/// handled.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
@@ -63,7 +66,7 @@ fn log_panics() {
 
 fn may_be_written(line: &Metadata<'_>) -> bool {
     let secretive = SECRETIVE.iter().find(|(target, _)| is_within(line.target(), target));
-    // A level is greater the less severe it is.
+    // In `tracing`, a less severe level is greater.
     secretive.is_none_or(|(_, least)| line.level() <= least)
 }
 

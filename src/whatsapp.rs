@@ -7,14 +7,14 @@ pub mod checkup;
 pub mod client;
 mod connection;
 pub mod egress;
-mod pace;
-mod patience;
+mod login_backoff;
+mod login_queue;
 mod reach;
+mod runtime;
 #[cfg(any(test, feature = "simulator"))]
 pub mod script;
 pub mod store;
 mod translate;
-mod turns;
 pub mod version;
 mod words;
 
@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use self::version::{Report, Version};
+use self::version::{Version, VersionReport};
 use crate::event::{Assertion, Me, Missing, PairingMethod, PairingRefusal, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
@@ -49,7 +49,7 @@ pub struct Account {
 pub type Signals = mpsc::UnboundedSender<Signal>;
 
 /// Ends when it is this session's turn to log in. To drop it is to leave the queue.
-pub type Turn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+pub type LoginTurn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// WhatsApp, as the sessions see it.
 #[async_trait]
@@ -58,7 +58,7 @@ pub trait WhatsApp: Send + Sync {
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
 
     /// A place in the queue of those who log in, for a session that nobody waits for: one that comes back.
-    fn turn(&self) -> Turn;
+    fn turn(&self) -> LoginTurn;
 
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
@@ -73,7 +73,7 @@ pub trait WhatsApp: Send + Sync {
     async fn is_whole(&self, session: &SessionId) -> Result<bool, StartError>;
 
     /// Which version of WhatsApp Web new clients claim, and how good that is.
-    fn version(&self) -> Report;
+    fn version(&self) -> VersionReport;
 
     /// A version newer than this one, which WhatsApp has refused; looked up at once where none is known, once for all who
     /// ask. New clients claim it.
@@ -141,7 +141,7 @@ pub trait Link: Send + Sync {
     fn back_off(&self) -> Duration;
 
     /// A place in the queue of those who log in, from the moment on at which WhatsApp can be reached as far as is known.
-    fn turn(&self) -> Turn;
+    fn turn(&self) -> LoginTurn;
 
     /// Stops the client; [`Link::retry`] builds another.
     async fn halt(&mut self);

@@ -1,4 +1,5 @@
-//! The Redis of many replicas: damaged keys are renamed to `<prefix>{<tag>}:quarantine:<ms>:…`, where no replica looks.
+//! Checks the Redis of many replicas. Damaged keys are renamed to `<prefix>{<tag>}:quarantine:<ms>:…`, which no replica
+//! reads.
 
 mod deployment;
 #[cfg(test)]
@@ -7,7 +8,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::report::Report;
+use super::report::StoreReport;
 use super::{CheckError, Wanted, survey};
 use crate::cluster::redis::OnRedis;
 use crate::config::{Config, RedisSettings};
@@ -24,7 +25,7 @@ use crate::storage::redis::schema::{Keys, field};
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Engine as _, Table};
 
-/// Who asks: a name that no replica has.
+/// The owner's name in our calls; no replica has it.
 const OURSELVES: &str = "check-store";
 
 /// An entry of a stream: its id, names and values.
@@ -34,7 +35,7 @@ pub(super) async fn check(
     config: &Config,
     settings: &RedisSettings,
     wanted: Wanted,
-) -> Result<Report, CheckError> {
+) -> Result<StoreReport, CheckError> {
     let (redis, _) = Redis::connect(&settings.url.0, &settings.prefix).await.map_err(CheckError::Connect)?;
     let report = Store::new(&redis, settings.lease, config.history_events).report(wanted).await;
     redis.close().await;
@@ -47,7 +48,7 @@ struct Store {
     cluster: OnRedis,
     log: RedisLog,
     engine: RedisEngine,
-    /// Names what this run sets aside.
+    /// The time in the names of the keys that this run sets aside, Unix time in milliseconds.
     at: i64,
 }
 
@@ -64,7 +65,7 @@ impl Store {
         }
     }
 
-    async fn report(&self, wanted: Wanted) -> Result<Report, CheckError> {
+    async fn report(&self, wanted: Wanted) -> Result<StoreReport, CheckError> {
         self.look_at_the_deployment().await.map_err(CheckError::Read)?;
         let sessions = survey(&self.records, &self.log, &self.engine).await?;
         let damaged = self.redis.damage().list();
@@ -77,18 +78,18 @@ impl Store {
             }
             self.set_aside(&damaged).await.map_err(CheckError::SetAside)?;
         }
-        Ok(Report { sessions, damaged, set_aside })
+        Ok(StoreReport { sessions, damaged, set_aside })
     }
 
     async fn set_aside(&self, damaged: &[Damaged]) -> Result<(), StorageError> {
         let mut whole = BTreeSet::new();
         let (mut logs, mut ends) = (BTreeSet::new(), BTreeSet::new());
-        for Damaged { place, key, session, .. } in damaged {
+        for Damaged { table, key, session, .. } in damaged {
             match session {
-                None if key.is_empty() => self.rename(place).await?,
-                None => self.set_member_aside(place, key).await?,
-                Some(session) if *place == self.redis.keys().log(session) && !key.is_empty() => {
-                    logs.insert((session.clone(), place.clone()));
+                None if key.is_empty() => self.rename(table).await?,
+                None => self.set_member_aside(table, key).await?,
+                Some(session) if *table == self.redis.keys().log(session) && !key.is_empty() => {
+                    logs.insert((session.clone(), table.clone()));
                 }
                 Some(session) if key == field::EVENT => {
                     ends.insert(session.clone());
@@ -99,7 +100,7 @@ impl Store {
             }
         }
         for (session, log) in logs {
-            let bad = damaged.iter().filter(|damaged| damaged.place == log).map(|damaged| &*damaged.key);
+            let bad = damaged.iter().filter(|damaged| damaged.table == log).map(|damaged| &*damaged.key);
             if !whole.contains(&session)
                 && !self.rebuild_log(&session, &log, &bad.collect::<Vec<_>>()).await?
             {
@@ -117,8 +118,9 @@ impl Store {
         self.make_anew(damaged).await
     }
 
-    /// Writes a log again without its damaged entries; the old one is kept whole. Where the last one was damaged the session's
-    /// hash has it once more; no, where that is damaged as well: then nobody can tell where the session stands.
+    /// Writes a log again without its damaged entries and keeps the old one whole. If the last entry was damaged, the
+    /// copy in the session's hash replaces it. Returns false if that copy is damaged too: then the state of the session
+    /// is unknown.
     async fn rebuild_log(&self, session: &SessionId, log: &str, bad: &[&str]) -> Result<bool, StorageError> {
         let read = self.log.read(session).await;
         let end = match read {
@@ -143,7 +145,8 @@ impl Store {
         Ok(true)
     }
 
-    /// What a session's hash has of the end of its log, from the log; no, where that cannot be read either.
+    /// Writes the last event in the session's hash again from the log. Returns false if the log's end cannot be read
+    /// either.
     async fn mend_end(&self, session: &SessionId) -> Result<bool, StorageError> {
         let end = match self.log.last(session).await {
             Ok(Some(end)) => end,
@@ -169,13 +172,13 @@ impl Store {
         for table in Table::ALL {
             self.rename(&keys.device(session, table.name())).await?;
         }
-        // Nothing is left but its places in the indexes and among what the limits count.
+        // What remains are the session's entries in the indexes and in the counts of the limits.
         self.records.remove(session).await.map_err(|error| super::Failed::from(error).0)?;
         self.log.forget(session).await?;
         self.engine.wipe(session).await.map_err(|error| super::Failed::from(error).0)
     }
 
-    /// A member of an index that is no session id.
+    /// Sets aside a member of an index that is not a session id.
     async fn set_member_aside(&self, index: &str, key: &str) -> Result<(), StorageError> {
         let sorted = self.redis.query::<String>(redis::cmd("TYPE").arg(index)).await? == "zset";
         let mut members = redis::cmd(if sorted { "ZRANGE" } else { "SMEMBERS" });

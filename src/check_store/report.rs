@@ -1,4 +1,4 @@
-//! What was found, for people and as JSON.
+//! The result of a check, for people and as JSON.
 
 use std::fmt;
 
@@ -8,30 +8,30 @@ use serde_json::json;
 
 use crate::storage::damage::Damaged;
 
-/// What was found, and what was done about it.
+/// What a check found and did.
 #[derive(Clone, Debug)]
-pub struct Report {
-    /// How many sessions' records can be read.
+pub struct StoreReport {
+    /// The number of session records that can be read.
     pub(super) sessions: usize,
-    /// What cannot be read.
+    /// The records that cannot be read.
     pub(super) damaged: Vec<Damaged>,
-    /// Whether all of that was set aside.
+    /// Whether all of them were set aside.
     pub(super) set_aside: bool,
 }
 
-impl Report {
-    /// Whether nothing damaged is left where a server would meet it.
+impl StoreReport {
+    /// Whether a server would find nothing damaged.
     pub fn is_ok(&self) -> bool {
         self.damaged.is_empty() || self.set_aside
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for StoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.set_aside { "set aside" } else { "damaged" };
-        for Damaged { place, key, why, .. } in &self.damaged {
-            // A damaged name may be anything.
-            let name = format!("{place} {key}");
+        for Damaged { table, key, why, .. } in &self.damaged {
+            // A damaged name may contain any characters.
+            let name = format!("{table} {key}");
             writeln!(f, "{word}: {}: {why}", name.trim_end().escape_debug())?;
         }
         let sessions = self.sessions;
@@ -48,13 +48,13 @@ impl fmt::Display for Report {
     }
 }
 
-impl Serialize for Report {
+impl Serialize for StoreReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let damaged = self.damaged.iter().map(|damaged| {
-            let Damaged { place, key, session, why } = damaged;
-            json!({ "table": place, "key": key, "sessionId": session, "why": why })
+            let Damaged { table, key, session, why } = damaged;
+            json!({ "table": table, "key": key, "sessionId": session, "why": why })
         });
-        let mut report = serializer.serialize_struct("Report", 4)?;
+        let mut report = serializer.serialize_struct("StoreReport", 4)?;
         report.serialize_field("ok", &self.is_ok())?;
         report.serialize_field("sessions", &self.sessions)?;
         report.serialize_field("setAside", &self.set_aside)?;

@@ -1,5 +1,5 @@
-//! The database of a data folder: looked at through a connection that cannot write; damaged rows are moved, value by value,
-//! into a table `quarantine` of the same file.
+//! Checks the database of a data folder through a connection that cannot write. Damaged rows are moved, value by value,
+//! into the table `quarantine` of the same file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params, params_from_iter};
 
-use super::report::Report;
+use super::report::StoreReport;
 use super::{CheckError, Wanted, survey};
 use crate::config::Config;
 use crate::event::Time;
@@ -20,8 +20,8 @@ use crate::storage::folder::FolderLock;
 use crate::storage::sqlite::{MILESTONE, Sqlite};
 use crate::whatsapp::store::sqlite::SqliteEngine;
 
-/// One row for each value of a row that was set aside: so it needs no change when a table gets another column, and holds
-/// values of any type, as they stood. Made when it is first needed; no server reads it.
+/// The table has one row for each value that was set aside, so it does not change when another table gets a column, and
+/// keeps each value with its type. It is made when it is first needed; no server reads it.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS quarantine (
     at INTEGER NOT NULL,     -- when, in Unix milliseconds
     why TEXT NOT NULL,
@@ -40,13 +40,13 @@ const TABLES: [(&str, &str); 5] = [
     ("session", "id"),
 ];
 
-pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Result<Report, CheckError> {
+pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Result<StoreReport, CheckError> {
     let writes = wanted.quarantine || wanted.accept;
     let lock = writes.then(|| FolderLock::take(&config.data_dir)).transpose()?.map(Arc::new);
     let open = move || match lock {
         Some(lock) if wanted.accept => Sqlite::accept_in(lock, DATABASE, MIGRATIONS),
         Some(lock) => Sqlite::open_in(lock, DATABASE, MIGRATIONS),
-        None => Sqlite::look(&path, MIGRATIONS),
+        None => Sqlite::open_to_read(&path, MIGRATIONS),
     };
     // Reads the whole file once, and blocks.
     let opened = tokio::task::spawn_blocking(open).await;
@@ -55,22 +55,22 @@ pub(super) async fn check(config: &Config, path: PathBuf, wanted: Wanted) -> Res
     let closed = sqlite.close().await;
     let report = report?;
     if writes {
-        // The number of the database that was accepted is noted at its close.
+        // Closing the database notes its number, which accepts it.
         closed.map_err(CheckError::SetAside)?;
     }
     Ok(report)
 }
 
-/// Nothing is there, and that is to be so: the next start begins with an empty database.
-pub(super) fn accept_none(config: &Config) -> Result<Report, CheckError> {
+/// Accepts that there is no database: the next start begins with an empty one.
+pub(super) fn accept_none(config: &Config) -> Result<StoreReport, CheckError> {
     let lock = FolderLock::take(&config.data_dir)?;
     if lock.note(MILESTONE)?.is_some() {
         lock.take_away(MILESTONE)?;
     }
-    Ok(Report { sessions: 0, damaged: Vec::new(), set_aside: false })
+    Ok(StoreReport { sessions: 0, damaged: Vec::new(), set_aside: false })
 }
 
-async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Report, CheckError> {
+async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<StoreReport, CheckError> {
     let records = SqliteRecords::new(sqlite.clone());
     let log = SqliteLog::new(sqlite.clone(), config.history_events);
     let engine = SqliteEngine::new(sqlite.clone());
@@ -86,23 +86,23 @@ async fn report(config: &Config, sqlite: &Sqlite, wanted: Wanted) -> Result<Repo
         };
         sqlite.write(move_all).await.map_err(CheckError::SetAside)?;
     }
-    Ok(Report { sessions, damaged, set_aside })
+    Ok(StoreReport { sessions, damaged, set_aside })
 }
 
-/// An event alone; anything else with all that belongs to the same session, which nobody could use without it, and which a
-/// server would clear away.
+/// Sets a damaged row aside. An event goes alone. With any other row goes everything that belongs to its session: it
+/// would be useless without that row, and a server would delete it.
 fn set_one_aside(tx: &Transaction<'_>, damaged: &Damaged) -> rusqlite::Result<()> {
-    let Damaged { place, key, session, why } = damaged;
+    let Damaged { table, key, session, why } = damaged;
     let Some(session) = session else {
-        let column = if place == "session" { "id" } else { "session" };
-        for name in names_shown_as(tx, place, column, key)? {
+        let column = if table == "session" { "id" } else { "session" };
+        for name in names_shown_as(tx, table, column, key)? {
             set_session_aside(tx, &name, why)?;
         }
         return Ok(());
     };
     let id = session.as_str().to_owned().into();
     match key.rsplit_once(' ').and_then(|(_, at)| at.split_once('-')) {
-        Some((epoch, seq)) if place == "event" => {
+        Some((epoch, seq)) if table == "event" => {
             let which = "session = ?1 AND epoch = CAST(?2 AS INTEGER) AND seq = CAST(?3 AS INTEGER)";
             move_rows(tx, "event", which, &[id, epoch.to_owned().into(), seq.to_owned().into()], why)
         }
@@ -110,7 +110,7 @@ fn set_one_aside(tx: &Transaction<'_>, damaged: &Damaged) -> rusqlite::Result<()
     }
 }
 
-/// `name`: as it stands in the file, whatever that is.
+/// `name` is the session's name exactly as it is in the file, even if it is not valid text.
 fn set_session_aside(tx: &Transaction<'_>, name: &Value, why: &str) -> rusqlite::Result<()> {
     for (table, _) in TABLES {
         let which = match table {
@@ -125,7 +125,7 @@ fn set_session_aside(tx: &Transaction<'_>, name: &Value, why: &str) -> rusqlite:
     Ok(())
 }
 
-/// What belongs to a session whose record is gone: to one whose id cannot be read, perhaps.
+/// Sets aside the rows of sessions without a record: the record may be one whose id cannot be read.
 fn set_orphans_aside(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let why = "no record names its session, and one whose id is damaged was set aside";
     let orphan = "session NOT IN (SELECT id FROM session)";
@@ -135,7 +135,7 @@ fn set_orphans_aside(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     move_rows(tx, "device", orphan, &[], why)
 }
 
-/// The names in a column that are shown as this one.
+/// The names in a column that are displayed as this one.
 fn names_shown_as(
     tx: &Transaction<'_>,
     table: &str,

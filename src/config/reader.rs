@@ -15,12 +15,12 @@ impl<'a> Reader<'a> {
         Self { variable, mistakes: Vec::new() }
     }
 
-    /// The text of a variable; an empty one counts as unset.
+    /// The text of a variable. An empty variable counts as unset.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// What it is stays out of the words.
+    /// Like `optional`, but never repeats the value in the error.
     pub(super) fn secret<T>(
         &mut self,
         name: &'static str,
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         self.parsed(name, default, &allowed, |text| text.parse().ok().filter(|value| range.contains(value)))
     }
 
-    /// A yes or a no; a no where it is unset.
+    /// `true` or `false`; `false` if it is unset.
     pub(super) fn flag(&mut self, name: &'static str) -> bool {
         self.parsed(name, false, "true or false", |text| match text {
             "true" | "1" => Some(true),

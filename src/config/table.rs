@@ -5,9 +5,9 @@
 pub struct Setting {
     /// The variable.
     pub name: &'static str,
-    /// What holds without it, as a person would write it.
+    /// Its default, as a person would write it.
     pub default: &'static str,
-    /// What it does, and what is allowed.
+    /// What it does, and which values are allowed.
     pub meaning: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the clock is right, by the clocks of others.
+//! Compares this machine's clock with those of WhatsApp and Redis.
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -7,34 +7,35 @@ use super::Check;
 
 const NAME: &str = "clock";
 
-/// Apart by so much, countdowns of QRs are wrong for people.
+/// From this difference on, in seconds, people see wrong countdowns of QRs.
 const NOTICEABLE: i64 = 5_000;
 
-/// Apart by so much, certificates may seem not to be good yet, or no longer, and times of events mislead.
+/// From this difference on, in seconds, certificates may seem expired or not yet valid, and the times of events
+/// mislead.
 const WRONG: i64 = 5 * 60_000;
 
-/// Two clocks at one moment, Unix time in milliseconds.
+/// Two clocks read at the same moment, as Unix time in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
-    /// By another's.
+    /// The other machine's clock.
     there: i64,
-    /// By ours.
+    /// This machine's clock.
     here: i64,
 }
 
 impl Moment {
-    /// Just read there.
+    /// Compares a time that was read at the other machine just now.
     pub(super) fn now(there: i64) -> Self {
         Self { there, here: Timestamp::now().as_millisecond() }
     }
 
-    /// Just read there, as HTTP writes it: in whole seconds, so half of one is added.
+    /// The same for a time of an HTTP header. It has whole seconds, so half a second is added.
     pub(super) fn of_http(date: &str) -> Option<Self> {
         DateTimeParser::new().parse_timestamp(date).ok().map(|there| Self::now(there.as_millisecond() + 500))
     }
 }
 
-/// By WhatsApp's clock, and by that of Redis.
+/// The check against the clocks of WhatsApp and of Redis.
 pub(super) fn compare(whatsapp: Option<Moment>, redis: Option<Moment>) -> Check {
     let known = [(whatsapp, "WhatsApp"), (redis, "Redis")];
     let known = known.iter().filter_map(|(moment, whose)| Some((ahead(*(moment.as_ref()?)), *whose)));

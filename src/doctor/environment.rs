@@ -1,20 +1,21 @@
-//! Variables that look like misspelt ones of ours. Names alone: no value is read.
+//! Warns of variables whose names look like misspelt settings. Only names are compared; no value is read.
 
 use super::Check;
 use crate::config::SETTINGS;
 
 const NAME: &str = "environment";
 
-/// Read beside the table's.
+/// Variables that are read although the table does not list them.
 #[cfg(not(feature = "simulator"))]
 const ALSO_OURS: [&str; 2] = ["REDISCLOUD_URL", "NODE_ENV"];
 #[cfg(feature = "simulator")]
 const ALSO_OURS: [&str; 4] = ["REDISCLOUD_URL", "NODE_ENV", "WHATSAPP_URL", "WHATSAPP_TIME_FACTOR"];
 
-/// A name of so many letters more may have one more mistake. Short names have none: others use their like.
+/// One mistake is allowed for this many letters of a name. Short names may have none, because other programs use
+/// similar ones.
 const LETTERS_A_MISTAKE: usize = 5;
 
-/// A warning for each that is probably meant to be ours.
+/// One warning for each variable that is probably a misspelt setting.
 pub(super) fn misspelt(names: &[String]) -> Vec<Check> {
     let mut found: Vec<_> = names.iter().filter_map(|name| Some((name, meant(name)?))).collect();
     found.sort();
@@ -27,13 +28,13 @@ pub(super) fn misspelt(names: &[String]) -> Vec<Check> {
     found.into_iter().map(warning).collect()
 }
 
-/// A proxy of the environment, which is not looked at.
+/// The name of a proxy variable that other programs read and qrcast ignores.
 pub(super) fn other_proxy(names: &[String]) -> Option<&str> {
     let others = ["HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY"];
     names.iter().map(String::as_str).find(|name| others.iter().any(|other| name.eq_ignore_ascii_case(other)))
 }
 
-/// The nearest of ours, where it is near enough.
+/// The setting with the most similar name, if it is similar enough.
 fn meant(name: &str) -> Option<&'static str> {
     let ours = || SETTINGS.iter().map(|setting| setting.name).chain(ALSO_OURS);
     if ours().any(|our| our == name) {
@@ -42,7 +43,7 @@ fn meant(name: &str) -> Option<&'static str> {
     let upper = name.to_ascii_uppercase();
     let near = ours().filter_map(|our| {
         let most = our.len() / LETTERS_A_MISTAKE;
-        // Most names of an environment are nowhere near, and it may hold thousands.
+        // An environment may hold thousands of names, and most of them are not similar: skip those early.
         if our.len().abs_diff(upper.len()) > most {
             return None;
         }
@@ -51,7 +52,7 @@ fn meant(name: &str) -> Option<&'static str> {
     near.min().map(|(_, our)| our)
 }
 
-/// How many letters are missing, too many, wrong, or changed places with their neighbours.
+/// The number of letters that are missing, added, wrong or swapped with their neighbour.
 fn mistakes(found: &[u8], meant: &[u8]) -> usize {
     let mut before_last = Vec::new();
     let mut last: Vec<usize> = (0..=meant.len()).collect();

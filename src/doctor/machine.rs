@@ -1,4 +1,4 @@
-//! This machine: the data folder and the file descriptors. The folder is looked at, never written to.
+//! Checks this machine: the data folder and the file descriptors. Nothing is written to the folder.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ const DATA: &str = "data";
 
 const MIB: u64 = 1024 * 1024;
 
-/// With less free space a database grows full within days.
+/// Below this much free space the disk is full within days.
 const LITTLE: u64 = 256 * MIB;
 
-/// With less there is no room for even one busy account.
+/// Below this much free space not even one busy account fits.
 const NONE: u64 = 32 * MIB;
 
-/// Descriptors that are neither a session's nor a connection's.
+/// File descriptors that belong to neither a session nor a connection.
 const OTHERS: u64 = 50;
 
-/// The data folder, where this configuration uses one.
+/// Checks the data folder, if this configuration uses one.
 pub(super) async fn data(config: &Config) -> Check {
     let settings = config.redis.as_ref();
     if settings.is_some_and(|redis| !redis.fallback) {
@@ -28,7 +28,7 @@ pub(super) async fn data(config: &Config) -> Check {
     }
     let shared = settings.is_some();
     let folder = config.data_dir.clone();
-    // A network's disk may never answer.
+    // A network disk may never answer.
     let looked = limited(tokio::task::spawn_blocking(move || look(&folder, shared))).await;
     match looked {
         Some(Ok(check)) => check,
@@ -47,7 +47,11 @@ fn look(folder: &Path, shared: bool) -> Check {
     };
     let writable = "make it writable for this user, or set DATA_DIR to another folder";
     if !there.is_dir() {
-        return Check::fail(DATA, format!("{shown}: {} is no folder", there.display()), "correct DATA_DIR");
+        return Check::fail(
+            DATA,
+            format!("{shown}: {} is not a folder", there.display()),
+            "correct DATA_DIR",
+        );
     }
     if let Err(error) = may_write(&there) {
         return Check::fail(DATA, format!("cannot write to {}: {error}", there.display()), writable);
@@ -64,7 +68,7 @@ fn look(folder: &Path, shared: bool) -> Check {
     room(&said, &there)
 }
 
-/// What the folder holds, where that is in the way.
+/// A problem with what is in the folder, if there is one.
 fn content(folder: &Path, shared: bool) -> Option<Check> {
     let shown = folder.display();
     for name in [LOCK, DATABASE] {
@@ -76,7 +80,7 @@ fn content(folder: &Path, shared: bool) -> Option<Check> {
             return Some(Check::fail(DATA, said, "make it this user's (chown): another user has made it"));
         }
     }
-    // With Redis it is used only where Redis is away.
+    // With Redis the folder is used only if Redis is away at the start.
     if !shared && folder.join(MOVED).exists() {
         let said = format!("{shown} was moved to Redis by `qrcast migrate`");
         let todo = "set REDIS_URL to run its sessions, or DATA_DIR to another folder";
@@ -112,7 +116,7 @@ fn room(said: &str, folder: &Path) -> Check {
     }
 }
 
-/// The folder, or the nearest one above it that is there.
+/// The folder, or the nearest parent that exists.
 fn existing(folder: &Path) -> Option<PathBuf> {
     let whole = std::path::absolute(folder).ok()?;
     let nearest = whole.ancestors().find(|path| path.exists())?;
@@ -146,10 +150,10 @@ fn free_space(_: &Path) -> Option<u64> {
     None
 }
 
-/// Whether there are as many as this configuration may want.
+/// Checks whether there are enough file descriptors for this configuration.
 pub(super) fn descriptors(config: &Config) -> Check {
     const NAME: &str = "descriptors";
-    // For this process alone, as a server does for itself.
+    // Raises the limit of this process alone, as a server does for itself.
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => enough(NAME, limit, wanted_connections(config), u64::from(config.max_sessions)),
         Err(error) => {
@@ -209,7 +213,7 @@ mod tests {
         let check = look(&folder, false);
         assert!(check.result == Finding::Fail && check.said.contains("was moved to Redis"), "{check}");
         assert!(look(&folder, true).said.contains("is writable"));
-        // Nobody was kept out by any of it.
+        // None of the checks has kept the lock.
         FolderLock::take_even_moved(&folder).unwrap();
     }
 
@@ -220,7 +224,7 @@ mod tests {
         std::fs::write(&file, "x").unwrap();
         for path in [file.clone(), file.join("data")] {
             let check = look(&path, false);
-            assert!(check.result == Finding::Fail && check.said.contains("is no folder"), "{check}");
+            assert!(check.result == Finding::Fail && check.said.contains("is not a folder"), "{check}");
         }
     }
 }

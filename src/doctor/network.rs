@@ -1,4 +1,4 @@
-//! The way to WhatsApp: its name, the proxy, the WebSocket, the version look-up, a media host.
+//! Checks the connection to WhatsApp: its host name, the proxy, the WebSocket, the version look-up, a media host.
 
 use std::net::IpAddr;
 
@@ -12,14 +12,14 @@ use super::{Check, late, limited};
 use crate::config::Config;
 use crate::whatsapp::checkup::{BuiltIn, Checkup, Unreached};
 
-/// WhatsApp refuses a version some four months after it has appeared.
+/// WhatsApp refuses a version about this many days after it appeared.
 const REFUSED_AFTER_DAYS: i32 = 120;
 
-/// The way of this configuration.
+/// The way to WhatsApp that this configuration names.
 pub(super) struct Network<'a> {
     config: &'a Config,
     checkup: Checkup,
-    /// A variable with a proxy that is not looked at.
+    /// A variable of the environment that names a proxy and is ignored.
     other_proxy: Option<&'a str>,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Network<'a> {
         Self { config, checkup, other_proxy }
     }
 
-    /// Of WhatsApp, or of the proxy, which then looks up the rest itself.
+    /// Looks up the name of WhatsApp or, if there is a proxy, the proxy's name: the proxy then looks up WhatsApp's.
     pub(super) async fn name(&self) -> Check {
         const NAME: &str = "name";
         let (host, port) = match &self.config.proxy {
@@ -62,7 +62,7 @@ impl<'a> Network<'a> {
         Check::fail(NAME, format!("cannot look up {plain}: {why}"), todo)
     }
 
-    /// The proxy, and WhatsApp by it or without.
+    /// Checks the proxy, and the WebSocket of WhatsApp through it or directly.
     pub(super) async fn whatsapp(&self) -> (Check, Check) {
         let reached = limited(self.checkup.websocket()).await;
         (self.proxy(reached.as_ref()), self.websocket(reached))
@@ -74,7 +74,7 @@ impl<'a> Network<'a> {
             return Check::ok(NAME, "none: WA_PROXY is not set, WhatsApp is reached directly");
         };
         match reached {
-            // What it said about WhatsApp it said to somebody it had let in.
+            // The proxy answered about WhatsApp, so it had accepted the user name and password.
             Some(Ok(()) | Err(Unreached::WhatsApp(_))) => {
                 let taken = if proxy.credentials().is_some() { ", user and password were taken" } else { "" };
                 Check::ok(NAME, format!("{proxy} answers{taken}"))
@@ -144,18 +144,19 @@ impl<'a> Network<'a> {
             ("web.whatsapp.com", port) => {
                 format!("open port {port} outwards, to *.whatsapp.com and *.whatsapp.net")
             }
-            // In a build for a simulator.
+            // A simulator listens on another port.
             (_, port) => format!("see that the address is right and that something listens on port {port}"),
         };
         match (&self.config.proxy, self.other_proxy) {
             (Some(proxy), _) => format!("see what the proxy {proxy} lets through"),
             (None, None) => format!("{ports}, or set WA_PROXY"),
-            (None, Some(other)) => format!("{ports}, or set WA_PROXY ({other} is not looked at)"),
+            (None, Some(other)) => format!("{ports}, or set WA_PROXY ({other} is ignored)"),
         }
     }
 }
 
-/// The libraries' words between what was tried and what went wrong, left out, and so is a host that the line names anyway.
+/// Shortens an error to what was tried and what went wrong. The parts that libraries add in between are left out, and
+/// so is a host that the line names anyway.
 fn brief(why: &str, host: &str) -> String {
     let said = format!("{host} cannot be reached");
     let tells = |part: &&str| {
@@ -185,7 +186,7 @@ fn fixed_version(fixed: u32, found: Result<u32, String>) -> Check {
         Ok(newest) if newest > fixed => Check::warn(
             VERSION,
             format!("{said}; WhatsApp serves 2.3000.{newest} by now"),
-            "unset WA_VERSION: WhatsApp refuses a version some four months after it has appeared",
+            "unset WA_VERSION: WhatsApp refuses a version about four months after it appeared",
         ),
         Ok(_) => Check::ok(VERSION, said),
         Err(why) => Check::ok(VERSION, format!("{said}; whether it is the newest is not known: {why}")),

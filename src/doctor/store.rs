@@ -1,32 +1,32 @@
-//! Redis, where one is set: reached, new enough, and whether it keeps what it is given.
+//! Checks Redis, if one is set: whether it can be reached, is new enough, and keeps what it is given.
 
 use super::clock::Moment;
 use super::{Check, late, limited};
 use crate::config::Config;
-use crate::storage::redis::look::{Look, LookError, Node, look};
+use crate::storage::redis::inspect::{InspectError, Inspection, Node, inspect};
 
 const REDIS: &str = "redis";
 
-/// The first with all commands that are used.
+/// The first version of Redis that has every command that qrcast uses.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// One line where there is none, or where it cannot be asked; otherwise three, and its clock.
+/// One check if there is no Redis or it cannot be asked; otherwise three, and the clock of Redis.
 pub(super) async fn redis(config: &Config) -> (Vec<Check>, Option<Moment>) {
     let Some(settings) = &config.redis else {
         return (vec![Check::ok(REDIS, "none: REDIS_URL is not set, sessions are kept in DATA_DIR")], None);
     };
-    let check = match limited(look(&settings.url.0)).await {
+    let check = match limited(inspect(&settings.url.0)).await {
         Some(Ok(seen)) => {
             let moment = Moment::now(seen.time);
             return (vec![server(&seen), persistence(&seen.nodes), eviction(&seen.nodes)], Some(moment));
         }
         Some(Err(error)) => {
             let todo = match error {
-                LookError::Url(_) => "correct REDIS_URL",
-                LookError::Refused(_) => {
+                InspectError::Url(_) => "correct REDIS_URL",
+                InspectError::Refused(_) => {
                     "correct user and password in REDIS_URL, percent-encoded, or that user's rights"
                 }
-                LookError::Away(..) => {
+                InspectError::Away(..) => {
                     "see that Redis runs, that REDIS_URL names it (rediss:// for TLS), and that it can be reached from here"
                 }
             };
@@ -41,7 +41,7 @@ pub(super) async fn redis(config: &Config) -> (Vec<Check>, Option<Moment>) {
     (vec![check], None)
 }
 
-fn server(seen: &Look) -> Check {
+fn server(seen: &Inspection) -> Check {
     let mut products: Vec<_> = seen.nodes.iter().filter_map(|node| node.product.as_deref()).collect();
     products.sort_unstable();
     products.dedup();
@@ -66,7 +66,7 @@ fn server(seen: &Look) -> Check {
     Check::ok(REDIS, said)
 }
 
-/// The worst of all nodes.
+/// Checks that every node keeps an append-only file; the worst node decides.
 fn persistence(nodes: &[Node]) -> Check {
     const NAME: &str = "persistence";
     let said: Vec<_> = nodes.iter().map(|node| node.append_only).collect();
@@ -81,7 +81,7 @@ fn persistence(nodes: &[Node]) -> Check {
     Check::ok(NAME, "Redis keeps an append-only file")
 }
 
-/// The worst of all nodes.
+/// Checks that no node evicts keys; the worst node decides.
 fn eviction(nodes: &[Node]) -> Check {
     const NAME: &str = "eviction";
     let said: Vec<_> = nodes.iter().map(|node| node.eviction.as_deref()).collect();
@@ -115,7 +115,7 @@ mod tests {
     fn one_node_that_is_wrong_is_told() {
         let found = |other: Node| {
             let nodes = vec![good(), other];
-            let seen = Look { address: "h:1".into(), cluster: Some(2), time: 0, nodes };
+            let seen = Inspection { address: "h:1".into(), cluster: Some(2), time: 0, nodes };
             [server(&seen), persistence(&seen.nodes), eviction(&seen.nodes)].map(|check| check.result)
         };
         use Finding::{Fail, Ok, Warn};

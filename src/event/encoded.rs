@@ -7,7 +7,7 @@ use super::{Code, Disconnected, Event, Kind, Me, Missing, PairingError, Passkey,
 use crate::id::SessionId;
 use crate::qr;
 
-/// Both encodings of one event. Cheap to clone.
+/// The two encodings of one event. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// `id:`, `event:`, `data:` and the empty line.
@@ -27,7 +27,7 @@ impl Encoded {
     }
 }
 
-/// What every event says, then what its kind adds.
+/// The fields that every event has, followed by those of its kind.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Data<'a> {
@@ -44,7 +44,7 @@ enum Fields<'a> {
     Qr {
         #[serde(flatten)]
         qr: &'a Qr,
-        /// Drawn here and not kept in the log: it follows from the string.
+        /// The picture is drawn here and not stored, because it follows from the string.
         qr_data_url: String,
     },
     Code(&'a Code),
@@ -57,7 +57,7 @@ enum Fields<'a> {
     Ready {
         me: &'a Me,
         connected_at: Time,
-        /// True or left out.
+        /// `true`, or absent.
         #[serde(skip_serializing_if = "Option::is_none")]
         incomplete: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]

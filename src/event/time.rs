@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clock;
+
 /// A moment: RFC 3339, UTC, milliseconds, `Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(jiff::Timestamp);
@@ -12,7 +14,7 @@ pub struct Time(jiff::Timestamp);
 impl Time {
     /// Now, for the whole deployment, in whole milliseconds.
     pub fn now() -> Self {
-        Self::from_millis(crate::clock::now())
+        Self::from_millis(clock::now())
     }
 
     /// From Unix time in milliseconds; what no calendar holds becomes the latest moment it does.
@@ -28,9 +30,7 @@ impl Time {
     /// This moment and a while after it.
     #[must_use]
     pub fn after(self, while_: Duration) -> Self {
-        Self::from_millis(
-            self.as_millis().saturating_add(i64::try_from(while_.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self::from_millis(self.as_millis().saturating_add(clock::millis(while_)))
     }
 
     /// How long until this moment, seen from `now`; zero once it has passed.

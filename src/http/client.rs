@@ -51,7 +51,7 @@ const FORWARDED: [&str; 6] =
 /// Writes the client's address into the request.
 pub(super) async fn locate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        let (peer, proxies) = (peer.ip().to_canonical(), &app.inner.config.doors.proxies);
+        let (peer, proxies) = (peer.ip().to_canonical(), &app.inner.config.security.proxies);
         warn_of_a_proxy(peer, request.headers(), proxies);
         match believe(peer, request.headers(), proxies) {
             Ok(address) => request.extensions_mut().insert(ClientAddress(address)),
@@ -147,7 +147,7 @@ mod tests {
         let variable = |name: &str| {
             proxies.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        let proxies = crate::config::Config::read(variable).unwrap().doors.proxies;
+        let proxies = crate::config::Config::read(variable).unwrap().security.proxies;
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, axum::http::HeaderValue::from_bytes(value).unwrap());

@@ -104,7 +104,7 @@ async fn make(
             "session created"
         );
     }
-    let token = signer.issue(&id, Scope::Link, app.inner.config.doors.token_ttl, None)?;
+    let token = signer.issue(&id, Scope::Link, app.inner.config.security.token_ttl, None)?;
     let answer = answer(app, &id, token);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }

@@ -95,7 +95,7 @@ impl Limits {
             streams: config.max_streams,
             streams_of_client: config.max_streams_per_client,
             connections_of_client: config.max_streams_per_client.saturating_mul(CONNECTIONS_OF_STREAM),
-            proxies: config.doors.proxies.clone(),
+            proxies: config.security.proxies.clone(),
         };
         Self { rules, state: Mutex::default(), codes: Codes::default() }
     }

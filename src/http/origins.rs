@@ -41,7 +41,7 @@ pub(super) fn cors(config: &Config) -> CorsLayer {
         .max_age(PREFLIGHT_AGE);
     // There are no cookies to protect; a page that sends its own on all its calls must not be refused for that. For any
     // page at all it is not allowed, for it would be the first thing to regret.
-    let credentials = !config.doors.origins.any;
+    let credentials = !config.security.origins.any;
     let config = config.clone();
     let allowed = AllowOrigin::predicate(move |origin, parts| {
         let host = host(&parts.headers, parts.uri.authority());
@@ -105,7 +105,7 @@ fn say_once(origin: &str, own: &str) {
 }
 
 fn allows(config: &Config, origin: &str, host: Option<&str>) -> bool {
-    config.doors.origins.allow(origin) || is_own(config, origin, host)
+    config.security.origins.allow(origin) || is_own(config, origin, host)
 }
 
 /// Whether it is this server's own origin: that of `PUBLIC_URL`, else the host and port that the request was sent to. A
@@ -142,8 +142,8 @@ fn host<'a>(headers: &'a HeaderMap, target: Option<&'a Authority>) -> Option<&'a
 /// An open server answers to names of this machine only: any page could otherwise have its own name point here, and be
 /// of the same origin (DNS rebinding).
 pub(super) async fn only_this_machine(State(app): State<App>, request: Request, next: Next) -> Response {
-    let doors = &app.inner.config.doors;
-    if !doors.is_open() || doors.anonymous {
+    let security = &app.inner.config.security;
+    if !security.is_open() || security.anonymous {
         return next.run(request).await;
     }
     let local = host(request.headers(), request.uri().authority()).is_some_and(is_local);
@@ -188,7 +188,7 @@ pub(super) fn security(config: &Config) -> HeaderMap {
 }
 
 fn content_policy(config: &Config, secure: bool) -> String {
-    let origins = &config.doors.origins;
+    let origins = &config.security.origins;
     let mut parents = vec!["'self'".to_owned()];
     parents.extend(origins.any.then(|| "*".to_owned()));
     parents.extend(origins.rules.iter().map(ToString::to_string));

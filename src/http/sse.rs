@@ -11,7 +11,7 @@ use super::App;
 use super::limits::Place;
 use super::viewer::{self, Follow};
 use crate::close::Close;
-use crate::stream::open::Transport;
+use crate::stream::guard::Transport;
 use crate::stream::{Frame, Viewer};
 
 /// How long an `EventSource` waits before it comes back, in milliseconds.
@@ -33,7 +33,7 @@ pub(super) async fn events(State(app): State<App>, follow: Follow) -> Response {
         // Tells an EventSource to stop.
         Follow::Session(request) if request.is_over() => StatusCode::NO_CONTENT.into_response(),
         Follow::Session(request) => {
-            let viewer = request.viewer(app.inner.sse_pulses.join(), Transport::Sse);
+            let viewer = request.viewer(app.inner.sse_heartbeats.join(), Transport::Sse);
             (headers, Body::from_stream(stream::unfold(viewer, next))).into_response()
         }
         Follow::Refused(close) => {

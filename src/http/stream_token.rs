@@ -58,10 +58,10 @@ pub(super) async fn stream_token(
 
 impl TokenRequest {
     fn check(self, app: &App) -> Result<(Duration, Option<Scope>), ApiError> {
-        let doors = &app.inner.config.doors;
-        let most = doors.token_max_age.as_secs();
+        let security = &app.inner.config.security;
+        let most = security.token_max_age.as_secs();
         let ttl = match self.ttl_seconds {
-            None => doors.token_ttl,
+            None => security.token_ttl,
             Some(value) => {
                 let seconds = value.as_u64().filter(|seconds| (1..=most).contains(seconds));
                 let allowed = format!("a whole number from 1 to {most}");

@@ -15,8 +15,8 @@ use crate::event::{Cursor, InvalidCursor, Time};
 use crate::id::InvalidSessionId;
 use crate::session::Session;
 use crate::stream::Viewer;
-use crate::stream::open::{OpenStream, Transport};
-use crate::stream::pulse::Pulse;
+use crate::stream::guard::{StreamGuard, Transport};
+use crate::stream::heartbeat::Heartbeat;
 
 /// A request to follow a session.
 pub(super) enum Follow {
@@ -44,16 +44,16 @@ impl Request {
     }
 
     /// Begins to watch, in a place that is to be kept as long.
-    pub(super) fn viewer(self, pulse: Pulse, transport: Transport) -> (Viewer, Place) {
+    pub(super) fn viewer(self, heartbeat: Heartbeat, transport: Transport) -> (Viewer, Place) {
         let Self { app, session, after, until, place } = self;
-        let viewer = Viewer::new(session, after, pulse, OpenStream::new(transport), &app.inner.drain);
+        let viewer = Viewer::new(session, after, heartbeat, StreamGuard::new(transport), &app.inner.drain);
         (viewer.until(until), place)
     }
 }
 
 /// Counts a stream that says nothing but its end.
 pub(super) fn refused(transport: Transport, end: Close) {
-    OpenStream::new(transport).closes(end);
+    StreamGuard::new(transport).closes(end);
 }
 
 /// From where on. The header is what a browser itself remembers: newer than a page's query. Each may come twice, for a

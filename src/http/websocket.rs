@@ -19,7 +19,7 @@ use super::viewer::{self, Follow};
 use super::{App, origins};
 use crate::close::Close;
 use crate::event::{Encoded, Time};
-use crate::stream::open::Transport;
+use crate::stream::guard::Transport;
 use crate::stream::{Frame, Viewer};
 
 /// The one subprotocol this server speaks.
@@ -53,7 +53,7 @@ pub(super) async fn upgrade(
     let follow = match follow {
         Follow::Session(request) if request.is_over() => Err(Close::Ended),
         Follow::Session(request) => {
-            Ok(request.viewer(app.inner.websocket_pulses.join(), Transport::WebSocket))
+            Ok(request.viewer(app.inner.websocket_heartbeats.join(), Transport::WebSocket))
         }
         Follow::Refused(close) => Err(close),
     };

@@ -119,7 +119,7 @@ impl RedisLog {
             match fields.get(1).and_then(|body| parse(session, &id, body, &qr)) {
                 Some(event) => events.push(Arc::new(event)),
                 None => {
-                    self.redis.damage().note(&log, &id, Some(session), "it is no event");
+                    self.redis.damage().note(&log, &id, Some(session), "it is not an event");
                     // Whoever has seen no more than what comes before it is told that there is a gap.
                     cut = Some(id_of(&id)?);
                     events.clear();

@@ -67,7 +67,7 @@ impl SqliteLog {
         let body = std::str::from_utf8(&body).ok();
         let event = body.and_then(|body| Event::from_log(session.clone(), cursor, body).ok());
         let why = match &event {
-            None => "its body is no event",
+            None => "its body is not an event",
             // An epoch is a time in milliseconds, and ids rise: nothing could follow this one.
             Some(_) if cursor.epoch > Cursor::LAST_EPOCH || seq < 1 => "its number is none",
             Some(_) => return event.map(Arc::new).ok_or(cursor),
@@ -185,9 +185,9 @@ fn at(epoch: i64, seq: i64) -> Cursor {
 mod tests {
     use super::*;
     use crate::event::{Disconnected, Qr, State};
-    use crate::storage::sqlite::Migration;
+    use crate::storage::sqlite::SchemaStep;
 
-    const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: SCHEMA }];
+    const MIGRATIONS: &[SchemaStep] = &[SchemaStep { version: 1, sql: SCHEMA }];
 
     fn id() -> SessionId {
         "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap()

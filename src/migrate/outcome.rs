@@ -13,7 +13,8 @@ use crate::storage::redis::ConnectError;
 use crate::storage::sqlite::OpenError;
 use crate::whatsapp::store::EngineError;
 
-/// Why it is not done. But for the last three nothing has changed for the folder: it can be served, or moved again.
+/// Why a migration did not finish. After all but the last three, the folder is as it was: a server may start on it, or
+/// it may be moved again.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// See [`FolderError`].
@@ -25,10 +26,10 @@ pub enum MigrateError {
     /// See [`OpenError`].
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The file cannot be read.
+    /// The database cannot be read.
     #[error("cannot read the database")]
     Database(#[source] StorageError),
-    /// Set them aside, and run it again.
+    /// Set the damaged records aside and run the migration again.
     #[error(
         "{0} stored records are damaged, nothing was moved: `qrcast check-store` names them, and with --quarantine sets them aside"
     )]
@@ -36,45 +37,45 @@ pub enum MigrateError {
     /// See [`ConnectError`].
     #[error("cannot use the Redis of REDIS_URL")]
     Connect(#[source] ConnectError),
-    /// Look at `REDIS_URL` and `REDIS_PREFIX`, or whether a copy of this folder was moved before.
+    /// Check `REDIS_URL` and `REDIS_PREFIX`, and whether a copy of this folder was moved before.
     #[error("session {0} is in Redis already, and not from an earlier try of this folder; nothing was moved")]
     Taken(SessionId),
-    /// Mend Redis and try again; it goes on where it can.
+    /// Mend Redis and run the migration again; it continues where it can.
     #[error("Redis did not take everything; the folder stays as it was, run this again")]
     Redis(#[source] StorageError),
-    /// What was read back is not what was written: Redis lost something meanwhile.
+    /// Redis lost something during the migration: what was read back differs from what was written.
     #[error("session {0} reads back differently from Redis; the folder stays as it was, run this again")]
     Differs(SessionId),
-    /// Run it again.
+    /// Run the migration again.
     #[error("everything is in Redis, but not every session was handed over to its replicas; run this again")]
     Unfinished(#[source] StorageError),
-    /// Look at `REDIS_URL` and `REDIS_PREFIX`; where they are right, Redis has lost its data.
+    /// Check `REDIS_URL` and `REDIS_PREFIX`; if they are right, Redis has lost its data.
     #[error(
         "this is not the Redis to which the folder was moved, or it lost its data: some sessions were not handed over there"
     )]
     Elsewhere,
-    /// There is nothing left to do.
+    /// Nothing is left to do.
     #[error("{} was moved to Redis before; nothing is left to do", .0.display())]
     Moved(PathBuf),
 }
 
-/// What was done.
+/// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All of it.
-    Moved(Counts),
-    /// An earlier try had ended between the mark and the last hand-over.
+    /// It moved everything.
+    Moved(MovedCounts),
+    /// It finished an earlier try that had ended between the mark and the last hand-over.
     Finished(usize),
 }
 
 /// How much was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// All records.
+pub struct MovedCounts {
+    /// The number of session records.
     pub sessions: usize,
-    /// Those that a phone lists.
+    /// The number of devices that a phone lists.
     pub linked: usize,
-    /// Of all logs.
+    /// The number of events in all logs.
     pub events: usize,
 }
 
@@ -94,14 +95,14 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for MovedCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sessions, linked, events } = self;
         write!(f, "{sessions} sessions, {linked} linked devices and {events} events")
     }
 }
 
-impl Counts {
+impl MovedCounts {
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             sessions: self.sessions + other.sessions,
@@ -120,7 +121,7 @@ impl From<CheckError> for MigrateError {
     }
 }
 
-/// A failure of what a store stands on, whichever store says it.
+/// A failure of the storage engine, taken out of the error of any store.
 pub(super) struct Failed(StorageError);
 
 impl From<StorageError> for Failed {

@@ -1,4 +1,4 @@
-//! What is moved: the stores of one replica, on the SQLite file of its folder. Read only.
+//! The stores that are moved: those of one replica, on the SQLite file of its folder. They are only read.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Source {
         let sqlite = opened.map_err(|error| database(StorageError::failed(error)))??;
         Ok(Self {
             records: SqliteRecords::new(sqlite.clone()),
-            // One more, which says in Redis where the log was cut.
+            // One event more than Redis keeps: it marks where the log was cut.
             log: SqliteLog::new(sqlite.clone(), history.saturating_add(1)),
             engine: SqliteEngine::new(sqlite.clone()),
             sqlite,
@@ -44,7 +44,7 @@ impl Source {
     }
 
     pub(super) async fn records(&self) -> Result<Vec<Record>, MigrateError> {
-        // What cannot be read cannot be moved, and nobody looks into this folder again.
+        // A record that cannot be read would be lost, because no server reads this folder again.
         survey(&self.records, &self.log, &self.engine).await?;
         match self.sqlite.damage().count() {
             0 => self.records.all().await.map_err(database),
@@ -52,7 +52,7 @@ impl Source {
         }
     }
 
-    /// The end of a log, as much of it as Redis keeps.
+    /// The newest events of a log, as many as Redis keeps.
     pub(super) async fn log(&self, session: &SessionId) -> Result<Vec<Arc<Event>>, MigrateError> {
         Ok(self.log.read(session).await.map_err(database)?.events)
     }

@@ -1,6 +1,6 @@
-//! Where to: the stores of many replicas, as an owner that is no replica uses them.
+//! Where sessions are moved to: the stores of many replicas, used by an owner that is not a replica.
 //!
-//! Whatever is here may be done twice.
+//! Each step may be done twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use crate::log::redis::RedisLog;
 use crate::records::redis::RedisRecords;
 use crate::records::{Record, Records as _};
 use crate::storage::StorageError;
-use crate::storage::redis::{Redis, State};
+use crate::storage::redis::{ConnectionState, Redis};
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Change, Engine as _, Fence, Key, Table};
 
-/// A hundred years: nobody claims what is half copied, however long it stays so.
+/// The lease of a session that is being copied: a hundred years, so that no replica ever claims a half-copied one.
 const LEASE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// How many bytes of rows one commit has, about: it must be done within a second, also over a slow line.
+/// About how many bytes of rows one commit holds. It must be done within a second, even over a slow line.
 const CHUNK: usize = 64 * 1024;
 
-/// Before something is tried again while the connection stands.
+/// The pause before the next try if the connection was not lost.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Target {
@@ -38,28 +38,28 @@ pub(super) struct Target {
     cluster: OnRedis,
     log: RedisLog,
     engine: RedisEngine,
-    /// As whom.
+    /// The owner's name.
     pub(super) owner: String,
-    /// The mark of the data that Redis had at first.
+    /// The mark of the data that Redis had at the start.
     pub(super) data: String,
 }
 
 /// The mark of the data that Redis has now.
 pub(super) fn data_of(redis: &Redis) -> Result<String, StorageError> {
     match &*redis.state().borrow() {
-        State::Up(server) => Ok(server.data.clone()),
-        State::Away => Err(StorageError::Away),
-        State::Closed => Err(StorageError::Closed),
+        ConnectionState::Up(server) => Ok(server.data.clone()),
+        ConnectionState::Away => Err(StorageError::Away),
+        ConnectionState::Closed => Err(StorageError::Closed),
     }
 }
 
-/// Who has a session in Redis.
+/// Who owns a session in Redis.
 pub(super) enum Holder {
-    /// It is not there.
+    /// The session is not in Redis.
     Nobody,
-    /// This folder's migration.
+    /// The migration of this folder.
     Us(Box<Record>),
-    /// A replica, nobody at the moment, or the migration of another folder.
+    /// Somebody else: a replica, the migration of another folder, or nobody at the moment.
     Another,
 }
 
@@ -78,7 +78,7 @@ impl Target {
     }
 
     pub(super) async fn holder(&self, session: &SessionId) -> Result<Holder, Failed> {
-        // Nobody else writes what is missing: the folder has it.
+        // Only this migration can write what is missing, because only the folder has it.
         Ok(match self.records.look(session).await? {
             None => Holder::Nobody,
             Some(found) if found.owner.as_ref() == Some(&self.owner) => Holder::Us(Box::new(found.record)),
@@ -90,7 +90,8 @@ impl Target {
         Ok(self.records.sessions().await?)
     }
 
-    /// Writes the record, with our lease. No limit counts; false when somebody else has the session.
+    /// Writes the record with our lease; limits on the number of sessions do not apply. False if the session has
+    /// another owner.
     pub(super) async fn take(&self, record: &Record) -> Result<bool, Failed> {
         Ok(self.cluster.reassert(record).await?)
     }
@@ -125,12 +126,12 @@ impl Target {
     }
 
     async fn commit(&self, fence: &Fence, changes: Vec<Change>) -> Result<(), Failed> {
-        // Nobody else writes this device, and each commit is waited for.
+        // This migration is the device's only writer and waits for each commit.
         let turn = Arc::new(Mutex::new(())).lock_owned().await;
         Ok(self.engine.commit(fence, changes, turn).await?)
     }
 
-    /// The ids of a log, with the one that says where it was cut.
+    /// The ids of a log, including the one that marks where it was cut.
     pub(super) async fn ids(&self, session: &SessionId) -> Result<Vec<Cursor>, Failed> {
         let log = self.log.read(session).await?;
         Ok(log.trimmed.into_iter().chain(log.events.iter().map(|event| event.at)).collect())
@@ -140,7 +141,7 @@ impl Target {
         Ok(self.engine.count(session, table).await?)
     }
 
-    /// Removes log and device.
+    /// Removes a session's log and device.
     pub(super) async fn clear(&self, session: &SessionId) -> Result<(), Failed> {
         self.log.forget(session).await?;
         Ok(self.engine.wipe(session).await?)
@@ -152,7 +153,7 @@ impl Target {
         self.clear(session).await
     }
 
-    /// Lets go of a session: `runs` says whether a replica takes it at once.
+    /// Releases a session. `runs` says whether a replica takes it at once.
     pub(super) async fn release(&self, session: &SessionId, epoch: u64, runs: bool) -> Result<(), Failed> {
         if runs {
             self.cluster.hand_over(session, epoch).await?;
@@ -162,7 +163,7 @@ impl Target {
         Ok(())
     }
 
-    pub(super) fn contact(&self) -> watch::Receiver<State> {
+    pub(super) fn contact(&self) -> watch::Receiver<ConnectionState> {
         self.redis.state()
     }
 
@@ -172,11 +173,11 @@ impl Target {
         Ok(())
     }
 
-    /// A while, and then for Redis to answer, not longer than this.
+    /// Waits for a moment, then until Redis answers, at most this long.
     pub(super) async fn wait(&self, longest: Duration) {
         sleep(PAUSE).await;
         let mut contact = self.redis.state();
-        // Whoever waited tries again either way.
-        let _ = timeout(longest, contact.wait_for(|state| matches!(state, State::Up(_)))).await;
+        // The caller tries again in both cases.
+        let _ = timeout(longest, contact.wait_for(|state| matches!(state, ConnectionState::Up(_)))).await;
     }
 }

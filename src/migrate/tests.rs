@@ -241,7 +241,7 @@ async fn everything_arrives_and_the_folder_is_out_of_use() {
     let records = old.of_all_kinds().await;
     // The file stays open beside it: it is compared with what arrived.
     let outcome = old.moves(&server).await.unwrap();
-    let counts = Counts { sessions: 4, linked: 2, events: 11 + 1 + 1 + 11 };
+    let counts = MovedCounts { sessions: 4, linked: 2, events: 11 + 1 + 1 + 11 };
     assert_eq!(outcome, Outcome::Moved(counts));
     let new = New::on(&server).await;
     for record in &records {
@@ -302,7 +302,7 @@ async fn a_try_that_ended_early_is_copied_anew() {
     old.log.forget(&waiting.session).await.unwrap();
     let halves = Halves::of(&old, &server).await;
     let outcome = halves.migration().run().await.unwrap();
-    assert!(matches!(outcome, Outcome::Moved(Counts { sessions: 3, linked: 1, .. })), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Moved(MovedCounts { sessions: 3, linked: 1, .. })), "{outcome:?}");
     for record in [&linked, &ended, &deleted] {
         new.has(&old, record).await;
     }

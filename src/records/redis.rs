@@ -89,7 +89,7 @@ impl RedisRecords {
             let (said, made) = match begin.run::<(String, Vec<u8>)>().await {
                 Ok((said, made)) => (said, made),
                 Err(error) if error.is_damage() => {
-                    self.replace_request(once, "it is of another kind").await?;
+                    self.replace_request(once, "it is of another type").await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -99,7 +99,7 @@ impl RedisRecords {
             }
             let Some(made) = std::str::from_utf8(&made).ok().and_then(|made| made.parse::<SessionId>().ok())
             else {
-                self.replace_request(once, "its session is no session id").await?;
+                self.replace_request(once, "its session is not a session id").await?;
                 continue;
             };
             if said != "running" && self.is_gone(&made).await? && gone.as_ref() != Some(&made) {

@@ -279,7 +279,7 @@ impl Row {
     fn parse(self) -> Result<Record, Unreadable> {
         let key = String::from_utf8_lossy(&self.session).into_owned();
         let Ok(session) = key.parse::<SessionId>() else {
-            return Err(Unreadable { key, session: None, why: "its id is no session id" });
+            return Err(Unreadable { key, session: None, why: "its id is not a session id" });
         };
         let id = session.clone();
         self.parts(session).map_err(|why| Unreadable { key, session: Some(id), why })
@@ -293,7 +293,7 @@ impl Row {
             created: moment(self.created).ok_or("the time of its creation is none")?,
             device_name: text(self.device_name, "its device's name is no text")?,
             proxy: text(self.proxy, "its proxy is no text")?.map(ProxyUrl::new),
-            metadata: metadata.map_err(|_| "its metadata is no JSON object")?,
+            metadata: metadata.map_err(|_| "its metadata is not a JSON object")?,
             epoch: epoch(self.epoch).ok_or("its epoch is none")?,
             claimed: self.claimed != 0,
             deleted: match self.deleted {

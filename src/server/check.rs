@@ -15,7 +15,7 @@ pub struct Findings {
 
 /// Looks at what the variables name: the folder or Redis, and the keys.
 pub async fn check(config: &Config) -> Findings {
-    let mut findings = Findings { unwise: config.doors.unwise(), ..Findings::default() };
+    let mut findings = Findings { unwise: config.security.unwise(), ..Findings::default() };
     match &config.redis {
         None => {
             if let Err(error) = folder::check(&config.data_dir) {

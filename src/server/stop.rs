@@ -93,7 +93,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_viewer_that_takes_no_bytes_costs_the_others_nothing() {
         let stages = Stages::default();
-        let _never_goes = stages.drain.place();
+        let _never_goes = stages.drain.enter();
         for stage in [&stages.streams, &stages.connections] {
             let begun = stage.clone();
             stage.spawn(async move {

@@ -22,19 +22,19 @@ use crate::records::sqlite::{self as records, SqliteRecords};
 use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
-use crate::storage::sqlite::{Migration, Sqlite};
+use crate::storage::sqlite::{SchemaStep, Sqlite};
 use crate::whatsapp::store::Engine;
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
 
 /// The schema, over all modules that have tables. A step that was released is never changed.
-pub(crate) const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, sql: device::SCHEMA },
-    Migration { version: 2, sql: records::SCHEMA },
-    Migration { version: 3, sql: log::SCHEMA },
-    Migration { version: 4, sql: records::SECRET_SCHEMA },
-    Migration { version: 5, sql: records::PROXY_SCHEMA },
-    Migration { version: 6, sql: device::VERSION_SCHEMA },
+pub(crate) const MIGRATIONS: &[SchemaStep] = &[
+    SchemaStep { version: 1, sql: device::SCHEMA },
+    SchemaStep { version: 2, sql: records::SCHEMA },
+    SchemaStep { version: 3, sql: log::SCHEMA },
+    SchemaStep { version: 4, sql: records::SECRET_SCHEMA },
+    SchemaStep { version: 5, sql: records::PROXY_SCHEMA },
+    SchemaStep { version: 6, sql: device::VERSION_SCHEMA },
 ];
 
 /// The database of a data folder.
@@ -235,18 +235,18 @@ mod tests {
             records.create(record, Limits { all: 99, user: 99 }, None).await.unwrap();
         };
         let damages = [
-            ("metadata = 'null'", "its metadata is no JSON object"),
-            ("metadata = ''", "its metadata is no JSON object"),
-            ("metadata = CAST(x'7b22ff227d' AS TEXT)", "its metadata is no JSON object"),
-            ("metadata = '\"text\"'", "its metadata is no JSON object"),
+            ("metadata = 'null'", "its metadata is not a JSON object"),
+            ("metadata = ''", "its metadata is not a JSON object"),
+            ("metadata = CAST(x'7b22ff227d' AS TEXT)", "its metadata is not a JSON object"),
+            ("metadata = '\"text\"'", "its metadata is not a JSON object"),
             ("device_name = CAST(x'c3' AS TEXT)", "its device's name is no text"),
             ("proxy = CAST(x'ff' AS TEXT)", "its proxy is no text"),
             ("proxy = 'no proxy'", "its proxy cannot be read"),
             ("epoch = -7", "its epoch is none"),
             ("created = 253402300800000", "the time of its creation is none"),
             ("deleted = -1", "the time of its deletion is none"),
-            ("id = upper(id)", "its id is no session id"),
-            ("id = ''", "its id is no session id"),
+            ("id = upper(id)", "its id is not a session id"),
+            ("id = ''", "its id is not a session id"),
         ];
         create(whole.clone()).await;
         // A request that is to be done once, and whose row is damaged, is as good as new.

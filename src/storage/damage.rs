@@ -1,22 +1,24 @@
-//! What of the stored data cannot be read: said once, counted, and kept for whoever asks.
+//! The stored records that cannot be read. Each is logged once, counted, and kept for the health report and
+//! `check_store`.
 //!
-//! A row or key that cannot be read is left out by whichever module reads it, and noted here, so that it stops nothing
-//! else. Nothing is repaired here: `check_store` lists the same, and sets it aside where it is told to. No content of a row
-//! comes here, for it may be a key or a password.
+//! The module that reads a row or key skips it if it is damaged, and notes it here, so that everything else runs.
+//! Nothing is repaired here: `check_store` lists the same records, and sets them aside if it is told to. The content of
+//! a row never comes here, because it may be a key or a password.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use metrics::gauge;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::error;
 
 use crate::id::SessionId;
 use crate::telemetry::metrics::DAMAGED_RECORDS;
 
-/// Longest key that is shown: one that is damaged can be anything.
+/// The longest key that is shown, in characters. A damaged key can be of any length.
 const LONGEST: usize = 120;
 
-/// What is damaged in one store. Clones are the same.
+/// The damaged records of one store. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Damage(Arc<Mutex<BTreeMap<(String, String), Damaged>>>);
 
@@ -24,8 +26,8 @@ pub struct Damage(Arc<Mutex<BTreeMap<(String, String), Damaged>>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
     /// The table, or the key of Redis.
-    pub place: String,
-    /// Which row of the table, or which part of the key.
+    pub table: String,
+    /// The row of the table, or the part of the key.
     pub key: String,
     /// Whose it is; `None` where its name cannot be read, and where it is the whole deployment's.
     pub session: Option<SessionId>,
@@ -34,45 +36,46 @@ pub struct Damaged {
 }
 
 impl Damage {
-    /// This cannot be read. The log hears of it the first time.
-    pub fn note(&self, place: &str, key: &str, session: Option<&SessionId>, why: &'static str) {
+    /// Notes a record that cannot be read. It is logged the first time.
+    pub fn note(&self, table: &str, key: &str, session: Option<&SessionId>, why: &'static str) {
         let key = shown(key);
         let mut known = self.known();
-        let name = (place.to_owned(), key.clone());
+        let name = (table.to_owned(), key.clone());
         if known.get(&name).is_some_and(|before| before.why == why) {
             return;
         }
-        error!(table = place, key, why, "a stored record is damaged and was skipped");
-        known.insert(name, Damaged { place: place.to_owned(), key, session: session.cloned(), why });
+        error!(table = table, key, why, "a stored record is damaged and was skipped");
+        known.insert(name, Damaged { table: table.to_owned(), key, session: session.cloned(), why });
         gauge!(DAMAGED_RECORDS).set(known.len() as f64);
     }
 
-    /// This can be read: where it could not be before, somebody has mended it.
-    pub fn is_whole(&self, place: &str, key: &str) {
+    /// Notes that a record can be read. If it was damaged before, somebody has repaired it.
+    pub fn is_whole(&self, table: &str, key: &str) {
         let mut known = self.known();
-        if !known.is_empty() && known.remove(&(place.to_owned(), shown(key))).is_some() {
+        if !known.is_empty() && known.remove(&(table.to_owned(), shown(key))).is_some() {
             gauge!(DAMAGED_RECORDS).set(known.len() as f64);
         }
     }
 
-    /// Names as session ids. What is none is left out, and noted; bytes, for a name that is damaged may hold any.
-    pub fn session_ids(&self, place: &str, names: Vec<Vec<u8>>, why: &'static str) -> Vec<SessionId> {
+    /// Parses names as session ids. A name that is not one is noted and left out. Names are bytes, because a damaged
+    /// one may contain any.
+    pub fn session_ids(&self, table: &str, names: Vec<Vec<u8>>, why: &'static str) -> Vec<SessionId> {
         let id = |name: Vec<u8>| {
             let id = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
             if id.is_none() {
-                self.note(place, &String::from_utf8_lossy(&name), None, why);
+                self.note(table, &String::from_utf8_lossy(&name), None, why);
             }
             id
         };
         names.into_iter().filter_map(id).collect()
     }
 
-    /// Of this place only these keys are damaged still.
-    pub fn only(&self, place: &str, keys: &[String]) {
+    /// Notes that in this table only these keys are still damaged.
+    pub fn only(&self, table: &str, keys: &[String]) {
         let mut known = self.known();
         let before = known.len();
         if before > 0 {
-            known.retain(|(of, key), _| of != place || keys.iter().any(|still| shown(still) == *key));
+            known.retain(|(of, key), _| of != table || keys.iter().any(|still| shown(still) == *key));
         }
         if known.len() < before {
             gauge!(DAMAGED_RECORDS).set(known.len() as f64);
@@ -84,28 +87,27 @@ impl Damage {
         self.known().values().any(|damaged| damaged.session.as_ref() == Some(session))
     }
 
-    /// Whether something is damaged whose session cannot be told: then nobody can say that a row belongs to none.
+    /// Whether a damaged record has no known session. Then a row without a record may belong to that session.
     pub fn hides_a_session(&self) -> bool {
         self.known().values().any(|damaged| damaged.session.is_none())
     }
 
-    /// How much is damaged.
+    /// The number of damaged records.
     pub fn count(&self) -> usize {
         self.known().len()
     }
 
-    /// All of it, by place and key.
+    /// All damaged records, in the order of table and key.
     pub fn list(&self) -> Vec<Damaged> {
         self.known().values().cloned().collect()
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), Damaged>> {
-        // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
-/// A key as it is shown and known: of one that is long, the beginning.
+/// The form in which a key is shown and compared: the beginning of a long one.
 pub fn shown(key: &str) -> String {
     let mut shown: String = key.chars().take(LONGEST).collect();
     if shown.len() < key.len() {
@@ -123,8 +125,8 @@ mod tests {
         let damage = Damage::default();
         let id = SessionId::new(&"ada".parse().unwrap());
         for _ in 0..3 {
-            damage.note("session", id.as_str(), Some(&id), "its metadata is no JSON object");
-            damage.note("session", &"x".repeat(500), None, "its id is no session id");
+            damage.note("session", id.as_str(), Some(&id), "its metadata is not a JSON object");
+            damage.note("session", &"x".repeat(500), None, "its id is not a session id");
         }
         assert_eq!((damage.count(), damage.is_about(&id), damage.hides_a_session()), (2, true, true));
         assert!(damage.list().iter().all(|damaged| damaged.key.len() < 200));

@@ -1,8 +1,8 @@
 //! One process per data folder: the file `lock` in it and, where the system can, the folder itself, both held exclusively as
-//! long as the process lives. Whoever removes the file lets nobody else in.
+//! long as the process lives. So removing the file does not let a second process in.
 //!
 //! It protects the folder, not a database: `server` and `migrate` take it before they open anything there. The
-//! operating system lets go when the process ends, however it ends, so a file left behind by a crash is no obstacle.
+//! operating system releases the locks when the process ends in any way, so a file left behind by a crash does no harm.
 //!
 //! Beside the lock a folder may have notes, small files of one line. One of them, [`MOVED`], takes the folder out of use.
 
@@ -19,8 +19,8 @@ pub const MOVED: &str = "moved-to-redis";
 /// The file that is locked.
 pub const LOCK: &str = "lock";
 
-/// Whether a process holds the folder at this moment. Nothing is made there. It asks for a lock that others may share and
-/// lets go at once; a server that starts at that very moment would have to be started again.
+/// Whether a process holds the folder at this moment. Creates nothing there. It takes a shared lock and releases it at
+/// once; a server that starts in that instant is refused and must be started again.
 ///
 /// # Errors
 /// When the lock's file is there and cannot be opened.
@@ -36,11 +36,11 @@ pub fn is_in_use(folder: &Path) -> io::Result<bool> {
             Err(TryLockError::Error(error)) => Err(error),
         }
     };
-    // Not every file system locks folders.
+    // Some file systems cannot lock a folder.
     Ok(is_held(&folder.join(LOCK))? || (cfg!(unix) && is_held(folder).unwrap_or(false)))
 }
 
-/// A note's line, without its end, in a folder that anybody may hold.
+/// The line of a note, without its line end. The folder may be held by any process.
 ///
 /// # Errors
 /// When it is there and cannot be read.
@@ -56,14 +56,14 @@ pub(super) fn note(folder: &Path, name: &str) -> io::Result<Option<String>> {
 #[derive(Debug)]
 pub struct FolderLock {
     _lock: File,
-    /// `None` where folders cannot be locked.
+    /// `None` on a file system that cannot lock folders.
     _held: Option<File>,
     folder: PathBuf,
-    /// What `lock` and the folder are, whatever stands under their names later.
+    /// The identity of the folder and of `lock` when they were taken; their names may lead to something else later.
     identities: [Identity; 2],
 }
 
-/// A file or folder itself, not its name: what stands there under the same name later is another.
+/// The identity of a file or folder, independent of its name: a later file of the same name has another.
 #[derive(Debug)]
 pub struct Identity {
     path: PathBuf,
@@ -77,7 +77,7 @@ pub struct Identity {
 pub struct Replaced(PathBuf);
 
 impl Identity {
-    /// Of what stands under this name now.
+    /// The identity of what has this name now.
     ///
     /// # Errors
     /// When nothing can be found there.
@@ -89,7 +89,7 @@ impl Identity {
         })
     }
 
-    /// Whether the name still leads to it. Opens nothing.
+    /// Checks that the name still leads to the same file. Opens nothing.
     ///
     /// # Errors
     /// [`Replaced`], as an error of the storage.
@@ -102,7 +102,7 @@ impl Identity {
     }
 }
 
-/// Device and inode.
+/// The numbers of device and inode.
 #[cfg(unix)]
 fn numbers(path: &Path) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt as _;
@@ -110,7 +110,7 @@ fn numbers(path: &Path) -> io::Result<(u64, u64)> {
     Ok((there.dev(), there.ino()))
 }
 
-/// Why the folder is not ours.
+/// Why the folder cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// Stop the other process, or give this one its own folder.
@@ -137,7 +137,7 @@ impl FolderLock {
         if lock.note(MOVED)?.is_some() { Err(FolderError::Moved(folder.to_owned())) } else { Ok(lock) }
     }
 
-    /// The same, also of a folder that was moved: for whoever moves it.
+    /// The same, but also takes a folder that was moved, for the migration itself.
     ///
     /// # Errors
     /// See [`FolderError`].
@@ -161,7 +161,7 @@ impl FolderLock {
         Ok(Self { _lock: file, _held: held, folder: folder.to_owned(), identities })
     }
 
-    /// Whether folder and `lock` are still those that were taken.
+    /// Checks that the folder and `lock` are still those that were taken.
     ///
     /// # Errors
     /// [`Replaced`], as an error of the storage.
@@ -169,7 +169,7 @@ impl FolderLock {
         self.identities.iter().try_for_each(Identity::check)
     }
 
-    /// A name in the folder.
+    /// The path of a file in the folder.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -182,7 +182,7 @@ impl FolderLock {
         note(&self.folder, name).map_err(|error| self.unwritable(error))
     }
 
-    /// Leaves a note. After an Ok it is on the disk, whole; before, it is whole or not there.
+    /// Writes a note. After an Ok it is on the disk; after a crash it is there completely or not at all.
     ///
     /// # Errors
     /// See [`FolderError`].
@@ -198,7 +198,7 @@ impl FolderLock {
         write().map_err(|error| self.unwritable(error))
     }
 
-    /// Takes a note away, durably.
+    /// Removes a note durably.
     ///
     /// # Errors
     /// See [`FolderError`].
@@ -210,7 +210,7 @@ impl FolderLock {
         remove().map_err(|error| self.unwritable(error))
     }
 
-    /// A name that came or went is on disk only when the folder is.
+    /// Syncs the folder: a file that was created or removed is durable only after that.
     fn sync(&self) -> io::Result<()> {
         if cfg!(unix) { File::open(&self.folder)?.sync_all() } else { Ok(()) }
     }
@@ -220,7 +220,7 @@ impl FolderLock {
     }
 }
 
-/// Whether a process could take this folder, or make it. Leaves nothing behind.
+/// Checks that a process could take this folder, or make it. Leaves nothing behind.
 ///
 /// # Errors
 /// See [`FolderError`].
@@ -229,15 +229,15 @@ pub fn check(folder: &Path) -> Result<(), FolderError> {
     if folder.join(MOVED).exists() {
         return Err(FolderError::Moved(folder.to_owned()));
     }
-    // A folder that is missing is made by the start, in what is there of its path.
+    // A missing folder is created at the start, so its nearest existing parent is checked.
     let there = folder.ancestors().find(|part| part.symlink_metadata().is_ok());
     let there = there.filter(|part| *part != Path::new("")).unwrap_or(Path::new("."));
     let trial = there.join(format!(".qrcast-check-{}", std::process::id()));
-    // A folder, because only a folder can be made where nothing but folders may be.
+    // The probe is a folder, because a start creates a folder there too.
     fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)).map_err(unwritable)
 }
 
-/// Locks the folder itself, where that can be done.
+/// Locks the folder itself if the file system can.
 fn hold(folder: &Path) -> Result<Option<File>, FolderError> {
     if !cfg!(unix) {
         return Ok(None);
@@ -246,7 +246,7 @@ fn hold(folder: &Path) -> Result<Option<File>, FolderError> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(FolderError::InUse(folder.to_owned())),
-        // Some file systems, NFS among them, lock no folder.
+        // Some file systems, NFS among them, cannot lock a folder.
         Err(TryLockError::Error(_)) => Ok(None),
     }
 }

@@ -1,7 +1,7 @@
-//! One judgement of a store: whether its last write and its last read succeeded, and since when not.
+//! Whether a store works: whether its last write and its last read succeeded, and since when they have failed.
 //!
-//! The engines report what became of each call. A failed write stands until a probe ([`Health::stored`]) shows that
-//! something can be stored again: an ordinary write that succeeds may have had nothing to store.
+//! The engines report the result of each call. A failed write counts until a probe ([`Health::stored`]) shows that the
+//! store can be written again, because an ordinary write that succeeds may have had nothing to store.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,46 +11,46 @@ use tracing::{info, warn};
 
 use super::StorageError;
 
-/// Shared by an engine and whoever asks how it is.
+/// The health of an engine, shared by the engine and the parts that ask for it.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<watch::Sender<Judgement>>);
 
-/// How a store is.
+/// The state of a store.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
-    /// Why nothing can be stored.
+    /// The failure of writes, if they fail.
     pub writes: Option<Trouble>,
-    /// Why nothing can be read.
+    /// The failure of reads, if they fail.
     pub reads: Option<Trouble>,
-    /// How often writes have begun to fail. Whoever was busy meanwhile knows by it that they did.
+    /// How often writes have begun to fail. A part that was busy meanwhile sees from it that an outage came and went.
     pub outages: u64,
 }
 
 /// The last call of a kind failed.
 #[derive(Clone, Debug)]
 pub struct Trouble {
-    /// Since when all of them have.
+    /// When the calls began to fail.
     pub since: SystemTime,
-    /// What the last one said.
+    /// The error of the last call.
     pub error: StorageError,
 }
 
 impl Judgement {
-    /// Why the store does not do its work; a write that fails is the worse of the two.
+    /// The failure to report: that of writes, which is the worse, or else that of reads.
     pub fn trouble(&self) -> Option<&Trouble> {
         self.writes.as_ref().or(self.reads.as_ref())
     }
 }
 
 impl Default for Health {
-    /// Nothing has failed yet.
+    /// A store in which nothing has failed yet.
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(Judgement::default())))
     }
 }
 
 impl Health {
-    /// How the store is, now and from now on.
+    /// The state of the store and its changes.
     pub fn watch(&self) -> watch::Receiver<Judgement> {
         self.0.subscribe()
     }
@@ -60,7 +60,7 @@ impl Health {
         self.0.borrow().writes.is_some()
     }
 
-    /// What became of a write. Its success says nothing: see above.
+    /// Reports the result of a write. A success changes nothing, see the head of this file.
     pub(super) fn wrote<T>(&self, outcome: &Result<T, StorageError>) {
         if let Err(error) = outcome
             && error.is_of_the_store()
@@ -69,7 +69,7 @@ impl Health {
         }
     }
 
-    /// What became of a read.
+    /// Reports the result of a read.
     pub(super) fn read<T>(&self, outcome: &Result<T, StorageError>) {
         match outcome {
             Ok(_) => self.mended(|judgement| &mut judgement.reads, "the store can be read again"),
@@ -80,7 +80,7 @@ impl Health {
         }
     }
 
-    /// A probe has stored something, or a connection was found that takes writes.
+    /// Reports that a probe has stored something, or that a connection takes writes.
     pub fn stored(&self) {
         self.mended(|judgement| &mut judgement.writes, "the store takes writes again");
     }
@@ -117,7 +117,7 @@ impl Health {
     }
 }
 
-/// That a Redis is away, and back, says whoever keeps the connection.
+/// Not logged here: the keeper of the Redis connection logs that Redis is away, and that it is back.
 fn is_said_elsewhere(error: &StorageError) -> bool {
     matches!(error, StorageError::Away)
 }
@@ -140,7 +140,7 @@ mod tests {
         health.wrote(&failed(StorageError::Busy));
         health.wrote(&Ok(()));
         health.read(&Ok(()));
-        // The same trouble goes on: nobody is told twice.
+        // The failure continues; it was reported already.
         assert!(!seen.has_changed().unwrap());
         let judgement = seen.borrow().clone();
         let trouble = judgement.trouble().unwrap();

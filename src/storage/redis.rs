@@ -17,9 +17,9 @@
 mod channels;
 mod failure;
 pub mod index;
+pub mod inspect;
 mod keeper;
 mod kinds;
-pub mod look;
 mod loss;
 pub(crate) mod schema;
 mod script;
@@ -28,10 +28,11 @@ mod target;
 pub(crate) mod tests;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
+use parking_lot::RwLock;
 use redis::{Cmd, FromRedisValue};
 use tokio::sync::{Notify, watch};
 
@@ -40,15 +41,19 @@ pub use self::channels::{Heard, Subscription};
 use self::loss::Seen;
 use self::schema::Keys;
 pub use self::script::{Call, Script};
-use self::target::{Link, Target};
+use self::target::{Connection, Target};
 use super::StorageError;
 use super::damage::Damage;
 use super::health::Health;
+use crate::backoff::Backoff;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{REDIS_CALL_SECONDS, REDIS_FAILURES, REDIS_UP};
 
 /// How long a command may take.
 pub const LIMIT: Duration = Duration::from_secs(1);
+
+/// The pauses between two tries to connect again.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
 /// How long [`Redis::close`] waits for its two tasks.
 const GRACE: Duration = Duration::from_secs(2);
@@ -60,10 +65,10 @@ pub struct Redis(Arc<Inner>);
 struct Inner {
     keys: Keys,
     target: Target,
-    /// The command connection; what a caller takes is a clone.
-    link: RwLock<Link>,
-    state: watch::Sender<State>,
-    /// A command met a broken or silent connection, or the wrong server: look at once.
+    /// The command connection. Callers use clones of it.
+    connection: RwLock<Connection>,
+    state: watch::Sender<ConnectionState>,
+    /// Wakes the keeper at once: a command found the connection broken or silent, or the server takes no writes.
     trouble: Notify,
     health: Health,
     damage: Damage,
@@ -74,25 +79,25 @@ struct Inner {
 
 /// Whether Redis answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It does.
+pub enum ConnectionState {
+    /// Redis answers.
     Up(Server),
-    /// It does not; it is tried again without end.
+    /// Redis does not answer; it is tried again without a limit.
     Away,
     /// [`Redis::close`] was called.
     Closed,
 }
 
-/// Which Redis answers. On a cluster: the node that holds the mark.
+/// The Redis that answers; on a cluster, the node that holds the mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Changes with every restart of the server, and at a fail-over. Empty where our user may not ask for it.
+    /// Changes with every restart of the server, and at a fail-over. Empty if our user may not ask for it.
     pub run_id: String,
     /// A random word in the data, stored at the first connect ever: another word means that the data is gone.
     pub data: String,
 }
 
-/// What an operator should know of a Redis that works nevertheless.
+/// A weakness of a working Redis that an operator should know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// A restart loses what was written since the last snapshot, ratchets of linked devices among it.
@@ -103,13 +108,13 @@ pub enum Warning {
     Evicts,
 }
 
-/// Why there is no connection. Never holds the URL, which has the password in it.
+/// Why there is no connection. Never contains the URL, because a password is in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Mend the setting: the URL cannot be read.
     #[error("the URL is not redis://[user:password@]host[:port][/db] or rediss://...")]
     Url,
-    /// Mend the setting: a hash tag must be ours.
+    /// Mend the setting: a brace would make a hash tag, and those are made by this module.
     #[error("the prefix must not hold a brace")]
     Prefix,
     /// Mend the password in the URL, or the rights of its user.
@@ -118,14 +123,14 @@ pub enum ConnectError {
     /// Wait and try again.
     #[error("Redis does not answer")]
     Away(#[source] StorageError),
-    /// Wait and try again: another server may take its place, or it another's.
+    /// Wait and try again: after a fail-over another server, or this one, takes writes.
     #[error("Redis answers and takes no writes ({0})")]
     WrongServer(&'static str),
 }
 
 impl Redis {
-    /// Connects, finds out whether it is a cluster, and from then on keeps the connection. Tries once, for at most a few
-    /// seconds: a caller that can wait calls again.
+    /// Connects, finds out whether it is a cluster, and then keeps the connection. It tries once, for a few seconds at
+    /// most; a caller that can wait calls again.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -134,16 +139,16 @@ impl Redis {
             return Err(ConnectError::Prefix);
         }
         gauge!(REDIS_UP).set(0.0);
-        let (target, mut link) = Target::find(url).await?;
+        let (target, mut connection) = Target::find(url).await?;
         let keys = Keys::new(prefix);
-        let server = keeper::examine(&mut link, &keys, "").await?;
-        let warnings = keeper::warnings(&mut link).await;
+        let server = keeper::examine(&mut connection, &keys, "").await?;
+        let warnings = keeper::warnings(&mut connection).await;
         let inner = Arc::new(Inner {
             keys,
             target,
-            link: RwLock::new(link),
+            connection: RwLock::new(connection),
             seen: Seen::of(&server),
-            state: watch::Sender::new(State::Up(server)),
+            state: watch::Sender::new(ConnectionState::Up(server)),
             trouble: Notify::new(),
             health: Health::default(),
             damage: Damage::default(),
@@ -170,24 +175,24 @@ impl Redis {
         self.explained(answer)
     }
 
-    /// A refusal in our words. Whatever Redis refuses to all is about writing.
+    /// A refusal as a storage error. One that would meet every caller is about writes.
     fn explained<T>(&self, answer: Result<T, redis::RedisError>) -> Result<T, StorageError> {
         let outcome = answer.map_err(|error| failure::explain(&error));
         self.0.health.wrote(&outcome);
         outcome
     }
 
-    /// How Redis is.
+    /// The health of Redis.
     pub fn health(&self) -> &Health {
         &self.0.health
     }
 
-    /// What of its keys cannot be read, as far as somebody tried.
+    /// The keys that could not be read so far.
     pub fn damage(&self) -> &Damage {
         &self.0.damage
     }
 
-    /// An answer or a refusal by Redis; Err when neither came.
+    /// The answer or refusal of Redis; Err if neither came.
     async fn ask<T: FromRedisValue>(
         &self,
         command: &Cmd,
@@ -207,17 +212,17 @@ impl Redis {
         Call::new(self, script)
     }
 
-    /// Goes on with `work` to its end, also when this call is dropped: for what must not be left half-way.
+    /// Runs `work` to its end even if this call is dropped, for work that must not be left half done.
     ///
     /// # Errors
-    /// [`StorageError::Closed`] when the process is on its way out.
+    /// [`StorageError::Closed`] if the process is stopping.
     pub async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, StorageError> {
         let (answer, answered) = tokio::sync::oneshot::channel();
         self.0.tasks.spawn(async move {
-            // Nobody listens: the call was dropped.
+            // The call was dropped, so nobody receives the result.
             let _ = answer.send(work.await);
         });
         answered.await.map_err(|_| StorageError::Closed)
@@ -232,13 +237,13 @@ impl Redis {
         Ok(seconds * 1000 + micros / 1000)
     }
 
-    /// Whether it is a cluster: there a published message can be lost between two nodes.
+    /// Whether Redis is a cluster, where a published message can be lost between two nodes.
     pub fn is_cluster(&self) -> bool {
-        self.0.last_link().is_cluster()
+        self.0.last_connection().is_cluster()
     }
 
-    /// Whether Redis answers, now and from now on.
-    pub fn state(&self) -> watch::Receiver<State> {
+    /// Whether Redis answers, and its changes.
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.0.state.subscribe()
     }
 
@@ -249,7 +254,7 @@ impl Redis {
 
     /// Ends both connections. Later calls answer [`StorageError::Closed`], subscriptions end.
     pub async fn close(&self) {
-        self.0.state.send_replace(State::Closed);
+        self.0.state.send_replace(ConnectionState::Closed);
         self.0.tasks.begin();
         let left = self.0.tasks.finished(GRACE).await;
         if left > 0 {
@@ -263,8 +268,8 @@ impl Inner {
         &self,
         command: &Cmd,
     ) -> Result<Result<T, redis::RedisError>, StorageError> {
-        let mut link = self.link()?;
-        match tokio::time::timeout(LIMIT, link.query(command)).await {
+        let mut connection = self.connect()?;
+        match tokio::time::timeout(LIMIT, connection.query(command)).await {
             Ok(Err(error)) if failure::is_unanswered(&error) => {
                 self.trouble.notify_one();
                 Err(StorageError::Away)
@@ -282,28 +287,28 @@ impl Inner {
         }
     }
 
-    fn link(&self) -> Result<Link, StorageError> {
+    fn connect(&self) -> Result<Connection, StorageError> {
         match *self.state.borrow() {
-            State::Up(_) => {}
-            State::Away => return Err(StorageError::Away),
-            State::Closed => return Err(StorageError::Closed),
+            ConnectionState::Up(_) => {}
+            ConnectionState::Away => return Err(StorageError::Away),
+            ConnectionState::Closed => return Err(StorageError::Closed),
         }
-        Ok(self.last_link())
+        Ok(self.last_connection())
     }
 
-    /// The connection, whether it works or not.
-    fn last_link(&self) -> Link {
-        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The last connection, which may be broken.
+    fn last_connection(&self) -> Connection {
+        self.connection.read().clone()
     }
 
-    fn replace_link(&self, link: Link) {
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
-        // The other connection may still lead to the server that this one has left.
+    fn replace_connection(&self, connection: Connection) {
+        *self.connection.write() = connection;
+        // The Pub/Sub connection may still lead to the old server.
         self.channels.connect_anew();
     }
 }
 
-/// Says neither where it is nor with which password.
+/// Shows neither the address nor the password.
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")

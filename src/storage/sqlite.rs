@@ -27,26 +27,27 @@ mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::Transaction;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::milestone::MILESTONE;
-pub use self::open::{Migration, OpenError};
+pub use self::open::{OpenError, SchemaStep};
 use super::StorageError;
 use super::damage::Damage;
 use super::folder::{FolderLock, Identity};
 use super::health::Health;
 use crate::id::SessionId;
 
-/// Jobs that may wait in a queue. As many, at most, are one group commit.
+/// How many jobs may wait in a queue. A group commit holds at most as many.
 pub const WAITING: usize = 256;
 
-/// The longest time after a write in which the log holds bytes that were deleted, as long as nobody else
-/// reads the file.
+/// The longest time after a write for which the log may hold deleted bytes, provided that no other process reads the
+/// file.
 pub const SCRUB_AFTER: Duration = Duration::from_secs(60);
 
 /// A handle on the file; clones share it. End it with [`close`](Self::close); when the last handle is dropped
@@ -60,11 +61,11 @@ struct Inner {
     health: Health,
     threads: Mutex<Vec<JoinHandle<()>>>,
     damage: Damage,
-    /// Until it is closed.
+    /// The parts that live until the storage is closed.
     home: Mutex<Option<Home>>,
 }
 
-/// Where a file is that nobody else may take the place of.
+/// Identifies the files of a held folder, so that a replaced one is noticed.
 struct Home {
     lock: Arc<FolderLock>,
     /// The database and its log.
@@ -76,36 +77,40 @@ impl Sqlite {
     ///
     /// `migrations` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
     /// is refused.
-    pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
         Self::start(path, migrations, SCRUB_AFTER, None)
     }
 
-    /// The same, of a database in a folder that this process holds. Its milestones are counted, and one that has seen fewer than
-    /// were noted is refused.
-    pub fn open_in(folder: Arc<FolderLock>, name: &str, migrations: &[Migration]) -> Result<Self, OpenError> {
+    /// The same for a database in a folder that this process holds. Its milestones are counted, and a database that has
+    /// fewer of them than the note says is refused.
+    pub fn open_in(
+        folder: Arc<FolderLock>,
+        name: &str,
+        migrations: &[SchemaStep],
+    ) -> Result<Self, OpenError> {
         open::check_noted(&folder.path(name))?;
         Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
     }
 
-    /// The same, whatever was noted: a copy of an earlier time, which is taken from now on.
+    /// The same without comparing the note: accepts an older copy, and updates the note.
     pub fn accept_in(
         folder: Arc<FolderLock>,
         name: &str,
-        migrations: &[Migration],
+        migrations: &[SchemaStep],
     ) -> Result<Self, OpenError> {
         Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
     }
 
-    /// Whether a database has seen all that was noted beside it. Touches nothing.
+    /// Checks that a database has every milestone that is noted beside it. Changes nothing.
     pub fn check_noted(path: &Path) -> Result<(), OpenError> {
         open::check_noted(path)
     }
 
-    /// Opens a database that is there, only to read it: another process may serve from it meanwhile. Blocks. Whoever writes is
-    /// told that the storage is closed.
-    pub fn look(path: &Path, migrations: &[Migration]) -> Result<Self, OpenError> {
+    /// Opens an existing database to read it; another process may serve from it meanwhile. Blocks. Writes are answered
+    /// with [`StorageError::Closed`].
+    pub fn open_to_read(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
         open::check_noted(path)?;
-        let reader = open::look(path, migrations)?;
+        let reader = open::open_to_read(path, migrations)?;
         let (writes, _) = Queue::new();
         let (reads, orders) = Queue::new();
         let thread = thread::Builder::new().name("sqlite-read".to_owned());
@@ -116,14 +121,14 @@ impl Sqlite {
 
     fn start(
         path: &Path,
-        migrations: &[Migration],
+        migrations: &[SchemaStep],
         scrub_after: Duration,
         folder: Option<Arc<FolderLock>>,
     ) -> Result<Self, OpenError> {
         let (writer, reader) = open::open(path, migrations)?;
         let files = || {
             let file = Identity::of(path).map_err(|error| OpenError::io(path, error))?;
-            // Where a file system has no room for shared memory there is no log.
+            // On a file system without shared memory SQLite has no log.
             Ok([file].into_iter().chain(Identity::of(&open::log_of(path))).collect())
         };
         let home = folder.clone().map(|lock| Ok(Home { lock, files: files()? })).transpose()?;
@@ -159,22 +164,22 @@ impl Sqlite {
         Self(Arc::new(Inner { writes, reads, health, threads, damage, home }))
     }
 
-    /// Whether the names of the file, its log, its folder and that one's lock still lead to what was opened. Opens nothing:
-    /// to close a second descriptor of the file would drop SQLite's own locks.
+    /// Checks that the names of the file, its log, its folder and the folder's lock still lead to what was opened. It
+    /// opens nothing, because closing a second descriptor of the file would release SQLite's own locks.
     pub fn check_place(&self) -> Result<(), StorageError> {
-        let home = self.0.home.lock().unwrap_or_else(PoisonError::into_inner);
+        let home = self.0.home.lock();
         let Some(home) = &*home else { return Ok(()) };
-        let place = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
-        // What is stored there now is lost with the next start.
-        self.0.health.wrote(&place);
-        place
+        let checked = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
+        // A start would not find what is stored in the old file.
+        self.0.health.wrote(&checked);
+        checked
     }
 
     /// Runs `work` in a transaction; Ok means it is on the disk. An Err of `work` undoes what it did, and
     /// that alone.
     ///
-    /// `work` must not begin or end transactions. Once the job has its place in the queue it is done whole,
-    /// also if this future is dropped; if it is dropped before, nothing is done.
+    /// `work` must not begin or end transactions. Once the job is in the queue it is carried out completely, even if
+    /// this future is dropped; if it is dropped before, nothing is done.
     pub async fn write<T, F>(&self, work: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
@@ -201,27 +206,27 @@ impl Sqlite {
         outcome
     }
 
-    /// How the file is.
+    /// The health of the file.
     pub fn health(&self) -> &Health {
         &self.0.health
     }
 
-    /// The session ids that this query finds in a table. What is none is left out, and noted.
+    /// The session ids that this query finds in a table. A value that is not one is noted and left out.
     pub async fn session_ids(
         &self,
         table: &str,
         query: &'static str,
     ) -> Result<Vec<SessionId>, StorageError> {
         let names = move |tx: &Transaction<'_>| {
-            // Bytes: a text may hold any, and one that is no UTF-8 must not stop the others.
+            // They are read as bytes, because a damaged text may not be UTF-8 and must not stop the others.
             let name = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec());
             tx.prepare_cached(query)?.query_map([], name)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         let names = self.read(names).await?;
-        Ok(self.damage().session_ids(table, names, "its session is no session id"))
+        Ok(self.damage().session_ids(table, names, "its session is not a session id"))
     }
 
-    /// What of its rows cannot be read, as far as somebody tried.
+    /// The rows that could not be read so far.
     pub fn damage(&self) -> &Damage {
         &self.0.damage
     }
@@ -235,9 +240,9 @@ impl Sqlite {
         answered.await.unwrap_or(Err(StorageError::Closed))
     }
 
-    /// What was written before the call must never be lost without a word: the log is folded into the file, and where milestones
-    /// are counted this is one. The Err says that the log was not folded in or that nothing was noted; either is tried again
-    /// within [`SCRUB_AFTER`].
+    /// Protects what was written before the call from being lost unnoticed: folds the log into the file and, if
+    /// milestones are counted, counts one. An Err says that the log was not folded in or the milestone not noted; both
+    /// are tried again within [`SCRUB_AFTER`].
     pub async fn milestone(&self) -> Result<(), StorageError> {
         let (answer, answered) = oneshot::channel();
         self.0.writes.put(writer::Order::Milestone(answer)).await?;
@@ -249,55 +254,55 @@ impl Sqlite {
     /// answered is on the disk nevertheless, but the log may still be there, for the next
     /// [`open`](Self::open).
     pub async fn close(&self) -> Result<(), StorageError> {
-        // The reader first: the last connection to leave removes the log.
+        // The reader closes first: the last connection to close removes the log.
         let (answer, answered) = oneshot::channel();
         self.0.reads.end(reader::Order::Close(answer));
         let _ = answered.await;
         let (answer, answered) = oneshot::channel();
         self.0.writes.end(writer::Order::Close(answer));
         let outcome = answered.await.unwrap_or(Ok(()));
-        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.0.threads.lock());
         for thread in threads {
-            // Both have given their last answer: there is nothing left to wait for.
+            // Both threads have answered their last order and end at once.
             if thread.join().is_err() {
                 return Err(StorageError::failed("a thread of the storage had panicked"));
             }
         }
-        // Whoever waits for the folder may have it.
-        self.0.home.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Releases the folder for another process.
+        self.0.home.lock().take();
         outcome
     }
 }
 
-/// A bounded queue into a thread: waiting for a place is async, taking an order blocks the thread.
+/// A bounded queue into a thread. Callers wait for a permit asynchronously; the thread blocks until an order comes.
 struct Queue<Order> {
-    places: Arc<Semaphore>,
-    orders: mpsc::Sender<Placed<Order>>,
+    permits: Arc<Semaphore>,
+    orders: mpsc::Sender<Queued<Order>>,
 }
 
-/// An order and its place in the queue, which is free again when the order is taken.
-struct Placed<Order>(Order, Option<OwnedSemaphorePermit>);
+/// An order and its permit, which is returned when the thread takes the order.
+struct Queued<Order>(Order, Option<OwnedSemaphorePermit>);
 
 impl<Order> Queue<Order> {
-    fn new() -> (Self, mpsc::Receiver<Placed<Order>>) {
+    fn new() -> (Self, mpsc::Receiver<Queued<Order>>) {
         let (orders, taken) = mpsc::channel();
-        (Self { places: Arc::new(Semaphore::new(WAITING)), orders }, taken)
+        (Self { permits: Arc::new(Semaphore::new(WAITING)), orders }, taken)
     }
 
     async fn put(&self, order: Order) -> Result<(), StorageError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StorageError::Closed)?;
-        self.orders.send(Placed(order, Some(place))).map_err(|_| StorageError::Closed)
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StorageError::Closed)?;
+        self.orders.send(Queued(order, Some(permit))).map_err(|_| StorageError::Closed)
     }
 
-    /// The last order: who waits for a place, or comes later, is told that the queue is closed.
+    /// Sends the last order. Callers that wait for a permit, and later ones, get an error that the queue is closed.
     fn end(&self, order: Order) {
-        self.places.close();
-        // No receiver: the thread has ended, and the dropped order says so to whoever waits for its answer.
-        let _ = self.orders.send(Placed(order, None));
+        self.permits.close();
+        // Without a receiver the thread has ended. The caller learns it from the dropped order.
+        let _ = self.orders.send(Queued(order, None));
     }
 }
 
-/// Runs a caller's closure; its panic is an error of its own job and of nothing else.
+/// Runs a caller's closure. A panic in it fails this job only.
 fn guarded<T>(work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, StorageError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(StorageError::from),

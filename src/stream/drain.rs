@@ -6,16 +6,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::close::Close;
-use crate::shutdown::{Shutdown, Turn};
+use crate::shutdown::{DrainSlot, Shutdown};
 
-/// How long viewers stay away from a replica that others stand in for.
+/// How long viewers stay away if other replicas take over.
 const ELSEWHERE: Duration = Duration::from_secs(1);
 
-/// How long where nobody does: the next process has to be there by then. A proxy answers 502 until it is, and an
-/// `EventSource` gives up for good on that, or on a refused connection where the server is another origin.
+/// How long they stay away if none does. The next process must have started by then: until it has, a proxy answers 502,
+/// and an
+/// `EventSource` never returns after a 502, nor after a refused connection to another origin.
 const UNTIL_IT_IS_BACK: Duration = Duration::from_secs(8);
 
-/// Clones share it.
+/// The end of all streams. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     stop: Shutdown,
@@ -24,46 +25,47 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Sends everybody away: one after the other over this time, so that they do not return in one wave to those who stand
-    /// in; all at once where nobody does, for a stop that lasts longer is only longer.
+    /// Ends all streams. If other replicas take over, they end one after the other over this time, so that the viewers
+    /// do not all return at once. If none does, they end at once, because spreading them would only make the outage
+    /// longer.
     pub fn begin(&self, over: Duration, is_alone: bool) {
         let (over, pause) = if is_alone { (Duration::ZERO, UNTIL_IT_IS_BACK) } else { (over, ELSEWHERE) };
         self.pause.get_or_init(|| pause);
         self.stop.begin_over(over);
     }
 
-    /// What a stream is told, once it has begun. One that opens now is told the same at once.
+    /// The goodbye of a stream, once the drain has begun. A stream that opens later gets the same at once.
     pub fn goodbye(&self) -> Option<Close> {
         let pause = self.pause.get().copied().unwrap_or(ELSEWHERE);
         self.stop.has_begun().then_some(Close::Draining { pause })
     }
 
-    /// How many streams there are.
+    /// The number of open streams.
     pub fn streams(&self) -> usize {
         self.stop.running()
     }
 
-    /// Waits until no stream is left, at most until then.
+    /// Waits until no stream is left, at most until `deadline`.
     pub async fn finished_by(&self, until: Instant) {
-        // Whoever asks counts those that are left later.
+        // The caller counts the remaining streams itself.
         let _ = self.stop.finished_by(until).await;
     }
 
-    /// One more stream's place among those that go.
-    pub fn place(&self) -> Place {
-        Place { turn: self.stop.turn(), drain: self.clone() }
+    /// Adds a stream to those that a drain ends.
+    pub fn enter(&self) -> DrainingStream {
+        DrainingStream { turn: self.stop.turn(), drain: self.clone() }
     }
 }
 
-/// One stream's. The stop waits until it is dropped.
+/// One open stream. A stop waits until it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    turn: Turn,
+pub struct DrainingStream {
+    turn: DrainSlot,
     drain: Drain,
 }
 
-impl Place {
-    /// Ends when this stream has to go, with what it is told. May be dropped while it waits.
+impl DrainingStream {
+    /// Ends when this stream has to end, with its goodbye. Cancel-safe.
     pub async fn goodbye(&mut self) -> Close {
         self.turn.comes().await;
         self.drain.goodbye().unwrap_or(Close::Draining { pause: ELSEWHERE })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::open::Transport;
+use super::guard::Transport;
 use super::*;
 use crate::event::{Disconnected, Kind, Qr, Reason};
 use crate::id::SessionId;
@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_secs(15);
 struct Stage {
     session: Arc<Session>,
     next: Cursor,
-    pulses: pulse::Pulses,
+    heartbeats: heartbeat::Heartbeats,
     drain: Drain,
 }
 
@@ -34,15 +34,15 @@ impl Stage {
             claimed: true,
             deleted: None,
         };
-        let pulses = pulse::Pulses::start(PERIOD, &Shutdown::new());
+        let heartbeats = heartbeat::Heartbeats::start(PERIOD, &Shutdown::new());
         let session = Arc::new(Session::new(record, history));
-        Self { session, next: Cursor { epoch: 7, seq: 1 }, pulses, drain: Drain::default() }
+        Self { session, next: Cursor { epoch: 7, seq: 1 }, heartbeats, drain: Drain::default() }
     }
 
     fn viewer(&self, after: Option<&str>) -> Viewer {
         let after = after.map(|cursor| cursor.parse().unwrap());
-        let open = OpenStream::new(Transport::Sse);
-        Viewer::new(self.session.clone(), after, self.pulses.join(), open, &self.drain)
+        let open = StreamGuard::new(Transport::Sse);
+        Viewer::new(self.session.clone(), after, self.heartbeats.join(), open, &self.drain)
     }
 
     fn records(&mut self, kind: Kind) {

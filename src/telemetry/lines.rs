@@ -1,7 +1,8 @@
-//! A log line is one line: what would end it, move the cursor or turn the text around is written as `\u202e` and the like.
+//! Keeps a log line on one line: characters that would end it, move the cursor or reverse the text are escaped, as in
+//! `\u202e`.
 //!
-//! The subscriber keeps escape sequences of a value out, and no more. A value may come from anybody (a push name, a path), so
-//! this stands behind every formatter, where whole lines pass, and no field can be forgotten.
+//! The subscriber escapes only escape sequences. A value may come from anybody (a push name, a path), so this writer
+//! sits behind every formatter and sees whole lines: no field can be forgotten.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -38,7 +39,7 @@ impl Write for Lines {
 }
 
 impl Lines {
-    /// Whether nothing in it needs a second look, as in almost all lines.
+    /// Whether the text needs no escaping, as almost no line does.
     fn is_plain(self, line: &str) -> bool {
         let text = line.strip_suffix('\n').unwrap_or(line);
         text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
@@ -60,9 +61,9 @@ impl Lines {
             if is_written(next) {
                 escaped.push(next);
             } else {
-                // As JSON has it, so that a line of JSON stays one: there such a character stands within a string.
+                // The JSON form: in a JSON line such a character is inside a string, and the line stays valid JSON.
                 for unit in next.encode_utf16(&mut [0; 2]) {
-                    // A String takes everything.
+                    // Writing to a String cannot fail.
                     let _ = write!(escaped, "\\u{unit:04x}");
                 }
             }
@@ -72,7 +73,7 @@ impl Lines {
     }
 }
 
-/// The colour with which a text begins. It is the subscriber's own: the escape character of a value is none by now.
+/// The colour sequence at the beginning of a text. It is the subscriber's own, because it has escaped those in values.
 fn colour(text: &str) -> &str {
     let digits = text
         .strip_prefix("\x1b[")

@@ -1,7 +1,7 @@
 //! The names of all metrics, and the recorder that keeps them for `GET /metrics`.
 //!
-//! Dashboards rely on these names, and `docs/metrics.md` lists them. Whoever knows a number counts it where it
-//! happens, by `metrics::counter!` and its like with a name from here; a process without the recorder counts nothing.
+//! Dashboards rely on these names, and `docs/metrics.md` lists them. Code counts where something happens, with
+//! `metrics::counter!` and similar macros and a name from here. Without the recorder nothing is counted.
 
 use std::sync::OnceLock;
 
@@ -30,27 +30,27 @@ pub const EVENTS: &str = "qrcast_events_total";
 pub const REPLAYS: &str = "qrcast_replays_total";
 /// Streams with a cursor that is too old or unknown.
 pub const GAPS: &str = "qrcast_gaps_total";
-/// Viewers that fell behind.
+/// Viewers that fell behind and were served from the history.
 pub const VIEWER_LAGS: &str = "qrcast_viewer_lags_total";
-/// Drawing a PNG.
+/// Seconds to draw a QR as PNG.
 pub const QR_RENDER_SECONDS: &str = "qrcast_qr_render_seconds";
-/// Storing an event.
+/// Seconds to store an event.
 pub const APPEND_SECONDS: &str = "qrcast_append_seconds";
 /// Sessions taken over.
 pub const TAKEOVERS: &str = "qrcast_takeovers_total";
-/// From a claim to `ready`.
+/// Seconds from the claim of a linked session to its first `ready`.
 pub const TAKEOVER_SECONDS: &str = "qrcast_takeover_seconds";
 /// Renewals of leases, by `result`.
 pub const LEASE_RENEWALS: &str = "qrcast_lease_renewals_total";
 /// Whether Redis answers.
 pub const REDIS_UP: &str = "qrcast_redis_up";
-/// A call to Redis.
+/// Seconds of a call to Redis that was answered.
 pub const REDIS_CALL_SECONDS: &str = "qrcast_redis_call_seconds";
-/// Calls to Redis without an answer.
+/// Calls to Redis that were not answered.
 pub const REDIS_FAILURES: &str = "qrcast_redis_failures_total";
 /// Tries to reach WhatsApp, by `result`.
 pub const WHATSAPP_CONNECTS: &str = "qrcast_whatsapp_connects_total";
-/// Ways out by which WhatsApp is known to be out of reach.
+/// Ways out through which WhatsApp is known to be unreachable.
 pub const WHATSAPP_WAYS_DEAD: &str = "qrcast_whatsapp_ways_dead";
 /// Probes of such ways, by `result`.
 pub const WHATSAPP_PROBES: &str = "qrcast_whatsapp_probes_total";
@@ -64,11 +64,11 @@ pub const WHATSAPP_VERSION: &str = "qrcast_whatsapp_version";
 pub const WHATSAPP_VERSION_LOOKUPS: &str = "qrcast_whatsapp_version_lookups_total";
 /// Requests by `method`, `route` and `status`.
 pub const HTTP_REQUESTS: &str = "qrcast_http_requests_total";
-/// Until the head of an answer, by `route`.
+/// Seconds until the head of an answer, by `route`.
 pub const HTTP_REQUEST_SECONDS: &str = "qrcast_http_request_seconds";
 /// Requests over a limit, by `limit`.
 pub const REQUESTS_LIMITED: &str = "qrcast_requests_limited_total";
-/// Requests without the right, by `reason`.
+/// Requests that were refused as unauthorized, by `reason`.
 pub const AUTH_FAILURES: &str = "qrcast_auth_failures_total";
 /// Stored records that cannot be read and were skipped.
 pub const DAMAGED_RECORDS: &str = "qrcast_damaged_records";
@@ -95,7 +95,8 @@ pub const ALERTS: &[&str] = &[
 
 const TRANSPORTS: (&str, &[&str]) = ("transport", &["sse", "websocket"]);
 
-/// A counter: its name, its help, and its labels with all their values; `None` where nobody knows them before.
+/// A counter: its name, its help text, and its labels with all their values; `None` if the values are not known in
+/// advance.
 struct Counter(&'static str, &'static str, Option<&'static [(&'static str, &'static [&'static str])]>);
 
 const COUNTERS: &[Counter] = &[
@@ -135,7 +136,7 @@ const COUNTERS: &[Counter] = &[
     Counter(VIEWER_LAGS, "Viewers that fell behind and were served from the history", Some(&[])),
     Counter(TAKEOVERS, "Sessions taken over from another replica, or from nobody", Some(&[])),
     Counter(LEASE_RENEWALS, "Renewals of leases", Some(&[("result", &["kept", "lost", "missing", "away"])])),
-    Counter(REDIS_FAILURES, "Calls to Redis that failed for want of an answer", Some(&[])),
+    Counter(REDIS_FAILURES, "Calls to Redis that were not answered", Some(&[])),
     Counter(WHATSAPP_CONNECTS, "Tries to reach WhatsApp", Some(&[("result", &["ok", "failed", "held"])])),
     Counter(
         WHATSAPP_PROBES,
@@ -171,7 +172,7 @@ const COUNTERS: &[Counter] = &[
     ),
     Counter(
         AUTH_FAILURES,
-        "Requests refused for want of a right",
+        "Requests refused because the caller may not make them",
         Some(&[("reason", &["missing", "invalid", "expired", "forbidden"])]),
     ),
 ];
@@ -190,16 +191,16 @@ const GAUGES: &[(&str, &str)] = &[
     (ALERT, "1 while the alert holds"),
 ];
 
-/// From half a millisecond on: what a machine, or another one in the same building, does at once.
+/// Buckets from half a millisecond on, for work on this machine or in the same data centre.
 const FAST: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
 
-/// A pairing code may take 20 s.
+/// Buckets up to the 20 s that a pairing code may take.
 const REQUEST: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];
 
-/// A login of its own, and those that come before it.
+/// Buckets for a login that may wait for others.
 const TAKEOVER: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
 
-/// Seconds all of them. Only the requests' has a label.
+/// All histograms are in seconds. Only that of the requests has a label.
 const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
     (QR_RENDER_SECONDS, "Drawing one QR as PNG", FAST),
     (APPEND_SECONDS, "Storing one event", FAST),
@@ -208,7 +209,7 @@ const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
     (HTTP_REQUEST_SECONDS, "Until the head of the answer", REQUEST),
 ];
 
-/// There is one recorder in a process.
+/// The recorder of this process.
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Starts counting for this process.
@@ -223,13 +224,13 @@ pub fn start() -> anyhow::Result<()> {
     builder = builder.set_buckets_for_metric(Matcher::Prefix(CLIENTS_OWN.into()), REQUEST)?;
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    // Whichever client of this process spoke last is connected or not: that is no count.
+    // This metric says whether the client that spoke last is connected, which means nothing with many clients.
     let recorder = FilterLayer::from_patterns(["wa_connected"]).layer(recorder);
     metrics::set_global_recorder(recorder).map_err(|error| anyhow::anyhow!("{error}"))?;
     describe();
     wacore::telemetry::describe();
     begin_at_zero();
-    // The recorder was installed just now, so nobody was here before.
+    // The recorder was installed just now, so this cell is still empty.
     let _ = RECORDER.set(handle);
     Ok(())
 }
@@ -241,8 +242,8 @@ pub fn scrape() -> String {
     recorder.render()
 }
 
-/// To be called every few seconds: what histograms were told would pile up between two scrapes, and for ever where
-/// nobody scrapes.
+/// Empties the buffers of the histograms. Call it every few seconds: they grow until the next scrape, and without a
+/// limit if nobody scrapes.
 pub fn upkeep() {
     if let Some(recorder) = RECORDER.get() {
         recorder.run_upkeep();
@@ -262,7 +263,7 @@ fn describe() {
     Collector::default().describe();
 }
 
-/// A rate needs the zero before the first one.
+/// A rate can be computed from the first event on only if the counter was 0 before it.
 fn begin_at_zero() {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!(DAMAGED_RECORDS).set(0.0);
@@ -282,7 +283,7 @@ fn begin_at_zero() {
     }
 }
 
-/// Every value of each label with every value of each other.
+/// Every combination of the labels' values.
 fn combinations(labels: &[(&'static str, &'static [&'static str])]) -> Vec<Vec<Label>> {
     labels.iter().fold(vec![Vec::new()], |known, (label, values)| {
         let with = |before: &Vec<Label>, value| [&before[..], &[Label::new(*label, value)]].concat();

@@ -21,15 +21,15 @@ use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
 use super::connection::WatchedDialler;
 use super::egress::{Egress, Egresses, Watch};
-use super::pace::{Holds, Paced};
-use super::patience::{Patience, pause_after};
+use super::login_backoff::{LoginBackoff, pause_after};
+use super::login_queue::LoginQueue;
 use super::reach::Pass;
+use super::runtime::{Holds, ScaledRuntime};
 use super::store::device::is_whole;
 use super::store::{DeviceStorage, Engine, EngineError, Fence, Stored, is_linked};
 use super::translate::{Translator, passkey_refused};
-use super::turns::Turns;
-use super::version::{Report, Version, Versions};
-use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
+use super::version::{Version, VersionReport, Versions};
+use super::{Account, Link, LoginTurn, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Missing, PairingMethod, PairingRefusal};
 use crate::id::SessionId;
 use crate::platform::Platform;
@@ -41,7 +41,7 @@ use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a request for a pairing code waits for the connection.
-const CODE_PATIENCE: Duration = Duration::from_secs(20);
+const CODE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What all clients of this process have in common.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub struct WhatsAppWeb(Arc<Shared>);
 struct Shared {
     options: Options,
     egresses: Egresses,
-    turns: Arc<Turns>,
+    turns: Arc<LoginQueue>,
     versions: Arc<Versions>,
     /// The devices' keys.
     engine: Arc<dyn Engine>,
@@ -82,7 +82,7 @@ impl WhatsAppWeb {
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
         let proxy = options.proxy.clone();
         let watch = Watch { factor: options.time_factor, tasks: tasks.clone() };
-        let turns = Arc::new(Turns::new(options.logins_per_second, &tasks));
+        let turns = Arc::new(LoginQueue::new(options.logins_per_second, &tasks));
         #[cfg(feature = "simulator")]
         let egresses = match &options.url {
             Some(url) => Egresses::to_simulator(url, proxy, watch),
@@ -103,15 +103,15 @@ impl WhatsAppWeb {
 impl WhatsApp for WhatsAppWeb {
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError> {
         let shared = self.0.clone();
-        let patience = Arc::new(Patience::new(shared.options.time_factor));
+        let backoff = Arc::new(LoginBackoff::new(shared.options.time_factor));
         let egress = shared.egresses.of(account.proxy.as_ref());
         let account = account.clone();
-        let mut link = WebLink { shared, account, signals, egress, patience, running: None };
+        let mut link = WebLink { shared, account, signals, egress, backoff, running: None };
         link.run().await?;
         Ok(Box::new(link))
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         self.0.turns.wait()
     }
 
@@ -131,7 +131,7 @@ impl WhatsApp for WhatsAppWeb {
         Ok(is_whole(self.0.engine.as_ref(), session).await?)
     }
 
-    fn version(&self) -> Report {
+    fn version(&self) -> VersionReport {
         self.0.versions.report()
     }
 
@@ -147,13 +147,13 @@ impl WhatsApp for WhatsAppWeb {
 impl WebLink {
     /// Builds a client, which begins to connect.
     async fn run(&mut self) -> Result<(), StartError> {
-        let Self { shared, account, signals, egress, patience, .. } = self;
+        let Self { shared, account, signals, egress, backoff, .. } = self;
         let factor = shared.options.time_factor;
         let holds = Holds::new();
         let version = shared.versions.current().await;
         let refusal = shared.versions.refusal(version);
-        let (tasks, patience) = (shared.tasks.clone(), patience.clone());
-        let translator = Translator::new(signals.clone(), factor, tasks, holds.clone(), patience, refusal);
+        let (tasks, backoff) = (shared.tasks.clone(), backoff.clone());
+        let translator = Translator::new(signals.clone(), factor, tasks, holds.clone(), backoff, refusal);
         let translator = Arc::new(translator);
         let fence = Fence { session: account.session.clone(), epoch: account.epoch };
         let storage = Arc::new(DeviceStorage::open(shared.engine.clone(), fence).await?);
@@ -174,7 +174,7 @@ impl WebLink {
             .with_backend_arc(storage.clone())
             .with_transport_factory(dialler)
             .with_http_client(Requests(egress.clone()))
-            .with_runtime(Paced::new(factor, holds.clone()))
+            .with_runtime(ScaledRuntime::new(factor, holds.clone()))
             .with_version(version.numbers())
             .with_device_props(
                 DevicePropsOverride::new()
@@ -195,7 +195,7 @@ impl WebLink {
                 Stored::Settings => Signal::SettingsStored,
             });
         });
-        self.running = Some(Running { handle: bot.spawn(), client, translator, storage, holds, pass });
+        self.running = Some(RunningClient { handle: bot.spawn(), client, translator, storage, holds, pass });
         Ok(())
     }
 }
@@ -232,7 +232,7 @@ impl From<EngineError> for StartError {
 }
 
 /// A client that runs.
-struct Running {
+struct RunningClient {
     handle: BotHandle,
     client: Arc<Client>,
     translator: Arc<Translator>,
@@ -241,7 +241,7 @@ struct Running {
     pass: Pass,
 }
 
-impl Running {
+impl RunningClient {
     /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
     /// still does is neither heard nor stored.
     async fn stop(self) {
@@ -284,9 +284,9 @@ struct WebLink {
     account: Account,
     signals: Signals,
     egress: Arc<Egress>,
-    patience: Arc<Patience>,
+    backoff: Arc<LoginBackoff>,
     /// `None` once it has stopped.
-    running: Option<Running>,
+    running: Option<RunningClient>,
 }
 
 #[async_trait]
@@ -352,17 +352,17 @@ impl Link for WebLink {
     }
 
     fn may_dial(&self) -> bool {
-        let may = |running: &Running| self.egress.reach().admits(running.pass).is_ok();
+        let may = |running: &RunningClient| self.egress.reach().admits(running.pass).is_ok();
         self.running.as_ref().is_some_and(may)
     }
 
     fn back_off(&self) -> Duration {
-        let failures = |running: &Running| running.client.stats().reconnect_errors;
+        let failures = |running: &RunningClient| running.client.stats().reconnect_errors;
         let pause = pause_after(self.running.as_ref().map_or(0, failures));
         pause.mul_f64(1.1).div_f64(self.shared.options.time_factor)
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         self.shared.turns.after(self.egress.reach().alive())
     }
 
@@ -374,7 +374,7 @@ impl Link for WebLink {
 
     async fn retry(&mut self) -> Result<(), StartError> {
         self.halt().await;
-        self.patience.rebuilt();
+        self.backoff.rebuilt();
         self.run().await
     }
 
@@ -402,7 +402,7 @@ impl Link for WebLink {
 
     fn request_code(&self, phone_number: String) {
         self.beside(async move |client, translator| {
-            if let Err(error) = client.wait_for_socket(CODE_PATIENCE).await {
+            if let Err(error) = client.wait_for_socket(CODE_TIMEOUT).await {
                 let (method, code) = (PairingMethod::Code, PairingRefusal::InternalError);
                 let detail = error.to_string();
                 return translator.signal(Signal::PairingRefused { method, code, detail, retry_after: None });

@@ -13,13 +13,14 @@ mod tests;
 mod tunnel;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use futures::SinkExt as _;
 use hyper::Uri;
 use hyper::header::{HeaderValue, ORIGIN};
 use metrics::gauge;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_websockets::{ClientBuilder, WebSocketStream};
 use tracing::error;
@@ -89,7 +90,7 @@ impl Egresses {
             },
             Way::Through,
         );
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.lock();
         if let Some(known) = others.get(&way).and_then(Weak::upgrade) {
             return known;
         }
@@ -137,7 +138,7 @@ impl Egress {
     /// # Errors
     /// Says what failed, and at whom.
     pub async fn probe(&self) -> anyhow::Result<()> {
-        let patience = self.reach.probe_patience();
+        let patience = self.reach.probe_timeout();
         let opening = tokio::time::timeout(patience, self.open());
         let mut websocket = opening.await.context("WhatsApp did not answer")??;
         // It was reached; how it takes the goodbye is of no matter.

@@ -25,13 +25,13 @@ const FAILURES: u32 = 2;
 const PAUSES: [u64; 6] = [1, 2, 5, 10, 20, 30];
 
 /// The library gives up a connection after 20 s, without a word: a dial that was dropped this late has failed.
-const GIVEN_UP: Duration = Duration::from_secs(18);
+const LATE_DROP: Duration = Duration::from_secs(18);
 
 /// How long a probe waits: as long as the library does for a connection.
-const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// However fast the clocks run, an answer takes its time.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+const LEAST_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A way out that can be probed.
 #[async_trait]
@@ -112,8 +112,8 @@ impl Reach {
     }
 
     /// How long a probe may take.
-    pub(super) fn probe_patience(&self) -> Duration {
-        PROBE_PATIENCE.div_f64(self.watch.factor).max(LEAST_PATIENCE)
+    pub(super) fn probe_timeout(&self) -> Duration {
+        PROBE_TIMEOUT.div_f64(self.watch.factor).max(LEAST_PROBE_TIMEOUT)
     }
 
     /// Somebody has reached WhatsApp by this way.
@@ -229,7 +229,7 @@ impl<'a, W: Way> Dial<'a, W> {
 impl<W: Way> Drop for Dial<'_, W> {
     fn drop(&mut self) {
         let Some(way) = self.way else { return };
-        if self.begun.elapsed() >= GIVEN_UP.div_f64(way.reach().watch.factor) {
+        if self.begun.elapsed() >= LATE_DROP.div_f64(way.reach().watch.factor) {
             Reach::failed(way, "WhatsApp did not answer within the client's time");
         }
     }

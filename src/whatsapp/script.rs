@@ -4,15 +4,16 @@
 //! It knows of every client that was started, and how many of one account were alive at a time.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::version::{Report, Source, Version};
-use super::{Account, Link, Signal, Signals, StartError, Stopped, Turn, WhatsApp};
+use super::version::{Version, VersionReport, VersionSource};
+use super::{Account, Link, LoginTurn, Signal, Signals, StartError, Stopped, WhatsApp};
 use crate::event::{Assertion, Me, Missing};
 use crate::id::SessionId;
 
@@ -138,7 +139,7 @@ impl Script {
 
 impl Shared {
     fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stage.lock()
     }
 }
 
@@ -167,7 +168,7 @@ impl WhatsApp for Script {
         Ok(Box::new(ScriptedLink { script, account, signals, at: Some(at) }))
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         Box::pin(std::future::ready(()))
     }
 
@@ -188,11 +189,11 @@ impl WhatsApp for Script {
         Ok(true)
     }
 
-    fn version(&self) -> Report {
+    fn version(&self) -> VersionReport {
         let patience = Duration::from_secs(24 * 3600);
-        Report {
+        VersionReport {
             version: Version(1),
-            source: Source::BuiltIn,
+            source: VersionSource::BuiltIn,
             looked_up: None,
             failing_since: None,
             patience,
@@ -260,7 +261,7 @@ impl Link for ScriptedLink {
         Duration::ZERO
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self) -> LoginTurn {
         Box::pin(std::future::ready(()))
     }
 

@@ -11,7 +11,7 @@
 //! - A storage is bound to one session and one epoch. [`DeviceStorage::open`] claims it; a newer claim
 //!   refuses all later commits of the older one, which [`DeviceStorage::fenced`] tells the link task, so that
 //!   it stops the client.
-//! - A session has one writer: every commit takes the storage's turn, so read-change-write is safe. The turn
+//! - A session has one writer: every commit takes the storage's lock, so read-change-write is safe. The lock
 //!   travels with the commit into the engine, so it is not over before the commit is, even if the library
 //!   drops the call half-way.
 //! - One call of the library is one commit, however many rows it has.
@@ -60,7 +60,7 @@ use wacore::store::error::{Result, StoreError};
 use wacore::store::traits::DeviceStore as _;
 
 pub use self::device::is_linked;
-pub use self::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+pub use self::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use self::messages::{Sent, Sweep};
 use crate::event::Missing;
 use crate::storage::StorageError;
@@ -72,7 +72,7 @@ use crate::storage::StorageError;
 pub struct DeviceStorage {
     engine: Arc<dyn Engine>,
     fence: Fence,
-    turn: Arc<Mutex<()>>,
+    commit_lock: Arc<Mutex<()>>,
     fenced: CancellationToken,
     sent: Sent,
     sent_sweep: Sweep,
@@ -106,7 +106,7 @@ impl DeviceStorage {
         Ok(Self {
             engine,
             fence,
-            turn: Arc::default(),
+            commit_lock: Arc::default(),
             fenced: CancellationToken::new(),
             sent: Sent::default(),
             sent_sweep: Sweep::default(),
@@ -211,18 +211,18 @@ impl DeviceStorage {
 
     /// Waits until no other commit of this session is under way. Read after this, not before, what a commit
     /// depends on.
-    async fn turn(&self) -> Turn {
-        Arc::clone(&self.turn).lock_owned().await
+    async fn lock(&self) -> CommitLock {
+        Arc::clone(&self.commit_lock).lock_owned().await
     }
 
-    async fn commit(&self, turn: Turn, changes: Vec<Change>) -> Result<()> {
+    async fn commit(&self, lock: CommitLock, changes: Vec<Change>) -> Result<()> {
         if self.is_fenced() {
             return Err(database(EngineError::Fenced));
         }
         if changes.is_empty() {
             return Ok(());
         }
-        let outcome = self.engine.commit(&self.fence, changes, turn).await;
+        let outcome = self.engine.commit(&self.fence, changes, lock).await;
         if matches!(outcome, Err(EngineError::Fenced)) {
             let Fence { session, epoch } = &self.fence;
             tracing::warn!(%session, epoch, "a write was refused: the session is no longer ours");
@@ -233,8 +233,8 @@ impl DeviceStorage {
 
     /// Changes that depend on nothing read.
     async fn apply(&self, changes: Vec<Change>) -> Result<()> {
-        let turn = self.turn().await;
-        self.commit(turn, changes).await
+        let lock = self.lock().await;
+        self.commit(lock, changes).await
     }
 }
 

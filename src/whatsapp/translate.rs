@@ -3,9 +3,10 @@
 //! It runs inline on the library's dispatch path and hands on to an unbounded channel, which is the library's only
 //! delivery that never drops. It asks for the few kinds of a link's life, so no burst of messages comes this way.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{Instrument as _, debug};
 use whatsapp_rust::OwnedNodeRef;
 use whatsapp_rust::anyhow;
@@ -13,8 +14,8 @@ use whatsapp_rust::pair_code::PairCodeRejection;
 use whatsapp_rust::prelude::{Client, Event, EventHandler, EventInterest, EventKind, RawNodeLease};
 use whatsapp_rust::types::events::{self, ConnectFailureReason};
 
-use super::pace::Holds;
-use super::patience::{Patience, THROTTLED};
+use super::login_backoff::{LoginBackoff, THROTTLED};
+use super::runtime::Holds;
 use super::words::Words;
 use super::{Signal, Signals};
 use crate::event::{Me, PairingMethod, PairingRefusal, Time};
@@ -89,25 +90,25 @@ pub(super) struct Translator {
     client: OnceLock<Weak<Client>>,
     tasks: Shutdown,
     holds: Arc<Holds>,
-    patience: Arc<Patience>,
+    backoff: Arc<LoginBackoff>,
     /// What a refusal of this client's version means.
     outdated: Signal,
 }
 
 impl Translator {
     /// For one client. `factor` is how much faster than real its timers run; `tasks` counts the small tasks it starts;
-    /// `holds` are its sleeps; `patience` is what its link remembers; `outdated` is to be signalled when WhatsApp refuses
+    /// `holds` are its sleeps; `backoff` is what its link remembers; `outdated` is to be signalled when WhatsApp refuses
     /// its version.
     pub(super) fn new(
         signals: Signals,
         factor: f64,
         tasks: Shutdown,
         holds: Arc<Holds>,
-        patience: Arc<Patience>,
+        backoff: Arc<LoginBackoff>,
         outdated: Signal,
     ) -> Self {
         let (memory, client) = (Mutex::default(), OnceLock::new());
-        Self { signals, factor, memory, client, tasks, holds, patience, outdated }
+        Self { signals, factor, memory, client, tasks, holds, backoff, outdated }
     }
 
     /// Begins to listen to a client that does not run yet.
@@ -145,7 +146,7 @@ impl Translator {
         memory.refused = false;
         memory.failures = self.failures();
         drop(memory);
-        self.patience.lost();
+        self.backoff.lost();
         // A passkey step is over with the connection that carried it.
         self.holds.resume();
         self.signal(Signal::Connecting);
@@ -158,7 +159,7 @@ impl Translator {
             || self.client.get().and_then(Weak::upgrade).is_some_and(|client| client.is_logged_in());
         if !self.memory().logged_in && logged_in() {
             self.memory().logged_in = true;
-            self.patience.logged_in();
+            self.backoff.logged_in();
             self.signal(Signal::LoggedIn);
         }
     }
@@ -189,7 +190,7 @@ impl Translator {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Every write of it is whole in itself.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 
     fn qr(&self, qr: &events::PairingQrCode) -> Option<Signal> {
@@ -306,7 +307,7 @@ impl Translator {
         if self.failures() >= memory.failures.saturating_add(THROTTLED) {
             return self.turned_away(429, self.failures(), true);
         }
-        self.patience.lost();
+        self.backoff.lost();
         let detail = said.unwrap_or_else(|| disconnected.reason.to_string());
         Signal::Lost { detail }
     }
@@ -319,7 +320,7 @@ impl Translator {
     }
 
     fn turned_away(&self, code: i32, failures: u32, goes_on: bool) -> Signal {
-        let wait = self.patience.turned_away(failures, goes_on);
+        let wait = self.backoff.turned_away(failures, goes_on);
         Signal::TurnedAway { code, again_in: wait.pause, by_client: wait.by_client }
     }
 

@@ -1,10 +1,10 @@
 //! Which version of WhatsApp Web the clients claim to be: looked up once a day for the whole process, and at once when
 //! WhatsApp refuses it.
 //!
-//! [`Versions`] looks up, stores and tells; what is believed, and when it is looked up next, is [`Known`]'s matter. A
+//! [`Versions`] looks up, stores and tells; what is believed, and when it is looked up next, is [`VersionState`]'s matter. A
 //! client's version is fixed when it is built, so whoever waits for a newer one builds a new client.
 
-mod known;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use whatsapp_rust::http::HttpClient;
 use whatsapp_rust::version::fetch_latest_app_version;
 
-use self::known::{Clock, Known};
+use self::state::{Schedule, VersionState};
 use super::Signal;
 use super::store::Engine;
 use crate::event::Time;
@@ -33,10 +33,10 @@ pub(super) const BUILT_IN: Version = Version(1_042_742_319);
 pub(super) const BUILT_IN_APPEARED: &str = "2026-07-08";
 
 /// How long the first client waits for the first look-up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a look-up may take.
-const LOOK_UP: Duration = Duration::from_secs(15);
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A version of WhatsApp Web: the last number of `2.3000.N`, the only one that changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ impl fmt::Display for Version {
 
 /// Where the version that is claimed comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum VersionSource {
     /// From the code.
     BuiltIn,
     /// From the store, where an earlier process or another replica has put it.
@@ -68,7 +68,7 @@ pub enum Source {
     Fixed,
 }
 
-impl Source {
+impl VersionSource {
     /// The word of `/health`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -82,11 +82,11 @@ impl Source {
 
 /// What an operator should know of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+pub struct VersionReport {
     /// What new clients claim.
     pub version: Version,
     /// Where that comes from.
-    pub source: Source,
+    pub source: VersionSource,
     /// When a look-up last succeeded, here or, as far as the store knows, elsewhere.
     pub looked_up: Option<Time>,
     /// Since when there should have been an answer, where the last look-up has failed.
@@ -97,7 +97,7 @@ pub struct Report {
 
 /// The newest version that was ever found, and when a look-up last succeeded: what a store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct StoredVersion {
     /// The newest.
     pub version: Version,
     /// The last success.
@@ -106,10 +106,10 @@ pub struct Found {
 
 /// The version of this process.
 pub(super) struct Versions {
-    known: watch::Sender<Known>,
+    known: watch::Sender<VersionState>,
     /// `None` where the operator has fixed the version.
     sources: Option<Sources>,
-    clock: Clock,
+    clock: Schedule,
 }
 
 /// Where versions are looked for.
@@ -121,24 +121,24 @@ struct Sources {
 impl Versions {
     /// As the operator says: nothing is looked up.
     pub(super) fn fixed(version: Version) -> Self {
-        Self::new(Known::fixed(version), None, 1.0)
+        Self::new(VersionState::fixed(version), None, 1.0)
     }
 
     /// Looked up, as soon as [`Self::run`] runs. `factor` is how much faster than real its pauses are.
     pub(super) fn looked_up(http: Arc<dyn HttpClient>, store: Arc<dyn Engine>, factor: f64) -> Self {
-        Self::new(Known::built_in(), Some(Sources { http, store }), factor)
+        Self::new(VersionState::built_in(), Some(Sources { http, store }), factor)
     }
 
-    fn new(known: Known, sources: Option<Sources>, factor: f64) -> Self {
+    fn new(known: VersionState, sources: Option<Sources>, factor: f64) -> Self {
         show(known.version);
-        Self { known: watch::Sender::new(known), sources, clock: Clock::faster(factor) }
+        Self { known: watch::Sender::new(known), sources, clock: Schedule::faster(factor) }
     }
 
     /// The version to build a client with. The very first look-up is waited for, for a while.
     pub(super) async fn current(&self) -> Version {
         let mut known = self.known.subscribe();
         // Late or not, what is known by then is used.
-        let _ = timeout(PATIENCE, known.wait_for(|known| known.is_ready)).await;
+        let _ = timeout(FIRST_LOOK_UP_TIMEOUT, known.wait_for(|known| known.is_ready)).await;
         self.known.borrow().version
     }
 
@@ -179,7 +179,7 @@ impl Versions {
     }
 
     /// What an operator should know.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> VersionReport {
         self.known.borrow().report(&self.clock)
     }
 
@@ -212,11 +212,11 @@ impl Versions {
     }
 
     async fn look_up(&self, sources: &Sources) {
-        let answer = timeout(LOOK_UP, fetch_latest_app_version(&sources.http)).await;
+        let answer = timeout(LOOK_UP_TIMEOUT, fetch_latest_app_version(&sources.http)).await;
         let found = match answer {
-            Ok(Ok(numbers)) => known::believed(numbers),
+            Ok(Ok(numbers)) => state::believed(numbers),
             Ok(Err(error)) => Err(format!("{error:#}")),
-            Err(_) => Err(format!("no answer within {} s", LOOK_UP.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", LOOK_UP_TIMEOUT.as_secs())),
         };
         match found {
             Ok(version) => self.succeeded(version, sources).await,
@@ -231,7 +231,7 @@ impl Versions {
         self.known.send_modify(|known| known.learn(version, at, &self.clock, Instant::now()));
         let version = self.known.borrow().version;
         info!(%version, "version of WhatsApp Web");
-        if let Err(error) = sources.store.keep_version(Found { version, at }).await {
+        if let Err(error) = sources.store.keep_version(StoredVersion { version, at }).await {
             warn!(%error, %version, "the version of WhatsApp Web was not stored; tried again at the next look-up");
             self.known.send_modify(|known| known.look_up_soon(&self.clock, Instant::now()));
         }
@@ -242,7 +242,7 @@ impl Versions {
         // Another replica may have had more luck.
         let stored = stored(sources).await;
         self.known.send_modify(|known| known.miss(stored, &self.clock, Time::now(), Instant::now()));
-        let Known { version, source, .. } = *self.known.borrow();
+        let VersionState { version, source, .. } = *self.known.borrow();
         let (source, appeared) = (source.as_str(), BUILT_IN_APPEARED);
         warn!(error, %version, source, builtInAppeared = appeared, "version of WhatsApp Web not found");
     }
@@ -257,7 +257,7 @@ fn show(version: Version) {
 }
 
 /// What the store knows; nothing, where it does not answer.
-async fn stored(sources: &Sources) -> Option<Found> {
+async fn stored(sources: &Sources) -> Option<StoredVersion> {
     match sources.store.version().await {
         Ok(found) => found,
         Err(error) => {

@@ -177,7 +177,7 @@ async fn an_older_database_is_refused_until_it_is_accepted() {
     let noted = std::fs::read_to_string(&note).unwrap();
     std::fs::write(&file, &newest).unwrap();
     std::fs::write(&note, "seven").unwrap();
-    assert!(refused(folder).contains("is no number"));
+    assert!(refused(folder).contains("is not a number"));
     std::fs::write(&note, noted).unwrap();
     // The newest is none of these.
     builder.clone().start().await.crash().await;

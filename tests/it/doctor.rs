@@ -223,7 +223,7 @@ async fn each_failure_is_named_and_counted() {
         said.contains(": Connection refused") && said.contains("WA_PROXY (https_proxy is not looked at)"),
         "{said}"
     );
-    assert!(report.said("data", "fail").contains("is no folder"), "{}", report.text);
+    assert!(report.said("data", "fail").contains("is not a folder"), "{}", report.text);
     report.said("clock", "warn");
     assert!(!report.text.contains("hunter2"));
 }

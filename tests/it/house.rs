@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
+    ("backoff", &[]),
     ("shutdown", &[]),
     ("qr", &["telemetry"]),
     ("event", &["clock", "id", "qr"]),
@@ -14,8 +15,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("platform", &[]),
     ("config", &["platform", "proxy"]),
     ("telemetry", &["config"]),
-    ("storage", &["clock", "id", "shutdown", "telemetry"]),
-    ("whatsapp", &["event", "id", "platform", "proxy", "shutdown", "storage", "telemetry"]),
+    ("storage", &["backoff", "clock", "id", "shutdown", "telemetry"]),
+    ("whatsapp", &["backoff", "event", "id", "platform", "proxy", "shutdown", "storage", "telemetry"]),
     ("log", &["event", "id", "shutdown", "storage", "telemetry"]),
     ("records", &["event", "id", "proxy", "shutdown", "storage", "telemetry"]),
     ("cluster", &["event", "id", "records", "shutdown", "storage"]),

@@ -14,7 +14,7 @@ use crate::simulator::Simulator;
 use crate::state::{Device, Letter, Order, Outcome, World};
 
 /// So long the friend waits for receipts; what is not acknowledged then stays in the device's mailbox.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Messages in one call at most.
 pub(crate) const MOST: usize = 10_000;
 pub(super) const TEXT: &str = "Hello from the simulator";
@@ -87,12 +87,12 @@ impl Shared {
         // From now on only letters hold a sender: when the mailbox is emptied, the wait ends.
         drop(report);
         let mut written = Written { sent: count, acknowledged: 0, retries: 0 };
-        let patience = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECEIPT_TIMEOUT;
         while written.acknowledged + written.retries < count {
             let outcome = select! {
                 outcome = reports.recv() => outcome,
                 () = self.stop.cancelled() => return Err(WriteError::Ended),
-                () = sleep_until(patience) => {
+                () = sleep_until(deadline) => {
                     return Err(WriteError::Silent(count - written.acknowledged - written.retries));
                 }
             };

@@ -18,7 +18,7 @@ use crate::simulator::Simulator;
 use crate::state::{Letter, Order, World};
 
 /// So many stanzas are made while everybody else waits for the lock.
-const AT_ONCE: usize = 50;
+const STANZAS_PER_LOCK: usize = 50;
 /// Of so many messages one was written by the account itself, and brings a receipt.
 const MESSAGES_PER_RECEIPT: usize = 10;
 /// One-time pre-keys that are left when the server says that they run low.
@@ -68,7 +68,7 @@ impl Shared {
         let mut queued = 0;
         let mut left = messages;
         while left > 0 {
-            let count = left.min(AT_ONCE);
+            let count = left.min(STANZAS_PER_LOCK);
             post(&mut self.shelf.world(), &jid, TEXT, count, None)?;
             queued += count;
             left -= count;

@@ -22,9 +22,10 @@ pub(crate) mod web;
 mod wire;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,10 +70,10 @@ impl Shared {
     }
 
     pub(crate) fn identity(&self) -> Arc<ServerIdentity> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.identity.lock().clone()
     }
 
     pub(crate) fn set_identity(&self, identity: ServerIdentity) {
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+        *self.identity.lock() = Arc::new(identity);
     }
 }

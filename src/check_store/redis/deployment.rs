@@ -29,7 +29,7 @@ impl Store {
     pub(super) async fn living(&self, damaged: &[Damaged]) -> Result<usize, CheckError> {
         let keys = self.redis.keys();
         let said_by = [keys.life(), keys.since()];
-        if damaged.iter().any(|damaged| said_by.contains(&damaged.place)) {
+        if damaged.iter().any(|damaged| said_by.contains(&damaged.table)) {
             for key in said_by.iter().filter(|key| is_about(damaged, key)) {
                 self.rename(key).await.map_err(CheckError::SetAside)?;
             }
@@ -64,5 +64,5 @@ impl Store {
 
 /// Whether this key as a whole is damaged.
 fn is_about(damaged: &[Damaged], key: &str) -> bool {
-    damaged.iter().any(|damaged| damaged.place == key && damaged.key.is_empty())
+    damaged.iter().any(|damaged| damaged.table == key && damaged.key.is_empty())
 }

@@ -33,8 +33,8 @@ fn damage(server: &Server, keys: &[String]) {
     }
 }
 
-fn places(report: &Report) -> BTreeSet<String> {
-    report.damaged.iter().map(|damaged| damaged.place.clone()).collect()
+fn places(report: &StoreReport) -> BTreeSet<String> {
+    report.damaged.iter().map(|damaged| damaged.table.clone()).collect()
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq as _;
 
 use super::{AuthFailure, Refusal};
-use crate::config::{ApiKey, Doors};
+use crate::config::{ApiKey, Security};
 use crate::http::App;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
@@ -14,16 +14,16 @@ use crate::http::websocket::offered_protocols;
 
 /// A key or a token, by whichever way it came. More than one way: the first of these.
 pub(super) fn identify(app: &App, request: &Request) -> Result<Caller, Refusal> {
-    let doors = &app.inner.config.doors;
-    if doors.is_open() {
+    let security = &app.inner.config.security;
+    if security.is_open() {
         return Ok(Caller::Anyone);
     }
     let headers = request.headers();
     if let Some(key) = headers.get("x-api-key") {
-        return key.to_str().ok().and_then(|key| key_of(doors, key)).ok_or(AuthFailure::Invalid.into());
+        return key.to_str().ok().and_then(|key| key_of(security, key)).ok_or(AuthFailure::Invalid.into());
     }
     let bearer = bearer(headers)?;
-    if let Some(caller) = bearer.as_ref().and_then(|secret| key_of(doors, secret)) {
+    if let Some(caller) = bearer.as_ref().and_then(|secret| key_of(security, secret)) {
         return Ok(caller);
     }
     // The other two ways are a token's: they end up in other people's logs, and a key is good for more than minutes.
@@ -40,10 +40,10 @@ pub(super) fn identify(app: &App, request: &Request) -> Result<Caller, Refusal> 
 }
 
 /// The key with this secret. Every key is compared, and each in constant time.
-fn key_of(doors: &Doors, secret: &str) -> Option<Caller> {
+fn key_of(security: &Security, secret: &str) -> Option<Caller> {
     let hash = ApiKey::hash(secret);
     let mut found = None;
-    for key in &doors.keys {
+    for key in &security.keys {
         if bool::from(key.hash.ct_eq(&hash)) {
             found = Some(key);
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::{LinkTask, Next};
-use crate::whatsapp::{Link, Signal, StartError, Stopped, Turn};
+use crate::whatsapp::{Link, LoginTurn, Signal, StartError, Stopped};
 
 /// The tries of one client.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(crate) struct Tries {
     /// When another client is wanted, should this one not try by itself before.
     retry_at: Option<Instant>,
     /// A place in the queue of those who log in: when the turn comes another client is built.
-    turn: Option<Turn>,
+    turn: Option<LoginTurn>,
     outage: Option<Outage>,
     /// The client was halted: whatever it said before that changes nothing.
     halted: bool,
@@ -51,7 +51,7 @@ impl Tries {
     }
 
     /// Ends when it is this session's turn. May be dropped while it waits; its place is kept.
-    pub(crate) async fn turn(turn: &mut Option<Turn>) {
+    pub(crate) async fn turn(turn: &mut Option<LoginTurn>) {
         match turn {
             Some(turn) => turn.as_mut().await,
             None => std::future::pending().await,
@@ -59,7 +59,7 @@ impl Tries {
     }
 
     /// What [`Tries::turn`] waits for, apart from all else.
-    pub(crate) fn place(&mut self) -> &mut Option<Turn> {
+    pub(crate) fn place(&mut self) -> &mut Option<LoginTurn> {
         &mut self.turn
     }
 

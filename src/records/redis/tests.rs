@@ -468,7 +468,7 @@ async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_t
     };
     assert!(in_doubt(&b, &mine.session).await && in_doubt(&b, &unknown).await);
     // Each looks at the data once a second.
-    until(&b.redis, |state| matches!(state, crate::storage::redis::State::Up(_))).await;
+    until(&b.redis, |state| matches!(state, crate::storage::redis::ConnectionState::Up(_))).await;
     sleep(Duration::from_millis(1500)).await;
     assert!(in_doubt(&b, &mine.session).await, "also when it knows the new data");
     // One that starts now knows nothing of the old data.
@@ -531,7 +531,7 @@ async fn a_key_of_the_deployment_of_another_kind_is_named_until_it_is_mended() {
     let ask = async || {
         let created = a.create(two(), ROOM, None).await.is_ok();
         let (beats, secret) = (a.beat(&Viewers::new()).await.is_ok(), a.token_secret("s").await.is_ok());
-        let named: Vec<_> = a.redis.damage().list().into_iter().map(|damaged| damaged.place).collect();
+        let named: Vec<_> = a.redis.damage().list().into_iter().map(|damaged| damaged.table).collect();
         (created, beats, secret, named)
     };
     assert_eq!(ask().await, (true, true, true, vec![]));

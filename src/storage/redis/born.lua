@@ -5,7 +5,7 @@
 local now = text(time())
 local set = redis.pcall('SET', KEYS[1], ARGV[1], 'NX')
 local refused = type(set) == 'table' and set.err or ''
--- A user without the right to ask learns no run_id.
+-- A user without the right to run INFO gets no run_id.
 local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local word = redis.call('GET', KEYS[1]) or ''

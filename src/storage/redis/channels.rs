@@ -1,43 +1,41 @@
-//! The one Pub/Sub connection of this process, subscribed only to what somebody here listens to.
+//! The one Pub/Sub connection of this process. It is subscribed to the channels that have a listener here.
 //!
-//! A ping tells that it lives. That it hears what is published here is told by a pulse, which goes out over the command
-//! connection and must come in over this one: where a name has moved to another server, a connection that lives may still
-//! lead to the one before.
+//! A ping shows that the connection lives. A test message, the pulse, shows that it receives what is published: the
+//! pulse is sent over the command connection and must arrive over this one. After a name has moved to another server, a
+//! living connection may still lead to the old one.
 //!
-//! Pub/Sub forgets: whatever was published while there was no connection is lost. So each listener is told when its
-//! channel is (again) subscribed, and reads then, from a log, what it may have missed.
+//! What is published while there is no connection is lost. So each listener is told when its channel was (again)
+//! subscribed, and then reads from a log what it may have missed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use parking_lot::{Mutex, MutexGuard};
 use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use super::{Inner, LIMIT};
+use super::{Inner, LIMIT, RECONNECT};
 
-/// Messages that may wait for one listener; one that is further behind is told [`Heard::Missed`].
+/// How many messages may wait for a listener. One that falls further behind gets [`Heard::Missed`].
 const WAITING: usize = 64;
 
-/// How often the connection is pinged, and a pulse is sent: it is the only way to notice that it is dead, or deaf.
+/// How often the connection is pinged and a pulse is sent. Nothing else shows that it is dead, or receives nothing.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many channels one command subscribes.
+const CHANNELS_PER_COMMAND: usize = 500;
 
-/// Channels in one command.
-const AT_ONCE: usize = 500;
-
-/// Who listens to what. An entry goes with its last [`Subscription`].
+/// The channels and their listeners. An entry is removed with its last [`Subscription`].
 #[derive(Default)]
 pub(super) struct Channels {
     wanted: Mutex<HashMap<String, Channel>>,
     changed: Notify,
-    /// How many times the command connection was made anew.
+    /// How many times the command connection was replaced.
     anew: watch::Sender<u64>,
 }
 
@@ -47,20 +45,21 @@ struct Channel {
     subscribed: bool,
 }
 
-/// What a listener is told.
+/// What a listener receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// The channel is subscribed from here on: what was published before may have been missed.
+    /// The channel was subscribed just now: what was published before may have been missed.
     Missed,
     /// A message.
     Message(Bytes),
 }
 
-/// A listener's end of a channel. Dropped, it stops listening.
+/// A listener's end of a channel. Dropping it ends the subscription.
 pub struct Subscription {
     channel: String,
     receiver: broadcast::Receiver<Heard>,
-    /// The channel was subscribed already when this listener came.
+    /// Whether the listener must be told at once that it may have missed something, because the channel was subscribed
+    /// already.
     missed: bool,
     inner: Arc<Inner>,
 }
@@ -112,13 +111,12 @@ pub(super) fn listen(inner: &Arc<Inner>, channel: String) -> Subscription {
 
 impl Channels {
     fn wanted(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
-        // Nothing below can panic between two changes.
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.lock()
     }
 
     fn deliver(&self, name: &str, message: &[u8]) {
         if let Some(channel) = self.wanted().get(name) {
-            // No receiver: its subscription is being dropped.
+            // Without a receiver the subscription is being dropped.
             let _ = channel.sender.send(Heard::Message(Bytes::copy_from_slice(message)));
         }
     }
@@ -133,7 +131,7 @@ impl Channels {
         }
     }
 
-    /// The command connection leads elsewhere from now on: so shall this one.
+    /// Makes this connection anew, because the command connection leads to another server.
     pub(super) fn connect_anew(&self) {
         self.anew.send_modify(|times| *times += 1);
     }
@@ -142,8 +140,8 @@ impl Channels {
         self.wanted().values_mut().for_each(|channel| channel.subscribed = false);
     }
 
-    /// What to subscribe and what to leave. A channel that was left and wanted again meanwhile is subscribed again: that
-    /// is harmless, and its new listener must be told.
+    /// The channels to subscribe and those to leave. A channel that was left and wanted again meanwhile is subscribed
+    /// again, which is harmless and tells its new listener.
     fn difference(&self, subscribed: &HashSet<String>) -> (Vec<String>, Vec<String>) {
         let wanted = self.wanted();
         let come = wanted.iter().filter(|(_, channel)| !channel.subscribed).map(|(name, _)| name.clone());
@@ -152,30 +150,31 @@ impl Channels {
     }
 }
 
-/// How the use of a connection ended.
+/// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// There was none.
+    /// There was no connection.
     Never,
     Broke,
-    /// It lives, and what is published does not reach it.
+    /// It lives, but receives nothing of what is published.
     Deaf,
-    /// The command connection was made anew.
+    /// The command connection was replaced.
     Left,
 }
 
-/// Until the storage is closed. Connects when the first channel is wanted, and again whenever the connection breaks.
+/// Runs until the storage is closed. Connects when the first channel is wanted, and again whenever the connection
+/// breaks.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let mut pause = FIRST_PAUSE;
-    let mut turn = 0;
+    let mut failures = 0;
+    let mut attempt = 0;
     loop {
         let serve = async {
             if inner.channels.wanted().is_empty() {
                 inner.channels.changed.notified().await;
             }
-            // From before it is made: wherever it leads, the other connection may go elsewhere meanwhile.
+            // Subscribed before connecting, so that a replacement of the command connection in between is noticed.
             let anew = inner.channels.anew.subscribe();
-            let connected = inner.target.pubsub(turn).await;
+            let connected = inner.target.pubsub(attempt).await;
             let Ok(connection) = connected else { return End::Never };
             let (sink, stream) = connection.split();
             serve(&inner, sink, stream, anew).await
@@ -185,7 +184,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
             end = serve => end,
         };
         inner.channels.connection_lost();
-        turn += 1;
+        attempt += 1;
         match end {
             End::Never => debug!("no Pub/Sub connection to Redis"),
             End::Broke => warn!("the Pub/Sub connection to Redis broke"),
@@ -193,20 +192,20 @@ pub(super) async fn run(inner: Arc<Inner>) {
             End::Left => debug!("the Pub/Sub connection to Redis is made anew"),
         }
         if end != End::Never {
-            pause = FIRST_PAUSE;
+            failures = 0;
         }
+        failures += 1;
         if end != End::Left {
             inner.trouble.notify_one();
         }
         tokio::select! {
             () = inner.tasks.begun() => return,
-            () = sleep(pause) => {}
+            () = sleep(RECONNECT.after(failures)) => {}
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Returns when the connection is of no use any more.
+/// Serves the listeners until the connection can no longer be used.
 async fn serve(
     inner: &Inner,
     mut sink: PubSubSink,
@@ -217,7 +216,7 @@ async fn serve(
     let pulse = inner.keys.pulse(uuid::Uuid::new_v4().simple());
     let mut subscribed = HashSet::new();
     let mut end = End::Never;
-    // A pulse is under way.
+    // Whether a pulse was sent and has not arrived.
     let mut listening = false;
     if !matches!(timeout(LIMIT, sink.subscribe(&pulse)).await, Ok(Ok(()))) {
         return end;
@@ -235,7 +234,7 @@ async fn serve(
                 Some(message) => channels.deliver(message.get_channel_name(), message.get_payload_bytes()),
                 None => return end,
             },
-            // The sender is right here.
+            // The sender lives in `inner`, so this cannot fail.
             _ = anew.changed() => return End::Left,
             () = channels.changed.notified() => {}
             () = sleep_until(ping_at) => {
@@ -247,7 +246,7 @@ async fn serve(
                 }
                 let mut publish = redis::cmd("PUBLISH");
                 publish.arg(&pulse).arg("");
-                // Where Redis is away nothing can be told from it.
+                // If Redis is away, the pulse says nothing about this connection.
                 listening = matches!(inner.ask::<redis::Value>(&publish).await, Ok(Ok(_)));
                 ping_at = Instant::now() + PING_EVERY;
             }
@@ -255,15 +254,16 @@ async fn serve(
     }
 }
 
-/// Subscribes what is newly wanted and leaves what is not wanted any more; `None` when Redis does not do it.
+/// Subscribes the channels that are newly wanted and leaves those that are no longer wanted; `None` if Redis does not
+/// do it.
 async fn agree(channels: &Channels, sink: &mut PubSubSink, subscribed: &mut HashSet<String>) -> Option<()> {
     let (come, leave) = channels.difference(subscribed);
-    for names in come.chunks(AT_ONCE) {
+    for names in come.chunks(CHANNELS_PER_COMMAND) {
         timeout(LIMIT, sink.subscribe(names)).await.ok()?.ok()?;
         subscribed.extend(names.iter().cloned());
         channels.now_subscribed(names);
     }
-    for names in leave.chunks(AT_ONCE) {
+    for names in leave.chunks(CHANNELS_PER_COMMAND) {
         timeout(LIMIT, sink.unsubscribe(names)).await.ok()?.ok()?;
         subscribed.retain(|name| !names.contains(name));
     }

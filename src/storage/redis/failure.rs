@@ -1,14 +1,14 @@
 //! What an error of Redis means to a caller.
 //!
-//! Redis quotes arguments in some of its errors, and ours are keys of devices: only its code goes on, and its words only
-//! where they are about a script.
+//! Some errors of Redis quote the arguments of the command, and ours are keys of devices. So only the code of an error
+//! is passed on, and its text only if it is about a script.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::storage::StorageError;
 
-/// A copy, one that has lost its primary, one that still reads its file, a cluster without all of its slots, and a primary
-/// whose copies have left it.
+/// The codes of a copy, of a copy that has lost its primary, of a server that still loads its file, of a cluster that
+/// lacks slots, and of a primary without enough copies.
 const WRONG_SERVER: [&str; 5] = ["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "NOREPLICAS"];
 
 /// The connection broke, or nothing came back in time.
@@ -16,13 +16,13 @@ pub(super) fn is_unanswered(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::ClusterConnectionNotFound)
 }
 
-/// The server says that it is not the one to write to: its code. It may say so for as long as the connection lives, where
-/// another server has taken its place behind the same name.
+/// The code of an error by which a server says that it takes no writes. It may say so as long as the connection lives,
+/// while another server has taken over its name.
 pub(super) fn wrong_server(error: &RedisError) -> Option<&'static str> {
     named(code(error))
 }
 
-/// The same, of the words of an error that a script caught.
+/// The same for the text of an error that a script caught.
 pub(super) fn wrong_server_in(words: &str) -> Option<&'static str> {
     named(inner_code(words)?)
 }
@@ -50,7 +50,7 @@ pub(super) fn explain(error: &RedisError) -> StorageError {
     match code(error) {
         "OOM" | "MISCONF" => StorageError::Full,
         "BUSY" => StorageError::Away,
-        // The key holds another kind of thing.
+        // The key has another type.
         "WRONGTYPE" => StorageError::Corrupt,
         wrong if named(wrong).is_some() => StorageError::Away,
         code => {
@@ -61,7 +61,7 @@ pub(super) fn explain(error: &RedisError) -> StorageError {
     }
 }
 
-/// An error inside a script, or of one command among several, may come as `ERR` with its own code in the words.
+/// An error inside a script, or of one command among several, may come as `ERR` with its own code in the text.
 fn code(error: &RedisError) -> &str {
     error.detail().and_then(inner_code).or_else(|| error.code()).unwrap_or_default()
 }
@@ -79,7 +79,7 @@ fn inner_code(said: &str) -> Option<&str> {
     })
 }
 
-/// Who we are is not accepted: trying again does not help.
+/// Whether Redis refuses the user or the password, so that trying again does not help.
 pub(super) fn is_refusal(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))

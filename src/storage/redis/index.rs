@@ -1,7 +1,7 @@
-//! Sets of session ids, to find what there is without a walk over all keys.
+//! Sets of session ids, which find all sessions without a scan over all keys.
 //!
-//! An index may name too much, never too little: a session is added before its first key is written and taken out after
-//! its last one is gone. 16 shards, so that a cluster shares them.
+//! An index may contain too many sessions, never too few: one is added before its first key is written and removed
+//! after its last key is gone. It has 16 shards, so that the nodes of a cluster share it.
 
 use super::schema::Keys;
 use super::{Redis, StorageError};
@@ -33,7 +33,7 @@ impl Index {
         Self { redis, name }
     }
 
-    /// Before the first key of the session.
+    /// Adds a session. To be called before its first key is written.
     ///
     /// # Errors
     /// See [`Redis::query`].
@@ -41,7 +41,7 @@ impl Index {
         self.change("SADD", session).await
     }
 
-    /// After the last key of the session.
+    /// Removes a session. To be called after its last key is gone.
     ///
     /// # Errors
     /// See [`Redis::query`].
@@ -49,7 +49,7 @@ impl Index {
         self.change("SREM", session).await
     }
 
-    /// Every session named, in no order.
+    /// All sessions in the index, in no order.
     ///
     /// # Errors
     /// See [`Redis::query`].
@@ -76,7 +76,8 @@ impl Index {
 }
 
 impl Redis {
-    /// The session ids that this command finds in a key. What is none is left out, and noted, and so is a key of another kind.
+    /// The session ids that this command finds in a key. A member that is not one is noted and left out; a key of
+    /// another type is noted too.
     ///
     /// # Errors
     /// See [`Redis::query`].

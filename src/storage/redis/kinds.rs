@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use tokio::time::timeout;
 
 use super::schema::Kind;
-use super::target::Link;
+use super::target::Connection;
 use super::{LIMIT, Redis, StorageError, failure};
 use crate::id::SessionId;
 
 /// Why such a key cannot be read.
-const OTHER_KIND: &str = "it is of another kind";
+const OTHER_KIND: &str = "it is of another type";
 
 /// How many keys a node looks at before it answers.
 const AT_ONCE: usize = 1000;
@@ -52,19 +52,19 @@ impl Redis {
     /// # Errors
     /// [`StorageError::Away`] where a node does not answer.
     pub(crate) async fn scan(&self, pattern: &str) -> Result<BTreeSet<String>, StorageError> {
-        let mut links = vec![self.0.link()?];
+        let mut connections = vec![self.0.connect()?];
         if self.is_cluster() {
-            let nodes = self.0.target.peers(&mut links[0]).await;
-            links.clear();
+            let nodes = self.0.target.peers(&mut connections[0]).await;
+            connections.clear();
             for node in nodes {
-                links.push(node.link().await.map_err(|error| failure::explain(&error))?);
+                connections.push(node.connect().await.map_err(|error| failure::explain(&error))?);
             }
         }
         let mut found = BTreeSet::new();
-        for mut link in links {
+        for mut connection in connections {
             let mut cursor = 0;
             loop {
-                let (next, names) = scan_on(&mut link, pattern, cursor).await?;
+                let (next, names) = scan_on(&mut connection, pattern, cursor).await?;
                 found.extend(names.into_iter().filter_map(|name| String::from_utf8(name).ok()));
                 cursor = next;
                 if cursor == 0 {
@@ -76,9 +76,13 @@ impl Redis {
     }
 }
 
-async fn scan_on(link: &mut Link, pattern: &str, cursor: u64) -> Result<(u64, Vec<Vec<u8>>), StorageError> {
+async fn scan_on(
+    connection: &mut Connection,
+    pattern: &str,
+    cursor: u64,
+) -> Result<(u64, Vec<Vec<u8>>), StorageError> {
     let mut scan = redis::cmd("SCAN");
     scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(AT_ONCE);
-    let answer = timeout(LIMIT, link.query(&scan)).await.map_err(|_| StorageError::Away)?;
+    let answer = timeout(LIMIT, connection.query(&scan)).await.map_err(|_| StorageError::Away)?;
     answer.map_err(|error| failure::explain(&error))
 }

@@ -1,31 +1,33 @@
-//! Whether something that is not in Redis was never there: its data may be lost, and about to be written again.
+//! Tells data that was never in Redis from data that Redis has lost, which its owners may be about to write again.
 //!
-//! `keeper` notes which data answers; `records` asks before it says that there is no such session.
+//! `keeper` notes which data answers; `records` asks before it reports that a session does not exist.
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use super::{Redis, Script, Server, State, StorageError};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{ConnectionState, Redis, Script, Server, StorageError};
 
 static LOST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lost.lua")));
 
-/// Which data this process has seen last.
+/// The data that this process has seen last.
 pub(super) struct Seen(Mutex<Data>);
 
 struct Data {
     word: String,
-    /// When it answered for the first time after other data, another server, or none.
+    /// When it first answered after other data, another server, or an outage.
     since: Option<Instant>,
 }
 
 impl Redis {
-    /// Whether this data took the place of other data less than `grace` ago: whoever has written that may be about to write
-    /// it again.
+    /// Whether this data replaced other data less than `grace` ago. The owners of the old data may be about to write it
+    /// again.
     ///
     /// # Errors
     /// See [`query`](Self::query).
     pub async fn has_lost_data(&self, grace: Duration) -> Result<bool, StorageError> {
-        // In this order: whoever sees other data later has left the mark by then.
+        // The order matters: a process that noticed the loss has left the mark by the time of the second read.
         let known = self.0.seen.word();
         let lost = self.script(&LOST).key(self.keys().word()).key(self.keys().lost());
         let (word, ago): (String, i64) = lost.run().await?;
@@ -33,8 +35,8 @@ impl Redis {
         Ok(word != known || ago.is_some_and(|ago| ago < grace))
     }
 
-    /// Whether something that was not found now was never here, or is gone for good. Not while Redis has been this Redis for
-    /// less than `grace`: the end of its data may be lost, and about to be written again.
+    /// Whether something that was not found does not exist. That is not certain while this Redis has answered for less
+    /// than `grace`, because its last writes may be lost and about to be written again.
     ///
     /// # Errors
     /// See [`query`](Self::query).
@@ -45,7 +47,7 @@ impl Redis {
 }
 
 impl Seen {
-    /// At the start of this process.
+    /// The state at the start of this process.
     pub(super) fn of(server: &Server) -> Self {
         Self(Mutex::new(Data { word: server.data.clone(), since: None }))
     }
@@ -54,15 +56,14 @@ impl Seen {
         self.data().word.clone()
     }
 
-    /// The state is another one now.
-    pub(super) fn note(&self, state: &State) {
-        if let State::Up(server) = state {
+    /// Notes a new state of the connection.
+    pub(super) fn note(&self, state: &ConnectionState) {
+        if let ConnectionState::Up(server) = state {
             *self.data() = Data { word: server.data.clone(), since: Some(Instant::now()) };
         }
     }
 
     fn data(&self) -> MutexGuard<'_, Data> {
-        // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -8,7 +8,7 @@ use redis::{ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
 use super::{Redis, schema};
 use crate::storage::StorageError;
 
-/// One script; make each once.
+/// A script. Make each one once.
 pub struct Script {
     source: String,
     hash: String,
@@ -22,7 +22,7 @@ impl Script {
         Self { source, hash }
     }
 
-    /// For a connection that is not yet a [`Redis`].
+    /// The whole script as a command, for a connection that is not yet a [`Redis`].
     pub(super) fn whole(&self) -> redis::Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(&self.source);
@@ -30,7 +30,7 @@ impl Script {
     }
 }
 
-/// A script with what it is called with. All keys must have one hash tag.
+/// A script with its keys and arguments. All keys must have the same hash tag.
 pub struct Call {
     redis: Redis,
     script: &'static Script,
@@ -43,21 +43,21 @@ impl Call {
         Self { redis: redis.clone(), script, keys: Vec::new(), args: Vec::new() }
     }
 
-    /// The next of `KEYS`.
+    /// Adds the next of `KEYS`.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.keys.push(key.into());
         self
     }
 
-    /// The next of `ARGV`, or several.
+    /// Adds the next of `ARGV`, or several.
     #[must_use]
     pub fn arg(mut self, arg: impl ToRedisArgs) -> Self {
         self.args.extend(arg.to_redis_args());
         self
     }
 
-    /// Runs it.
+    /// Runs the script.
     ///
     /// # Errors
     /// See [`Redis::query`].

@@ -1,7 +1,6 @@
 //! How to reach Redis: its address, whether it is a cluster, and a connection of either kind.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -14,28 +13,28 @@ use redis::{
 
 use super::{ConnectError, LIMIT, failure};
 
-/// Where to connect to. Holds the password: no `Debug`.
+/// The address of Redis. It contains the password, so it has no `Debug`.
 pub(super) struct Target {
     first: ConnectionInfo,
-    /// On a cluster: any of its nodes, for the Pub/Sub connection. Few, and replaced as a whole.
+    /// On a cluster, its nodes, one of which gets the Pub/Sub connection. The list is replaced as a whole.
     nodes: Option<Mutex<Vec<ConnectionInfo>>>,
 }
 
-/// The command connection. A clone is the same connection.
+/// The command connection. Clones share it.
 #[derive(Clone)]
-pub(super) enum Link {
-    /// To the one server.
+pub(super) enum Connection {
+    /// A connection to a single server.
     Single(MultiplexedConnection),
-    /// One to each node; finds nodes that come and go by itself.
+    /// A connection to each node of a cluster; it finds new nodes by itself.
     Cluster(ClusterConnection),
 }
 
 impl Target {
-    /// The server of this URL. Nothing is opened yet.
+    /// The server that a URL names. Nothing is opened yet.
     pub(super) fn alone(url: &str) -> Result<Self, ConnectError> {
         let info = url.into_connection_info().map_err(|_| ConnectError::Url)?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
-        // Small commands, each waited for: they must not wait for more to come.
+        // Commands are small and each is waited for, so they must be sent at once.
         let first =
             info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true));
         Ok(Self { first, nodes: None })
@@ -46,8 +45,8 @@ impl Target {
         self.first.addr().to_string()
     }
 
-    /// Connects to the server of this URL and asks it what it is.
-    pub(super) async fn find(url: &str) -> Result<(Self, Link), ConnectError> {
+    /// Connects to the server of this URL and asks whether it is a cluster.
+    pub(super) async fn find(url: &str) -> Result<(Self, Connection), ConnectError> {
         let alone = Self::alone(url)?;
         let refused = |error: RedisError| {
             if failure::is_refusal(&error) {
@@ -56,35 +55,37 @@ impl Target {
                 ConnectError::Away(failure::explain(&error))
             }
         };
-        let mut link = alone.link().await.map_err(refused)?;
-        // Who does not tell is not a cluster.
-        let said = link.query::<String>(redis::cmd("INFO").arg("cluster")).await.unwrap_or_default();
+        let mut connection = alone.connect().await.map_err(refused)?;
+        // A server that refuses the question is taken for a single one.
+        let said = connection.query::<String>(redis::cmd("INFO").arg("cluster")).await.unwrap_or_default();
         if !said.contains("cluster_enabled:1") {
-            return Ok((alone, link));
+            return Ok((alone, connection));
         }
         let nodes = Some(Mutex::new(vec![alone.first.clone()]));
         let cluster = Self { first: alone.first, nodes };
-        let mut link = cluster.link().await.map_err(refused)?;
-        cluster.learn_nodes(&mut link).await;
-        Ok((cluster, link))
+        let mut connection = cluster.connect().await.map_err(refused)?;
+        cluster.learn_nodes(&mut connection).await;
+        Ok((cluster, connection))
     }
 
     /// Each node of the cluster that this server belongs to, as a server of its own.
-    pub(super) async fn peers(&self, link: &mut Link) -> Vec<Self> {
-        let said = link.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await.unwrap_or_default();
+    pub(super) async fn peers(&self, connection: &mut Connection) -> Vec<Self> {
+        let said = connection.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await.unwrap_or_default();
         said.lines().filter_map(|line| Some(Self { first: self.node(line)?, nodes: None })).collect()
     }
 
     /// A new command connection.
-    pub(super) async fn link(&self) -> Result<Link, RedisError> {
+    pub(super) async fn connect(&self) -> Result<Connection, RedisError> {
         let Some(nodes) = &self.nodes else {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(2 * LIMIT))
                 .set_response_timeout(Some(2 * LIMIT));
             let client = Client::open(self.first.clone())?;
-            return Ok(Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?));
+            return Ok(Connection::Single(
+                client.get_multiplexed_async_connection_with_config(&config).await?,
+            ));
         };
-        let nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let nodes = nodes.lock().clone();
         let client = ClusterClient::builder(nodes)
             .connection_timeout(LIMIT)
             .response_timeout(LIMIT)
@@ -94,19 +95,20 @@ impl Target {
             .max_retry_wait(200)
             .build()?;
         let connect = tokio::time::timeout(5 * LIMIT, client.get_async_connection());
-        let link = connect
+        let connection = connect
             .await
             .map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))?;
-        Ok(Link::Cluster(link?))
+        Ok(Connection::Cluster(connection?))
     }
 
-    /// A new Pub/Sub connection, on a cluster to the node of this turn: a published message goes to all nodes.
-    pub(super) async fn pubsub(&self, turn: usize) -> Result<PubSub, RedisError> {
+    /// A new Pub/Sub connection. On a cluster each attempt uses the next node, because a published message reaches all
+    /// nodes.
+    pub(super) async fn pubsub(&self, attempt: usize) -> Result<PubSub, RedisError> {
         let info = match &self.nodes {
             None => self.first.clone(),
             Some(nodes) => {
-                let nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
-                nodes.get(turn % nodes.len().max(1)).unwrap_or(&self.first).clone()
+                let nodes = nodes.lock();
+                nodes.get(attempt % nodes.len().max(1)).unwrap_or(&self.first).clone()
             }
         };
         let client = Client::open(info)?;
@@ -116,13 +118,13 @@ impl Target {
         }
     }
 
-    /// Reads the nodes' addresses from the cluster; keeps the old ones when it does not answer.
-    pub(super) async fn learn_nodes(&self, link: &mut Link) {
+    /// Reads the nodes' addresses from the cluster; keeps the old ones if it does not answer.
+    pub(super) async fn learn_nodes(&self, connection: &mut Connection) {
         let Some(nodes) = &self.nodes else { return };
-        let Ok(said) = link.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await else { return };
+        let Ok(said) = connection.query::<String>(redis::cmd("CLUSTER").arg("NODES")).await else { return };
         let found: Vec<_> = said.lines().filter_map(|line| self.node(line)).collect();
         if !found.is_empty() {
-            *nodes.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            *nodes.lock() = found;
         }
     }
 
@@ -149,7 +151,7 @@ impl Target {
     }
 }
 
-impl Link {
+impl Connection {
     /// Sends a command and waits; the caller sets the limit.
     pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
         match self {
@@ -158,7 +160,8 @@ impl Link {
         }
     }
 
-    /// Whether anything answers: on a cluster, any node. The sessions of a node that is down fail one by one.
+    /// Checks that Redis answers; on a cluster one node is enough. Calls about sessions of a node that is down fail one
+    /// by one.
     pub(super) async fn ping(&mut self) -> Result<(), RedisError> {
         let ping = redis::cmd("PING");
         match self {

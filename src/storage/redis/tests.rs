@@ -115,19 +115,19 @@ impl Drop for Server {
 }
 
 /// Waits until the state is as asked for.
-pub(crate) async fn until(redis: &Redis, wanted: impl Fn(&State) -> bool) -> State {
+pub(crate) async fn until(redis: &Redis, wanted: impl Fn(&ConnectionState) -> bool) -> ConnectionState {
     let mut state = redis.state();
     let found = tokio::time::timeout(Duration::from_secs(20), state.wait_for(|state| wanted(state)));
     found.await.expect("in time").expect("not dropped").clone()
 }
 
-pub(crate) fn is_up(state: &State) -> bool {
-    matches!(state, State::Up(_))
+pub(crate) fn is_up(state: &ConnectionState) -> bool {
+    matches!(state, ConnectionState::Up(_))
 }
 
-fn server_of(state: State) -> super::Server {
+fn server_of(state: ConnectionState) -> super::Server {
     match state {
-        State::Up(server) => server,
+        ConnectionState::Up(server) => server,
         other => panic!("{other:?}"),
     }
 }
@@ -236,7 +236,7 @@ async fn a_paused_server_costs_each_call_a_second_at_most_and_nothing_is_sent_la
         assert!(matches!(redis.query::<()>(&add("doubtful")).await, Err(StorageError::Away)));
         assert!(began.elapsed() < LIMIT + Duration::from_millis(500), "{:?}", began.elapsed());
     }
-    until(&redis, |state| *state == State::Away).await;
+    until(&redis, |state| *state == ConnectionState::Away).await;
     for _ in 0..1000 {
         assert!(matches!(redis.query::<()>(&add("later")).await, Err(StorageError::Away)));
     }
@@ -253,7 +253,7 @@ async fn a_comeback_tells_whether_the_data_is_the_same() {
     let first = server_of(redis.state().borrow().clone());
     for (forgets, name) in [(false, "with its data"), (true, "without")] {
         server.kill();
-        until(&redis, |state| *state == State::Away).await;
+        until(&redis, |state| *state == ConnectionState::Away).await;
         assert!(matches!(redis.now().await, Err(StorageError::Away)));
         if forgets {
             server.forget();
@@ -350,7 +350,7 @@ impl Cluster {
 async fn a_cluster_is_found_and_serves_keys_of_every_node() {
     let mut cluster = Cluster::start();
     let redis = cluster.connect().await;
-    assert!(redis.0.last_link().is_cluster());
+    assert!(redis.0.last_connection().is_cluster());
     let mut listener = redis.listen("c".into());
     assert_eq!(listener.next().await, Some(Heard::Missed));
     static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
@@ -482,10 +482,10 @@ async fn a_primary_that_has_become_a_copy_is_left_for_whoever_has_its_name() {
 
     first.tell(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]);
     assert!(matches!(redis.query::<()>(&write).await, Err(StorageError::Away)));
-    until(&redis, |state| *state == State::Away).await;
+    until(&redis, |state| *state == ConnectionState::Away).await;
     // By that name there is nobody else yet.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(*redis.state().borrow(), State::Away);
+    assert_eq!(*redis.state().borrow(), ConnectionState::Away);
     name.moves_to(&second);
     let after = server_of(until(&redis, is_up).await);
     assert_ne!(after.run_id, before.run_id);
@@ -534,7 +534,7 @@ async fn whatever_it_is_that_a_server_refuses_writes_with_it_is_left() {
         let before = server_of(redis.state().borrow().clone());
         name.moves_to(next);
         name.refuses(line);
-        let elsewhere = |state: &State| matches!(state, State::Up(server) if server.run_id != before.run_id);
+        let elsewhere = |state: &ConnectionState| matches!(state, ConnectionState::Up(server) if server.run_id != before.run_id);
         until(&redis, elsewhere).await;
         redis.query::<()>(redis::cmd("INCR").arg("k")).await.unwrap();
         hears(next, &mut listener, Duration::from_secs(20)).await;

@@ -1,7 +1,6 @@
-//! Opening the database file: what is looked at before anything is written, how a new file comes to be,
-//! migrations.
+//! Opens the database file: the checks before anything is written, the creation of a new file, the steps of the schema.
 //!
-//! Knows no table but the number of `milestone`. Called by `Sqlite::open` only.
+//! Knows no table except the counter of `milestone`. Called by `Sqlite::open` only.
 //!
 //! What is checked, in this order, and what a refusal leaves behind: that there is something, then, through a connection
 //! that cannot write and does not checkpoint when it is closed, `application_id`, the page count against the file's length,
@@ -28,27 +27,28 @@ pub(super) const APPLICATION_ID: i32 = 0x7172_6373;
 /// Up to this size the whole file is checked at the start, which takes well under a second.
 const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
 
-/// As we make them, whatever SQLite's default will be.
+/// The page size of a new file, independent of SQLite's default.
 const PAGE_BYTES: u64 = 4096;
 
-/// The log is folded into the database after so many pages ...
+/// The log is folded into the database when it has this many pages ...
 const CHECKPOINT_PAGES: u32 = 512;
-/// ... and cut to this many bytes when a burst made it longer.
+/// ... and truncated to this many bytes after a burst.
 const LOG_BYTES: u32 = 4 * 1024 * 1024;
 
-/// How long SQLite waits for another process, a person's `sqlite3` for example, before it says busy.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long SQLite waits for another process, for example a person's `sqlite3`, before it reports that the database is
+/// busy.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One step of the schema. Steps are run once each, in order, all missing ones in one transaction.
 #[derive(Clone, Copy, Debug)]
-pub struct Migration {
+pub struct SchemaStep {
     /// The schema's version after this step: 1, 2, 3, ... over all modules together.
     pub version: u32,
-    /// What to do; may be several statements, none of which begins or ends a transaction.
+    /// The statements of this step. None of them begins or ends a transaction.
     pub sql: &'static str,
 }
 
-/// Why the database cannot be used. Nothing was changed or overwritten. Each says what a person can do.
+/// Why the database cannot be used. Nothing was changed or overwritten. Each variant says what a person can do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Make the folder exist and writable for this user.
@@ -86,7 +86,7 @@ pub enum OpenError {
         /// The last migration of this program.
         known: u32,
     },
-    /// Put back the newest copy, or take this one.
+    /// Put the newest copy back, or accept this one.
     #[error(
         "{} is older than what was noted beside it ({found} links, unlinks and stops; noted are {noted}): put the newest copy \
          back with its -wal, or take this one with `qrcast check-store --accept`",
@@ -95,12 +95,12 @@ pub enum OpenError {
     Behind {
         /// The database.
         path: PathBuf,
-        /// The number in it.
+        /// The number of milestones in it.
         found: u64,
-        /// The number beside it.
+        /// The number of milestones that the note beside it says.
         noted: u64,
     },
-    /// Put it back, or start with no data.
+    /// Put the database back, or start with no data.
     #[error(
         "{} is gone, and sessions were kept in it: put it back, or start empty with `qrcast check-store --accept`",
         .0.display()
@@ -108,13 +108,13 @@ pub enum OpenError {
     Gone(PathBuf),
     /// The note beside the database cannot be read.
     #[error(
-        "{} is no number: it says how new the database is; look at that, then take it with `qrcast check-store --accept`",
+        "{} is not a number: it says how new the database is; check that it is the newest, then accept it with `qrcast check-store --accept`",
         .0.display()
     )]
     BadNote(PathBuf),
     /// Restore a backup, or move the file away to start with no data.
     #[error(
-        "{} is damaged ({why}); restore a backup, or move it away and take that with `qrcast check-store --accept`, to start empty",
+        "{} is damaged ({why}); restore a backup, or move it away and run `qrcast check-store --accept` to start empty",
         path.display()
     )]
     Damaged {
@@ -170,14 +170,14 @@ impl OpenError {
     }
 }
 
-/// Whether the database has seen every milestone that is noted beside it. Touches nothing.
+/// Checks that the database has every milestone that is noted beside it. Changes nothing.
 pub(super) fn check_noted(path: &Path) -> Result<(), OpenError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     let note = folder::note(folder, MILESTONE).map_err(|error| OpenError::io(path, error))?;
     let Some(note) = note else { return Ok(()) };
     let noted: u64 = note.parse().map_err(|_| OpenError::BadNote(folder.join(MILESTONE)))?;
     match fs::metadata(path) {
-        // A lost one, which is found out right after this and called so.
+        // A missing database is reported by the check that follows.
         Ok(there) if there.len() == 0 => return Ok(()),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -189,7 +189,7 @@ pub(super) fn check_noted(path: &Path) -> Result<(), OpenError> {
         Ok(found) if found < noted => Err(OpenError::Behind { path: path.to_owned(), found, noted }),
         Ok(_) => Ok(()),
         Err(error) => match OpenError::sql(path, error) {
-            // What is no database, or a damaged one, is found out right after this, and called so.
+            // A file that is damaged or not a database is reported by the check that follows.
             OpenError::Foreign { .. } | OpenError::Damaged { .. } => Ok(()),
             error => Err(error),
         },
@@ -197,14 +197,14 @@ pub(super) fn check_noted(path: &Path) -> Result<(), OpenError> {
 }
 
 fn number_in(path: &Path) -> rusqlite::Result<u64> {
-    let look = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    look.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    look.busy_timeout(PATIENCE)?;
-    milestone::number(&look)
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    milestone::number(&connection)
 }
 
 /// The writer's and the reader's connection to a checked, migrated database.
-pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection, Connection), OpenError> {
+pub(super) fn open(path: &Path, migrations: &[SchemaStep]) -> Result<(Connection, Connection), OpenError> {
     if let Some((_, wrong)) = (1..).zip(migrations).find(|(due, step)| step.version != *due) {
         return Err(OpenError::Order(wrong.version));
     }
@@ -218,7 +218,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection,
 }
 
 /// A connection that reads a checked database of this program's schema.
-pub(super) fn look(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
+pub(super) fn open_to_read(path: &Path, migrations: &[SchemaStep]) -> Result<Connection, OpenError> {
     let known = migrations.len() as u32;
     check(path, known)?;
     let sql = |error| OpenError::sql(path, error);
@@ -229,45 +229,46 @@ pub(super) fn look(path: &Path, migrations: &[Migration]) -> Result<Connection, 
     if found < known { Err(OpenError::Older { path: path.to_owned(), found, known }) } else { Ok(reader) }
 }
 
-/// Looks, and touches nothing.
+/// Checks the file without changing anything.
 fn check(path: &Path, known: u32) -> Result<(), OpenError> {
     let damaged = |why: &str| OpenError::Damaged { path: path.to_owned(), why: why.to_owned() };
-    // No file of it is opened here but by SQLite: to close a second descriptor would drop the locks of the first.
+    // Only SQLite opens the files here: closing a second descriptor would release the locks of the first.
     let length = fs::metadata(path).map_err(|error| OpenError::io(path, error))?.len();
     if length == 0 {
         return Err(damaged("it is empty"));
     }
     let sql = |error| OpenError::sql(path, error);
-    let look = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
-    look.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
-    look.busy_timeout(PATIENCE).map_err(sql)?;
-    let id: i32 = look.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
     if id != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
-    // SQLite counts a page that is cut off as a page. With a log, the page may be whole in there.
+    // SQLite counts a truncated page as a page. If there is a log, the complete page may be in it.
     let logged = fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0);
     if !logged && length % PAGE_BYTES != 0 {
         return Err(damaged("it is cut off"));
     }
-    let found: u32 = look.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
     if length <= CHECKED_BYTES {
-        let verdict: String = look.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
         if verdict != "ok" {
-            // SQLite says it in several lines.
+            // SQLite's message has several lines.
             return Err(damaged(&verdict.lines().collect::<Vec<_>>().join(" ")));
         }
     }
     Ok(())
 }
 
-/// Builds the whole database beside its place and moves it there, so that no crash leaves half of one.
-fn create(path: &Path, migrations: &[Migration]) -> Result<(), OpenError> {
+/// Builds the whole database under another name and renames it, so that a crash never leaves half of one.
+fn create(path: &Path, migrations: &[SchemaStep]) -> Result<(), OpenError> {
     if beside(path, "-wal").exists() {
-        // SQLite would play this log into whatever file it finds beside it.
+        // SQLite would apply this log to any file that it finds beside it.
         let why = "the file is gone, but its log is still there".to_owned();
         return Err(OpenError::Damaged { path: path.to_owned(), why });
     }
@@ -281,17 +282,17 @@ fn create(path: &Path, migrations: &[Migration]) -> Result<(), OpenError> {
     }
     File::create_new(&draft).and_then(|_| make_private(&draft)).map_err(io)?;
     build(&draft, migrations).map_err(|error| {
-        // Best effort: the next start removes it too.
+        // This may fail: the next start removes the draft as well.
         let _ = fs::remove_file(&draft);
         OpenError::sql(path, error)
     })?;
     fs::rename(&draft, path).map_err(io)?;
-    // The rename itself is on disk only when the folder is.
+    // The rename is durable only after the folder was synced.
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if cfg!(unix) { File::open(folder).and_then(|folder| folder.sync_all()).map_err(io) } else { Ok(()) }
 }
 
-fn build(draft: &Path, migrations: &[Migration]) -> rusqlite::Result<()> {
+fn build(draft: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<()> {
     let mut connection = Connection::open(draft)?;
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
@@ -300,7 +301,7 @@ fn build(draft: &Path, migrations: &[Migration]) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-fn connect(path: &Path, migrations: &[Migration]) -> rusqlite::Result<(Connection, Connection)> {
+fn connect(path: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<(Connection, Connection)> {
     let mut writer = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     settle(&writer)?;
     writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -312,20 +313,20 @@ fn connect(path: &Path, migrations: &[Migration]) -> rusqlite::Result<(Connectio
     migrate(&mut writer, migrations)?;
     let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     settle(&reader)?;
-    // The first read opens the log: better here than in the first request.
+    // The first read opens the log; it is done here so that the first request need not wait for it.
     reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok((writer, reader))
 }
 
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(128);
-    // No temporary file may hold what the database deletes.
+    // Temporary data stays in memory, so that no temporary file keeps deleted content.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", "OFF")
 }
 
-fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, migrations: &[SchemaStep]) -> rusqlite::Result<()> {
     let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let Some(last) = migrations.last().filter(|last| last.version > at) else { return Ok(()) };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -336,7 +337,7 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::R
     transaction.commit()
 }
 
-/// The file, and the log that takes over its mode, are for their owner alone.
+/// Makes the file readable by its owner only. The log takes over this mode.
 fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     for suffix in ["", "-wal", "-shm"] {

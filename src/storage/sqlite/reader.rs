@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
-use super::{Placed, guarded};
+use super::{Queued, guarded};
 use crate::storage::StorageError;
 
 pub(super) enum Order {
@@ -16,7 +16,7 @@ pub(super) enum Order {
     Close(oneshot::Sender<()>),
 }
 
-/// `work` with a way to answer for it.
+/// A job with the channel for its answer.
 pub(super) fn job<T, F>(
     work: F,
     answer: oneshot::Sender<Result<T, StorageError>>,
@@ -33,13 +33,13 @@ where
             let moment = connection.transaction()?;
             work(&moment)
         });
-        // Nobody waits any more: a read has no other effect.
+        // The caller has gone. A read has no other effect, so the job is skipped.
         let _ = answer.send(result);
     })
 }
 
-pub(super) fn run(mut connection: Connection, orders: &Receiver<Placed<Order>>) {
-    while let Ok(Placed(order, place)) = orders.recv() {
+pub(super) fn run(mut connection: Connection, orders: &Receiver<Queued<Order>>) {
+    while let Ok(Queued(order, place)) = orders.recv() {
         drop(place);
         match order {
             Order::Job(job) => job(&mut connection),

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::time::timeout;
 
 use super::open::APPLICATION_ID;
-use super::{Migration, OpenError, Sqlite, WAITING};
+use super::{OpenError, SchemaStep, Sqlite, WAITING};
 use crate::storage::StorageError;
 
 /// A folder of its own, gone with the test. Other tests of stores use it too.
@@ -62,9 +62,9 @@ impl Drop for Folder {
     }
 }
 
-const NOTES: Migration =
-    Migration { version: 1, sql: "CREATE TABLE note (id INTEGER PRIMARY KEY, text BLOB NOT NULL) STRICT" };
-const AUTHORS: Migration = Migration { version: 2, sql: "ALTER TABLE note ADD COLUMN author TEXT" };
+const NOTES: SchemaStep =
+    SchemaStep { version: 1, sql: "CREATE TABLE note (id INTEGER PRIMARY KEY, text BLOB NOT NULL) STRICT" };
+const AUTHORS: SchemaStep = SchemaStep { version: 2, sql: "ALTER TABLE note ADD COLUMN author TEXT" };
 
 fn open(folder: &Folder) -> Sqlite {
     Sqlite::open(&folder.db(), &[NOTES]).unwrap()
@@ -171,7 +171,7 @@ async fn a_failing_job_undoes_itself_alone() {
 #[tokio::test]
 async fn a_failed_commit_answers_all_with_its_error() {
     let folder = Folder::new();
-    let deferred = Migration {
+    let deferred = SchemaStep {
         version: 2,
         sql: "CREATE TABLE child (note INTEGER REFERENCES note (id) DEFERRABLE INITIALLY DEFERRED)",
     };
@@ -231,7 +231,7 @@ async fn the_queue_is_bounded() {
         assert!(timeout(Duration::ZERO, &mut job).await.is_err());
         accepted.push(job);
     }
-    assert_eq!(sqlite.0.writes.places.available_permits(), 0);
+    assert_eq!(sqlite.0.writes.permits.available_permits(), 0);
     assert!(timeout(Duration::ZERO, add(&sqlite, 999, "outside")).await.is_err());
     drop(let_go);
     for job in accepted {
@@ -319,7 +319,7 @@ async fn migrations_run_once_and_in_order() {
         assert_eq!(author, None);
         sqlite.close().await.unwrap();
     }
-    let broken = Migration { version: 3, sql: "CREATE TABLE half (id); SELECT nonsense" };
+    let broken = SchemaStep { version: 3, sql: "CREATE TABLE half (id); SELECT nonsense" };
     let error = refused(&folder, &[NOTES, AUTHORS, broken]);
     assert!(matches!(error, OpenError::Failed { .. }), "{error}");
     let untouched = Connection::open(folder.db()).unwrap();
@@ -328,7 +328,7 @@ async fn migrations_run_once_and_in_order() {
     assert!(matches!(unordered, OpenError::Order(1)), "{unordered}");
 }
 
-fn refused(folder: &Folder, migrations: &[Migration]) -> OpenError {
+fn refused(folder: &Folder, migrations: &[SchemaStep]) -> OpenError {
     Sqlite::open(&folder.db(), migrations).err().unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! The thread that writes: group commit, the scrubbing of the log, milestones, the last checkpoint.
 //!
-//! Knows no table but that of `milestone`. Started by `Sqlite::open`; ends at [`Order::Close`] or when the last handle is gone.
+//! Knows no table except that of `milestone`. Started by `Sqlite::open`; ends at [`Order::Close`] or when the last
+//! handle is gone.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Placed, WAITING, guarded, milestone};
+use super::{Queued, WAITING, guarded, milestone};
 use crate::storage::StorageError;
 use crate::storage::folder::FolderLock;
 
@@ -17,16 +18,16 @@ pub(super) type Answer = oneshot::Sender<Result<(), StorageError>>;
 pub(super) enum Order {
     Job(Box<dyn Job>),
     Scrub(Answer),
-    /// A scrub, and a milestone where they are counted.
+    /// A scrub and, if milestones are counted, a milestone.
     Milestone(Answer),
     Close(Answer),
 }
 
-/// A caller's closure, first run, then, once the commit is decided, answered.
+/// A caller's closure. It is run first, and answered when the commit has succeeded or failed.
 pub(super) trait Job: Send {
-    /// An error: what the closure did must be undone.
+    /// Runs the closure. After an error, what it did must be undone.
     fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StorageError>;
-    /// Its own error if it had one, else that of the commit.
+    /// Answers with the closure's own error if it had one, otherwise with the result of the commit.
     fn answer(self: Box<Self>, commit: &Result<(), StorageError>);
 }
 
@@ -62,23 +63,23 @@ where
             (Some(Err(own)), _) => Err(own),
             (_, Err(shared)) => Err(shared.clone()),
             (Some(Ok(value)), Ok(())) => Ok(value),
-            // A job that never ran is never part of a commit.
+            // Only a job that has run can be part of a commit.
             (None, Ok(())) => Err(StorageError::Closed),
         };
-        // The caller went away: what it asked for is done nevertheless.
+        // The caller has gone, but its job is committed all the same.
         let _ = self.answer.send(result);
     }
 }
 
 pub(super) fn run(
     mut connection: Connection,
-    orders: &Receiver<Placed<Order>>,
+    orders: &Receiver<Queued<Order>>,
     scrub_after: Duration,
     folder: Option<&FolderLock>,
 ) {
-    // Since when the log may hold bytes that a later write has deleted.
+    // When the log may first have held bytes that were deleted later.
     let mut unscrubbed: Option<Instant> = None;
-    // Whether a milestone could not be counted yet.
+    // Whether a milestone is still to be counted.
     let mut owed = false;
     loop {
         let first = match unscrubbed.map(|since| scrub_after.saturating_sub(since.elapsed())) {
@@ -89,8 +90,8 @@ pub(super) fn run(
         let Round { jobs, scrubs, milestone, close, ended } = match first {
             Ok(first) => Round::gather(first, orders),
             Err(RecvTimeoutError::Timeout) => {
-                // Failed: the next attempt is a whole interval away, so that an obstacle does not become a
-                // loop.
+                // After a failure the next attempt follows a whole interval later, so that an obstacle does not cause a
+                // busy loop.
                 unscrubbed = settle(&connection, folder, &mut owed).is_err().then(Instant::now);
                 continue;
             }
@@ -118,7 +119,7 @@ pub(super) fn run(
     }
 }
 
-/// Folds the log into the file, after a milestone where one is owed.
+/// Folds the log into the file, and first counts a milestone if one is still to be counted.
 fn settle(connection: &Connection, folder: Option<&FolderLock>, owed: &mut bool) -> Result<(), StorageError> {
     let Some(folder) = folder.filter(|_| *owed) else { return scrub(connection) };
     match milestone::raise(connection, folder) {
@@ -133,23 +134,23 @@ fn settle(connection: &Connection, folder: Option<&FolderLock>, owed: &mut bool)
     }
 }
 
-/// All that waits in the queue at one moment.
+/// All jobs that wait in the queue at one moment.
 #[derive(Default)]
 struct Round {
     jobs: Vec<Box<dyn Job>>,
     scrubs: Vec<Answer>,
-    /// Whether one of them is a milestone.
+    /// Whether one of the orders is a milestone.
     milestone: bool,
     close: Option<Answer>,
     ended: bool,
 }
 
 impl Round {
-    fn gather(first: Placed<Order>, orders: &Receiver<Placed<Order>>) -> Self {
+    fn gather(first: Queued<Order>, orders: &Receiver<Queued<Order>>) -> Self {
         let mut round = Self::default();
         let mut next = Some(first);
-        // A scrub ends the round: it is for what came before it.
-        while let Some(Placed(order, place)) = next {
+        // A scrub ends the round, because it is about the jobs before it.
+        while let Some(Queued(order, place)) = next {
             drop(place);
             match order {
                 Order::Job(job) => round.jobs.push(job),
@@ -178,7 +179,7 @@ fn commit_group(connection: &mut Connection, jobs: Vec<Box<dyn Job>>) {
         let mut ran = Vec::with_capacity(waiting.as_slice().len());
         let outcome = one_transaction(connection, &mut waiting, &mut ran);
         if let Err(error) = &outcome {
-            // Whoever waits for one of them says more, and the storage's health says it once.
+            // Each caller logs its own failure, and the storage's health logs it once.
             tracing::debug!(%error, jobs = ran.len(), "a commit failed");
         }
         for job in ran {
@@ -195,7 +196,7 @@ fn one_transaction(
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            // None of them runs, all of them are answered.
+            // None of these jobs runs; all are answered.
             ran.extend(waiting);
             return Err(error.into());
         }
@@ -208,7 +209,8 @@ fn one_transaction(
     Ok(transaction.commit()?)
 }
 
-/// An error means that the whole transaction is lost; the job's own error is no such thing.
+/// Runs one job in a savepoint. An Err means that the whole transaction is lost; an error of the job itself is returned
+/// as Ok.
 fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Result<(), StorageError> {
     transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
     let own = job.run(transaction);

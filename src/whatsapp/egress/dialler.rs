@@ -19,10 +19,10 @@ use crate::proxy::Proxy;
 pub(super) type Stream = MaybeTlsStream<TcpStream>;
 
 /// How long name, TCP, proxy and TLS may take together. The library waits 20 s for a connection, and would not say for what.
-const PATIENCE: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long TCP may take, over all addresses of a name.
-const TCP_PATIENCE: Duration = Duration::from_secs(10);
+const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a host is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +47,7 @@ impl Dialler {
     pub(super) fn new(way: Way) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(TCP_PATIENCE));
+        tcp.set_connect_timeout(Some(TCP_TIMEOUT));
         // The client's frames are small, and each login would wait 40 ms for an acknowledgement.
         tcp.set_nodelay(true);
         Self { tcp, tls: Arc::new(default_tls_connector()), way }
@@ -70,10 +70,10 @@ impl Dialler {
         let host = uri.host().context("a URL without a host")?;
         let secure = matches!(uri.scheme_str(), Some("https" | "wss"));
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let opened = tokio::time::timeout(PATIENCE, self.open(host, port, secure)).await;
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open(host, port, secure)).await;
         opened.with_context(|| {
             let by = self.proxy().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
-            format!("{host} did not answer{by} within {} s", PATIENCE.as_secs())
+            format!("{host} did not answer{by} within {} s", CONNECT_TIMEOUT.as_secs())
         })?
     }
 

@@ -25,13 +25,13 @@ const DEVICE: &str = "device";
 pub async fn is_whole(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
     let stored = match stored(engine, session).await {
         Err(EngineError::Storage(error)) if error.is_damage() => {
-            engine.tell(session, Table::Device, Some("it is of another kind"));
+            engine.tell(session, Table::Device, Some("it is of another type"));
             return Ok(false);
         }
         stored => stored?,
     };
     let whole = read(stored).is_ok();
-    engine.tell(session, Table::Device, (!whole).then_some("it is no device"));
+    engine.tell(session, Table::Device, (!whole).then_some("it is not a device"));
     Ok(whole)
 }
 
@@ -84,9 +84,9 @@ impl DeviceStore for DeviceStorage {
 
     /// A storage holds one device, which is always number 1; one that is there already stays.
     async fn create(&self) -> Result<i32> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         if !self.exists().await? {
-            self.commit(turn, vec![Put(Table::Device, key::text(DEVICE), row::encode(&Device::new())?)])
+            self.commit(lock, vec![Put(Table::Device, key::text(DEVICE), row::encode(&Device::new())?)])
                 .await?;
         }
         Ok(1)

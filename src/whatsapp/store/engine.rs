@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::id::SessionId;
 use crate::storage::StorageError;
-use crate::whatsapp::version::Found;
+use crate::whatsapp::version::StoredVersion;
 
 /// Who writes: the owner of `session` in its `epoch`. A greater epoch is a later owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub type Key = Vec<u8>;
 
 /// The right to commit, handed in with a commit. The engine drops it when the commit is decided, not before:
 /// also when the caller has dropped the call by then.
-pub type Turn = OwnedMutexGuard<()>;
+pub type CommitLock = OwnedMutexGuard<()>;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $table:ident = $name:literal,)*) => {
@@ -138,7 +138,7 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<Vec<(Key, Bytes)>, EngineError>;
 
     /// Makes all changes, if `fence` was the last to claim.
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError>;
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError>;
 
     /// Deletes every row of the session and its claim, whoever owns it: after a logout, or for a session that
     /// is gone. A storage still open on it is refused from then on, until somebody claims again. After an
@@ -152,10 +152,10 @@ pub trait Engine: Send + Sync + 'static {
     fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>);
 
     /// The newest version of WhatsApp Web that was kept, and the latest time. Of the deployment, not of a session.
-    async fn version(&self) -> Result<Option<Found>, EngineError>;
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError>;
 
     /// Keeps a version and a time, each unless a greater one is kept.
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError>;
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError>;
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ impl DeviceStorage {
     }
 
     pub(super) async fn map_lids(&self, entries: &[LidPnMappingEntry]) -> Result<()> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let lids = entries.iter().map(|entry| key::text(&entry.lid)).collect();
         // LID → its number, and number → its LID, as they are after the entries handled so far.
         let mut numbers: HashMap<String, String> = HashMap::new();
@@ -53,7 +53,7 @@ impl DeviceStorage {
             changes.push(Put(Phone, key::text(&entry.phone_number), lid));
             changes.push(Put(Lid, key::text(&entry.lid), row::encode(entry)?));
         }
-        self.commit(turn, changes).await
+        self.commit(lock, changes).await
     }
 
     pub(super) async fn all_lids(&self) -> Result<Vec<LidPnMappingEntry>> {

@@ -4,18 +4,18 @@
 //! Checks fences as the others do. Memory is what is stored: an account's rows until its `wipe`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use super::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use crate::id::SessionId;
-use crate::whatsapp::version::Found;
+use crate::whatsapp::version::StoredVersion;
 
 /// See the module. An entry is removed by `wipe`.
 #[derive(Default)]
-pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<Found>>);
+pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<StoredVersion>>);
 
 #[derive(Default)]
 struct Shelf {
@@ -29,13 +29,13 @@ impl MemoryEngine {
         Self::default()
     }
 
-    fn found(&self) -> MutexGuard<'_, Option<Found>> {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    fn found(&self) -> MutexGuard<'_, Option<StoredVersion>> {
+        self.1.lock()
     }
 
     fn shelves(&self) -> MutexGuard<'_, HashMap<SessionId, Shelf>> {
         // Nothing below can panic between two changes.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -103,7 +103,12 @@ impl Engine for MemoryEngine {
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, _turn: Turn) -> Result<(), EngineError> {
+    async fn commit(
+        &self,
+        fence: &Fence,
+        changes: Vec<Change>,
+        _lock: CommitLock,
+    ) -> Result<(), EngineError> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(&fence.session).filter(|shelf| shelf.epoch == fence.epoch);
         let shelf = shelf.ok_or(EngineError::Fenced)?;
@@ -125,14 +130,14 @@ impl Engine for MemoryEngine {
     /// Nobody looks after what is here.
     fn tell(&self, _: &SessionId, _: Table, _: Option<&'static str>) {}
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         Ok(*self.found())
     }
 
-    async fn keep_version(&self, new: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, new: StoredVersion) -> Result<(), EngineError> {
         let mut found = self.found();
         let old = found.unwrap_or(new);
-        *found = Some(Found { version: old.version.max(new.version), at: old.at.max(new.at) });
+        *found = Some(StoredVersion { version: old.version.max(new.version), at: old.at.max(new.at) });
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ const COUNT_EVERY: usize = 1024;
 #[derive(Default)]
 pub(super) struct Sent(AtomicUsize);
 
-/// The earliest time in a table; too early is harmless, too late never happens. Changed in the storage's turn
+/// The earliest time in a table; too early is harmless, too late never happens. Changed in the storage's lock
 /// only.
 pub(super) struct Sweep(AtomicI64);
 
@@ -50,7 +50,7 @@ impl Sweep {
 impl DeviceStorage {
     /// Deletes the rows of a table of stamped rows whose time is not 0 and not after `last`; says how many.
     pub(super) async fn sweep(&self, table: Table, sweep: &Sweep, last: i64) -> Result<u32> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         if sweep.0.load(Ordering::Relaxed) > last {
             return Ok(0);
         }
@@ -67,12 +67,12 @@ impl DeviceStorage {
             sweep.0.store(earliest, Ordering::Relaxed);
         }
         let count = u32::try_from(old.len()).unwrap_or(u32::MAX);
-        self.commit(turn, old).await?;
+        self.commit(lock, old).await?;
         Ok(count)
     }
 
     pub(super) async fn keep_sent(&self, chat: &str, id: &str, payload: &[u8]) -> Result<()> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let now = wacore::time::now_secs();
         let mut changes = vec![Put(SentTable, key::pair(chat, id.as_bytes()), row::stamped(now, payload))];
         if self.sent.0.fetch_add(1, Ordering::Relaxed) >= COUNT_EVERY {
@@ -81,15 +81,15 @@ impl DeviceStorage {
             changes.splice(0..0, surplus(self.scan(SentTable, Vec::new()).await?)?);
         }
         self.sent_sweep.expect(Some(now));
-        self.commit(turn, changes).await
+        self.commit(lock, changes).await
     }
 
     pub(super) async fn take_sent(&self, chat: &str, id: &str) -> Result<Option<Vec<u8>>> {
         let key = key::pair(chat, id.as_bytes());
-        // Read in the turn: of two takers one gets it.
-        let turn = self.turn().await;
+        // Read in the lock: of two takers one gets it.
+        let lock = self.lock().await;
         let Some(stored) = self.get(SentTable, key.clone()).await? else { return Ok(None) };
-        self.commit(turn, vec![Delete(SentTable, key)]).await?;
+        self.commit(lock, vec![Delete(SentTable, key)]).await?;
         Ok(Some(row::unstamp(SentTable, &stored)?.1.to_vec()))
     }
 
@@ -99,13 +99,13 @@ impl DeviceStorage {
     }
 
     pub(super) async fn keep_pending(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let now = wacore::time::now_secs();
         self.pending_sweep.expect((!rows.is_empty()).then_some(now));
         let put = |it: &PendingInboundRow<'_>| {
             Put(Pending, key::triple(it.chat, it.sender, it.id), row::stamped(now, it.message))
         };
-        self.commit(turn, rows.iter().map(put).collect()).await
+        self.commit(lock, rows.iter().map(put).collect()).await
     }
 
     pub(super) async fn pending(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {

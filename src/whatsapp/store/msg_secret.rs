@@ -47,7 +47,7 @@ impl MsgSecretStore for DeviceStorage {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
         let keys: Vec<Key> =
             entries.iter().map(|entry| key::triple(&entry.chat, &entry.sender, &entry.msg_id)).collect();
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let stored = self.get_many(Secret, keys.clone()).await?;
         let mut merged: HashMap<Key, Kept> = HashMap::with_capacity(keys.len());
         for ((key, stored), entry) in keys.into_iter().zip(stored).zip(&entries) {
@@ -66,7 +66,7 @@ impl MsgSecretStore for DeviceStorage {
         let deadlines = merged.values().map(|kept| kept.expires_at).filter(|deadline| *deadline != 0);
         self.secret_sweep.expect(deadlines.min());
         let changes = merged.into_iter().map(|(key, kept)| Put(Secret, key, kept.row().freeze())).collect();
-        self.commit(turn, changes).await?;
+        self.commit(lock, changes).await?;
         Ok(entries.len())
     }
 

@@ -40,10 +40,10 @@ impl ProtocolStore for DeviceStorage {
         if device_jids.is_empty() {
             return Ok(());
         }
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let mut rows = self.scan(Holder, Vec::new()).await?;
         rows.retain(|(key, _)| key::second(key).is_some_and(|device| device_jids.contains(&device)));
-        self.commit(turn, rows.into_iter().map(|(key, _)| Delete(Holder, key)).collect()).await
+        self.commit(lock, rows.into_iter().map(|(key, _)| Delete(Holder, key)).collect()).await
     }
 
     async fn clear_all_sender_key_devices(&self) -> Result<()> {

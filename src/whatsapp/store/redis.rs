@@ -17,14 +17,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use super::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::redis::index::Index;
 use crate::storage::redis::schema::{Keys, field};
 use crate::storage::redis::{Redis, Script};
-use crate::whatsapp::version::{Found, Version};
+use crate::whatsapp::version::{StoredVersion, Version};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/claim.lua")));
 static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/commit.lua")));
@@ -110,7 +110,7 @@ impl Engine for RedisEngine {
         Ok(pairs.iter().map(|[key, value]| (key.clone(), Bytes::copy_from_slice(value))).collect())
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError> {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let mut tables: Vec<Table> = Vec::new();
         let mut commit = self.redis.script(&COMMIT).key(self.redis.keys().session(&fence.session));
@@ -133,10 +133,10 @@ impl Engine for RedisEngine {
         for table in tables {
             commit = commit.key(self.table(&fence.session, table));
         }
-        // The turn is over when the commit is decided, whether or not this call is still waited for.
+        // The lock is over when the commit is decided, whether or not this call is still waited for.
         let run = async move {
             let outcome = commit.run().await;
-            drop(turn);
+            drop(lock);
             outcome
         };
         decided(self.redis.finish(run).await??)
@@ -163,16 +163,16 @@ impl Engine for RedisEngine {
         }
     }
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         let mut get = redis::cmd("HMGET");
         get.arg(self.redis.keys().whatsapp_version()).arg(field::REVISION).arg(field::LOOKED_UP);
         let (revision, at): (Option<u32>, Option<i64>) = self.redis.query(&get).await?;
         Ok(revision
             .zip(at)
-            .map(|(revision, at)| Found { version: Version(revision), at: Time::from_millis(at) }))
+            .map(|(revision, at)| StoredVersion { version: Version(revision), at: Time::from_millis(at) }))
     }
 
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError> {
         let keep = self.redis.script(&KEEP_VERSION).key(self.redis.keys().whatsapp_version());
         Ok(keep.arg(found.version.0).arg(found.at.as_millis()).run::<()>().await?)
     }

@@ -88,11 +88,11 @@ impl SignalStore for DeviceStorage {
     }
 
     async fn mark_prekeys_uploaded(&self, ids: &[u32]) -> Result<()> {
-        // Read in the turn: a key that is removed meanwhile must stay removed.
-        let turn = self.turn().await;
+        // Read in the lock: a key that is removed meanwhile must stay removed.
+        let lock = self.lock().await;
         let stored = self.load_prekeys_batch(ids).await?;
         let mark = |(id, record): (u32, Bytes)| Put(PreKey, key::number(id), flagged(true, &record));
-        self.commit(turn, stored.into_iter().map(mark).collect()).await
+        self.commit(lock, stored.into_iter().map(mark).collect()).await
     }
 
     async fn remove_prekey(&self, id: u32) -> Result<()> {

@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::engine::{Change, Engine, EngineError, Fence, Key, Table, Turn};
+use super::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
-use crate::whatsapp::version::{Found, Version};
+use crate::whatsapp::version::{StoredVersion, Version};
 
 /// The first schema of this module.
 pub const SCHEMA: &str = "
@@ -127,21 +127,21 @@ impl Engine for SqliteEngine {
         Ok(self.0.read(scan).await?)
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError> {
         let (session, epoch) = (fence.session.clone(), epoch(fence)?);
         let commit = move |tx: &Transaction<'_>| {
             let owned = tx
                 .prepare_cached(OWNED)?
                 .query_row(params![session.as_str(), epoch], |row| row.get::<_, i64>(0));
-            let Some(device) = owned.optional()? else { return Ok((false, turn)) };
+            let Some(device) = owned.optional()? else { return Ok((false, lock)) };
             for change in &changes {
                 make(tx, device, change)?;
             }
-            // The turn is part of the answer, so that it is held until the transaction is committed.
-            Ok((true, turn))
+            // The lock is part of the answer, so that it is held until the transaction is committed.
+            Ok((true, lock))
         };
-        let (ours, turn) = self.0.write(commit).await?;
-        drop(turn);
+        let (ours, lock) = self.0.write(commit).await?;
+        drop(lock);
         if ours { Ok(()) } else { Err(EngineError::Fenced) }
     }
 
@@ -172,17 +172,17 @@ impl Engine for SqliteEngine {
         }
     }
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         let version = |tx: &Transaction<'_>| {
             let row = |row: &rusqlite::Row<'_>| {
-                Ok(Found { version: Version(row.get(0)?), at: Time::from_millis(row.get(1)?) })
+                Ok(StoredVersion { version: Version(row.get(0)?), at: Time::from_millis(row.get(1)?) })
             };
             tx.prepare_cached(VERSION)?.query_row([], row).optional()
         };
         Ok(self.0.read(version).await?)
     }
 
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError> {
         let values = (found.version.0, found.at.as_millis());
         self.0.write(move |tx: &Transaction<'_>| tx.prepare_cached(KEEP_VERSION)?.execute(values)).await?;
         Ok(())

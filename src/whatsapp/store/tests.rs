@@ -11,14 +11,14 @@ use wacore::store::InMemoryBackend;
 use super::memory::MemoryEngine;
 use super::redis::RedisEngine;
 use super::sqlite::{SCHEMA, SqliteEngine, VERSION_SCHEMA};
-use super::{Change, DeviceStorage, Engine, EngineError, Fence, Key, Table, Turn};
+use super::{Change, CommitLock, DeviceStorage, Engine, EngineError, Fence, Key, Table};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::redis::Redis;
 use crate::storage::redis::tests::{Cluster, Server};
 use crate::storage::sqlite::tests::Folder;
-use crate::storage::sqlite::{Migration, Sqlite};
-use crate::whatsapp::version::{Found, Version};
+use crate::storage::sqlite::{SchemaStep, Sqlite};
+use crate::whatsapp::version::{StoredVersion, Version};
 
 pub(super) fn session() -> SessionId {
     SessionId::new(&"ada".parse().unwrap())
@@ -43,7 +43,7 @@ impl Rig {
 
     pub(super) fn sqlite() -> Self {
         let folder = Folder::new();
-        let steps = [(1, SCHEMA), (2, VERSION_SCHEMA)].map(|(version, sql)| Migration { version, sql });
+        let steps = [(1, SCHEMA), (2, VERSION_SCHEMA)].map(|(version, sql)| SchemaStep { version, sql });
         let sqlite = Sqlite::open(&folder.path().join("db"), &steps).unwrap();
         let engine = Arc::new(SqliteEngine::new(sqlite.clone()));
         Self { engine, sqlite: Some((sqlite, folder)), redis_server: None }
@@ -120,8 +120,8 @@ impl Engine for Leased {
         self.engine.scan(session, table, prefix).await
     }
 
-    async fn commit(&self, fence: &Fence, changes: Vec<Change>, turn: Turn) -> Result<(), EngineError> {
-        self.engine.commit(fence, changes, turn).await
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError> {
+        self.engine.commit(fence, changes, lock).await
     }
 
     async fn wipe(&self, session: &SessionId) -> Result<(), EngineError> {
@@ -136,11 +136,11 @@ impl Engine for Leased {
         self.engine.tell(session, table, damaged);
     }
 
-    async fn version(&self) -> Result<Option<Found>, EngineError> {
+    async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {
         self.engine.version().await
     }
 
-    async fn keep_version(&self, found: Found) -> Result<(), EngineError> {
+    async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError> {
         self.engine.keep_version(found).await
     }
 }
@@ -217,7 +217,8 @@ async fn the_newest_version_and_the_latest_time_are_kept() {
     let (sqlite, redis) = (Rig::sqlite(), Rig::redis().await);
     for engine in [&memory, &sqlite.engine, &redis.engine] {
         assert_eq!(engine.version().await.unwrap(), None);
-        let found = |revision, millis| Found { version: Version(revision), at: Time::from_millis(millis) };
+        let found =
+            |revision, millis| StoredVersion { version: Version(revision), at: Time::from_millis(millis) };
         for (revision, millis) in [(1_042_742_319, 1000), (u32::MAX, 999), (7, 1_763_985_600_000)] {
             engine.keep_version(found(revision, millis)).await.unwrap();
         }
@@ -252,11 +253,11 @@ async fn a_late_commit_is_refused() {
     let session = session();
     rig.engine.claim(&fence(&session, 1)).await.unwrap();
     let put = |value: &'static str| vec![Change::Put(Table::Group, b"k".to_vec(), bytes::Bytes::from(value))];
-    let turn = Arc::new(tokio::sync::Mutex::new(()));
-    rig.engine.commit(&fence(&session, 1), put("new"), turn.clone().lock_owned().await).await.unwrap();
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
+    rig.engine.commit(&fence(&session, 1), put("new"), lock.clone().lock_owned().await).await.unwrap();
     // As if a later one had been done: number 2^53.
     server.tell(&["HSET", &format!("test:{{{session}}}"), "commit", "9007199254740992"]);
-    let late = rig.engine.commit(&fence(&session, 1), put("old"), turn.clone().lock_owned().await).await;
+    let late = rig.engine.commit(&fence(&session, 1), put("old"), lock.clone().lock_owned().await).await;
     assert!(matches!(late, Err(EngineError::Storage(crate::storage::StorageError::Away))), "{late:?}");
     let found = rig.engine.get(&session, Table::Group, vec![b"k".to_vec()]).await.unwrap();
     assert_eq!(found, [Some(bytes::Bytes::from("new"))]);
@@ -269,10 +270,10 @@ async fn another_owner_fences_at_once_and_lost_data_does_not() {
     let server = rig.redis_server.as_ref().unwrap();
     let session = session();
     let key = format!("test:{{{session}}}");
-    let turn = Arc::new(tokio::sync::Mutex::new(()));
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
     let put = || vec![Change::Put(Table::Group, b"k".to_vec(), bytes::Bytes::from("v"))];
     let commit =
-        async || rig.engine.commit(&fence(&session, 1), put(), turn.clone().lock_owned().await).await;
+        async || rig.engine.commit(&fence(&session, 1), put(), lock.clone().lock_owned().await).await;
     rig.engine.claim(&fence(&session, 1)).await.unwrap();
     commit().await.unwrap();
     server.tell(&["HSET", &key, "owner", "another"]);

@@ -1,7 +1,7 @@
 //! Privacy tokens of contacts: one row holds what we got from the contact and when we last gave ours.
 //!
 //! A part of `ProtocolStore`, which calls it. The two halves have two writers in the library that know
-//! nothing of each other: each changes its own half, in the storage's turn, and neither ever goes back in
+//! nothing of each other: each changes its own half, in the storage's lock, and neither ever goes back in
 //! time.
 
 use wacore::store::error::Result;
@@ -30,18 +30,18 @@ impl DeviceStorage {
     }
 
     pub(super) async fn token_given(&self, jid: &str, at: i64) -> Result<()> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let mut entry = self.token(jid).await?.unwrap_or_else(|| TcTokenEntry {
             token: Vec::new(),
             token_timestamp: at,
             sender_timestamp: None,
         });
         entry.sender_timestamp = entry.sender_timestamp.max(Some(at));
-        self.commit(turn, vec![Put(Token, key::text(jid), row::encode(&entry)?)]).await
+        self.commit(lock, vec![Put(Token, key::text(jid), row::encode(&entry)?)]).await
     }
 
     pub(super) async fn token_received(&self, jid: &str, token: &[u8], at: i64) -> Result<()> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let old = self.token(jid).await?;
         // An entry without bytes only says when ours was given: its time is no token's.
         if old.as_ref().is_some_and(|old| !old.token.is_empty() && at < old.token_timestamp) {
@@ -49,11 +49,11 @@ impl DeviceStorage {
         }
         let sender_timestamp = old.and_then(|old| old.sender_timestamp);
         let entry = TcTokenEntry { token: token.to_vec(), token_timestamp: at, sender_timestamp };
-        self.commit(turn, vec![Put(Token, key::text(jid), row::encode(&entry)?)]).await
+        self.commit(lock, vec![Put(Token, key::text(jid), row::encode(&entry)?)]).await
     }
 
     pub(super) async fn sweep_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Result<u32> {
-        let turn = self.turn().await;
+        let lock = self.lock().await;
         let mut old = Vec::new();
         for (jid, value) in self.scan(Token, Vec::new()).await? {
             let entry: TcTokenEntry = row::decode(Token, &value)?;
@@ -64,7 +64,7 @@ impl DeviceStorage {
             }
         }
         let count = u32::try_from(old.len()).unwrap_or(u32::MAX);
-        self.commit(turn, old).await?;
+        self.commit(lock, old).await?;
         Ok(count)
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, advance};
 use whatsapp_rust::anyhow::{self, bail};
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 
-use super::known::{Clock, Known, believed};
+use super::state::{Schedule, VersionState, believed};
 use super::*;
 use crate::shutdown::Shutdown;
 use crate::whatsapp::store::memory::MemoryEngine;
@@ -155,9 +155,9 @@ async fn a_silent_web_does_not_hold_up_a_start_for_long() {
     let world = world(Answer::Silence);
     let begun = Instant::now();
     assert_eq!(world.versions.current().await, BUILT_IN);
-    assert_eq!(begun.elapsed(), PATIENCE);
+    assert_eq!(begun.elapsed(), FIRST_LOOK_UP_TIMEOUT);
     // The look-up ends as well, and clients that come later do not wait.
-    advance(LOOK_UP).await;
+    advance(LOOK_UP_TIMEOUT).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let late = Instant::now();
     world.versions.current().await;
@@ -219,7 +219,7 @@ async fn the_newest_one_is_stored_and_the_next_start_begins_with_it() {
 async fn an_old_look_up_is_made_again_and_what_it_found_is_the_fall_back() {
     let store = Arc::new(MemoryEngine::new());
     let three_days_ago = Time::from_millis(Time::now().as_millis() - 3 * 24 * 3600 * 1000);
-    store.keep_version(Found { version: NEWER, at: three_days_ago }).await.unwrap();
+    store.keep_version(StoredVersion { version: NEWER, at: three_days_ago }).await.unwrap();
     let world = world_with(Answer::Broken, store);
     assert_eq!(world.versions.current().await, NEWER);
     assert_eq!((world.web.asked(), world.claims()), (1, (NEWER, "stored")));
@@ -233,7 +233,7 @@ async fn an_old_look_up_is_made_again_and_what_it_found_is_the_fall_back() {
 async fn what_another_replica_has_found_serves_where_our_own_look_up_fails() {
     let world = world(Answer::Broken);
     world.versions.current().await;
-    world.store.keep_version(Found { version: NEWER, at: Time::now() }).await.unwrap();
+    world.store.keep_version(StoredVersion { version: NEWER, at: Time::now() }).await.unwrap();
     assert_eq!(world.versions.newer_than(BUILT_IN).await, Some(NEWER));
     assert_eq!(world.claims(), (NEWER, "stored"));
 }
@@ -250,8 +250,8 @@ async fn a_fixed_version_is_never_looked_up() {
 
 #[test]
 fn a_process_that_fails_from_its_start_has_failed_since_then() {
-    let (clock, now) = (Clock::faster(1.0), Time::now());
-    let mut known = Known::built_in();
+    let (clock, now) = (Schedule::faster(1.0), Time::now());
+    let mut known = VersionState::built_in();
     known.miss(None, &clock, now, Instant::now());
     known.miss(None, &clock, now.after(DAY), Instant::now());
     assert_eq!(known.report(&clock).failing_since, Some(now));

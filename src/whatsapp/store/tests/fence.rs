@@ -81,7 +81,7 @@ pub(super) async fn a_commit_is_made_in_order(rig: Rig) {
     let put = |value: &'static str| Change::Put(Table::Group, b"k".to_vec(), Bytes::from(value));
     let delete = Change::Delete(Table::Group, b"k".to_vec());
     let clear = Change::Clear(Table::Group, b"k".to_vec());
-    let turn = Arc::new(Mutex::new(()));
+    let lock = Arc::new(Mutex::new(()));
     for (changes, expected) in [
         (vec![put("1"), put("2")], Some("2")),
         (vec![put("3"), delete.clone()], None),
@@ -89,8 +89,8 @@ pub(super) async fn a_commit_is_made_in_order(rig: Rig) {
         (vec![put("5"), clear.clone()], None),
         (vec![clear, put("6")], Some("6")),
     ] {
-        let turn = Arc::clone(&turn).lock_owned().await;
-        rig.engine.commit(&fence(&session, 1), changes, turn).await.unwrap();
+        let lock = Arc::clone(&lock).lock_owned().await;
+        rig.engine.commit(&fence(&session, 1), changes, lock).await.unwrap();
         let found =
             rig.engine.get(&session, Table::Group, vec![b"k".to_vec(), b"none".to_vec()]).await.unwrap();
         assert_eq!(found, [expected.map(Bytes::from), None]);
@@ -103,8 +103,8 @@ pub(super) async fn prefixes_are_exact(rig: Rig) {
     let keys: [&[u8]; 7] = [b"", b"a", b"a\0", b"a\xff", b"a\xff\xff", b"b", b"\xff\xff"];
     let put = |table| keys.iter().map(move |key| Change::Put(table, key.to_vec(), Bytes::new()));
     let commit = async |changes| {
-        let turn = Arc::new(Mutex::new(())).lock_owned().await;
-        rig.engine.commit(&fence(&session, 1), changes, turn).await.unwrap();
+        let lock = Arc::new(Mutex::new(())).lock_owned().await;
+        rig.engine.commit(&fence(&session, 1), changes, lock).await.unwrap();
     };
     let found = async |table, prefix: &[u8]| {
         let rows = rig.engine.scan(&session, table, prefix.to_vec()).await.unwrap();

@@ -1,42 +1,43 @@
-//! Looks at a Redis without a trace: one `INFO` at each node, over a connection of its own. `doctor` calls it.
+//! Inspects a Redis without changing anything: one `INFO` to each node, over a connection of its own. `doctor` calls
+//! it.
 
 use redis::{ErrorKind, RedisError};
 use tokio::time::timeout;
 
-use super::target::{Link, Target};
+use super::target::{Connection, Target};
 use super::{ConnectError, LIMIT, failure};
 
-/// What a Redis says of itself.
+/// What a Redis reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Inspection {
     /// Host and port of the URL.
     pub address: String,
-    /// How many nodes answered; `None` where it is no cluster.
+    /// How many nodes answered; `None` if it is not a cluster.
     pub cluster: Option<usize>,
     /// Its clock, Unix time in milliseconds.
     pub time: i64,
-    /// Of each node.
+    /// The reports of its nodes.
     pub nodes: Vec<Node>,
 }
 
-/// What one node says of itself. `None` where it does not tell.
+/// What one node reports about itself. A field is `None` if the node does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// Such as `Redis 7.2.4`.
+    /// Product and version, for example `Redis 7.2.4`.
     pub product: Option<String>,
-    /// Major and minor, as Redis counts them.
+    /// The major and minor version of Redis with which it is compatible.
     pub version: Option<(u32, u32)>,
     /// Whether it keeps an append-only file.
     pub append_only: Option<bool>,
-    /// What it does when its memory is full.
+    /// Its `maxmemory-policy`: what it does when its memory is full.
     pub eviction: Option<String>,
-    /// It copies another and takes no writes.
+    /// Whether it is a copy and takes no writes.
     pub is_copy: bool,
 }
 
-/// Why nothing was seen. Holds neither user nor password.
+/// Why a Redis could not be inspected. Contains neither user nor password.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum LookError {
+pub enum InspectError {
     /// Mend the setting.
     #[error("{0}")]
     Url(ConnectError),
@@ -48,52 +49,55 @@ pub enum LookError {
     Away(String, String),
 }
 
-/// Looks. On a cluster at each node that it names; a node that does not answer is left out.
+/// Inspects the Redis of a URL; on a cluster, each node that it names. A node that does not answer is left out.
 ///
 /// # Errors
-/// See [`LookError`].
-pub async fn look(url: &str) -> Result<Look, LookError> {
-    let target = Target::alone(url).map_err(LookError::Url)?;
+/// See [`InspectError`].
+pub async fn inspect(url: &str) -> Result<Inspection, InspectError> {
+    let target = Target::alone(url).map_err(InspectError::Url)?;
     let address = target.address();
     let failed = |error: RedisError| explain(&address, &error);
-    let mut link = target.link().await.map_err(failed)?;
-    let (seconds, micros): (i64, i64) = limited(&mut link, "TIME").await.map_err(failed)?;
-    let said = match limited::<String>(&mut link, "INFO").await {
-        // Who may not ask is not told.
+    let mut connection = target.connect().await.map_err(failed)?;
+    let (seconds, micros): (i64, i64) = limited(&mut connection, "TIME").await.map_err(failed)?;
+    let said = match limited::<String>(&mut connection, "INFO").await {
+        // A user without the right to ask gets no answer.
         Err(error) if failure::is_refusal(&error) && error.code() == Some("NOPERM") => String::new(),
         said => said.map_err(failed)?,
     };
     let time = seconds.saturating_mul(1000).saturating_add(micros / 1000);
     if !said.contains("cluster_enabled:1") {
-        return Ok(Look { address, cluster: None, time, nodes: vec![node(&said)] });
+        return Ok(Inspection { address, cluster: None, time, nodes: vec![node(&said)] });
     }
     let mut nodes = Vec::new();
-    for other in target.peers(&mut link).await {
-        if let Ok(mut link) = other.link().await
-            && let Ok(said) = limited::<String>(&mut link, "INFO").await
+    for other in target.peers(&mut connection).await {
+        if let Ok(mut connection) = other.connect().await
+            && let Ok(said) = limited::<String>(&mut connection, "INFO").await
         {
-            // A cluster's copies take over when their primary is gone, and send writes to it until then.
+            // On a cluster a copy is not a problem: it redirects writes to its primary, and takes over if that fails.
             nodes.push(Node { is_copy: false, ..node(&said) });
         }
     }
-    Ok(Look { address, cluster: Some(nodes.len()), time, nodes })
+    Ok(Inspection { address, cluster: Some(nodes.len()), time, nodes })
 }
 
-async fn limited<T: redis::FromRedisValue>(link: &mut Link, command: &str) -> Result<T, RedisError> {
+async fn limited<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    command: &str,
+) -> Result<T, RedisError> {
     let late = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    timeout(2 * LIMIT, link.query(&redis::cmd(command))).await.map_err(late)?
+    timeout(2 * LIMIT, connection.query(&redis::cmd(command))).await.map_err(late)?
 }
 
-fn explain(address: &str, error: &RedisError) -> LookError {
+fn explain(address: &str, error: &RedisError) -> InspectError {
     if failure::is_refusal(error) {
-        return LookError::Refused(address.to_owned());
+        return InspectError::Refused(address.to_owned());
     }
     let why = match error.kind() {
-        // The operating system's words. Those of Redis may quote what it was sent.
+        // Only the operating system's message is shown, because one of Redis may quote what it was sent.
         ErrorKind::Io => error.to_string(),
         _ => format!("{} {}", error.category(), error.code().unwrap_or_default()),
     };
-    LookError::Away(address.to_owned(), why.trim_end().to_owned())
+    InspectError::Away(address.to_owned(), why.trim_end().to_owned())
 }
 
 fn node(said: &str) -> Node {

@@ -39,7 +39,7 @@ thread_local! {
 }
 
 /// Tokio with faster timers. What its tasks log belongs to the span in which it was made.
-pub(super) struct Paced {
+pub(super) struct ScaledRuntime {
     factor: f64,
     span: Span,
     holds: Arc<Holds>,
@@ -120,14 +120,14 @@ impl Holds {
     }
 }
 
-impl Paced {
+impl ScaledRuntime {
     /// Timers run `factor` times as fast; 1 is real time.
     pub(super) fn new(factor: f64, holds: Arc<Holds>) -> Self {
         Self { factor, span: Span::current(), holds }
     }
 }
 
-impl Runtime for Paced {
+impl Runtime for ScaledRuntime {
     fn spawn(&self, future: Task) -> AbortHandle {
         TokioRuntime.spawn(Box::pin(future.instrument(self.span.clone())))
     }
@@ -157,9 +157,9 @@ mod tests {
 
     use super::*;
 
-    fn paced() -> (Paced, Arc<Holds>) {
+    fn paced() -> (ScaledRuntime, Arc<Holds>) {
         let holds = Holds::new();
-        (Paced::new(1.0, holds.clone()), holds)
+        (ScaledRuntime::new(1.0, holds.clone()), holds)
     }
 
     async fn ended(sleep: &mut Task, after: Duration) -> bool {

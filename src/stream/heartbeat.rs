@@ -1,7 +1,7 @@
 //! One timer for the heartbeats of all streams.
 //!
-//! A stream of its own timer would cost memory and wake-ups; here each stream waits for one of a few shared slots,
-//! which beat in turn, so that not all streams write in the same moment.
+//! A timer for each stream would cost memory and wake-ups. Instead each stream waits for one of a few shared slots,
+//! which beat one after the other, so that not all streams write at the same moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,29 +16,29 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// Beats for any number of streams, each once a period.
 #[derive(Clone, Debug)]
-pub struct Pulses {
+pub struct Heartbeats {
     slots: Arc<[watch::Sender<()>]>,
     next: Arc<AtomicUsize>,
 }
 
-/// The beat of one stream.
+/// The heartbeat of one stream.
 #[derive(Debug)]
-pub struct Pulse(watch::Receiver<()>);
+pub struct Heartbeat(watch::Receiver<()>);
 
-impl Pulses {
+impl Heartbeats {
     /// Starts the timer; it ends with the server. `period` is a whole number of seconds.
     pub fn start(period: Duration, shutdown: &Shutdown) -> Self {
         let count = usize::try_from(period.as_secs()).unwrap_or(1).max(1);
         let slots: Arc<[_]> = (0..count).map(|_| watch::Sender::new(())).collect();
-        let pulses = Self { slots, next: Arc::default() };
-        shutdown.spawn(pulses.clone().run(shutdown.clone()));
-        pulses
+        let heartbeats = Self { slots, next: Arc::default() };
+        shutdown.spawn(heartbeats.clone().run(shutdown.clone()));
+        heartbeats
     }
 
-    /// A beat for one more stream. Its first comes within one period.
-    pub fn join(&self) -> Pulse {
+    /// The heartbeat of one more stream. Its first beat comes within one period.
+    pub fn join(&self) -> Heartbeat {
         let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
-        Pulse(self.slots[slot].subscribe())
+        Heartbeat(self.slots[slot].subscribe())
     }
 
     async fn run(self, shutdown: Shutdown) {
@@ -52,11 +52,11 @@ impl Pulses {
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Ends at the next beat.
     pub async fn beat(&mut self) {
         if self.0.changed().await.is_err() {
-            // The server stops; the stream hears of that elsewhere.
+            // The server stops, which the stream learns from its drain.
             std::future::pending().await
         }
     }

@@ -12,44 +12,44 @@ use sha2::{Digest as _, Sha256};
 use super::Secret;
 use super::reader::Reader;
 
-/// The doors and who has keys to them.
+/// The settings that decide who may use this server.
 #[derive(Clone, Debug)]
-pub struct Doors {
-    /// Without any the server is open. `API_KEYS`
+pub struct Security {
+    /// The API keys; without any, the server is open. `API_KEYS`
     pub keys: Vec<Arc<ApiKey>>,
-    /// Open to others than this machine. `ALLOW_ANONYMOUS`
+    /// Whether an open server serves other machines than this one. `ALLOW_ANONYMOUS`
     pub anonymous: bool,
-    /// Signs stream tokens; `None`: the deployment makes one. `TOKEN_SECRET`
+    /// The secret that signs stream tokens; if `None`, the deployment makes one. `TOKEN_SECRET`
     pub token_secret: Option<Secret>,
-    /// How long a token is good, in seconds. `TOKEN_TTL_SECONDS`
+    /// How long a token is valid, in seconds. `TOKEN_TTL_SECONDS`
     pub token_ttl: Duration,
-    /// How long renewed tokens are good after the first one, in seconds. `TOKEN_MAX_AGE_SECONDS`
+    /// How long after the first token its renewals are valid, in seconds. `TOKEN_MAX_AGE_SECONDS`
     pub token_max_age: Duration,
-    /// Whose pages may use this server. `ALLOWED_ORIGINS`
+    /// The origins of the pages that may use this server. `ALLOWED_ORIGINS`
     pub origins: Origins,
-    /// Whose word on a client's address is taken. `TRUSTED_PROXIES`
+    /// The proxies that are believed about a client's address. `TRUSTED_PROXIES`
     pub proxies: TrustedProxies,
 }
 
 /// One of `API_KEYS`.
 #[derive(Clone)]
 pub struct ApiKey {
-    /// For log lines and limits.
+    /// The key's name, for log lines and limits.
     pub name: String,
     /// SHA-256 of the secret.
     pub hash: [u8; 32],
-    /// What the user ids begin with that it is good for; `None`: all.
+    /// The user-id prefix that this key is restricted to; `None` if it may use all sessions.
     pub prefix: Option<String>,
-    /// Characters of its secret.
+    /// The length of its secret, in characters.
     pub length: usize,
 }
 
-/// Pages that may use this server beside its own.
+/// The pages that may use this server besides its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// Any page. `*`
+    /// Whether any page may. `*`
     pub any: bool,
-    /// These.
+    /// The origins that may.
     pub rules: Vec<OriginRule>,
 }
 
@@ -67,18 +67,19 @@ pub enum OriginRule {
     },
 }
 
-/// Whose word on a client's address is taken.
+/// The proxies that are believed about a client's address.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
-    /// Where they are, and in which header one from there names the client alone; else it is `X-Forwarded-For`.
+    /// Their address ranges, each with the header in which its proxies name the client alone; without one, it is
+    /// `X-Forwarded-For`.
     pub ranges: Vec<(IpNet, Option<&'static str>)>,
 }
 
 /// A secret shorter than this can be guessed. Also the size of the hash that signs, see RFC 7518, section 3.2.
 pub const LEAST_TOKEN_SECRET: usize = 32;
 
-/// An API key with a shorter secret than this can be guessed, if nobody limits who tries. It is taken all the same: it may
-/// have been given to others long ago.
+/// An API key with a shorter secret can be guessed if the guesses are not limited. It is accepted with a warning,
+/// because it may have been handed out long ago.
 const LEAST_API_KEY: usize = 16;
 
 /// Fly's proxy connects from the machine's own IPv4 net (not documented; seen by several projects) and names the client
@@ -90,13 +91,13 @@ const FLY: (&str, &str) = ("172.16.0.0/12", "fly-client-ip");
 /// client in `X-Real-IP`: <https://docs.railway.com/networking/public-networking/specs-and-limits>.
 const RAILWAY: (&str, &str) = ("100.64.0.0/10", "x-real-ip");
 
-/// Whether tokens may be signed with this, wherever it comes from.
+/// Whether this secret is long enough to sign tokens, whether it comes from the environment or the store.
 pub fn is_token_secret(text: &str) -> bool {
     text.len() >= LEAST_TOKEN_SECRET
 }
 
-impl Doors {
-    /// What is allowed and should not be, in words for an operator.
+impl Security {
+    /// Warnings for an operator about settings that are accepted and unwise.
     pub fn unwise(&self) -> Vec<String> {
         let short = self.keys.iter().filter(|key| key.length < LEAST_API_KEY);
         let said = |key: &Arc<ApiKey>| {
@@ -119,7 +120,7 @@ impl Doors {
         let origins = reader.parsed(
             "ALLOWED_ORIGINS",
             Origins::default(),
-            "a comma list of origins such as https://app.example.com or https://*.example.com; * only with API_KEYS",
+            "a comma list of origins, for example https://app.example.com or https://*.example.com; * only with API_KEYS",
             |text| origins(text).filter(|origins| !origins.any || has_keys),
         );
         Self {
@@ -138,20 +139,20 @@ impl Doors {
             proxies: reader.parsed(
                 "TRUSTED_PROXIES",
                 TrustedProxies::default(),
-                "a comma list of CIDR ranges such as 10.0.0.0/8, or the words fly, railway",
+                "a comma list of CIDR ranges, for example 10.0.0.0/8, or the words fly, railway",
                 proxies,
             ),
         }
     }
 
-    /// Whether nobody is asked for a key.
+    /// Whether requests need no key.
     pub fn is_open(&self) -> bool {
         self.keys.is_empty()
     }
 }
 
 impl ApiKey {
-    /// What a presented secret is compared as.
+    /// The hash by which secrets are compared.
     pub fn hash(secret: &str) -> [u8; 32] {
         Sha256::digest(secret).into()
     }
@@ -196,12 +197,12 @@ impl fmt::Display for OriginRule {
 }
 
 impl TrustedProxies {
-    /// Whether the word of this address is taken.
+    /// Whether the proxy at this address is believed.
     pub fn trust(&self, address: IpAddr) -> bool {
         self.ranges.iter().any(|(range, _)| range.contains(&address))
     }
 
-    /// The header in which this proxy names the client alone.
+    /// The header in which the proxy at this address names the client alone, if it has one.
     pub fn header_of(&self, proxy: IpAddr) -> Option<&'static str> {
         self.ranges.iter().filter(|(range, _)| range.contains(&proxy)).find_map(|(_, header)| *header)
     }
@@ -210,7 +211,7 @@ impl TrustedProxies {
 fn api_keys(text: &str) -> Option<Vec<Arc<ApiKey>>> {
     let keys =
         text.split(',').map(|entry| api_key(entry.trim()).map(Arc::new)).collect::<Option<Vec<_>>>()?;
-    // Of two keys with one secret nobody could say which one came.
+    // If two keys had the same secret, nobody could say which one a request used.
     let differs = |one: &ApiKey, other: &ApiKey| one.name != other.name && one.hash != other.hash;
     let unique = keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|other| differs(key, other)));
     unique.then_some(keys)
@@ -248,7 +249,7 @@ fn origins(text: &str) -> Option<Origins> {
 fn origin_rule(entry: &str) -> Option<OriginRule> {
     let entry = entry.to_ascii_lowercase();
     let scheme = ["https://", "http://"].into_iter().find(|scheme| entry.starts_with(scheme))?;
-    // Browsers name no default port, and people like to end with a slash.
+    // A browser leaves out the default port, and people add a slash at the end.
     let default_port = if scheme == "https://" { ":443" } else { ":80" };
     let authority = entry[scheme.len()..].trim_end_matches('/');
     let authority = authority.strip_suffix(default_port).unwrap_or(authority);
@@ -266,7 +267,7 @@ fn origin_rule(entry: &str) -> Option<OriginRule> {
     })
 }
 
-/// A name or an address, perhaps with a port.
+/// A host name or an address, with or without a port.
 fn is_authority(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -293,7 +294,7 @@ fn proxies(text: &str) -> Option<TrustedProxies> {
             "railway" => (RAILWAY.0, Some(RAILWAY.1)),
             range => (range, None),
         };
-        // An address alone is a range of one.
+        // A single address is a range of one.
         let range = range.parse().or_else(|_| range.parse::<IpAddr>().map(IpNet::from));
         proxies.ranges.push((range.ok()?, header));
     }

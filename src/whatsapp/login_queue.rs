@@ -11,7 +11,7 @@ use metrics::gauge;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::Turn;
+use super::LoginTurn;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_LOGINS_WAITING;
 
@@ -20,9 +20,9 @@ const JITTER: f64 = 0.1;
 
 /// First come, first served, at a rate.
 #[derive(Clone)]
-pub(super) struct Turns(mpsc::UnboundedSender<oneshot::Sender<()>>);
+pub(super) struct LoginQueue(mpsc::UnboundedSender<oneshot::Sender<()>>);
 
-impl Turns {
+impl LoginQueue {
     /// So many a second, real ones whatever the pace of all other clocks, until `tasks` begins to stop.
     pub(super) fn new(per_second: u32, tasks: &Shutdown) -> Self {
         gauge!(WHATSAPP_LOGINS_WAITING).set(0.0);
@@ -32,13 +32,13 @@ impl Turns {
     }
 
     /// Takes a place at the end of the queue. Whoever drops it has left.
-    pub(super) fn wait(&self) -> Turn {
+    pub(super) fn wait(&self) -> LoginTurn {
         let (given, turn) = oneshot::channel();
-        let place = Place::take();
+        let waiting = Waiting::take();
         // Nobody gives turns any more where the process stops.
         let _ = self.0.send(given);
         Box::pin(async move {
-            let _place = place;
+            let _waiting = waiting;
             if turn.await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -46,7 +46,10 @@ impl Turns {
     }
 
     /// The same, from the moment on at which `ready` ends.
-    pub(super) fn after(self: &Arc<Self>, ready: impl Future<Output = ()> + Send + Sync + 'static) -> Turn {
+    pub(super) fn after(
+        self: &Arc<Self>,
+        ready: impl Future<Output = ()> + Send + Sync + 'static,
+    ) -> LoginTurn {
         let turns = self.clone();
         Box::pin(async move {
             ready.await;
@@ -70,16 +73,16 @@ async fn give(mut waiting: mpsc::UnboundedReceiver<oneshot::Sender<()>>, share: 
 }
 
 /// Somebody in the queue, counted.
-struct Place;
+struct Waiting;
 
-impl Place {
+impl Waiting {
     fn take() -> Self {
         gauge!(WHATSAPP_LOGINS_WAITING).increment(1.0);
         Self
     }
 }
 
-impl Drop for Place {
+impl Drop for Waiting {
     fn drop(&mut self) {
         gauge!(WHATSAPP_LOGINS_WAITING).decrement(1.0);
     }
@@ -99,8 +102,8 @@ mod tests {
 
     const RATE: u32 = 20;
 
-    fn turns() -> Turns {
-        Turns::new(RATE, &Shutdown::new())
+    fn turns() -> LoginQueue {
+        LoginQueue::new(RATE, &Shutdown::new())
     }
 
     #[tokio::test(start_paused = true)]
@@ -157,7 +160,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_that_stops_gives_no_turn() {
         let tasks = Shutdown::new();
-        let turns = Turns::new(RATE, &tasks);
+        let turns = LoginQueue::new(RATE, &tasks);
         tasks.begin();
         tokio::task::yield_now().await;
         assert!(tokio::time::timeout(Duration::from_secs(60), turns.wait()).await.is_err());

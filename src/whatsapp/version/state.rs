@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BUILT_IN, Found, Report, Source, Version};
+use super::{BUILT_IN, StoredVersion, Version, VersionReport, VersionSource};
+use crate::backoff::Backoff;
 use crate::event::Time;
 
 /// How many builds ahead of the one built in are believed. WhatsApp made some 19 million a year in 2026: ten years.
@@ -13,25 +14,20 @@ const MOST_AHEAD: u32 = 200_000_000;
 
 /// The clocks of look-ups.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(super) struct Schedule {
     /// From a good look-up to the next.
     day: Duration,
-    /// After the first of failed look-ups in a row; doubled with each more.
-    first_pause: Duration,
-    longest_pause: Duration,
+    /// After failed look-ups.
+    backoff: Backoff,
     /// From a look-up that a refusal has caused to the next such one.
     again: Duration,
 }
 
-impl Clock {
+impl Schedule {
     pub(super) fn faster(factor: f64) -> Self {
         let scaled = |minutes: u64| Duration::from_secs(minutes * 60).div_f64(factor);
-        Self { day: scaled(24 * 60), first_pause: scaled(10), longest_pause: scaled(60), again: scaled(1) }
-    }
-
-    fn pause(&self, failures: u32) -> Duration {
-        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.first_pause.saturating_mul(doubled).min(self.longest_pause)
+        let backoff = Backoff::new(scaled(10), scaled(60));
+        Self { day: scaled(24 * 60), backoff, again: scaled(1) }
     }
 }
 
@@ -53,10 +49,10 @@ pub(super) fn believed(numbers: (u32, u32, u32)) -> Result<Version, String> {
 
 /// The state of the version in this process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub(super) struct VersionState {
     /// What new clients claim.
     pub(super) version: Version,
-    pub(super) source: Source,
+    pub(super) source: VersionSource,
     /// Whether clients need not wait for it any longer.
     pub(super) is_ready: bool,
     /// When it is looked up next.
@@ -73,11 +69,11 @@ pub(super) struct Known {
     failing_since: Option<Time>,
 }
 
-impl Known {
+impl VersionState {
     pub(super) fn built_in() -> Self {
         Self {
             version: BUILT_IN,
-            source: Source::BuiltIn,
+            source: VersionSource::BuiltIn,
             is_ready: false,
             due: Instant::now(),
             wanted: false,
@@ -90,11 +86,17 @@ impl Known {
     }
 
     pub(super) fn fixed(version: Version) -> Self {
-        Self { version, source: Source::Fixed, is_ready: true, ..Self::built_in() }
+        Self { version, source: VersionSource::Fixed, is_ready: true, ..Self::built_in() }
     }
 
     /// At the start. A look-up of less than a day ago, whoever made it, is as good as one of our own.
-    pub(super) fn begin(&mut self, stored: Option<Found>, clock: &Clock, now: Time, instant: Instant) {
+    pub(super) fn begin(
+        &mut self,
+        stored: Option<StoredVersion>,
+        clock: &Schedule,
+        now: Time,
+        instant: Instant,
+    ) {
         self.adopt(stored);
         let age = self.succeeded.map(|at| at.elapsed(now));
         if let Some(left) = age.and_then(|age| clock.day.checked_sub(age)) {
@@ -105,15 +107,15 @@ impl Known {
 
     /// Whether a refusal causes a look-up. Not where one is wanted already, which then serves for this one as well, and not
     /// within a short time of the last such one.
-    pub(super) fn may_ask(&self, clock: &Clock, now: Instant) -> bool {
+    pub(super) fn may_ask(&self, clock: &Schedule, now: Instant) -> bool {
         !self.wanted && self.wanted_ended.is_none_or(|ended| now >= ended + clock.again)
     }
 
     /// A look-up has found this version. WhatsApp serves more than one at a time, so the newest that was seen stays.
-    pub(super) fn learn(&mut self, version: Version, at: Time, clock: &Clock, now: Instant) {
+    pub(super) fn learn(&mut self, version: Version, at: Time, clock: &Schedule, now: Instant) {
         if version > BUILT_IN && version >= self.version {
             self.version = version;
-            self.source = Source::LookedUp;
+            self.source = VersionSource::LookedUp;
         }
         self.succeeded = Some(at);
         self.failing_since = None;
@@ -122,17 +124,17 @@ impl Known {
     }
 
     /// A look-up has failed; the store may know more by now.
-    pub(super) fn miss(&mut self, stored: Option<Found>, clock: &Clock, at: Time, now: Instant) {
+    pub(super) fn miss(&mut self, stored: Option<StoredVersion>, clock: &Schedule, at: Time, now: Instant) {
         self.adopt(stored);
         self.failures = self.failures.saturating_add(1);
         // A process that was started a moment ago is not the first to fail.
         let was_due = self.succeeded.map(|succeeded| succeeded.after(clock.day));
         self.failing_since = self.failing_since.or(Some(was_due.map_or(at, |due| due.min(at))));
-        self.ended(now + clock.pause(self.failures), now);
+        self.ended(now + clock.backoff.after(self.failures), now);
     }
 
-    pub(super) fn look_up_soon(&mut self, clock: &Clock, now: Instant) {
-        self.due = now + clock.first_pause;
+    pub(super) fn look_up_soon(&mut self, clock: &Schedule, now: Instant) {
+        self.due = now + clock.backoff.after(1);
     }
 
     fn ended(&mut self, due: Instant, now: Instant) {
@@ -145,17 +147,17 @@ impl Known {
         self.due = due;
     }
 
-    fn adopt(&mut self, stored: Option<Found>) {
-        let Some(Found { version, at }) = stored else { return };
+    fn adopt(&mut self, stored: Option<StoredVersion>) {
+        let Some(StoredVersion { version, at }) = stored else { return };
         if version > self.version && believed(version.numbers()).is_ok() {
             self.version = version;
-            self.source = Source::Stored;
+            self.source = VersionSource::Stored;
         }
         self.succeeded = self.succeeded.max(Some(at));
     }
 
-    pub(super) fn report(&self, clock: &Clock) -> Report {
-        Report {
+    pub(super) fn report(&self, clock: &Schedule) -> VersionReport {
+        VersionReport {
             version: self.version,
             source: self.source,
             looked_up: self.succeeded,

@@ -15,7 +15,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The metrics' word.
+    /// The word for it in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sse => "sse",
@@ -24,22 +24,23 @@ impl Transport {
     }
 }
 
-/// One stream that is open. Dropped with whatever serves it, so a viewer who just leaves is counted as well.
+/// Counts one open stream until it is dropped. It is dropped with the task that serves the stream, so a viewer that
+/// just disconnects is counted as well.
 #[derive(Debug)]
-pub struct OpenStream {
+pub struct StreamGuard {
     transport: Transport,
     end: Option<Close>,
 }
 
-impl OpenStream {
-    /// One more.
+impl StreamGuard {
+    /// Counts one more open stream.
     pub fn new(transport: Transport) -> Self {
         counter!(STREAMS_OPENED, "transport" => transport.as_str()).increment(1);
         gauge!(STREAMS, "transport" => transport.as_str()).increment(1.0);
         Self { transport, end: None }
     }
 
-    /// Why it ends; the first word counts.
+    /// Notes why the stream ends. Only the first call counts.
     pub fn closes(&mut self, end: Close) {
         self.end.get_or_insert(end);
     }
@@ -48,13 +49,13 @@ impl OpenStream {
         self.transport
     }
 
-    /// Why it ends, as far as that is known.
+    /// Why the stream ends, as far as that is known.
     pub(super) fn reason(&self) -> &'static str {
         self.end.map_or("gone", Close::as_str)
     }
 }
 
-impl Drop for OpenStream {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         let transport = self.transport.as_str();
         gauge!(STREAMS, "transport" => transport).decrement(1.0);

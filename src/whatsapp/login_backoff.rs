@@ -4,12 +4,12 @@
 //! remembers how far the pauses had grown. As long as the first client lives the library keeps them by itself, and
 //! nothing here does anything.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::turns::random;
+use super::login_queue::random;
 
 /// Of the library's back-off: a Fibonacci sequence that begins with twice this.
 /// Source: `fibonacci_backoff` in `client.rs` of whatsapp-rust 0.7.0, as the two below.
@@ -37,7 +37,7 @@ pub(super) fn pause_after(failures: u32) -> Duration {
 }
 
 /// The pauses of one link, whatever becomes of its clients.
-pub(super) struct Patience {
+pub(super) struct LoginBackoff {
     factor: f64,
     memory: Mutex<Memory>,
 }
@@ -60,7 +60,7 @@ pub(super) struct Wait {
     pub(super) by_client: bool,
 }
 
-impl Patience {
+impl LoginBackoff {
     /// `factor` is how much faster than real the clocks run.
     pub(super) fn new(factor: f64) -> Self {
         Self { factor, memory: Mutex::default() }
@@ -103,7 +103,7 @@ impl Patience {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Every write of it is whole in itself.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 }
 
@@ -127,48 +127,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_client_keeps_its_pauses_by_itself() {
-        let patience = Patience::new(1.0);
+        let backoff = LoginBackoff::new(1.0);
         for (failures, seconds) in [(0, 1), (1, 1), (2, 2), (9, 55)] {
-            let wait = patience.turned_away(failures, true);
+            let wait = backoff.turned_away(failures, true);
             assert_eq!(wait, Wait { pause: Duration::from_secs(seconds), by_client: true });
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_built_anew_waits_no_less_than_the_last_one() {
-        let patience = Patience::new(1.0);
+        let backoff = LoginBackoff::new(1.0);
         let mut seconds = Vec::new();
         // Each is ended by a 429 at its first login.
         for _ in 0..4 {
-            let wait = patience.turned_away(THROTTLED, false);
+            let wait = backoff.turned_away(THROTTLED, false);
             assert!(!wait.by_client);
             seconds.push(wait);
-            patience.rebuilt();
+            backoff.rebuilt();
         }
         for (wait, expected) in seconds.into_iter().zip([8, 144, 900, 900]) {
             assert!(about(wait, expected), "{wait:?}, not {expected}");
         }
         // It goes on with a 503, and would try again after a second.
-        let wait = patience.turned_away(0, true);
+        let wait = backoff.turned_away(0, true);
         assert!(!wait.by_client && about(wait, 900), "{wait:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_a_minute_of_connection_forgives_all_but_a_429() {
         for (seconds, forgiven) in [(29, false), (30, true)] {
-            let patience = Patience::new(1.0);
-            patience.turned_away(8, true);
-            patience.rebuilt();
-            patience.logged_in();
+            let backoff = LoginBackoff::new(1.0);
+            backoff.turned_away(8, true);
+            backoff.rebuilt();
+            backoff.logged_in();
             advance(Duration::from_secs(seconds)).await;
-            patience.lost();
-            assert_eq!(patience.turned_away(0, true).by_client, forgiven);
+            backoff.lost();
+            assert_eq!(backoff.turned_away(0, true).by_client, forgiven);
         }
-        let patience = Patience::new(1.0);
-        patience.turned_away(8, true);
-        patience.rebuilt();
-        patience.logged_in();
+        let backoff = LoginBackoff::new(1.0);
+        backoff.turned_away(8, true);
+        backoff.rebuilt();
+        backoff.logged_in();
         advance(Duration::from_secs(3600)).await;
-        assert!(about(patience.turned_away(THROTTLED, true), 610));
+        assert!(about(backoff.turned_away(THROTTLED, true), 610));
     }
 }
