@@ -1,9 +1,12 @@
 //! Replicas in one process, on one deployment in memory and one scripted WhatsApp.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
@@ -149,6 +152,40 @@ impl Server {
         self.links.finished(PATIENCE).await;
         self.streams.begin();
         self.registry.not_released()
+    }
+}
+
+/// What the replicas of a test have counted, as long as the test runs.
+#[derive(Default)]
+pub(super) struct Counters(Mutex<HashMap<String, Arc<AtomicU64>>>);
+
+impl Counters {
+    /// Of a counter with this name, its label with this value.
+    pub(super) fn of(&self, name: &str, label: &str) -> u64 {
+        let counters = self.0.lock();
+        counters.get(&format!("{name} {label}")).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Counters {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let labels: Vec<_> = key.labels().map(|label| label.value().to_owned()).collect();
+        let mut counters = self.0.lock();
+        Counter::from_arc(counters.entry(format!("{} {}", key.name(), labels.join(","))).or_default().clone())
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::harness::{LEASE, Net, eventually};
+use super::harness::{Counters, LEASE, Net, eventually};
 use crate::event::{Reason, Status};
 use crate::memory::{Fate, Hold};
 use crate::registry::commands::RestartError;
+use crate::telemetry::metrics::LEASE_RENEWALS;
 use crate::whatsapp::Signal;
 
 #[tokio::test(start_paused = true)]
@@ -44,6 +45,34 @@ async fn a_renewal_that_is_overtaken_by_a_release_takes_nothing_back() {
     sleep(3 * LEASE).await;
     net.is_run_by(&second, &id).await;
     net.never_two_clients(&id);
+}
+
+/// A lease is lost when another replica has it. One that was handed over or claimed anew since the renewal was sent has
+/// ended as it should.
+#[tokio::test(start_paused = true)]
+async fn a_lease_counts_as_lost_only_when_another_replica_has_it() {
+    let counters = Counters::default();
+    let _counting = metrics::set_default_local_recorder(&counters);
+    let net = Net::new();
+    let (first, second) = (net.replica("first").await, net.replica("second").await);
+    let id = net.links(&first, "ada").await;
+    let hold = Hold::default();
+    net.deployment.next("first", "renew", Fate::Held(hold.clone()));
+    hold.comes().await;
+    first.registry.restart(&id).await.unwrap();
+    hold.lets_go();
+    net.is_run_by(&first, &id).await;
+    net.whatsapp.connects(&id);
+    first.reaches(&id, Status::Connected).await;
+    sleep(LEASE).await;
+    assert!(counters.of(LEASE_RENEWALS, "kept") > 0);
+    assert_eq!((counters.of(LEASE_RENEWALS, "lost"), counters.of(LEASE_RENEWALS, "missing")), (0, 0));
+
+    net.deployment.cuts("first");
+    eventually("the second to take it", || second.registry.running().contains(&id)).await;
+    net.deployment.mends("first");
+    eventually("the first to let go", || !first.registry.running().contains(&id)).await;
+    assert_eq!(counters.of(LEASE_RENEWALS, "lost"), 1);
 }
 
 #[tokio::test(start_paused = true)]
