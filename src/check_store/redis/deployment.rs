@@ -24,13 +24,14 @@ impl Store {
         Ok(())
     }
 
-    /// How many replicas run. Where the keys that would say so are damaged they are set aside at once, and one lease is
+    /// How many replicas run. If one of the two keys that say so is damaged, both are set aside at once, and one lease is
     /// waited for: each replica that runs writes them again meanwhile.
     pub(super) async fn living(&self, damaged: &[Damaged]) -> Result<usize, CheckError> {
         let keys = self.redis.keys();
         let said_by = [keys.life(), keys.since()];
         if damaged.iter().any(|damaged| said_by.contains(&damaged.table)) {
-            for key in said_by.iter().filter(|key| is_about(damaged, key)) {
+            // Both: what only one of them names would stay for ever.
+            for key in &said_by {
                 self.rename(key).await.map_err(CheckError::SetAside)?;
             }
             sleep(self.records.lease).await;
@@ -49,12 +50,13 @@ impl Store {
         for session in all.iter().filter_map(|key| keys.session_of(key)) {
             let (shard, id) = (shard_of(&session), session.as_str());
             // Released, as far as an index knows: the first look at it finds out.
-            let mut adds = [(keys.sessions(shard), redis::cmd("ZADD"), Some("0"))].to_vec();
-            adds.extend(
-                [keys.logs(shard), keys.devices(shard)].map(|index| (index, redis::cmd("SADD"), None)),
-            );
-            for (index, mut add, score) in adds.into_iter().filter(|(index, ..)| is_about(damaged, index)) {
-                self.redis.query::<()>(add.arg(&index).arg(score).arg(id)).await?;
+            let adds = [
+                (keys.sessions(shard), "ZADD", Some("0")),
+                (keys.logs(shard), "SADD", None),
+                (keys.devices(shard), "SADD", None),
+            ];
+            for (index, add, score) in adds.into_iter().filter(|(index, ..)| is_about(damaged, index)) {
+                self.redis.query::<()>(redis::cmd(add).arg(&index).arg(score).arg(id)).await?;
             }
         }
         self.cluster.sweep().await.map_err(|error| Failed::from(error).0)?;
