@@ -2,10 +2,10 @@
 -- KEYS: the session, then the tables. ARGV: owner, epoch, number of the commit, then the changes:
 -- 'p', table, key, value | 'd', table, key | 'c', table, prefix
 -- 1: done, or done before. 0: no longer ours, or wiped. -1: Redis has lost this ownership.
--- 2: a later commit is done already: this one comes late, and nobody waits for it.
+-- 2: a later commit was carried out already; this one is late, and nobody waits for it.
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'device', 'commit')
 local mine = tonumber(ARGV[2])
--- A smaller epoch is an older one that came back: its owner writes the greater one again.
+-- A smaller epoch in the hash is an older state that Redis has come back with; the owner writes the greater one again.
 if (tonumber(held[2]) or 0) < mine then return -1 end
 if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return 0 end
 if not held[3] then return -1 end
