@@ -148,7 +148,7 @@ mod tests {
         for (wait, expected) in seconds.into_iter().zip([8, 144, 900, 900]) {
             assert!(about(wait, expected), "{wait:?}, not {expected}");
         }
-        // It goes on with a 503, and would try again after a second.
+        // The client keeps running after a 503, and would try again after a second.
         let wait = backoff.turned_away(0, true);
         assert!(!wait.by_client && about(wait, 900), "{wait:?}");
     }

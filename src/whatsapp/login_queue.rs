@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_is_alone_does_not_wait() {
+    async fn a_session_that_is_alone_does_not_wait() {
         let (turns, begun) = (turns(), Instant::now());
         turns.wait().await;
         assert!(begun.elapsed() < Duration::from_millis(2));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_has_left_takes_no_turn() {
+    async fn a_session_that_has_left_takes_no_turn() {
         let (turns, begun) = (turns(), Instant::now());
         let left: Vec<_> = (0..1000).map(|_| turns.wait()).collect();
         let last = turns.wait();
@@ -152,7 +152,7 @@ mod tests {
 
     /// A session may be busy with its store for minutes.
     #[tokio::test(start_paused = true)]
-    async fn whoever_does_not_look_holds_nobody_up() {
+    async fn a_busy_session_holds_nobody_up() {
         let turns = turns();
         let (busy, next) = (turns.wait(), turns.wait());
         tokio::time::timeout(Duration::from_secs(1), next).await.unwrap();

@@ -1,4 +1,4 @@
-//! The storage of one linked device: everything that the WhatsApp library wants kept, written once over a
+//! The storage of one linked device: everything that the WhatsApp library stores, written once over a
 //! small port.
 //!
 //! Neither a database nor a cache: [`DeviceStorage`] turns the library's five traits (together its `Backend`)
