@@ -248,7 +248,7 @@ impl Config {
         reader.finish(config)
     }
 
-    /// Where to listen.
+    /// The address and port to listen on.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
     }

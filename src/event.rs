@@ -192,9 +192,9 @@ pub struct Event {
     pub session: SessionId,
     /// Its id.
     pub at: Cursor,
-    /// When it happened.
+    /// The time of the event.
     pub time: Time,
-    /// What happened.
+    /// What happened, with the data of that kind.
     pub kind: Kind,
     /// The state of the session after it.
     pub state: State,

@@ -95,7 +95,7 @@ impl Shutdown {
     }
 
     /// A slot for something that ends at its own moment during a spread-out stop.
-    pub fn turn(&self) -> DrainSlot {
+    pub fn drain_slot(&self) -> DrainSlot {
         DrainSlot { stop: self.clone(), moment: None, _counted: self.inner.tasks.token() }
     }
 
@@ -171,10 +171,10 @@ mod tests {
     async fn turns_fall_on_every_part_of_the_time_alike() {
         let stop = Shutdown::new();
         let begun = Instant::now();
-        let turns: Vec<_> = (0..100).map(|_| stop.turn()).collect();
+        let slots: Vec<_> = (0..100).map(|_| stop.drain_slot()).collect();
         stop.begin_over(Duration::from_secs(10));
-        let gone = futures::future::join_all(turns.into_iter().map(async |mut turn| {
-            turn.comes().await;
+        let gone = futures::future::join_all(slots.into_iter().map(async |mut slot| {
+            slot.comes().await;
             begun.elapsed()
         }));
         let gone = gone.await;
@@ -189,13 +189,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stop_waits_for_turns_and_without_a_spread_they_come_at_once() {
         let stop = Shutdown::new();
-        let mut turn = stop.turn();
-        assert!(timeout_at(Instant::now() + Duration::from_secs(60), turn.comes()).await.is_err());
+        let mut slot = stop.drain_slot();
+        assert!(timeout_at(Instant::now() + Duration::from_secs(60), slot.comes()).await.is_err());
         let begun = Instant::now();
         stop.begin();
-        turn.comes().await;
+        slot.comes().await;
         assert_eq!(stop.finished(Duration::from_secs(1)).await, 1);
-        drop(turn);
+        drop(slot);
         assert_eq!(stop.finished(Duration::from_secs(9)).await, 0);
         assert!(begun.elapsed() < Duration::from_secs(2));
     }

@@ -29,64 +29,64 @@ use crate::event::{Assertion, Me, Missing, PairingMethod, PairingRefusal, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
 
-/// Which account to run, and with what.
+/// The account to run, and what to run it with.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Whose account.
+    /// The session of the account.
     pub session: SessionId,
-    /// The ownership in whose name its keys are written.
+    /// The epoch under which its keys are written.
     pub epoch: u64,
-    /// What the phone lists the device as; the deployment's name when `None`.
+    /// The name of the device in the phone's list; the deployment's name if `None`.
     pub device_name: Option<String>,
-    /// Its own way to WhatsApp; the deployment's when `None`.
+    /// The session's own proxy to WhatsApp; the deployment's if `None`.
     pub proxy: Option<ProxyUrl>,
     /// The account's name, as far as it is known.
     pub push_name: Option<String>,
 }
 
-/// Where a link's signals go, in the order in which they happened. Unbounded, so that none is ever dropped: a link
-/// signals its life only, a few a minute, never messages.
+/// The channel for a link's signals, in the order in which they happened. It is unbounded, so that none is dropped: a
+/// link signals only its own life, a few times a minute, and never messages.
 pub type Signals = mpsc::UnboundedSender<Signal>;
 
-/// Ends when it is this session's turn to log in. To drop it is to leave the queue.
+/// Ends when it is this session's turn to log in. Dropping it leaves the queue.
 pub type LoginTurn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// WhatsApp, as the sessions see it.
+/// The port to WhatsApp, as sessions use it.
 #[async_trait]
 pub trait WhatsApp: Send + Sync {
     /// Starts the client of an account. Returns before WhatsApp answers.
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
 
-    /// A place in the queue of those who log in, for a session that nobody waits for: one that comes back.
+    /// Enters the login queue, for a session that comes back and for which no person waits.
     fn turn(&self) -> LoginTurn;
 
     /// Forgets the keys of an account: the next start makes new ones.
     async fn forget(&self, session: &SessionId) -> Result<(), StartError>;
 
-    /// Whether the keys of an account are those of a device that a phone has linked.
+    /// Whether a phone has linked the device to which the keys of an account belong.
     async fn is_linked(&self, session: &SessionId) -> Result<bool, StartError>;
 
-    /// Every session of which there are keys.
+    /// Every session that has keys.
     async fn sessions(&self) -> Result<Vec<SessionId>, StartError>;
 
-    /// Whether the keys of an account can be read, where there are any.
+    /// Whether the keys of an account can be read; true if there are none.
     async fn is_whole(&self, session: &SessionId) -> Result<bool, StartError>;
 
-    /// Which version of WhatsApp Web new clients claim, and how good that is.
+    /// The version of WhatsApp Web that new clients claim, and how current it is.
     fn version(&self) -> VersionReport;
 
-    /// A version newer than this one, which WhatsApp has refused; looked up at once where none is known, once for all who
-    /// ask. New clients claim it.
+    /// A version newer than this one, which WhatsApp has refused. If none is known it is looked up at once, in one
+    /// look-up for all callers. New clients claim it.
     async fn newer_version(&self, refused: Version) -> Option<Version>;
 
     /// Ends as soon as a version newer than this one is known.
     async fn until_newer_version(&self, refused: Version);
 }
 
-/// It was not done; nothing runs.
+/// Why a client did not start. Nothing runs.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another owner has the keys: give up.
+    /// Another owner has the keys: end the link task.
     #[error("another owner has the keys of this account")]
     Fenced,
     /// Try again later.
@@ -94,53 +94,54 @@ pub enum StartError {
     Failed(String),
 }
 
-/// Why a client runs no more.
+/// Why a client has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// It ended by itself.
     Ended,
-    /// Its keys have another owner: whatever it does now is lost.
+    /// Its keys have another owner, so nothing that it does is stored.
     Fenced,
 }
 
 /// One running client.
 #[async_trait]
 pub trait Link: Send + Sync {
-    /// Whether WhatsApp has answered on the connection of this moment.
+    /// Whether WhatsApp has answered on the current connection.
     fn is_reached(&self) -> bool;
 
-    /// Whether WhatsApp has taken the login on the connection of this moment.
+    /// Whether WhatsApp has accepted the login on the current connection.
     fn is_logged_in(&self) -> bool;
 
-    /// Whether a phone has linked the device, as far as the client knows: before it is stored, and before anybody is told.
+    /// Whether a phone has linked the device, as far as the client knows. It knows before that is stored and before
+    /// anybody is told.
     fn is_linked(&self) -> bool;
 
     /// What of the account is not stored yet.
     ///
     /// # Errors
-    /// When the store does not say.
+    /// When the store cannot be read.
     async fn missing(&self) -> Result<Option<Missing>, StartError>;
 
-    /// Asks for what is missing again, over a new connection, in turn: the client has no other way.
+    /// Asks for what is missing again, over a new connection that waits for its turn. The client offers no other way.
     fn fetch_again(&self);
 
-    /// Hands the passkey's answer to WhatsApp. What follows, a refusal too, comes as a signal.
+    /// Hands the passkey's answer to WhatsApp. What follows, including a refusal, comes as a signal.
     fn answer_passkey(&self, assertion: Assertion);
 
-    /// A person has seen the same code on the phone. What follows, a refusal too, comes as a signal.
+    /// Confirms that the phone shows the same code. What follows, including a refusal, comes as a signal.
     fn confirm_passkey(&self);
 
-    /// The passkey step is over, however it ended: QRs rotate again.
+    /// Ends the passkey step, so that QRs rotate again.
     fn end_passkey(&self);
 
-    /// Whether there is a client, and it may dial. Where WhatsApp could not be reached it may not, and not afterwards either:
-    /// another one is built, in turn.
+    /// Whether there is a client that may dial. A client that was built before its way out failed may not dial again:
+    /// another one is built in turn.
     fn may_dial(&self) -> bool;
 
-    /// How long the client's own back-off may take before it tries again, at most.
+    /// The longest time that the client's own back-off may take before it tries again.
     fn back_off(&self) -> Duration;
 
-    /// A place in the queue of those who log in, from the moment on at which WhatsApp can be reached as far as is known.
+    /// Enters the login queue as soon as WhatsApp can be reached, as far as is known.
     fn turn(&self) -> LoginTurn;
 
     /// Stops the client; [`Link::retry`] builds another.
@@ -152,77 +153,77 @@ pub trait Link: Send + Sync {
     /// Forgets the keys and starts with new ones.
     async fn start_over(&mut self) -> Result<(), StartError>;
 
-    /// Writes again what a store that came back may have lost: the right to write the keys, and the device itself. What
-    /// came from others, ratchets and used pre-keys, cannot be had again.
+    /// Writes again what a store may have lost: the right to write the keys, and the device itself. What came from
+    /// others, that is ratchets and used pre-keys, cannot be recovered.
     async fn reopen(&mut self) -> Result<(), StartError>;
 
     /// Ends when the client has stopped, or must be.
     async fn stopped(&mut self) -> Stopped;
 
-    /// Asks for a pairing code, which comes as a signal, as does a refusal. One that was asked for before is void.
+    /// Asks for a pairing code. The code or a refusal comes as a signal. An earlier code becomes void.
     fn request_code(&self, phone_number: String);
 
     /// Makes the pairing code void.
     fn cancel_code(&self);
 
-    /// Removes the device at WhatsApp, as far as WhatsApp can be reached, and stops.
+    /// Removes the device at WhatsApp, if WhatsApp can be reached, and stops.
     async fn log_out(self: Box<Self>);
 
-    /// Stops the client and waits until its state is stored, at most as long as a link may take to stop.
+    /// Stops the client and waits until its state is stored, within the time limit of a stop.
     async fn stop(self: Box<Self>);
 }
 
-/// What happened at WhatsApp.
+/// Something that happened at WhatsApp or to the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// A QR that a phone can scan now.
     Qr {
         /// As WhatsApp sent it.
         qr_string: String,
-        /// Which of this connection's references, from 1.
+        /// The number of this reference within the connection, from 1.
         attempt: u32,
-        /// How many references this connection got.
+        /// How many references the connection got.
         max_attempts: u32,
         /// How long it can be scanned.
         expires_in: Duration,
     },
     /// WhatsApp gives no more QRs; the client stops, unless a pairing code is still waiting for a phone.
     QrExhausted {
-        /// Whether it stops.
+        /// Whether the client stops.
         stops: bool,
     },
     /// A pairing code that somebody can type on a phone now.
     Code {
         /// As a person types it, `ABCD-1234`.
         code: String,
-        /// For which number.
+        /// The phone number that it is for.
         phone_number: String,
         /// How long it can be typed.
         expires_in: Duration,
     },
-    /// A phone or WhatsApp refused a pairing; the client goes on.
+    /// A phone or WhatsApp refused a pairing; the client keeps running.
     PairingRefused {
-        /// By which way.
+        /// The method of pairing.
         method: PairingMethod,
-        /// The stable word.
+        /// The stable code of the refusal.
         code: PairingRefusal,
-        /// What was said.
+        /// The message of the refusal.
         detail: String,
-        /// How long WhatsApp wants to be left alone.
+        /// How long WhatsApp asks to wait before the next try.
         retry_after: Option<Duration>,
     },
-    /// WhatsApp asks for the account's passkey; [`Link::answer_passkey`] goes on.
+    /// WhatsApp asks for the account's passkey; [`Link::answer_passkey`] answers.
     PasskeyRequired {
         /// `PublicKeyCredentialRequestOptions`, as WhatsApp sent them.
         options: serde_json::Value,
         /// How long WhatsApp waits.
         expires_in: Duration,
     },
-    /// WhatsApp took the passkey; [`Link::confirm_passkey`] goes on.
+    /// WhatsApp accepted the passkey; [`Link::confirm_passkey`] continues.
     PasskeyConfirmation {
-        /// As the phone shows it.
+        /// The code that the phone shows.
         code: String,
-        /// Whether nobody needs to compare it; the client goes on by itself.
+        /// Whether the client continues by itself, so that nobody needs to compare the code.
         automatic: bool,
     },
     /// A phone has linked the device. The client logs in next, over a connection of its own.
@@ -230,25 +231,25 @@ pub enum Signal {
         /// The account, as the phone gave it.
         me: Me,
     },
-    /// WhatsApp took the login. What it owes a fresh device comes next; the client says [`Signal::Connected`] when it has
-    /// that, or never.
+    /// WhatsApp accepted the login. The data of a fresh device comes next. The client signals [`Signal::Connected`]
+    /// when it has that, which may never happen.
     LoggedIn,
     /// The phone's key to the account's settings was stored.
     KeyStored,
     /// Settings of the account were stored.
     SettingsStored,
-    /// Logged in, and the client is content. Whether everything is there says the store: [`Link::missing`].
+    /// The client has logged in and reports no problem. Whether everything is stored is answered by [`Link::missing`].
     Connected {
         /// The device's JID.
         id: String,
-        /// The account's name, where it is known.
+        /// The account's name, if it is known.
         push_name: Option<String>,
-        /// What the store lacks; filled in by the link task, which can ask it.
+        /// What is not stored yet. The link task fills it in, because it can ask the store.
         missing: Option<Missing>,
     },
-    /// The client opens a connection: whatever it had before is gone.
+    /// The client opens a connection; an earlier one is gone.
     Connecting,
-    /// The connection could not be opened, or WhatsApp said nothing on it.
+    /// The connection could not be opened, or WhatsApp did not answer on it.
     ConnectFailed {
         /// What went wrong.
         detail: String,
@@ -258,18 +259,19 @@ pub enum Signal {
         /// What WhatsApp or the socket said.
         detail: String,
     },
-    /// WhatsApp refused the login, or ended the connection, for now.
+    /// WhatsApp refused the login or ended the connection, temporarily.
     TurnedAway {
         /// WhatsApp's code: 429, 500 or 503.
         code: i32,
         /// The pause before the next try.
         again_in: Duration,
-        /// Whether the client keeps that pause by itself. Otherwise it must be halted, and built anew after it.
+        /// Whether the client waits that long by itself. Otherwise it must be halted, and built anew after the pause.
         by_client: bool,
     },
-    /// WhatsApp has been out of reach for too long. The runner's own timer: the client says nothing.
+    /// WhatsApp has been unreachable for too long. The link task's own timer finds this, because the client does not
+    /// report it.
     Unreachable {
-        /// Of the last failed try.
+        /// The error of the last failed try.
         detail: String,
     },
     /// The device was removed; the client stops.
@@ -283,7 +285,7 @@ pub enum Signal {
     Replaced,
     /// WhatsApp banned the account; the client stops.
     Banned {
-        /// When the ban ends, where WhatsApp said.
+        /// When the ban ends, if WhatsApp said so.
         until: Option<Time>,
         /// What WhatsApp said.
         detail: Option<String>,
@@ -292,9 +294,9 @@ pub enum Signal {
     },
     /// WhatsApp no longer takes the version that this client claims; the client stops.
     Outdated {
-        /// Which.
+        /// The refused version.
         version: Version,
-        /// In words, with what an operator can do.
+        /// A text for the operator, with what can be done.
         detail: String,
     },
     /// WhatsApp refused the login; the client stops.

@@ -3,8 +3,8 @@
 // `/?session=ID#token=TOKEN` follows one session; the fragment never reaches a server or a log, and always has the newest
 // token, so that a reload or a bookmark works for as long as tokens are renewed.
 //
-// A server with keys takes no session from nobody: when it says so, the page asks for a key. The key stays in this tab and
-// goes nowhere but into the `Authorization` of three calls; what the stream gets is a token.
+// A server with keys creates a session only with a key; when it refuses, the page asks for one. The key stays in this
+// tab and is sent only in the `Authorization` of three calls; the stream gets a token.
 
 import "./qrcast.js";
 import { Api } from "./qrcast/api.js";
@@ -21,18 +21,18 @@ const WHY_KEY = {
   lost: "It no longer takes the key that this tab had.",
   other: "The key of this tab is not for this user id. Another one may be.",
 };
-/** A server without keys takes no token. Whatever `Authorization` a proxy before it wants is left alone then. */
+/** A server without keys needs no token. Then an `Authorization` that a proxy in front of it needs is not overwritten. */
 const OPEN = document.documentElement.hasAttribute("data-open");
 const WRONG_KEY = "This server does not know that key. Check it and try again.";
 
-/** What the key is wanted for, while it is asked for: goes on with it, or throws what the server says. */
+/** What to do with the key that the page asks for: continues with it, or throws the server's error. */
 let goOn;
-/** What was wrong with the key that the tab had, for this session. */
+/** Why the key of this tab was refused for this session. */
 let trouble;
 
 // ---- the key of this tab -----------------------------------------------------------------------------------------
 
-/** A frame of another site may have no storage: then it lasts as long as the page. */
+/** A frame in another site may have no storage; then the key is kept as long as the page. */
 const key = {
   get value() {
     try {
@@ -47,7 +47,7 @@ const key = {
       if (value) sessionStorage.setItem("qrcast-key", value);
       else sessionStorage.removeItem("qrcast-key");
     } catch {
-      // It is held.
+      // The key is kept in memory.
     }
     $("keyed").hidden = !value;
   },
@@ -61,21 +61,21 @@ async function tokenFor(session, secret) {
   return (await call(`/api/sessions/${encodeURIComponent(session)}/stream-token`, {}, secret)).streamToken;
 }
 
-/** For the element: the token of the address, and when that is used up, others for the key. */
+/** The element's token: first the one of the address, later ones that are fetched with the key. */
 function tokens(session, given) {
   return async () => {
     const first = given;
     given = undefined;
     if (first || !key.value) return first;
-    // One of the key's making would outlive "Forget the key" there.
+    // A token made with the key would outlive "Forget the key" there.
     if (address().session === session) dropToken(session);
     try {
       return await tokenFor(session);
     } catch (error) {
       trouble = { 401: "lost", 403: "other" }[error.status];
-      // No session of that name, or no longer: no key helps, and the element says so.
+      // The session does not exist, or no longer: a key does not help, and the element says so.
       if (!trouble) throw error;
-      // Without a token it is not let in, and the page asks for another key.
+      // Without a token the stream is refused, and the page asks for another key.
       if (trouble === "lost") key.value = undefined;
       return undefined;
     }
@@ -95,7 +95,7 @@ function address() {
 function route() {
   const { session, token } = address();
   trouble = undefined;
-  // Whose it is, is said when the server knows it: anybody can write an address.
+  // The user id is shown only after the server has confirmed it, because anybody can write an address.
   show(session ? "session" : "start");
   const link = $("link");
   if (!session) {
@@ -131,7 +131,7 @@ function userOf(session) {
   return /^session_([A-Za-z0-9._@+-]{1,64})_[0-9a-f-]{36}$/.exec(session)?.[1];
 }
 
-/** Asks for a key, and goes on with it. */
+/** Asks for a key, and continues with it. */
 function ask(why, user, then) {
   goOn = then;
   show("ask", user);
@@ -145,9 +145,9 @@ function ask(why, user, then) {
 async function start(userId, secret = key.value) {
   const { sessionId, streamToken } = await call("/api/init-session", { userId }, secret);
   if (secret) key.value = secret;
-  // Whoever has a key gets tokens for it. In the address one would outlive "Forget the key".
+  // With a key the page fetches tokens itself. A token in the address would outlive "Forget the key".
   const fragment = secret ? "" : `#token=${encodeURIComponent(streamToken)}`;
-  // An entry of its own: "back" leads to the form, a reload to the same session.
+  // A history entry of its own: "back" leads to the form, a reload to the same session.
   history.pushState(null, "", `?session=${encodeURIComponent(sessionId)}${fragment}`);
   route();
 }
@@ -168,7 +168,7 @@ onSubmit("start", "go", async () => {
   }
 });
 
-/** A key that is good, though not for this user, is kept: the next user id may suit it. */
+/** A valid key that is not for this user is kept, because it may fit the next user id. */
 async function begin(user, secret) {
   try {
     await start(user, secret);
@@ -181,7 +181,7 @@ async function begin(user, secret) {
   }
 }
 
-/** From now on without a token in the address: it would be an old one. */
+/** Removes the token from the address, because it would become an old one. */
 function dropToken(session) {
   history.replaceState(null, "", `?session=${encodeURIComponent(session)}`);
 }
@@ -196,7 +196,7 @@ async function follow(session, secret) {
   try {
     await tokenFor(session, secret);
   } catch (error) {
-    // Anything else the element says better.
+    // The element reports all other errors itself.
     if (![400, 404, 410].includes(error.status)) throw error;
   }
   key.value = secret;
@@ -207,7 +207,7 @@ onSubmit("ask", "unlock", async () => {
   const secret = $("key").value.trim();
   complain("key", "");
   if (!secret) return complain("key", "Enter a key first.");
-  // No header could carry anything else.
+  // A header cannot carry other characters.
   if (!/^[\x20-\x7e]+$/.test(secret)) return complain("key", WRONG_KEY);
   try {
     await goOn(secret);
@@ -218,7 +218,7 @@ onSubmit("ask", "unlock", async () => {
   }
 });
 
-/** One at a time; the button stays where it is, for whoever pressed it. */
+/** One at a time; the button stays where it is, so that a person who pressed it keeps the focus. */
 function onSubmit(form, button, submitted) {
   $(form).addEventListener("submit", async (submit) => {
     submit.preventDefault();
@@ -260,7 +260,7 @@ $("key").addEventListener("input", () => complain("key", ""));
 $("link").addEventListener("qrcast-view", ({ detail }) => {
   const title = TITLES[detail.view?.split(":")[0]];
   if (!$("session").hidden) document.title = title ? `${title} · Link WhatsApp` : "Link WhatsApp";
-  // The dead ends have their own way out.
+  // Views that end a session offer a next step themselves.
   $("whose").querySelector("a").hidden = /^(over|refused)/.test(detail.view);
 });
 
@@ -269,7 +269,7 @@ $("link").addEventListener("qrcast-token", ({ detail }) => {
   if (token) history.replaceState(null, "", `?session=${encodeURIComponent(session)}#token=${encodeURIComponent(detail.token)}`);
 });
 
-/** Not let in: whoever came by an address learns that it is no longer good, and may have a key; all others need one. */
+/** Access was refused: a person who followed an address learns that it has expired and may use a key; everybody else needs one. */
 $("link").addEventListener("qrcast-state", ({ detail }) => {
   if (detail.phase === "open") nameUser(userOf(address().session ?? ""));
   if (detail.phase !== "failed" || ![401, 403].includes(detail.error.status)) return;

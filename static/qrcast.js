@@ -6,8 +6,8 @@
 // In Node 20 and newer, `import { subscribe } from "./qrcast.js"` works too; there is no element there.
 //
 // Plain modules, no build step, no dependency. Read them in this order: qrcast/subscribe.js (when to connect, and what
-// to make of an end), qrcast/transports.js (WebSocket, SSE, polling), qrcast/api.js (REST and tokens), qrcast/link.js
-// (the element), qrcast/step.js (WhatsApp's passkey) and qrcast/words.js (everything it says).
+// to do when a stream ends), qrcast/transports.js (WebSocket, SSE, polling), qrcast/api.js (REST and tokens),
+// qrcast/link.js (the element), qrcast/step.js (WhatsApp's passkey) and qrcast/words.js (every text that it shows).
 
 import { QrcastLink } from "./qrcast/link.js";
 
@@ -18,7 +18,7 @@ export { AnswerError, onlyNeeded, readAnswer, snippet } from "./qrcast/passkey.j
 export { english } from "./qrcast/words.js";
 export { QrcastLink };
 
-// Twice on a page (two versions, two copies) is no error: the first one serves.
+// Loading it twice on a page (two versions, two copies) is not an error: the first one is used.
 if (globalThis.customElements && !customElements.get("qrcast-link")) {
   customElements.define("qrcast-link", QrcastLink);
 }

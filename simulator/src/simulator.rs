@@ -15,7 +15,7 @@ use crate::server::line::Lines;
 
 /// References per pairing, as WhatsApp gives them.
 const REFS: usize = 6;
-/// Requests that are still open at the end are given so long.
+/// How long requests that are still open at the end may take.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How to start.
@@ -25,7 +25,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// QR references per pairing, at least 1. Default: 6.
     pub refs: usize,
-    /// Contacts of every account that nobody spoke of ([`Simulator::account`]). Default: 0, accounts without a history.
+    /// Contacts of every account without settings of its own ([`Simulator::account`]). Default: 0, accounts without a
+    /// history.
     pub contacts: usize,
 }
 
@@ -38,7 +39,7 @@ impl Default for Config {
 /// Why it did not start. Converts into [`io::Error`], which is what [`Simulator::start`] returns.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Whoever can reach the control API can link and unlink devices.
+    /// Only loopback is allowed, because the control API lets anybody who reaches it link and unlink devices.
     #[error("{0} is not a loopback address")]
     NotLoopback(SocketAddr),
     /// A client without a reference can never be paired.
@@ -101,7 +102,7 @@ impl Simulator {
         Ok(Self { shared, address, tasks })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address

@@ -1,4 +1,4 @@
-//! What can happen to a session, and the words for it.
+//! The kinds of events that can happen to a session, and their names.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub struct Me {
     pub platform: Option<String>,
 }
 
-/// What happened.
+/// What happened to a session, with its data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "snake_case")]
 pub enum Kind {
@@ -41,7 +41,7 @@ pub enum Kind {
     Ready {
         /// The account.
         me: Me,
-        /// Since when.
+        /// When WhatsApp accepted the login.
         connected_at: Time,
         /// What of the account could not be fetched yet.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ impl Kind {
         }
     }
 
-    /// When what it shows stops being of use, for a QR, a code or the wait for a passkey.
+    /// When a QR, a code or the wait for a passkey expires.
     pub fn expires_at(&self) -> Option<Time> {
         match self {
             Kind::Qr(qr) => Some(qr.expires_at),
@@ -92,9 +92,9 @@ pub struct Qr {
     pub qr_string: String,
     /// When WhatsApp shows the next one.
     pub expires_at: Time,
-    /// Which of the references this is, from 1.
+    /// The number of this reference, from 1.
     pub attempt: u32,
-    /// How many references WhatsApp gave; 6 when that was not seen.
+    /// How many references WhatsApp gave; 6 if the number is not known.
     pub max_attempts: u32,
 }
 
@@ -116,7 +116,7 @@ pub struct Code {
     pub code: String,
     /// The number whose phone was asked, digits only.
     pub phone_number: String,
-    /// When WhatsApp stops taking it.
+    /// When WhatsApp stops accepting it.
     pub expires_at: Time,
 }
 
@@ -139,9 +139,9 @@ pub enum Passkey {
     },
     /// The phone shows a code that must be the same as this one.
     Confirmation {
-        /// As the phone shows it, `XXXX-XXXX`.
+        /// The code that the phone shows, `XXXX-XXXX`.
         code: String,
-        /// Whether the server confirms by itself; otherwise a person has to say that both are the same.
+        /// Whether the server confirms by itself; otherwise a person has to confirm that both codes are the same.
         automatic: bool,
     },
 }
@@ -164,7 +164,7 @@ impl fmt::Debug for Passkey {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assertion {
-    /// Which passkey.
+    /// The id of the passkey.
     pub id: String,
     /// `response.clientDataJSON`
     pub client_data_json: String,
@@ -192,7 +192,7 @@ pub enum Missing {
     Settings,
 }
 
-/// By which way somebody tried to link.
+/// The method by which somebody tried to link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PairingMethod {
@@ -210,15 +210,15 @@ pub enum PairingMethod {
 pub enum PairingRefusal {
     /// The phone signed for another QR.
     HmacMismatch,
-    /// The account's signature does not hold.
+    /// The account's signature is wrong.
     SignatureMismatch,
     /// WhatsApp: malformed, or too many codes for this number.
     BadRequest,
-    /// WhatsApp: this number may not.
+    /// WhatsApp does not allow this number.
     Forbidden,
-    /// WhatsApp: too fast.
+    /// WhatsApp asks to slow down.
     RateOverlimit,
-    /// WhatsApp: this account cannot link by number.
+    /// WhatsApp does not offer linking by number for this account.
     FeatureNotAvailable,
     /// WhatsApp or the client failed.
     InternalError,
@@ -238,13 +238,13 @@ pub enum PairingRefusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PairingError {
-    /// By which way.
+    /// The method of the pairing.
     pub method: PairingMethod,
-    /// The stable word.
+    /// The stable code.
     pub code: PairingRefusal,
-    /// In words, for a person who operates this.
+    /// A text for the operator.
     pub detail: String,
-    /// How long WhatsApp wants to be left alone, in milliseconds.
+    /// How long WhatsApp asks to wait before the next try, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
@@ -293,7 +293,7 @@ impl Reason {
         Reason::Rejected,
     ];
 
-    /// The word clients see.
+    /// The word that clients see.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::ConnectionLost => "connection_lost",
@@ -310,7 +310,7 @@ impl Reason {
         }
     }
 
-    /// The status after it, where the session does not come back by itself in spite of it.
+    /// The status after it, unless the session comes back by itself nevertheless.
     fn status(self) -> Status {
         match self {
             Reason::ConnectionLost | Reason::OwnerLost | Reason::Shutdown | Reason::WhatsappUnreachable => {
@@ -328,28 +328,28 @@ impl Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Disconnected {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// Whether it comes back by itself.
     pub will_reconnect: bool,
-    /// What WhatsApp or the socket said, for a person who operates this.
+    /// What WhatsApp or the socket said, for the operator.
     pub detail: Option<String>,
-    /// For a ban with an end: when.
+    /// When a temporary ban ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// A link of WhatsApp's, or a next step in words.
+    /// A link to WhatsApp, or a next step in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
 
 impl Disconnected {
-    /// For this reason, without an end.
+    /// A break with this reason and nothing else.
     pub fn new(reason: Reason, detail: Option<String>) -> Self {
         let will_reconnect = reason.status() == Status::Reconnecting;
         Self { reason, will_reconnect, detail, until: None, help: None }
     }
 
-    /// The same for a session that comes back by itself nevertheless.
+    /// The same for a session that comes back by itself although the reason would end it.
     #[must_use]
     pub fn coming_back(self) -> Self {
         Self { will_reconnect: true, ..self }

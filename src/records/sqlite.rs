@@ -291,8 +291,8 @@ impl Row {
         Ok(Record {
             session,
             created: moment(self.created).ok_or("the time of its creation is none")?,
-            device_name: text(self.device_name, "its device's name is no text")?,
-            proxy: text(self.proxy, "its proxy is no text")?.map(ProxyUrl::new),
+            device_name: text(self.device_name, "its device's name is not text")?,
+            proxy: text(self.proxy, "its proxy is not text")?.map(ProxyUrl::new),
             metadata: metadata.map_err(|_| "its metadata is not a JSON object")?,
             epoch: epoch(self.epoch).ok_or("its epoch is none")?,
             claimed: self.claimed != 0,

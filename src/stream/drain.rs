@@ -53,21 +53,21 @@ impl Drain {
 
     /// Adds a stream to those that a drain ends.
     pub fn enter(&self) -> DrainingStream {
-        DrainingStream { turn: self.stop.turn(), drain: self.clone() }
+        DrainingStream { slot: self.stop.drain_slot(), drain: self.clone() }
     }
 }
 
 /// One open stream. A stop waits until it is dropped.
 #[derive(Debug)]
 pub struct DrainingStream {
-    turn: DrainSlot,
+    slot: DrainSlot,
     drain: Drain,
 }
 
 impl DrainingStream {
     /// Ends when this stream has to end, with its goodbye. Cancel-safe.
     pub async fn goodbye(&mut self) -> Close {
-        self.turn.comes().await;
+        self.slot.comes().await;
         self.drain.goodbye().unwrap_or(Close::Draining { pause: ELSEWHERE })
     }
 }

@@ -192,7 +192,7 @@ async fn where_nobody_stands_in_all_are_sent_away_at_once_and_for_longer() {
         let begun = tokio::time::Instant::now();
         stage.drain.begin(Duration::from_secs(15), is_alone);
         let expected = Close::Draining { pause: Duration::from_secs(pause) };
-        assert_eq!(stage.drain.goodbye(), Some(expected), "whoever comes now");
+        assert_eq!(stage.drain.goodbye(), Some(expected), "a stream that opens now");
         for viewer in &mut viewers {
             // Whatever it may be told before that.
             while told(viewer, 1).await != [format!("{expected:?}")] {}

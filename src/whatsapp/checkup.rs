@@ -1,4 +1,4 @@
-//! What can be found out about the way to WhatsApp without linking anything. `doctor` calls it; no running server does.
+//! Checks the way to WhatsApp without linking anything. `doctor` calls it; a running server does not.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::version::{BUILT_IN, BUILT_IN_APPEARED};
 use crate::proxy::Proxy;
 use crate::shutdown::Shutdown;
 
-/// One of the hosts that address books are fetched from.
+/// One of the hosts from which address books are fetched.
 const MEDIA: &str = "https://mmg.whatsapp.net/";
 
-/// The way to WhatsApp that a server of the same configuration would go.
+/// The way to WhatsApp that a server with the same configuration would use.
 pub struct Checkup {
     egress: Arc<Egress>,
-    /// Where the clients connect to.
+    /// The address to which clients connect.
     host: String,
     port: u16,
     media: &'static str,
@@ -28,7 +28,7 @@ pub enum Unreached {
     /// Mend the proxy.
     #[error("{0}")]
     Proxy(String),
-    /// Mend what lies between us, or the proxy, and WhatsApp.
+    /// Mend the network between this machine, or the proxy, and WhatsApp.
     #[error("{0}")]
     WhatsApp(String),
 }
@@ -43,30 +43,30 @@ pub struct BuiltIn {
 }
 
 impl BuiltIn {
-    /// This binary's.
+    /// The version that is built into this binary.
     pub const THIS: Self = Self { build: BUILT_IN.0, appeared: BUILT_IN_APPEARED };
 }
 
-/// Nothing is watched: a check-up ends after its first look.
+/// The way is not probed again: a check-up is over after one try.
 fn watch() -> Watch {
     Watch { factor: 1.0, tasks: Shutdown::default() }
 }
 
 impl Checkup {
-    /// Nothing is opened yet.
+    /// Makes a check-up, without opening anything.
     pub fn new(proxy: Option<Proxy>) -> Self {
         let egress = Egresses::new(proxy, watch()).of(None);
         Self { egress, host: "web.whatsapp.com".into(), port: 443, media: MEDIA }
     }
 
-    /// To a WhatsApp of your own.
+    /// The same for a simulated WhatsApp.
     #[cfg(feature = "simulator")]
     pub fn of_simulator(url: &str, proxy: Option<Proxy>) -> Self {
         let egress = Egresses::to_simulator(url, proxy, watch()).of(None);
         let uri = url.parse::<hyper::Uri>().ok();
         let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default().to_owned();
         let port = uri.and_then(|uri| uri.port_u16()).unwrap_or(80);
-        // Any host of loopback is the simulator.
+        // The simulator answers for every host on loopback.
         Self { egress, host, port, media: "https://127.0.0.1/" }
     }
 
@@ -75,7 +75,7 @@ impl Checkup {
         (&self.host, self.port)
     }
 
-    /// Whether a connection to WhatsApp can be opened.
+    /// Opens a connection to WhatsApp and closes it.
     ///
     /// # Errors
     /// See [`Unreached`].
@@ -86,22 +86,22 @@ impl Checkup {
         })
     }
 
-    /// The newest version of WhatsApp Web.
+    /// Looks up the newest version of WhatsApp Web.
     ///
     /// # Errors
-    /// Says what failed, and at whom.
+    /// Says what failed, and at which host.
     pub async fn newest_version(&self) -> Result<u32, String> {
         match fetch_latest_app_version(&self.egress.http()).await {
             Ok((2, 3000, build)) => Ok(build),
-            Ok(other) => Err(format!("{other:?} is no version of WhatsApp Web")),
+            Ok(other) => Err(format!("{other:?} is not a version of WhatsApp Web")),
             Err(error) => Err(format!("{error:#}")),
         }
     }
 
-    /// Asks a media host for its first page; whatever it answers is an answer.
+    /// Asks a media host for its first page. An answer with any status is a success.
     ///
     /// # Errors
-    /// Says what failed, and at whom.
+    /// Says what failed, and at which host.
     pub async fn media(&self) -> Result<Visited, String> {
         self.egress.visit(self.media).await.map_err(|error| format!("{error:#}"))
     }

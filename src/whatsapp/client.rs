@@ -37,26 +37,26 @@ use crate::proxy::Proxy;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_EVENTS_DROPPED;
 
-/// Longest stop: beside a WhatsApp that accepts and says nothing the library takes 20 s.
+/// The time limit of a stop. If WhatsApp accepts the connection and does not answer, the library takes 20 s.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a request for a pairing code waits for the connection.
 const CODE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What all clients of this process have in common.
+/// What all clients of this process share.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What stands between this process and WhatsApp, where a session says nothing else.
+    /// The proxy for sessions that have none of their own.
     pub proxy: Option<Proxy>,
-    /// What a phone lists a device as, where its session says nothing else.
+    /// The device name for sessions that have none of their own.
     pub device_name: String,
-    /// What new links say they are.
+    /// The platform that new links claim.
     pub platform: Platform,
-    /// The version of WhatsApp Web to claim; looked up when `None`.
+    /// The version of WhatsApp Web to claim; looked up if `None`.
     pub version: Option<Version>,
-    /// How many sessions may come back in a second.
+    /// How many sessions may log in again within a second.
     pub logins_per_second: u32,
-    /// A WhatsApp of your own.
+    /// The address of a simulated WhatsApp.
     #[cfg(feature = "simulator")]
     pub url: Option<String>,
     /// How much faster than real the library's timers run.
@@ -66,7 +66,7 @@ pub struct Options {
 /// WhatsApp Web, through `whatsapp-rust`.
 pub struct WhatsAppWeb(Arc<Shared>);
 
-/// What every link of this process uses.
+/// The parts that every link of this process uses.
 struct Shared {
     options: Options,
     egresses: Egresses,
@@ -78,7 +78,8 @@ struct Shared {
 }
 
 impl WhatsAppWeb {
-    /// Begins to look the version up, unless it is set. `tasks` counts that, and the small tasks of running links.
+    /// Begins to look the version up, unless it is set. `tasks` counts the look-up and the small tasks of running
+    /// links.
     pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
         let proxy = options.proxy.clone();
         let watch = Watch { factor: options.time_factor, tasks: tasks.clone() };
@@ -213,7 +214,7 @@ fn in_whatsapps_words(platform: Platform) -> PlatformType {
     }
 }
 
-/// We hand no message on, so nothing will ever refer to one: their secrets are not kept.
+/// Messages are not passed on, so nothing ever refers to one and their secrets are not kept.
 fn keeping_no_message() -> CacheConfig {
     CacheConfig {
         msg_secret_policy: MsgSecretPolicy::Disabled,
@@ -231,7 +232,7 @@ impl From<EngineError> for StartError {
     }
 }
 
-/// A client that runs.
+/// A running client.
 struct RunningClient {
     handle: BotHandle,
     client: Arc<Client>,
@@ -242,19 +243,20 @@ struct RunningClient {
 }
 
 impl RunningClient {
-    /// Stops the client by its own `shutdown`, which stores its state. Whatever a client that did not stop in time
-    /// still does is neither heard nor stored.
+    /// Stops the client by its own `shutdown`, which stores its state. If it does not stop in time, nothing that it
+    /// still does is signalled or stored.
     async fn stop(self) {
         let storage = self.storage.clone();
         self.shut_down().await;
         storage.retire();
     }
 
-    /// The same, before another client of the same device: what this one knows of it is stored, if that can be.
+    /// The same before another client of the same device is built: the device as this one knows it is stored, if
+    /// possible.
     async fn make_room(self) {
         let (client, storage) = (self.client.clone(), self.storage.clone());
         self.shut_down().await;
-        // The library does not wait for its last save, and one that failed before is not tried again.
+        // The library does not wait for its last save, and does not repeat an earlier one that failed.
         let device = client.persistence_manager().get_device_snapshot();
         if device.pn.is_some()
             && !storage.is_fenced()
@@ -268,17 +270,17 @@ impl RunningClient {
     async fn shut_down(self) {
         let Self { handle, client, translator, .. } = self;
         translator.retire();
-        // The client counts what its queue for callbacks drops. We have none, so this is 0: were it ever not, one of our
-        // signals could be missing.
+        // The client counts what its callback queue drops. We have no callbacks, so the count stays 0; any other value
+        // would mean that a signal may be missing.
         counter!(WHATSAPP_EVENTS_DROPPED).increment(client.stats().events_dropped);
         if tokio::time::timeout(STOP_LIMIT, handle.shutdown()).await.is_err() {
-            // Dropped while it waits for a WhatsApp that says nothing: there is no connection that could live on.
+            // It was dropped while it waited for a silent WhatsApp, so there is no connection that could stay open.
             warn!("a client did not stop in time");
         }
     }
 }
 
-/// One session's client, and what starts it again.
+/// The client of one session, and what is needed to start it again.
 struct WebLink {
     shared: Arc<Shared>,
     account: Account,
@@ -312,7 +314,7 @@ impl Link for WebLink {
             && running.client.push_name().is_empty()
             && let Some(name) = running.storage.hidden_name()
         {
-            // Without a name it would ask for all of it again at each login.
+            // A client that knows no name asks for all settings again at each login.
             let named = DeviceCommand::SetPushName(name.clone());
             running.client.persistence_manager().process_command(named).await;
         }
@@ -328,7 +330,7 @@ impl Link for WebLink {
             if matches!(storage.missing().await, Ok(Some(Missing::Settings))) {
                 holds.skip_key_share();
             }
-            // One that is on its way back asks by itself, and one that was stopped is not to come back.
+            // A client that is reconnecting asks by itself, and one that was stopped must not connect again.
             if client.is_connected() {
                 client.reconnect_immediately().await;
             }
@@ -407,12 +409,12 @@ impl Link for WebLink {
                 let detail = error.to_string();
                 return translator.signal(Signal::PairingRefused { method, code, detail, retry_after: None });
             }
-            // The one before is void; two at a time would be refused.
+            // The earlier request is void; WhatsApp would refuse two at a time.
             client.cancel_pair_code().await;
             translator.expect_code_for(&phone_number);
             let options = PairCodeOptions { phone_number, ..PairCodeOptions::default() };
             if let Err(error) = client.pair_with_code(options).await {
-                // Told by an event, or overtaken by a later request.
+                // Reported by an event, or replaced by a later request.
                 debug!(%error, "no pairing code");
             }
         });
@@ -451,8 +453,7 @@ impl WebLink {
         });
     }
 
-    /// Does something with the client that may take a while: where WhatsApp cannot be reached it waits for long, which a stop
-    /// does not.
+    /// Does something with the client that may take long while WhatsApp cannot be reached. A stop does not wait for it.
     fn beside<F>(&self, work: impl FnOnce(Arc<Client>, Arc<Translator>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -467,7 +468,7 @@ impl WebLink {
 fn in_their_words(assertion: &Assertion) -> Result<passkey::Assertion, PasskeyError> {
     let bytes = |text: &str| {
         let decoded = URL_SAFE_NO_PAD.decode(text);
-        decoded.map_err(|_| PasskeyError::Backend("the answer is not base64url".into()))
+        decoded.map_err(|_| PasskeyError::Backend("the passkey's answer is not base64url".into()))
     };
     let credential_id = bytes(&assertion.id)?;
     let user_handle = assertion.user_handle.as_deref().map(bytes).transpose()?;
@@ -481,7 +482,7 @@ fn in_their_words(assertion: &Assertion) -> Result<passkey::Assertion, PasskeyEr
     Ok(passkey::Assertion { assertion_json, credential_id })
 }
 
-/// The requests of one client, by the way out that it has.
+/// Makes the HTTPS requests of one client through its way out.
 struct Requests(Arc<Egress>);
 
 #[async_trait]

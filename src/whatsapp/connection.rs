@@ -1,4 +1,5 @@
-//! The client's connections, watched: the library says nothing while it cannot reach WhatsApp, so its dialler does.
+//! Watches the client's connections. The library does not report that it cannot reach WhatsApp, so the dialler that it
+//! is given does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +18,11 @@ use super::reach::Pass;
 use super::translate::Translator;
 use crate::telemetry::metrics::WHATSAPP_CONNECTS;
 
-/// The first write is the hello; a second one follows only on WhatsApp's answer, unless that is a refusal.
+/// The first write is the hello. A second one follows only after WhatsApp has answered and not refused.
 /// Source: `do_handshake` in whatsapp-rust 0.7.0.
 const HELLO: usize = 1;
 
-/// Dials for one client by its way out, and signals what becomes of it.
+/// Dials for one client through its way out, and signals the result.
 pub(super) struct WatchedDialler {
     pub(super) egress: Arc<Egress>,
     pub(super) pass: Pass,
@@ -32,14 +33,14 @@ pub(super) struct WatchedDialler {
 impl TransportFactory for WatchedDialler {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
         self.translator.connecting();
-        // Refused at once, without a packet: the library tries again as it does after any failure, and its runner builds
-        // another client when the way is good.
+        // Refused at once, without sending a packet. The library tries again as after any failure, and the link task
+        // builds another client when the way works again.
         if let Err(detail) = self.egress.reach().admits(self.pass) {
             counter!(WHATSAPP_CONNECTS, "result" => "held").increment(1);
             self.translator.signal(Signal::ConnectFailed { detail: detail.clone() });
             return Err(anyhow::anyhow!(detail));
         }
-        // The library drops this future after 20 s: that is a failed try as well.
+        // The library drops this future after 20 s, which is a failed try as well.
         let unanswered = Unanswered(Some(self.translator.clone()));
         let result = self.egress.dial().await;
         unanswered.settled();
@@ -62,7 +63,7 @@ fn failed(translator: &Translator, detail: String) {
     translator.signal(Signal::ConnectFailed { detail });
 }
 
-/// Signals a failed try unless it is told of a result first.
+/// Signals a failed try, unless it is given a result first.
 struct Unanswered(Option<Arc<Translator>>);
 
 impl Unanswered {
@@ -98,7 +99,7 @@ impl Transport for WatchedTransport {
 
     async fn disconnect(&self) {
         if self.sent.load(Ordering::Relaxed) > HELLO {
-            // Counted.
+            // The answer was counted already.
         } else if self.translator.was_refused() {
             counter!(WHATSAPP_CONNECTS, "result" => "ok").increment(1);
         } else {

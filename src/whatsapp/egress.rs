@@ -1,9 +1,8 @@
 //! The ways out to WhatsApp: directly, through the proxy of the server (`WA_PROXY`), or through one of a session's own.
 //!
 //! An [`Egress`] opens the clients' connections and makes their HTTPS requests; [`Egresses`] holds what all ways out
-//! share. No retries and no back-off are made here: whoever dials decides when to do it again. What the dials say of a way
-//! is gathered by `reach`. Called by
-//! `whatsapp/client.rs` and by the connections of `whatsapp/connection.rs`.
+//! share. Nothing is retried here: the callers, `whatsapp/client.rs` and the connections of `whatsapp/connection.rs`,
+//! decide when to try again. `reach` gathers what the dials show about a way.
 
 mod dialler;
 mod fetch;
@@ -40,30 +39,30 @@ use super::reach::{Dial, Reach, Way as Watched};
 use crate::proxy::{Proxy, ProxyUrl};
 use crate::telemetry::metrics::WHATSAPP_WAYS_DEAD;
 
-/// HTTPS requests under way at a time, of all sessions and all ways out. Each may hold a body in memory.
+/// How many HTTPS requests may run at a time, over all sessions and ways out. Each may hold a body in memory.
 const REQUESTS: usize = 16;
 
-/// Every way out of this process.
+/// All ways out of this process.
 pub struct Egresses {
     websocket: String,
     hosts: Hosts,
     requests: Arc<Semaphore>,
     watch: Watch,
-    /// Of whatever has no proxy of its own.
+    /// The way out of sessions without a proxy of their own.
     usual: Arc<Egress>,
-    /// The others. One that nobody uses any more is freed with its last user; its empty entry goes when the next new one
-    /// is made.
+    /// The other ways out. Each is freed with its last user; its empty entry is removed when the next new one is made.
     others: Mutex<HashMap<Way, Weak<Egress>>>,
 }
 
 impl Egresses {
-    /// Nothing is opened yet. Through this proxy where a session has none of its own; directly without one.
+    /// Makes the ways out, without opening anything. Sessions without a proxy of their own use this proxy, or connect
+    /// directly if it is `None`.
     pub fn new(proxy: Option<Proxy>, watch: Watch) -> Self {
         Self::of_endpoint(WHATSAPP_WEB_WS_URL.to_owned(), Hosts::whatsapp(), proxy, watch)
     }
 
-    /// To a WhatsApp of your own: `ws://host:port/path`. What the library asks of WhatsApp's web server, or of a media
-    /// host on loopback, is asked there too, by plain HTTP.
+    /// The same for a simulated WhatsApp at `ws://host:port/path`. Requests to WhatsApp's web server, and to media
+    /// hosts on loopback, go there as well, by plain HTTP.
     #[cfg(feature = "simulator")]
     pub fn to_simulator(url: &str, proxy: Option<Proxy>, watch: Watch) -> Self {
         let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
@@ -79,8 +78,9 @@ impl Egresses {
         Self { websocket, hosts, requests, watch, usual, others: Mutex::default() }
     }
 
-    /// The way out of a session: its own proxy's, or the one that all have. The same one for all who name the same proxy.
-    /// A proxy that cannot be read is an error line, and a way out by which nothing is reached: never another way.
+    /// The way out of a session: through its own proxy, or the common one. Sessions that name the same proxy share one.
+    /// If the proxy cannot be read, that is logged as an error, and the way out reaches nothing: it never falls back to
+    /// another way.
     pub fn of(&self, proxy: Option<&ProxyUrl>) -> Arc<Egress> {
         let Some(url) = proxy else { return self.usual.clone() };
         let way = url.parse().map_or_else(
@@ -117,15 +117,15 @@ impl Egress {
         Self { websocket: websocket.to_owned(), dialler, http, reach: Reach::new(watch) }
     }
 
-    /// The proxy that it leads through: host and port, for people.
+    /// The proxy of this way out, as host and port, for people.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.dialler.proxy()
     }
 
-    /// Opens a connection to WhatsApp: TCP, TLS, the upgrade to WebSocket. Nobody is logged in by it.
+    /// Opens a connection to WhatsApp: TCP, TLS and the upgrade to WebSocket. It does not log in.
     ///
     /// # Errors
-    /// Says what failed, and at whom. There is no time limit for the answer to the upgrade: the library has one.
+    /// Says what failed, and at which host. There is no time limit for the answer to the upgrade, because the library has one.
     pub async fn dial(self: &Arc<Self>) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
         let dial = Dial::begin(self);
         let opened = self.open().await;
@@ -136,17 +136,17 @@ impl Egress {
     /// Whether WhatsApp can be reached: opens a connection as [`Self::dial`] does, and closes it.
     ///
     /// # Errors
-    /// Says what failed, and at whom.
+    /// Says what failed, and at which host.
     pub async fn probe(&self) -> anyhow::Result<()> {
         let patience = self.reach.probe_timeout();
         let opening = tokio::time::timeout(patience, self.open());
         let mut websocket = opening.await.context("WhatsApp did not answer")??;
-        // It was reached; how it takes the goodbye is of no matter.
+        // WhatsApp was reached; the result of the close does not matter.
         let _ = tokio::time::timeout(patience, websocket.close()).await;
         Ok(())
     }
 
-    /// What is known of it.
+    /// What is known about whether WhatsApp can be reached this way.
     pub(super) fn reach(&self) -> &Reach {
         &self.reach
     }
@@ -156,10 +156,10 @@ impl Egress {
         self.http.clone()
     }
 
-    /// Asks a host of WhatsApp's for a page; whatever it answers is an answer.
+    /// Asks a host of WhatsApp for a page. An answer with any status is a success.
     ///
     /// # Errors
-    /// Says what failed, and at whom.
+    /// Says what failed, and at which host.
     pub async fn visit(&self, url: &str) -> anyhow::Result<Visited> {
         self.http.visit(url).await
     }
@@ -167,7 +167,7 @@ impl Egress {
     async fn open(&self) -> anyhow::Result<WebSocketStream<Stream>> {
         let uri: Uri = self.websocket.parse()?;
         let stream = self.dialler.connect(&uri).await?;
-        // The origin is WhatsApp's, also where a simulator stands in for it.
+        // The origin is WhatsApp's, even if a simulator takes its place.
         let origin = HeaderValue::from_static(WHATSAPP_WEB_ORIGIN);
         let upgrade = ClientBuilder::from_uri(uri).add_header(ORIGIN, origin)?;
         let (websocket, _) = upgrade.connect_on(stream).await.context("the upgrade to WebSocket failed")?;

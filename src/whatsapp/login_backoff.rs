@@ -1,8 +1,8 @@
-//! How long a session waits that WhatsApp has turned away: the library's own back-off, and what of it outlives a client.
+//! How long a session waits after WhatsApp has turned it away: the library's own back-off, and the part of it that must
+//! outlive a client.
 //!
-//! A client knows its failures only as long as it lives, and one that is built anew would try again at once. So a link
-//! remembers how far the pauses had grown. As long as the first client lives the library keeps them by itself, and
-//! nothing here does anything.
+//! A client forgets its failures when it ends, and a new one would try again at once. So a link remembers how far the
+//! pauses had grown. While the first client lives, the library keeps the pauses by itself and this file has no effect.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use tokio::time::Instant;
 
 use super::login_queue::random;
 
-/// Of the library's back-off: a Fibonacci sequence that begins with twice this.
+/// The first pause of the library's back-off, a Fibonacci sequence that begins with this value twice.
 /// Source: `fibonacci_backoff` in `client.rs` of whatsapp-rust 0.7.0, as the two below.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// It grows no further.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// After so long a connection all is forgiven.
+/// After a connection of at least this duration the failures before it no longer count.
 const STABLE: Duration = Duration::from_secs(30);
 
-/// A 429 counts as so many more failures. Source: `handle_stream_error` in `client/node_io.rs`.
+/// A 429 counts as this many more failures. Source: `handle_stream_error` in `client/node_io.rs`.
 pub(super) const THROTTLED: u32 = 5;
 
-/// The library's pause after so many failures in a row.
+/// The library's pause after this many failures in a row.
 pub(super) fn pause_after(failures: u32) -> Duration {
     let (mut now, mut next) = (FIRST, FIRST);
     for _ in 0..failures {
@@ -36,7 +36,7 @@ pub(super) fn pause_after(failures: u32) -> Duration {
     now.min(LONGEST)
 }
 
-/// The pauses of one link, whatever becomes of its clients.
+/// The back-off of one link, kept across its clients.
 pub(super) struct LoginBackoff {
     factor: f64,
     memory: Mutex<Memory>,
@@ -46,32 +46,32 @@ pub(super) struct LoginBackoff {
 struct Memory {
     /// Failures of the clients before this one.
     carried: u32,
-    /// Those that the next client would begin with.
+    /// The failures that the next client would begin with.
     grown: u32,
-    /// When WhatsApp took the login on the connection of this moment.
+    /// When WhatsApp accepted the login of the current connection.
     logged_in: Option<Instant>,
 }
 
-/// What follows on being turned away.
+/// The pause after a session was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     pub(super) pause: Duration,
-    /// Whether the client keeps this pause by itself. One that was built anew would keep a shorter one.
+    /// Whether the client keeps this pause by itself. A client that was built anew would keep a shorter one.
     pub(super) by_client: bool,
 }
 
 impl LoginBackoff {
-    /// `factor` is how much faster than real the clocks run.
+    /// `factor` is how much faster than real the timers run.
     pub(super) fn new(factor: f64) -> Self {
         Self { factor, memory: Mutex::default() }
     }
 
-    /// WhatsApp has taken a login.
+    /// Notes that WhatsApp has accepted a login.
     pub(super) fn logged_in(&self) {
         self.memory().logged_in = Some(Instant::now());
     }
 
-    /// The connection of this moment is over.
+    /// Notes that the current connection has ended.
     pub(super) fn lost(&self) {
         let mut memory = self.memory();
         let since = memory.logged_in.take();
@@ -80,21 +80,22 @@ impl LoginBackoff {
         }
     }
 
-    /// WhatsApp has turned the session away, after so many failures of this client, and it goes on or has ended.
+    /// Notes that WhatsApp has turned the session away. `failures` are those of this client so far; `goes_on` says
+    /// whether the client keeps running.
     pub(super) fn turned_away(&self, failures: u32, goes_on: bool) -> Wait {
         let mut memory = self.memory();
-        // Not forgiven, however long it was connected.
+        // The failures keep counting, no matter how long the client was connected.
         memory.logged_in = None;
         let failures = memory.carried.saturating_add(failures);
         memory.grown = failures.saturating_add(1);
         let by_client = goes_on && memory.carried == 0;
         drop(memory);
-        // As the library's, up to a tenth more or less.
+        // Up to a tenth more or less, as in the library.
         let jitter = if by_client { 1.0 } else { 0.9 + 0.2 * random() };
         Wait { pause: pause_after(failures).mul_f64(jitter).div_f64(self.factor), by_client }
     }
 
-    /// Another client begins.
+    /// Notes that a new client is built.
     pub(super) fn rebuilt(&self) {
         self.lost();
         let mut memory = self.memory();
@@ -102,7 +103,6 @@ impl LoginBackoff {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // Every write of it is whole in itself.
         self.memory.lock()
     }
 }
@@ -148,7 +148,7 @@ mod tests {
         for (wait, expected) in seconds.into_iter().zip([8, 144, 900, 900]) {
             assert!(about(wait, expected), "{wait:?}, not {expected}");
         }
-        // It goes on with a 503, and would try again after a second.
+        // The client keeps running after a 503, and would try again after a second.
         let wait = backoff.turned_away(0, true);
         assert!(!wait.by_client && about(wait, 900), "{wait:?}");
     }

@@ -1,8 +1,9 @@
-//! The queue of those who come back: WhatsApp limits logins, and after an outage, or at the start of a process, all sessions
-//! want one at once. Whoever has had a turn builds a client and logs in; the client's own reconnects are not in here.
+//! The queue of sessions that log in again. WhatsApp limits logins, and after an outage or at the start of a process
+//! all sessions need one at the same time. A session that gets its turn builds a client, which logs in. Reconnects of
+//! the client itself do not pass through this queue.
 //!
-//! A turn is given, not taken: a session that is busy with something else when its turn comes holds nobody up, and one
-//! that has left takes none.
+//! The queue gives turns at a fixed rate and does not wait until they are used: a session that is busy when its turn
+//! comes delays nobody, and one that has left the queue gets no turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,16 @@ use super::LoginTurn;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_LOGINS_WAITING;
 
-/// By how much more than its share of a second a turn may last. Never less: the rate is a limit.
+/// The random part by which the pause after a turn may be longer. It is never shorter, because the rate is a limit.
 const JITTER: f64 = 0.1;
 
-/// First come, first served, at a rate.
+/// Gives turns in the order of arrival, at a fixed rate.
 #[derive(Clone)]
 pub(super) struct LoginQueue(mpsc::UnboundedSender<oneshot::Sender<()>>);
 
 impl LoginQueue {
-    /// So many a second, real ones whatever the pace of all other clocks, until `tasks` begins to stop.
+    /// Gives `per_second` turns a second until `tasks` begins to stop. These are real seconds, even if other timers run
+    /// faster.
     pub(super) fn new(per_second: u32, tasks: &Shutdown) -> Self {
         gauge!(WHATSAPP_LOGINS_WAITING).set(0.0);
         let (sender, waiting) = mpsc::unbounded_channel();
@@ -31,11 +33,11 @@ impl LoginQueue {
         Self(sender)
     }
 
-    /// Takes a place at the end of the queue. Whoever drops it has left.
+    /// Joins the end of the queue. Dropping the turn leaves it.
     pub(super) fn wait(&self) -> LoginTurn {
         let (given, turn) = oneshot::channel();
         let waiting = Waiting::take();
-        // Nobody gives turns any more where the process stops.
+        // If the process stops, no turn is given any more.
         let _ = self.0.send(given);
         Box::pin(async move {
             let _waiting = waiting;
@@ -45,7 +47,7 @@ impl LoginQueue {
         })
     }
 
-    /// The same, from the moment on at which `ready` ends.
+    /// The same, but joins the queue only when `ready` ends.
     pub(super) fn after(
         self: &Arc<Self>,
         ready: impl Future<Output = ()> + Send + Sync + 'static,
@@ -72,7 +74,7 @@ async fn give(mut waiting: mpsc::UnboundedReceiver<oneshot::Sender<()>>, share: 
     }
 }
 
-/// Somebody in the queue, counted.
+/// Counts one waiting session.
 struct Waiting;
 
 impl Waiting {
@@ -88,7 +90,7 @@ impl Drop for Waiting {
     }
 }
 
-/// From 0 to 1.
+/// A random number from 0 to 1.
 pub(super) fn random() -> f64 {
     f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
 }
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_is_alone_does_not_wait() {
+    async fn a_session_that_is_alone_does_not_wait() {
         let (turns, begun) = (turns(), Instant::now());
         turns.wait().await;
         assert!(begun.elapsed() < Duration::from_millis(2));
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_has_left_takes_no_turn() {
+    async fn a_session_that_has_left_takes_no_turn() {
         let (turns, begun) = (turns(), Instant::now());
         let left: Vec<_> = (0..1000).map(|_| turns.wait()).collect();
         let last = turns.wait();
@@ -150,7 +152,7 @@ mod tests {
 
     /// A session may be busy with its store for minutes.
     #[tokio::test(start_paused = true)]
-    async fn whoever_does_not_look_holds_nobody_up() {
+    async fn a_busy_session_holds_nobody_up() {
         let turns = turns();
         let (busy, next) = (turns.wait(), turns.wait());
         tokio::time::timeout(Duration::from_secs(1), next).await.unwrap();

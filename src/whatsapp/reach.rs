@@ -1,9 +1,9 @@
 //! Whether WhatsApp can be reached by one way out, as far as this process knows.
 //!
-//! A way is known to be dead when two dials in a row have failed, of whichever sessions, or one probe has: until then an
-//! odd failure is that session's matter alone. While it is dead nobody dials but one probe, which logs nobody in. Once a
-//! way was dead no client that was built before dials again by itself: it would come back when it likes, with all the
-//! others. Its link task builds the next one, in turn.
+//! A way is dead after two failed dials in a row, by any sessions, or after one failed probe. A single failure concerns
+//! only its session. While a way is dead, nothing dials except a probe, which logs nobody in. After a way was dead, no
+//! client that was built before dials again by itself, because all of them would return at times of their own. The link
+//! tasks build new clients in turn.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,45 +18,46 @@ use whatsapp_rust::anyhow;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{WHATSAPP_PROBES, WHATSAPP_WAYS_DEAD};
 
-/// So many failed dials in a row, and a way is dead.
+/// A way is dead after this many failed dials in a row.
 const FAILURES: u32 = 2;
 
-/// From the begin of one probe to that of the next, in seconds; the last one stands for all that follow.
+/// The time from one probe's start to the next one's, in seconds. The last value repeats.
 const PAUSES: [u64; 6] = [1, 2, 5, 10, 20, 30];
 
-/// The library gives up a connection after 20 s, without a word: a dial that was dropped this late has failed.
+/// The library drops a dial after 20 s without reporting it. So a dial that is dropped after this time counts as
+/// failed.
 const LATE_DROP: Duration = Duration::from_secs(18);
 
-/// How long a probe waits: as long as the library does for a connection.
+/// How long a probe may take: as long as the library waits for a connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// However fast the clocks run, an answer takes its time.
+/// The shortest timeout of a probe, because an answer takes real time even if the timers run faster.
 const LEAST_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A way out that can be probed.
 #[async_trait]
 pub(super) trait Way: Send + Sync + 'static {
-    /// What is known of it.
+    /// The knowledge about this way.
     fn reach(&self) -> &Reach;
 
     /// Opens a connection, and closes it.
     async fn probe(&self) -> anyhow::Result<()>;
 }
 
-/// What all ways of a process have in common.
+/// What all ways out of a process share.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    /// How much faster than real the clocks run.
+    /// How much faster than real the timers run.
     pub factor: f64,
-    /// Runs the probes.
+    /// The tasks that run the probes.
     pub tasks: Shutdown,
 }
 
-/// Says that a client was built when its way was not dead, and since which death.
+/// Given to a client when it is built: whether its way was alive then, and how often it had been dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pass(Option<u64>);
 
-/// What is known of one way.
+/// The knowledge about one way.
 pub(super) struct Reach {
     state: watch::Sender<State>,
     watch: Watch,
@@ -66,11 +67,11 @@ pub(super) struct Reach {
 struct State {
     /// Failed dials in a row.
     failures: u32,
-    /// Why it is dead, and since when.
+    /// The error and the time of its death, while it is dead.
     dead: Option<(String, Instant)>,
-    /// How often it was dead.
+    /// How often it has been dead.
     deaths: u64,
-    /// Somebody looks after it.
+    /// Whether a task probes it.
     probed: bool,
 }
 
@@ -79,7 +80,7 @@ impl Reach {
         Self { state: watch::Sender::default(), watch }
     }
 
-    /// For a client that is built now.
+    /// The pass of a client that is built now.
     pub(super) fn pass(&self) -> Pass {
         let state = self.state.borrow();
         Pass(state.dead.is_none().then_some(state.deaths))
@@ -88,7 +89,7 @@ impl Reach {
     /// Whether a client with this pass may dial.
     ///
     /// # Errors
-    /// Says why not.
+    /// The reason why not.
     pub(super) fn admits(&self, pass: Pass) -> Result<(), String> {
         let state = self.state.borrow();
         match &state.dead {
@@ -104,7 +105,7 @@ impl Reach {
     pub(super) fn alive(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
         let mut state = self.state.subscribe();
         async move {
-            // An error means that nobody has this way any more.
+            // An error means that the way is no longer in use.
             if state.wait_for(|state| state.dead.is_none()).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -116,7 +117,7 @@ impl Reach {
         PROBE_TIMEOUT.div_f64(self.watch.factor).max(LEAST_PROBE_TIMEOUT)
     }
 
-    /// Somebody has reached WhatsApp by this way.
+    /// Notes that WhatsApp was reached through this way.
     pub(super) fn succeeded(&self) {
         self.state.send_if_modified(|state| {
             state.failures = 0;
@@ -127,7 +128,7 @@ impl Reach {
         });
     }
 
-    /// Somebody has not reached WhatsApp by this way: it is looked after from now on.
+    /// Notes that a dial through this way failed, and starts a task that probes it if necessary.
     pub(super) fn failed<W: Way>(way: &Arc<W>, detail: &str) {
         let this = way.reach();
         let mut begins = false;
@@ -143,7 +144,7 @@ impl Reach {
         }
     }
 
-    /// Whether there is nothing to look after any more; whoever asks then stops.
+    /// Whether the way needs no probes any more. The task that asks stops then.
     fn is_well(&self) -> bool {
         let mut well = false;
         self.state.send_if_modified(|state| {
@@ -177,7 +178,7 @@ impl Drop for Reach {
     }
 }
 
-/// Probes until the way is well, or nobody has it any more.
+/// Probes until the way works again or is no longer in use.
 async fn look_after<W: Way>(way: Weak<W>, factor: f64) {
     let mut begun = Instant::now();
     for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
@@ -205,7 +206,7 @@ async fn look_after<W: Way>(way: Weak<W>, factor: f64) {
     }
 }
 
-/// A dial that has begun: it has failed when it is dropped as late as the library gives up.
+/// A dial that has begun. If it is dropped after [`LATE_DROP`], it has failed.
 pub(super) struct Dial<'a, W: Way> {
     way: Option<&'a Arc<W>>,
     begun: Instant,
@@ -216,7 +217,7 @@ impl<'a, W: Way> Dial<'a, W> {
         Self { way: Some(way), begun: Instant::now() }
     }
 
-    /// What became of it.
+    /// Notes the result of the dial.
     pub(super) fn ended<T>(mut self, result: &anyhow::Result<T>) {
         let Some(way) = self.way.take() else { return };
         match result {

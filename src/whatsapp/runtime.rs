@@ -1,11 +1,11 @@
 //! The library's clock: tokio's, made faster by a factor in builds that talk to a simulator, and with a few of the
 //! library's sleeps under our control.
 //!
-//! The library has no knobs for its 60 s and 20 s rotations, its pings and its back-off; it does take its timers from
-//! outside, as it takes what runs its tasks. Two of its timers would end what must go on: the rotation of QRs ends a
-//! connection in the middle of a passkey step, and a watchdog reconnects every 180 s while an account's settings cannot
-//! be fetched. `translate` says when the first is held; the second is held always, for the link task has a schedule of
-//! its own.
+//! The library has no settings for its 60 s and 20 s rotations, its pings and its back-off, but its timers and its task
+//! runner can be supplied from outside. Two of its timers would interrupt what must continue: the rotation of QRs ends
+//! a connection in the middle of a passkey step, and a watchdog reconnects every 180 s while an account's settings
+//! cannot be fetched. `translate` holds the first during a passkey step; the second is always held, because the link
+//! task has a schedule of its own.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -29,27 +29,27 @@ const WATCHDOG: Duration = Duration::from_secs(180);
 /// linked only the first QR is shown as long. Source: `start_pair_success_timeout` in `pair_code.rs`.
 const PAIR_SUCCESS: Duration = Duration::from_secs(60);
 
-/// So long a fresh device waits for the phone to send its key, also where that was stored by a client before this one. Other
-/// sleeps are as long; this is the first of a login. Source: `KEY_SHARE_GRACE_SECS` in `client/node_io.rs`.
+/// A fresh device waits this long for the phone to send its key, even if an earlier client has stored it. Other sleeps
+/// have the same length; this is the first one of a login. Source: `KEY_SHARE_GRACE_SECS` in `client/node_io.rs`.
 const KEY_SHARE_GRACE: Duration = Duration::from_secs(10);
 
 thread_local! {
-    /// The sleep that was made last on this thread, and whose.
+    /// The last sleep that was made on this thread, and the client that it belongs to.
     static LAST: RefCell<Option<(Arc<Holds>, Arc<AtomicBool>)>> = const { RefCell::new(None) };
 }
 
-/// Tokio with faster timers. What its tasks log belongs to the span in which it was made.
+/// Tokio with faster timers. Log lines of its tasks belong to the span in which it was made.
 pub(super) struct ScaledRuntime {
     factor: f64,
     span: Span,
     holds: Arc<Holds>,
 }
 
-/// Which sleeps of one client wait for more than the clock.
+/// The sleeps of one client that do not end by the clock alone.
 pub(super) struct Holds {
     /// Whether the sleeps that end a pairing are held: a passkey step is open.
     pairing: watch::Sender<bool>,
-    /// Counts watchdogs: the next one frees the one before, whose connection is gone.
+    /// Counts watchdogs. Each one frees the one before it, whose connection is gone.
     watchdogs: watch::Sender<u64>,
     /// The key that the next login would wait for is stored.
     key_is_there: AtomicBool,
@@ -61,13 +61,13 @@ impl Holds {
         Arc::new(Self { pairing: watch::Sender::new(false), watchdogs: watch::Sender::new(0), key_is_there })
     }
 
-    /// At the next login there is no key to wait for.
+    /// Notes that the next login need not wait for the key.
     pub(super) fn skip_key_share(&self) {
         self.key_is_there.store(true, Ordering::Relaxed);
     }
 
-    /// The sleep that was made last on this thread is one that ends a pairing. The library makes the sleep of a QR right
-    /// before it shows it, and says so on the same thread; its length tells nothing, for others are as long.
+    /// Marks the last sleep of this thread as one that ends a pairing. The library makes the sleep of a QR right before
+    /// it shows it, on the same thread. Its length does not identify it, because others have the same.
     pub(super) fn mark_last(self: &Arc<Self>) {
         LAST.with_borrow(|last| {
             if let Some((holds, marked)) = last
@@ -78,17 +78,17 @@ impl Holds {
         });
     }
 
-    /// The sleeps that end a pairing go on past their time until [`Holds::resume`].
+    /// Holds the sleeps that end a pairing until [`Holds::resume`].
     pub(super) fn hold(&self) {
         self.pairing.send_replace(true);
     }
 
-    /// Those whose time has passed end now.
+    /// Lets the held sleeps end as soon as their time has passed.
     pub(super) fn resume(&self) {
         self.pairing.send_replace(false);
     }
 
-    /// The client stops: nothing waits for us any more.
+    /// Frees all sleeps, because the client stops.
     pub(super) fn release(&self) {
         self.resume();
         self.watchdogs.send_modify(|count| *count += 1);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     async fn ended(sleep: &mut Task, after: Duration) -> bool {
-        // Polled once, so that the clock knows of it.
+        // Polled once, so that the paused clock takes it into account.
         assert!(sleep.now_or_never_ref().is_none());
         advance(after).await;
         sleep.now_or_never_ref().is_some()

@@ -1,7 +1,7 @@
-//! A WhatsApp that does what a test says, on tokio's clock. For the rules of link tasks, not for the protocol: that is played
-//! by the simulator, with the real client.
+//! A scripted WhatsApp for tests, on tokio's clock. It tests the rules of link tasks, not the protocol: the simulator
+//! plays that, with the real client.
 //!
-//! It knows of every client that was started, and how many of one account were alive at a time.
+//! It records every client that was started, and how many of one account were alive at the same time.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{Account, Link, LoginTurn, Signal, Signals, StartError, Stopped, What
 use crate::event::{Assertion, Me, Missing};
 use crate::id::SessionId;
 
-/// One WhatsApp for any number of replicas; clones share it.
+/// A WhatsApp for any number of replicas. Clones share it.
 #[derive(Clone)]
 pub struct Script(Arc<Shared>);
 
@@ -50,16 +50,16 @@ impl Default for Script {
 }
 
 impl Script {
-    /// From now on a client takes this long to stop.
+    /// Sets how long a client takes to stop from now on.
     pub fn stops_take(&self, long: Duration) {
         self.0.stage().stop_takes = long;
     }
 
-    /// Waits for the client number `count` of an account, counted from 1.
+    /// Waits until `count` clients of an account were started.
     pub async fn client(&self, session: &SessionId, count: usize) {
         let mut changed = self.0.changed.subscribe();
         while self.starts(session) < count {
-            // The sender is right here.
+            // The sender lives in `self`, so this cannot fail.
             let _ = changed.changed().await;
         }
     }
@@ -93,7 +93,7 @@ impl Script {
         newest.map(|client| client.codes.clone()).unwrap_or_default()
     }
 
-    /// The newest client of an account says this, if it lives.
+    /// Lets the newest client of an account signal this, if it is alive.
     pub fn says(&self, session: &SessionId, signal: Signal) {
         let mut stage = self.0.stage();
         if matches!(signal, Signal::Paired { .. }) {
@@ -106,7 +106,7 @@ impl Script {
         }
     }
 
-    /// The client of this epoch says this, if it lives.
+    /// Lets the client of this epoch signal this, if it is alive.
     pub fn says_in(&self, session: &SessionId, epoch: u64, signal: Signal) {
         let stage = self.0.stage();
         let is_it = |client: &&Client| client.account.session == *session && client.account.epoch == epoch;
@@ -116,13 +116,13 @@ impl Script {
         }
     }
 
-    /// A QR.
+    /// A signal with a QR.
     pub fn shows_qr(&self, session: &SessionId) {
         let (qr_string, expires_in) = ("a QR".to_owned(), Duration::from_secs(60));
         self.says(session, Signal::Qr { qr_string, attempt: 1, max_attempts: 6, expires_in });
     }
 
-    /// A phone scans, and the client logs in with everything there.
+    /// Lets a phone scan, and the client log in with nothing missing.
     pub fn links(&self, session: &SessionId) {
         let id = format!("{}:1@s.whatsapp.net", session.user_id());
         let me = Me { id: id.clone(), push_name: None, platform: None };
@@ -130,7 +130,7 @@ impl Script {
         self.connects(session);
     }
 
-    /// The client of a linked device has logged in.
+    /// Lets the client of a linked device log in.
     pub fn connects(&self, session: &SessionId) {
         let id = format!("{}:1@s.whatsapp.net", session.user_id());
         self.says(session, Signal::Connected { id, push_name: None, missing: None });
@@ -307,7 +307,7 @@ impl Link for ScriptedLink {
     }
 }
 
-/// A task that is dropped takes its client with it, as the real one does.
+/// Dropping a task ends its client, as with the real one.
 impl Drop for ScriptedLink {
     fn drop(&mut self) {
         if let Some(at) = self.at {

@@ -1,7 +1,7 @@
-//! The storage of one linked device: everything that the WhatsApp library wants kept, written once over a
+//! The storage of one linked device: everything that the WhatsApp library stores, written once over a
 //! small port.
 //!
-//! Not a database, and no cache: [`DeviceStorage`] turns the library's five traits (together its `Backend`)
+//! Neither a database nor a cache: [`DeviceStorage`] turns the library's five traits (together its `Backend`)
 //! into `get`, `scan` and `commit` on an [`Engine`]; `server` picks the engine, `session`'s runner opens one
 //! storage for each link it runs and hands it to `whatsapp::client`. How each method must behave is said by
 //! `wacore/src/store/traits.rs` and shown by `in_memory.rs` beside it; the contract tests run against that
@@ -65,9 +65,9 @@ use self::messages::{Sent, Sweep};
 use crate::event::Missing;
 use crate::storage::StorageError;
 
-/// The linked device of one session, as its owner of one epoch may use it. The library's `Backend`.
+/// The storage of one session's device, as the owner of one epoch may use it. The library's `Backend`.
 ///
-/// One instance per claim at a time: two would not take turns with each other. [`retire`](Self::retire) the
+/// One instance per claim at a time, because two would not share a lock. [`retire`](Self::retire) the
 /// old one before opening another for the same epoch.
 pub struct DeviceStorage {
     engine: Arc<dyn Engine>,
@@ -78,21 +78,21 @@ pub struct DeviceStorage {
     sent_sweep: Sweep,
     pending_sweep: Sweep,
     secret_sweep: Sweep,
-    /// The account's name, while it is kept from the library.
+    /// The account's name, while it is hidden from the library.
     hidden_name: OnceLock<String>,
-    /// Who hears of what is stored.
+    /// The listener that is told what was stored.
     listener: OnceLock<Listener>,
 }
 
-/// Hears of what is stored, right after it is.
+/// A listener that is called right after something was stored.
 type Listener = Box<dyn Fn(Stored) + Send + Sync>;
 
-/// News of the account's settings.
+/// Something of the account's settings that was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// A key to them.
+    /// A key for the settings.
     Key,
-    /// One of the collections that a fresh device waits for.
+    /// One of the collections for which a fresh device waits.
     Settings,
 }
 
@@ -118,19 +118,19 @@ impl DeviceStorage {
     }
 
     /// Returns once a commit was refused because the session has another owner, or none any more (it was
-    /// wiped), or once it was [retired](Self::retire). Whoever runs the client stops it then: the library
-    /// would retry for ever.
+    /// wiped), or once it was [retired](Self::retire). The caller must then stop the client, because the library would
+    /// retry without end.
     pub async fn fenced(&self) {
         self.fenced.cancelled().await;
     }
 
-    /// Whether [`fenced`](Self::fenced) has something to tell.
+    /// Whether [`fenced`](Self::fenced) would return at once.
     pub fn is_fenced(&self) -> bool {
         self.fenced.is_cancelled()
     }
 
-    /// Refuses every commit that begins after this, whoever owns the session: what a stopped client left
-    /// running cannot write beside its successor.
+    /// Refuses every commit that begins after this, regardless of the session's owner, so that leftovers of a stopped
+    /// client cannot write beside its successor.
     pub fn retire(&self) {
         self.fenced.cancel();
     }
@@ -149,23 +149,23 @@ impl DeviceStorage {
         self.keep(device).await
     }
 
-    /// Whether a device is linked whose settings are stored, and the account's name is not: a crash came before the library
-    /// had stored it. It would wait up to 10 s at each login for the phone to say it.
+    /// Whether the device is linked and its settings are stored, but not the account's name, because a crash came
+    /// before the library had stored it. The library would wait up to 10 s at each login for the phone to send it.
     pub(super) async fn is_nameless(&self) -> std::result::Result<bool, EngineError> {
         let device = self.stored_device().await.map_err(failed)?;
         let nameless = device.is_some_and(|device| device.pn.is_some() && device.push_name.is_empty());
         Ok(nameless && self.missing().await?.is_none())
     }
 
-    /// Keeps the account's name from a client that is about to begin, where the account's settings are missing: one that
-    /// knows a name takes them for fetched and never asks. The name stays in the store.
+    /// Hides the account's name from a client that is about to start while the account's settings are missing: a client
+    /// that knows a name assumes that it has the settings and never asks for them. The name stays in the store.
     pub(super) async fn hide_name_while_incomplete(&self) -> std::result::Result<(), EngineError> {
         if let Some(device) = self.stored_device().await.map_err(failed)?
             && device.pn.is_some()
             && !device.push_name.is_empty()
             && self.missing().await?.is_some()
         {
-            // A storage is opened for each client.
+            // Each client has a storage of its own, so this is called at most once.
             let _ = self.hidden_name.set(device.push_name);
         }
         Ok(())
@@ -176,12 +176,12 @@ impl DeviceStorage {
         self.what_is_missing().await.map_err(failed)
     }
 
-    /// The account's name, where it is kept from the library.
+    /// The account's name, if it is hidden from the library.
     pub(super) fn hidden_name(&self) -> Option<&String> {
         self.hidden_name.get()
     }
 
-    /// Tells this listener of what is stored from now on. Called once.
+    /// Sets the listener that is told what is stored from now on. Called once.
     pub(super) fn listen(&self, listener: impl Fn(Stored) + Send + Sync + 'static) {
         let _ = self.listener.set(Box::new(listener));
     }
@@ -196,7 +196,7 @@ impl DeviceStorage {
         Ok(self.get_many(table, vec![key]).await?.pop().flatten())
     }
 
-    /// One answer per key, in their order.
+    /// Returns one answer per key, in the order of the keys.
     async fn get_many(&self, table: Table, keys: Vec<Key>) -> Result<Vec<Option<Bytes>>> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -231,24 +231,24 @@ impl DeviceStorage {
         outcome.map_err(database)
     }
 
-    /// Changes that depend on nothing read.
+    /// Commits changes that do not depend on anything read.
     async fn apply(&self, changes: Vec<Change>) -> Result<()> {
         let lock = self.lock().await;
         self.commit(lock, changes).await
     }
 }
 
-/// What the library's own words for a failure are to us.
+/// Turns the library's error into ours.
 fn failed(error: StoreError) -> EngineError {
     EngineError::Storage(StorageError::failed(error))
 }
 
-/// The library is told that the database failed; the cause can be found by downcast to [`EngineError`].
+/// Reports to the library that the database failed. The cause can be found by a downcast to [`EngineError`].
 fn database(error: EngineError) -> StoreError {
     StoreError::Database(Box::new(error))
 }
 
-/// Names whose it is; what is in it are private keys.
+/// Shows only the session, because the content is private keys.
 impl fmt::Debug for DeviceStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeviceStorage")

@@ -1,7 +1,9 @@
-//! The library's events as our signals: every kind of its link life, in the order of its bus, none dropped.
+//! Translates the library's events into our signals: every kind that concerns a link's life, in the order of the
+//! library's event bus, without dropping any.
 //!
-//! It runs inline on the library's dispatch path and hands on to an unbounded channel, which is the library's only
-//! delivery that never drops. It asks for the few kinds of a link's life, so no burst of messages comes this way.
+//! It runs inline on the library's dispatch path and passes signals on to an unbounded channel; no other delivery of
+//! the library never drops. It subscribes to the few kinds of a link's life only, so a burst of messages cannot fill
+//! the channel.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -21,16 +23,17 @@ use super::{Signal, Signals};
 use crate::event::{Me, PairingMethod, PairingRefusal, Time};
 use crate::shutdown::Shutdown;
 
-/// After a change of the name the library says *available* in a task of its own; our answer comes later than that.
+/// After a change of the name the library announces *available* in a task of its own. Our *unavailable* is sent after
+/// this pause, so that it comes later.
 const AFTER_AVAILABLE: Duration = Duration::from_millis(500);
 
-/// How long WhatsApp waits for a passkey where it does not say; as seen in the options of September 2026.
+/// How long WhatsApp waits for a passkey if its options do not say. The value is from options seen in September 2026.
 const PASSKEY_WAIT: Duration = Duration::from_secs(600);
 
 /// How long a passkey step may take, whatever WhatsApp says.
 const PASSKEY_LONGEST: Duration = Duration::from_secs(3600);
 
-/// The kinds of a link's life.
+/// The kinds of events that concern a link's life.
 const KINDS: &[EventKind] = &[
     EventKind::RawNode,
     EventKind::PairingQrCode,
@@ -57,32 +60,32 @@ const KINDS: &[EventKind] = &[
 /// What the translator must remember between two events.
 #[derive(Default)]
 struct Memory {
-    /// The references of the connection of this moment. The library rotates those of a lost one on; nobody can scan
-    /// them.
+    /// The references of the current connection. The library also keeps rotating those of a lost connection, which
+    /// nobody can scan.
     refs: Vec<String>,
-    /// The reference on screen, and until when.
+    /// The reference that is shown, and when it expires.
     shown: Option<(String, Instant)>,
     /// The last `<stream:error>` of this connection, for the words of the break that follows.
     stream_error: Option<String>,
-    /// For whom a pairing code was asked.
+    /// The phone number for which a pairing code was requested.
     code_for: String,
-    /// WhatsApp has refused something on this connection: it is there.
+    /// Whether WhatsApp has refused something on this connection, which shows that it was reached.
     refused: bool,
-    /// How often in a row the client had failed before this connection.
+    /// How many times in a row the client had failed before this connection.
     failures: u32,
-    /// WhatsApp has taken the login of this connection.
+    /// Whether WhatsApp has accepted the login on this connection.
     logged_in: bool,
-    /// A phone has linked the device on this connection: what is sent next tells it that we know.
+    /// Whether a phone has linked the device on this connection. The next message sent confirms it to the phone.
     pairing: bool,
-    /// Keeps the raw stanzas coming, while the device is not paired.
+    /// Keeps the raw stanzas coming while the device is not paired.
     raw_nodes: Option<RawNodeLease>,
     me: Option<String>,
     push_name: Option<String>,
-    /// The client is being stopped for another: what it still says is of no matter.
+    /// Whether the client is being replaced by another, so that its events are ignored.
     retired: bool,
 }
 
-/// Tells the runner what the library says.
+/// Passes the library's events to the link task as signals.
 pub(super) struct Translator {
     signals: Signals,
     factor: f64,
@@ -91,14 +94,14 @@ pub(super) struct Translator {
     tasks: Shutdown,
     holds: Arc<Holds>,
     backoff: Arc<LoginBackoff>,
-    /// What a refusal of this client's version means.
+    /// What to signal when WhatsApp refuses this client's version.
     outdated: Signal,
 }
 
 impl Translator {
-    /// For one client. `factor` is how much faster than real its timers run; `tasks` counts the small tasks it starts;
-    /// `holds` are its sleeps; `backoff` is what its link remembers; `outdated` is to be signalled when WhatsApp refuses
-    /// its version.
+    /// Makes the translator of one client. `factor` is how much faster than real its timers run; `tasks` counts the
+    /// small tasks that it starts; `holds` controls its sleeps; `backoff` is the login back-off of its link; `outdated`
+    /// is signalled when WhatsApp refuses its version.
     pub(super) fn new(
         signals: Signals,
         factor: f64,
@@ -111,7 +114,7 @@ impl Translator {
         Self { signals, factor, memory, client, tasks, holds, backoff, outdated }
     }
 
-    /// Begins to listen to a client that does not run yet.
+    /// Subscribes to a client that does not run yet.
     pub(super) fn attach(self: &Arc<Self>, client: &Arc<Client>) {
         let device = client.persistence_manager().get_device_snapshot();
         let mut memory = self.memory();
@@ -119,23 +122,23 @@ impl Translator {
         memory.push_name = Some(device.push_name.clone()).filter(|name| !name.is_empty());
         memory.raw_nodes = device.pn.is_none().then(|| client.acquire_raw_node_forwarding());
         drop(memory);
-        // Attached once; a second call would find the same client.
+        // This is called once; a second call would find the same client.
         let _ = self.client.set(Arc::downgrade(client));
         client.subscribe_handler(self.clone()).detach();
     }
 
-    /// Says nothing from now on.
+    /// Signals nothing from now on.
     pub(super) fn retire(&self) {
         self.memory().retired = true;
         self.holds.release();
     }
 
-    /// A pairing code for this number comes next, or a refusal.
+    /// Notes that a pairing code for this number was requested; it or a refusal comes next.
     pub(super) fn expect_code_for(&self, phone_number: &str) {
         phone_number.clone_into(&mut self.memory().code_for);
     }
 
-    /// A new connection: what the last one gave is gone.
+    /// Notes a new connection. What the last one gave is void.
     pub(super) fn connecting(&self) {
         let mut memory = self.memory();
         memory.refs.clear();
@@ -147,13 +150,13 @@ impl Translator {
         memory.failures = self.failures();
         drop(memory);
         self.backoff.lost();
-        // A passkey step is over with the connection that carried it.
+        // A passkey step ends with its connection.
         self.holds.resume();
         self.signal(Signal::Connecting);
     }
 
-    /// Something is being sent. The library has no event for a login that WhatsApp took: what it sends right after that is
-    /// the first to show it.
+    /// Notes that something is being sent. The library has no event for an accepted login; what it sends right after it
+    /// is the first sign.
     pub(super) fn sending(&self) {
         let logged_in =
             || self.client.get().and_then(Weak::upgrade).is_some_and(|client| client.is_logged_in());
@@ -164,14 +167,13 @@ impl Translator {
         }
     }
 
-    /// Whether WhatsApp has refused something on this connection. To a device that it knows it does so before anything but
-    /// the hello was sent.
+    /// Whether WhatsApp has refused something on this connection. It may refuse a known device right after the hello.
     pub(super) fn was_refused(&self) -> bool {
         self.memory().refused
     }
 
-    /// Before anything is sent: a pairing is on the disk before the phone hears that we signed it. The library alone
-    /// stores it a moment later, and a crash in between would leave a device on the phone that nobody has the keys of.
+    /// Stores a pairing before anything else is sent, that is before the phone learns that we signed it. The library
+    /// itself stores it a moment later, and after a crash in between the phone would list a device whose keys are lost.
     pub(super) async fn store_pairing(&self) -> anyhow::Result<()> {
         let pairing = self.memory().pairing;
         match self.client.get().and_then(Weak::upgrade) {
@@ -180,16 +182,15 @@ impl Translator {
         }
     }
 
-    /// Tells the runner.
+    /// Signals the link task.
     pub(super) fn signal(&self, signal: Signal) {
         if !self.memory().retired {
-            // The runner may have stopped listening: then nobody needs to know.
+            // The link task may have ended; then nobody needs the signal.
             let _ = self.signals.send(signal);
         }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // Every write of it is whole in itself.
         self.memory.lock()
     }
 
@@ -197,7 +198,7 @@ impl Translator {
         let mut memory = self.memory();
         let (reference, _) = qr.code.split_once(',')?;
         let position = memory.refs.iter().position(|known| known == reference)?;
-        // The same reference comes again with a new secret: its time goes on.
+        // The same reference comes again with a new secret; its time is not extended.
         let until = match &memory.shown {
             Some((shown, until)) if shown == reference => *until,
             _ => Instant::now() + qr.timeout.div_f64(self.factor),
@@ -215,8 +216,8 @@ impl Translator {
         })
     }
 
-    /// The library ends itself when its references run out. Where they were those of a lost connection, that is no
-    /// word of WhatsApp's: the runner hears of the stop and starts the client again.
+    /// The library stops when its references run out. If they were those of a lost connection, WhatsApp has not said
+    /// that, so the link task is told of the stop and starts the client again.
     fn exhausted(&self, exhausted: &events::PairingQrCodesExhausted) -> Option<Signal> {
         let ours = !self.memory().refs.is_empty();
         ours.then_some(Signal::QrExhausted { stops: exhausted.disconnected })
@@ -243,7 +244,7 @@ impl Translator {
         self.memory().refs = refs.collect();
     }
 
-    /// The step may take longer than the QRs that are left: their rotation waits for it.
+    /// A passkey step may take longer than the remaining QRs, so their rotation is held.
     fn passkey_required(&self, request: &events::PairPasskeyRequest) -> Signal {
         match serde_json::from_str::<serde_json::Value>(&request.request_options_json) {
             Ok(options) => {
@@ -256,7 +257,7 @@ impl Translator {
         }
     }
 
-    /// No passkey step is open any more.
+    /// Notes that no passkey step is open any more.
     pub(super) fn passkey_over(&self) {
         self.holds.resume();
     }
@@ -284,15 +285,16 @@ impl Translator {
         self.become_unavailable(AFTER_AVAILABLE);
     }
 
-    /// The library makes the account *available* at each login and with each name, and while any device is, the
-    /// person's phone stays silent about messages.
+    /// Makes the account *unavailable* again. The library makes it *available* at each login and with each name, and
+    /// while any device is available, the person's phone does not notify of messages.
     fn become_unavailable(&self, pause: Duration) {
         let Some(client) = self.client.get().cloned() else { return };
         let set = async move {
             tokio::time::sleep(pause).await;
             let Some(client) = client.upgrade() else { return };
             if let Err(error) = client.presence().set_unavailable().await {
-                // Without a name the library has not said *available* either; without a connection it will again.
+                // Without a name the library has not announced *available* either; without a connection it will
+                // announce it again, and this runs again.
                 debug!(%error, "presence not set");
             }
         };
@@ -303,7 +305,7 @@ impl Translator {
         let mut memory = self.memory();
         memory.refs.clear();
         let said = memory.stream_error.take();
-        // The library has no event for a 429 in the middle of a stream: it counts it as several failures at once.
+        // The library has no event for a 429 in the middle of a stream, and counts one as several failures.
         if self.failures() >= memory.failures.saturating_add(THROTTLED) {
             return self.turned_away(429, self.failures(), true);
         }
@@ -314,7 +316,7 @@ impl Translator {
 }
 
 impl Translator {
-    /// How often in a row the client has failed.
+    /// How many times in a row the client has failed.
     fn failures(&self) -> u32 {
         self.client.get().and_then(Weak::upgrade).map_or(0, |client| client.stats().reconnect_errors)
     }
@@ -331,9 +333,9 @@ impl Translator {
             ConnectFailureReason::InternalServerError | ConnectFailureReason::ServiceUnavailable => {
                 self.turned_away(code, self.failures(), true)
             }
-            // The library ends at this one, and it would be the worst time to try again at once.
+            // The library ends after this one, which is the worst time to try again at once.
             _ if code == 429 => self.turned_away(code, self.failures().saturating_add(THROTTLED), false),
-            // Without the fields of a ban the library hands it on as a plain failure.
+            // Without the fields of a ban the library reports it as a plain failure.
             ConnectFailureReason::TempBanned => Signal::Banned { until: None, detail, help },
             _ => Signal::Rejected { detail, help },
         }
@@ -400,7 +402,7 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// The library tells the two mismatches apart in its text only. Source: wacore 0.7.0, `pair.rs`.
+/// The library distinguishes the two mismatches only in its text. Source: wacore 0.7.0, `pair.rs`.
 fn pairing_refused(error: &str) -> Signal {
     let code = if error.contains("hmac-mismatch") {
         PairingRefusal::HmacMismatch
@@ -430,7 +432,7 @@ pub(super) fn passkey_refused(error: &str) -> Signal {
     Signal::PairingRefused { method, code, detail: error.to_owned(), retry_after: None }
 }
 
-/// The phone opened the link and did not finish: a wrong code was typed, or WhatsApp wants a new one.
+/// The phone opened the link and did not finish: a wrong code was typed, or WhatsApp asks for a new one.
 fn code_void() -> Signal {
     let (method, code) = (PairingMethod::Code, PairingRefusal::CodeExpired);
     let detail = "the phone did not finish, as after a wrong code; ask for a new one".to_owned();
@@ -444,8 +446,8 @@ fn banned(ban: &events::TemporaryBan) -> Signal {
     Signal::Banned { until: Some(Time::now().after(Duration::from_secs(expire))), detail: Some(detail), help }
 }
 
-/// Of the logins refused for good the library calls 401, 403 and 406 a logout. 406 is a ban; 403 says that the primary device
-/// was logged out, as after a lock of the account or a move to a new phone.
+/// Among the permanent refusals of a login the library calls 401, 403 and 406 a logout. 406 is a ban. 403 says that the
+/// primary device was logged out, for example because the account was locked or moved to a new phone.
 /// Source: `ConnectFailureReason` in whatsmeow's `types/events/events.go`.
 fn logged_out(out: &events::LoggedOut) -> Signal {
     let Words { detail, help } = Words::of(out.on_connect.then(|| out.reason.code()), out.raw.as_ref());

@@ -1,8 +1,8 @@
 //! Which version of WhatsApp Web the clients claim to be: looked up once a day for the whole process, and at once when
 //! WhatsApp refuses it.
 //!
-//! [`Versions`] looks up, stores and tells; what is believed, and when it is looked up next, is [`VersionState`]'s matter. A
-//! client's version is fixed when it is built, so whoever waits for a newer one builds a new client.
+//! [`Versions`] looks up and stores the version; [`VersionState`] decides what is believed and when the next look-up is
+//! due. The version of a client is fixed when it is built, so a link task that needs a newer one builds a new client.
 
 mod state;
 #[cfg(test)]
@@ -28,7 +28,7 @@ use crate::telemetry::metrics::{WHATSAPP_VERSION, WHATSAPP_VERSION_LOOKUPS};
 /// The newest one known when this was built, which is what whatsapp-rust 0.7.0 itself falls back on.
 pub(super) const BUILT_IN: Version = Version(1_042_742_319);
 
-/// The day on which WhatsApp began to serve it. It refuses a version some four months after that day, so `scripts/test`
+/// The day on which WhatsApp began to serve it. It refuses a version about four months after that day, so `scripts/test`
 /// reads this line and warns in time.
 pub(super) const BUILT_IN_APPEARED: &str = "2026-07-08";
 
@@ -43,7 +43,7 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Version(pub u32);
 
 impl Version {
-    /// As the library wants it.
+    /// The version in the library's form.
     pub(super) fn numbers(self) -> (u32, u32, u32) {
         (2, 3000, self.0)
     }
@@ -55,16 +55,16 @@ impl fmt::Display for Version {
     }
 }
 
-/// Where the version that is claimed comes from.
+/// The source of the version that is claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionSource {
-    /// From the code.
+    /// Built into this binary.
     BuiltIn,
-    /// From the store, where an earlier process or another replica has put it.
+    /// Stored by an earlier process or another replica.
     Stored,
-    /// From a look-up of this process.
+    /// Looked up by this process.
     LookedUp,
-    /// From `WA_VERSION`.
+    /// Fixed by `WA_VERSION`.
     Fixed,
 }
 
@@ -80,27 +80,27 @@ impl VersionSource {
     }
 }
 
-/// What an operator should know of it.
+/// A report about the version for an operator.
 #[derive(Clone, Copy, Debug)]
 pub struct VersionReport {
-    /// What new clients claim.
+    /// The version that new clients claim.
     pub version: Version,
-    /// Where that comes from.
+    /// The source of that version.
     pub source: VersionSource,
     /// When a look-up last succeeded, here or, as far as the store knows, elsewhere.
     pub looked_up: Option<Time>,
-    /// Since when there should have been an answer, where the last look-up has failed.
+    /// Since when a look-up has been overdue, if the last one failed.
     pub failing_since: Option<Time>,
-    /// How long that may last before somebody should do something about it.
+    /// How long it may be overdue before an alert begins.
     pub patience: Duration,
 }
 
 /// The newest version that was ever found, and when a look-up last succeeded: what a store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredVersion {
-    /// The newest.
+    /// The newest version.
     pub version: Version,
-    /// The last success.
+    /// The time of the last success.
     pub at: Time,
 }
 
@@ -112,14 +112,14 @@ pub(super) struct Versions {
     clock: Schedule,
 }
 
-/// Where versions are looked for.
+/// Where versions are looked up and stored.
 struct Sources {
     http: Arc<dyn HttpClient>,
     store: Arc<dyn Engine>,
 }
 
 impl Versions {
-    /// As the operator says: nothing is looked up.
+    /// The version that the operator has fixed. Nothing is looked up.
     pub(super) fn fixed(version: Version) -> Self {
         Self::new(VersionState::fixed(version), None, 1.0)
     }
@@ -134,15 +134,15 @@ impl Versions {
         Self { known: watch::Sender::new(known), sources, clock: Schedule::faster(factor) }
     }
 
-    /// The version to build a client with. The very first look-up is waited for, for a while.
+    /// The version to build a client with. Waits for the very first look-up, for a limited time.
     pub(super) async fn current(&self) -> Version {
         let mut known = self.known.subscribe();
-        // Late or not, what is known by then is used.
+        // After a timeout, the version that is known by then is used.
         let _ = timeout(FIRST_LOOK_UP_TIMEOUT, known.wait_for(|known| known.is_ready)).await;
         self.known.borrow().version
     }
 
-    /// What a client signals when WhatsApp refuses this version.
+    /// The signal of a client whose version WhatsApp has refused.
     pub(super) fn refusal(&self, version: Version) -> Signal {
         let detail = match self.sources {
             None => format!("WA_VERSION={version} is refused; unset it or set a newer one"),
@@ -151,8 +151,8 @@ impl Versions {
         Signal::Outdated { version, detail }
     }
 
-    /// A version newer than this one, which WhatsApp has refused. Where none is known it is looked up at once: one look-up
-    /// serves all who ask, and another is made only after a while.
+    /// A version newer than this one, which WhatsApp has refused. If none is known it is looked up at once. One look-up
+    /// serves all callers, and the next one is made only after a pause.
     pub(super) async fn newer_than(&self, refused: Version) -> Option<Version> {
         self.sources.as_ref()?;
         let mut last = 0;
@@ -172,9 +172,9 @@ impl Versions {
         (version > refused).then_some(version)
     }
 
-    /// Ends as soon as a version newer than this one is known; perhaps never.
+    /// Ends as soon as a version newer than this one is known, which may be never.
     pub(super) async fn until_newer(&self, refused: Version) {
-        // The sender is here.
+        // The sender lives in `self`, so this cannot fail.
         let _ = self.known.subscribe().wait_for(|known| known.version > refused).await;
     }
 
@@ -183,7 +183,7 @@ impl Versions {
         self.known.borrow().report(&self.clock)
     }
 
-    /// Looks up whenever it is time, for as long as the process lives.
+    /// Looks the version up whenever it is due, as long as the process lives.
     pub(super) async fn run(self: Arc<Self>) {
         let Some(sources) = &self.sources else { return };
         self.recall(sources).await;
@@ -195,7 +195,7 @@ impl Versions {
             };
             if !wanted {
                 tokio::select! {
-                    // Something else may be wanted now.
+                    // The due time may have changed meanwhile.
                     _ = news.changed() => continue,
                     () = sleep_until(due) => {}
                 }
@@ -239,7 +239,7 @@ impl Versions {
 
     async fn failed(&self, error: &str, sources: &Sources) {
         counter!(WHATSAPP_VERSION_LOOKUPS, "result" => "failed").increment(1);
-        // Another replica may have had more luck.
+        // Another replica may have succeeded meanwhile.
         let stored = stored(sources).await;
         self.known.send_modify(|known| known.miss(stored, &self.clock, Time::now(), Instant::now()));
         let VersionState { version, source, .. } = *self.known.borrow();
@@ -256,7 +256,7 @@ fn show(version: Version) {
     gauge!(WHATSAPP_VERSION).set(f64::from(version.0));
 }
 
-/// What the store knows; nothing, where it does not answer.
+/// The stored version; `None` if the store does not answer.
 async fn stored(sources: &Sources) -> Option<StoredVersion> {
     match sources.store.version().await {
         Ok(found) => found,

@@ -1,24 +1,24 @@
-//! What WhatsApp says beside a code when it ends a login: in words, and with a link. `translate` asks.
+//! The text and the link that WhatsApp adds to the code with which it ends a login. `translate` reads them.
 //!
-//! It says it once, in attributes of its `<failure>`; the library's events carry some of them and always the stanza.
+//! They are attributes of its `<failure>`. The library's events carry some of the attributes, and always the stanza.
 //! Source: `failureParser` as described in wacore 0.7.0, `stanza/connect_failure.rs`.
 
 use whatsapp_rust::wacore_binary::Node;
 
-/// Longest text that is handed on, in characters.
+/// The longest text that is passed on, in characters.
 const LONGEST: usize = 500;
 
-/// Words and a link of WhatsApp's.
+/// A text and a link from WhatsApp.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
-    /// The code, then what was said; or one of them.
+    /// The code followed by the text, or one of them.
     pub(super) detail: Option<String>,
-    /// A page of WhatsApp's that says more.
+    /// A page of WhatsApp with more information.
     pub(super) help: Option<String>,
 }
 
 impl Words {
-    /// Of the stanza that ended a login, with the code that the event names.
+    /// Reads the stanza that ended a login. `code` is the one of the event.
     pub(super) fn of(code: Option<i32>, stanza: Option<&Node>) -> Self {
         let attribute = |name: &str| {
             let value = stanza?.attrs.get(name)?.as_str();
@@ -37,13 +37,13 @@ impl Words {
     }
 }
 
-/// Without line breaks and other marks that a log or a page could take for its own.
+/// Removes line breaks and other characters that could change a log or a page.
 fn clean(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ").chars().take(LONGEST).collect()
 }
 
-/// Whether a link leads to WhatsApp and nowhere else.
+/// Whether a link leads to WhatsApp.
 fn is_whatsapps(url: &str) -> bool {
     let Ok(url) = url::Url::parse(url) else { return false };
     let host = url.host_str().unwrap_or_default();

@@ -8,11 +8,11 @@ export class ApiError extends Error {
     this.status = status;
     this.code = code;
     this.details = details;
-    /** How long to stay away, in milliseconds, when the server said so. */
+    /** How long to wait before the next try, in milliseconds, if the server said so. */
     this.retryAfterMs = retryAfterMs;
   }
 
-  /** Whether asking again can never help. */
+  /** Whether a retry can never help. */
   get isFinal() {
     return [400, 401, 403, 404, 410].includes(this.status);
   }
@@ -21,12 +21,12 @@ export class ApiError extends Error {
 /** A call waits no longer than this for its answer. A pairing code may take 20 s. */
 const PATIENCE_MS = 30_000;
 
-/** One server, as one bearer of a token sees it. */
+/** One server, used with one token. */
 export class Api {
   constructor({ baseUrl, token, fetch: fetcher } = {}) {
     this.baseUrl = baseUrl === undefined ? whereThisFileIsFrom() : String(baseUrl).replace(/\/+$/, "");
     this.token = token instanceof Token ? token : new Token(token);
-    // Not stored bare: a browser's fetch wants `window` as its `this`.
+    // Wrapped in a function, because a browser's fetch needs `window` as its `this`.
     this.fetch = (...args) => (fetcher ?? globalThis.fetch)(...args);
   }
 
@@ -82,7 +82,7 @@ export function bearer(token) {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-/** What a response that is no success says. */
+/** The error in a response that is not a success. */
 export async function refusal(response) {
   const body = await response.json().catch(() => ({}));
   const seconds = Number(response.headers.get("Retry-After"));
@@ -100,7 +100,7 @@ export class Token {
   #source;
   #current;
   #fetching;
-  /** Fetched because the server did not know the one before. */
+  /** Whether the token was fetched because the server refused an earlier one. */
   #secondTry;
 
   constructor(source) {
@@ -108,23 +108,24 @@ export class Token {
     this.#current = typeof source === "string" ? source : undefined;
   }
 
-  /** The token to use now; asks the page's function when there is none. */
+  /** The token to use now; asks the page's function if there is none. */
   async get() {
     if (this.#current === undefined && typeof this.#source === "function") {
-      // Two calls at once ask once.
+      // Two calls at the same time share one request.
       this.#fetching ??= Promise.resolve(this.#source()).finally(() => (this.#fetching = undefined));
       this.#current = (await this.#fetching) || undefined;
     }
     return this.#current;
   }
 
-  /** The server does not take this one, for this reason; whether there is another to come back with. */
+  /** Notes that the server refused this token, with the reason. Returns whether there is another one to try. */
   async another(used, { code }) {
     if (code !== "TOKEN_EXPIRED" && code !== "UNAUTHORIZED") return false;
-    // Renewed since: a stream ends with the token it was opened with.
+    // The token was renewed meanwhile: a stream ends with the token with which it was opened.
     if (this.#current !== undefined && this.#current !== used) return true;
     if (code === "UNAUTHORIZED") return this.#askAgain(used);
-    // What was given may be good for longer than what the server made of it: a page that slept has it still.
+    // The token that the page gave may be valid for longer than the one that the server made from it, so it is tried
+    // again after a page has slept.
     if (typeof this.#source === "string" && used !== this.#source) {
       this.#current = this.#source;
       return true;
@@ -132,7 +133,7 @@ export class Token {
     return this.#ask();
   }
 
-  /** Once: the secret of the server may have changed, but a new token that it does not know either is no token of its. */
+  /** Only once: the server's secret may have changed, but a new token that it refuses as well was not issued by it. */
   async #askAgain(used) {
     if (used !== undefined && used === this.#secondTry) return false;
     if (!(await this.#ask())) return false;
@@ -146,7 +147,7 @@ export class Token {
     return (await this.get()) !== undefined;
   }
 
-  /** A newer one, from the server. */
+  /** Takes a newer token from the server. */
   replace(token) {
     this.#current = token;
   }

@@ -1,5 +1,5 @@
-// Speaks to the browser extension in ../../extension, if it is there and allowed on this page: by messages in this window,
-// which content.js of the extension hears. Called by link.js, and by pages of other people's making.
+// Talks to the browser extension in ../../extension, if it is installed and allowed on this page, by messages in this
+// window that the extension's content.js receives. Called by link.js, and by other people's pages.
 
 /** Why the extension brought no passkey: `code` is a stable word, `message` a sentence for people. */
 export class ExtensionError extends Error {

@@ -1,9 +1,9 @@
-// What `<qrcast-link>` knows of its session, as the stream tells it. Pure: link.js holds it, views.js draws it.
+// What `<qrcast-link>` knows about its session from the stream. Pure: link.js holds it, views.js draws it.
 
-/** What comes before a session is linked. */
+/** The state while a session is not linked. */
 const ON_THE_WAY = ["qr", "code", "pairing_error", "passkey", "authenticated"];
 
-/** Before anything was heard. */
+/** The state before the stream has sent anything. */
 export const nothingKnown = () => ({
   status: undefined,
   me: undefined,
@@ -17,21 +17,21 @@ export const nothingKnown = () => ({
   problem: undefined,
   /** Set when the stream was refused for good. */
   refusal: undefined,
-  /** Since when that is so with which a stream was resumed: what led there is history. */
+  /** Since when the status has held with which a stream was resumed: earlier events are history. */
   since: undefined,
 });
 
-/** A stream opens with this status. */
+/** Takes the status with which a stream opens. */
 export function open(known, { status, me, since, resumed, gap }) {
-  // Without a cursor, what is still live is told anew.
+  // Without a cursor the stream repeats what is still valid.
   if (!resumed || gap) Object.assign(known, { qr: undefined, code: undefined });
   if (status === "initializing") Object.assign(known, nothingKnown());
   Object.assign(known, { status, me: me ?? undefined, since: resumed ? Date.parse(since) : undefined });
 }
 
-/** An event comes. False: it is history, and nothing of it is to be shown. `now` is the server's time. */
+/** Takes an event. Returns false if it is history, of which nothing is shown. `now` is the server's time. */
 export function take(known, event, data, now) {
-  // A page that comes back hears what it missed, and shall not show a QR that was scanned meanwhile.
+  // A page that comes back gets the events that it missed, and must not show a QR that was scanned meanwhile.
   if (ON_THE_WAY.includes(event) && Date.parse(data.at) < known.since) return false;
   known.since = undefined;
   switch (event) {
@@ -42,7 +42,7 @@ export function take(known, event, data, now) {
       Object.assign(known, { status: "scan_qr", code: data, me: undefined, cut: undefined, problem: undefined });
       break;
     case "pairing_error":
-      // Whoever was let in, or asked for a passkey, begins anew.
+      // A session that was linked, or asked for a passkey, begins anew.
       if (known.status !== "scan_qr") Object.assign(known, nothingKnown(), { status: "scan_qr" });
       refuse(known, data, now);
       break;
@@ -62,11 +62,11 @@ export function take(known, event, data, now) {
   return true;
 }
 
-/** WhatsApp or the server said no. */
+/** Takes a refusal of WhatsApp or of the server. */
 export function refuse(known, { method, code, retryAfterMs }, now) {
   const word = String(code).toLowerCase();
   if (word === "code_expired" && known.code) {
-    // Not a mistake of anyone's: it has a view of its own, by whichever clock it came first.
+    // This is nobody's mistake and has a view of its own, whether the page's clock or the event came first.
     const over = new Date(Math.min(Date.parse(known.code.expiresAt), now)).toISOString();
     known.code = { ...known.code, expiresAt: over };
     return;

@@ -19,7 +19,7 @@ import { english, whyRefused } from "./words.js";
 
 /** A break is mentioned only when it lasts this long. */
 const QUIET_MS = 1_000;
-/** How often countdowns are looked at. */
+/** How often countdowns are updated. */
 const TICK_MS = 250;
 
 /** In Node there is no HTMLElement, and the module is still imported there for `subscribe`. */
@@ -29,7 +29,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   restart;
 
   #known = nothingKnown();
-  /** Polling does not bring what a `passkey` says. */
+  /** Whether the content of a `passkey` event is missing, because polling does not deliver it. */
   #isPolled = false;
   /** While WhatsApp waits for a passkey. */
   #step;
@@ -91,7 +91,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
 
   // ---- the session -------------------------------------------------------------------------------------------
 
-  /** Once for any number of changed attributes. */
+  /** Runs once for any number of changed attributes. */
   #start() {
     if (this.#starting) return;
     this.#starting = true;
@@ -132,7 +132,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
 
   #goOn(event, data) {
     if (event === "code") {
-      // Somebody asked for it, on this page or with `init-session`.
+      // The code was requested on this page or with `init-session`.
       if (!this.#chosen) this.#method = "phone";
       this.#number ||= data.phoneNumber;
     } else if (event === "passkey") {
@@ -173,7 +173,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
       onChange: () => {
         const before = this.view;
         this.#render();
-        // A field that is being filled in keeps the focus.
+        // A field that a person is filling in keeps the focus.
         if (this.view !== before) this.#focus();
       },
     });
@@ -190,7 +190,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     return `/api/sessions/${encodeURIComponent(this.getAttribute("session"))}/${rest}`;
   }
 
-  /** Right after a start WhatsApp is not ready for anyone: the person need not know. */
+  /** Right after a start WhatsApp is not ready yet; the request is repeated without telling the person. */
   async #codeFor(phoneNumber) {
     for (let patience = 10; ; patience -= 1) {
       try {
@@ -231,9 +231,9 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
       this.#known.problem = undefined;
       this.#chosen = true;
       this.#call(
-        // As it was typed: what is a phone number, and which one, is the server's to say.
+        // Sent as it was typed, because the server decides what is a phone number.
         () => this.#codeFor(number),
-        // The stream brings it as well; polling does not.
+        // The stream delivers it as well, but polling does not.
         (answer) => Object.assign(this.#known, { code: { phoneNumber: number, ...answer }, problem: undefined }),
         (error) => this.#refused("code", refusalWord(error), error.details?.retryAfterMs ?? error.retryAfterMs),
       ).then(() => this.#focus());
@@ -261,7 +261,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     },
   };
 
-  /** After something the person did, the reading place is where its result is. */
+  /** Moves the focus to the result of what the person did. */
   #focus() {
     this.shadowRoot.querySelector("[data-focus]")?.focus();
   }
@@ -294,10 +294,10 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   }
 }
 
-/** WhatsApp's own word, when the server passes one on, says more than the code of the answer. */
+/** WhatsApp's own code, if the server passes one on, is more precise than the code of the answer. */
 function refusalWord({ code, details }) {
   if (details?.field === "phoneNumber") return "invalid_number";
-  // `forbidden` is a word of WhatsApp's; this is the server, which does not let this token do it.
+  // `forbidden` is a code of WhatsApp; this refusal comes from the server, which does not allow it with this token.
   return details?.code ?? (code === "FORBIDDEN" || code === "UNAUTHORIZED" ? "not_allowed" : code);
 }
 

@@ -1,8 +1,8 @@
-// What the views are put together from: titles, buttons, steps, the account, pictures. No view, no state.
+// The parts of the views: titles, buttons, steps, the account, pictures. Contains neither views nor state.
 
 import { phoneNumber } from "./words.js";
 
-/** A view that is a picture, a title, a sentence and at most a button or two. */
+/** A view with a picture, a title, a sentence and at most two buttons. */
 export function message(heading, text, sign, buttons = [], mood = "calm") {
   const node = h(
     "section",
@@ -50,13 +50,13 @@ export function button(look, text, onClick) {
   return node;
 }
 
-/** Stays focusable while it is off, so that whoever pressed it keeps their place. */
+/** Stays focusable while it is disabled, so that a person who pressed it keeps the focus. */
 export function busyButton(node, text, busy) {
   write(node, text);
   node.setAttribute("aria-disabled", String(busy));
 }
 
-/** On the phone that is to be linked, the code is pasted. A page without TLS may not copy. */
+/** Copies the code, which a person on the phone to be linked pastes. A page without TLS may not copy. */
 export function copyButton(text, words, label = words.copy) {
   const node = button("plain", label, async () => {
     try {
@@ -89,7 +89,7 @@ export function helpLine(help, words) {
   return h("p", { part: "help" }, link);
 }
 
-/** The server looks at it as well; a page may talk to another one. */
+/** The server checks links as well, but a page may use another server. */
 export function isWhatsApps(address) {
   try {
     const { protocol, host, hostname, username, password } = new URL(address);
@@ -124,7 +124,7 @@ export function moment(time) {
   return new Date(time).toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
 }
 
-/** A screen reader hears of a text that is written, even the same one. */
+/** A screen reader announces every text that is set, even an equal one. */
 export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -64,7 +64,7 @@ function installHint(words, address) {
   return [h("p", {}, words.passkeyInstall), h("p", {}, get || words.passkeyWhereFrom)];
 }
 
-/** Folded in: it is the harder way. */
+/** Collapsed, because it is the harder way. */
 function byHand(words, options, actions) {
   const text = snippet(options);
   const shown = h("textarea", { part: "input", class: "snippet", readonly: true, rows: 3, spellcheck: "false", "aria-label": words.snippetLabel });
@@ -101,12 +101,12 @@ function byHand(words, options, actions) {
   return { node, update };
 }
 
-/** A link to another site learns nothing of this page, whose address may hold a token. */
+/** A link to another site does not send the address of this page, which may contain a token. */
 function outward(address, text, part) {
   return h("a", { part, class: "link", href: address, target: "_blank", rel: "noopener noreferrer" }, text);
 }
 
-/** A phone alone cannot do it, and nobody shall look for the button there. */
+/** Shown on a phone, which cannot do the step alone, instead of a button that would not work. */
 function passkeyPhone({ words }, actions) {
   const time = timeLeft();
   const node = h(
@@ -170,12 +170,12 @@ function passkeyComing({ words }) {
   return message(words.passkeyTitle, "", "key");
 }
 
-/** Polling does not bring what WhatsApp asked. */
+/** Polling does not deliver WhatsApp's request. */
 function passkeyUnseen({ words }) {
   return message(words.passkeyTitle, words.passkeyUnseenText, "key");
 }
 
-/** A countdown by the server's clock; `update` says whether it is over. */
+/** A countdown by the server's clock; `update` returns whether it is over. */
 function timeLeft() {
   const node = h("p", { part: "countdown", class: "left", role: "timer" });
   const update = (words, { expiresAt }, now) => {
@@ -188,6 +188,6 @@ function timeLeft() {
 
 function sayProblem(words, { problem }) {
   if (!problem) return "";
-  // The extension may be newer than this page, and say what it has no words for.
+  // The extension may be newer than this page and report something for which the page has no text.
   return problem.text && !words[`error_${problem.code}`] ? problem.text : whyRefused(words, problem.code);
 }

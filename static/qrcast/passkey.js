@@ -1,11 +1,11 @@
-// WhatsApp's request for a passkey, without the extension: the text that a person runs in the console of
-// web.whatsapp.com, and what to make of the answer that they paste here. Knows no DOM and no server. Called by link.js,
-// views.js, and by pages of other people's making.
+// WhatsApp's request for a passkey without the extension: the text that a person runs in the console of
+// web.whatsapp.com, and the check of the answer that they paste. Knows no DOM and no server. Called by link.js,
+// views.js, and other people's pages.
 
-/** What a page of WhatsApp's may be called; passkeys work nowhere else. */
+/** The origins of WhatsApp's pages; its passkeys work nowhere else. */
 const WHATSAPP = /^https:\/\/([a-z0-9-]+\.)*whatsapp\.com$/;
 
-/** A pasted text that is no answer. `code` is one of `empty`, `snippet`, `unreadable`, `incomplete`, `elsewhere`, `old`. */
+/** A pasted text that is not an answer. `code` is one of `empty`, `snippet`, `unreadable`, `incomplete`, `elsewhere`, `old`. */
 export class AnswerError extends Error {
   constructor(code) {
     super(`the answer is ${code}`);
@@ -19,7 +19,8 @@ export class AnswerError extends Error {
  * nothing anywhere. `options` are those of the event `passkey`.
  */
 export function snippet(options) {
-  // Nothing that a server sends ends the text early or hides in it: JSON, and what JSON leaves to HTML or a line escaped.
+  // What the server sends cannot end the text early or hide code in it: it is JSON, and the characters that HTML or a
+  // line break could use are escaped as well.
   const json = JSON.stringify(options).replace(/[<\u2028\u2029]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
   return `(async (options, put) => {
   const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
@@ -68,7 +69,7 @@ function fromJson(text) {
     try {
       return JSON.parse(candidate);
     } catch {
-      // The next one, perhaps.
+      // Another part of the text may be the answer.
     }
   }
   throw new AnswerError(from >= 0 && text.includes('"rawId"') ? "incomplete" : "unreadable");

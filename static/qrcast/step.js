@@ -1,5 +1,6 @@
-// The passkey step as one page lives through it: what WhatsApp asked, how far the person has come, what went wrong. Draws
-// nothing (passkey-views.js does) and knows no server but two functions. Held by link.js while a step is open.
+// The passkey step in one page: what WhatsApp asked for, how far the person has come, what went wrong. Draws nothing
+// (passkey-views.js does), and reaches the server only through two functions that it is given. Held by link.js while a
+// step is open.
 
 import { Extension } from "./extension.js";
 import { readAnswer } from "./passkey.js";
@@ -10,15 +11,15 @@ export class PasskeyStep {
    * `confirmation`: two codes are to be compared. `confirmed`: they are the same.
    */
   phase = "required";
-  /** Of the event: its options, and until when they hold. */
+  /** The options of the event, and when they expire. */
   options;
   expiresAt;
-  /** What is shown on the phone too. */
+  /** The code that the phone shows too. */
   code;
   automatic = false;
-  /** Why the last try came to nothing: a word of words.js, or a `text` of the extension's own. */
+  /** Why the last try failed: a code of words.js, or a `text` of the extension. */
   problem;
-  /** On a phone: the person wants the steps anyway. */
+  /** On a phone: the person has asked for the steps anyway. */
   anyway = false;
 
   #send;
@@ -54,7 +55,7 @@ export class PasskeyStep {
     Object.assign(this, { phase: "required", code: undefined, problem: undefined });
   }
 
-  /** Over, one way or the other. */
+  /** Ends the step, with any result. */
   close() {
     this.#stopAsking();
     this.#extension.close();
@@ -101,7 +102,7 @@ export class PasskeyStep {
     this.#onChange();
   }
 
-  /** What follows comes as an event. */
+  /** The result comes as an event. */
   async #answer(credential) {
     this.#becomes("sent");
     try {
@@ -117,7 +118,7 @@ export class PasskeyStep {
   }
 
   #becomes(phase, problem) {
-    // The stream may have been faster than the answer of a call.
+    // The stream may have been faster than the answer to a call.
     if (phase === "required" && this.code) return;
     Object.assign(this, { phase, problem });
     this.#onChange();

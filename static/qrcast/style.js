@@ -7,8 +7,8 @@
 // Parts: body, title, text, steps, qr-frame, qr, countdown, attempt, input, button, switch, copy, code, account, name,
 // number, icon, problem, help, notice.
 //
-// A constructed sheet, so that a policy without 'unsafe-inline' lets it through. The QR is black on white in the dark,
-// too: scanners want it so.
+// A constructed style sheet, which a policy without 'unsafe-inline' allows. The QR is black on white in the dark theme
+// too, because scanners need that.
 
 const LIGHT = `
   --accent: var(--qrcast-accent, #0a7455); --on-accent: var(--qrcast-on-accent, #fff);

@@ -1,5 +1,5 @@
-// Follows one session for as long as it lives: which transport, when to come back, when to stop. Knows no page and no
-// element; the element, the live page and other people's code call it.
+// Follows one session until it ends: chooses the transport, and decides when to reconnect and when to stop. Knows
+// neither page nor element; the element, the live page and other people's code call it.
 
 import { Api, ApiError } from "./api.js";
 import { onlyNeeded } from "./passkey.js";
@@ -10,20 +10,20 @@ const TRANSPORTS = { websocket: webSocket, sse, polling };
 /** Pauses between tries: 0.5 s, 1 s, 2 s … 30 s, each shortened by up to half so that viewers don't return in a wave. */
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
-/** A connection that lived this long was a good one: the pauses begin anew. */
+/** After a connection of this length the pauses begin anew. */
 const GOOD_CONNECTION_MS = 5_000;
-/** How often the device's clock is looked at, and by how much it must be off to say that the device has slept. */
+/** How often the device's clock is checked, and the jump from which on the device has slept. */
 const CLOCK_EVERY_MS = 1_000;
 const CLOCK_JUMP_MS = 4_000;
-/** A device that wakes up says so in several ways at once: the first one counts. */
+/** A device that wakes up fires several events at once; only the first one counts. */
 const ONE_WAKING_MS = 1_000;
 /** A token is renewed when this part of its life is over. */
 const RENEW_AT = 0.6;
-/** But not sooner than this, where tokens are good for seconds. */
+/** But not sooner than this, if tokens are valid for seconds only. */
 const RENEW_AFTER_MS = 1_000;
-/** And when that failed and may yet succeed, after this. */
+/** The pause after a renewal that failed and may succeed later. */
 const RENEW_AGAIN_MS = 5_000;
-/** Nor later than this where only the device's own clock is known, which may be wrong: polling without a QR. */
+/** Not later than this while only the device's own clock is known, which may be wrong: that is polling without a QR. */
 const RENEW_BLINDLY_MS = 60_000;
 
 /**
@@ -69,18 +69,18 @@ class Follower {
   #api;
   #transports;
   #stop = new AbortController();
-  /** Cuts the pause or the connection of this moment short. */
+  /** Ends the current pause or connection early. */
   #attempt = new AbortController();
-  /** Set when that happened, until the next connection. */
+  /** Whether it was ended early, until the next connection. */
   #hurries = false;
   #hurriedAt = -Infinity;
-  /** When the device's clock was last looked at. */
+  /** When the device's clock was last checked. */
   #seen;
   #failures = 0;
   #unopened = 0;
   #everOpened = new Set();
   #renewal;
-  /** When the last token that the server gave ends. */
+  /** When the last token from the server expires. */
   #tokenEnds;
   #ended = false;
 
@@ -96,14 +96,14 @@ class Follower {
     this.#finish("closed");
   }
 
-  /** What follows comes as an event. */
+  /** The result comes as an event. */
   async passkey(call, body) {
     await this.#api.call("POST", `/api/sessions/${encodeURIComponent(this.#sessionId)}/${call}`, body);
   }
 
   async run() {
     this.#watchTheDevice();
-    // The caller has his handle before he hears anything.
+    // The caller gets the handle before the first callback.
     await Promise.resolve();
     let index = 0;
     while (!this.#stop.signal.aborted) {
@@ -112,7 +112,7 @@ class Follower {
       if (this.#stop.signal.aborted) return;
       const next = await this.#afterwards(outcome, transport);
       if (this.#stop.signal.aborted) return;
-      // Polling is a stop-gap: when its time is up, the streams get another chance.
+      // Polling is a fallback: after a while the streams are tried again.
       if (next === "fall" && index + 1 < this.#transports.length) index += 1;
       else if (transport === "polling" && outcome.retryAfterMs === 0) index = 0;
       else if (!this.#hurries) await this.#pause(outcome, transport);
@@ -126,7 +126,7 @@ class Follower {
     const hurry = () => this.#hurry();
     const { document } = globalThis;
     globalThis.addEventListener?.("online", hurry, { signal });
-    // Out of the browser's cache of pages. Every page that loads has one, too.
+    // The page comes out of the browser's page cache. The event also fires for every page that loads.
     globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && hurry(), { signal });
     document?.addEventListener("visibilitychange", () => document.hidden || hurry(), { signal });
     document?.addEventListener("resume", hurry, { signal });
@@ -134,7 +134,7 @@ class Follower {
     const timer = setInterval(() => {
       const jump = Date.now() - this.#seen - CLOCK_EVERY_MS;
       this.#seen = Date.now();
-      // Timers of a page that is out of sight are slow. It is connected anew when it is seen again.
+      // Timers of a hidden page are slow, so it reconnects when it is shown again.
       if (Math.abs(jump) > CLOCK_JUMP_MS && !document?.hidden) hurry();
     }, CLOCK_EVERY_MS);
     timer.unref?.();
@@ -159,7 +159,7 @@ class Follower {
       pollMs: this.#options.pollMs ?? 2_000,
       pollForMs: this.#options.pollForMs ?? 300_000,
     });
-    // What is thrown comes from the page's own `token` function, which may have better luck the next time.
+    // The error comes from the page's own `token` function, which may succeed the next time.
     const outcome = await connection.catch((error) => ({ how: isFinal(error) ? "stop" : "again", opened: false, error }));
     if (outcome.opened) {
       this.#everOpened.add(transport);
@@ -169,9 +169,9 @@ class Follower {
     return outcome;
   }
 
-  /** What to do after a connection: `again` with the same transport, or `fall` to the next. Or it was the last. */
+  /** What to do after a connection: `again` with the same transport, `fall` to the next one, or end. */
   async #afterwards(outcome, transport) {
-    // Over SSE the end is just an end: the last event says that it was one for good.
+    // Over SSE an end has no reason: only the last event shows that it is final.
     const how = this.#ended ? "ended" : outcome.how;
     switch (how) {
       case "ended":
@@ -180,7 +180,7 @@ class Follower {
         return this.#finish("failed", outcome.error);
       case "expired":
         if (await this.#freshToken(outcome.token, outcome.error)) {
-          // What the server asks for is meant for an EventSource, which returns with the same token.
+          // The pause that the server asks for is meant for an EventSource, which returns with the same token.
           outcome.retryAfterMs = undefined;
           this.#tokenEnds = undefined;
           return "again";
@@ -193,20 +193,20 @@ class Follower {
     }
   }
 
-  /** A browser hides why a connection did not open. The same server, asked in plain HTTP, knows. */
+  /** A browser hides why a connection did not open, so the server is asked by plain HTTP. */
   async #whyUnopened(outcome, transport) {
     const path = `/api/session-status/${encodeURIComponent(this.#sessionId)}`;
     try {
       await this.#api.call("GET", path, undefined, { signal: this.#attempt.signal });
-      // It was the token, and the question was let in with another one.
+      // The token was the reason: the request succeeded with another one.
       if ((await this.#api.token.get()) !== outcome.token) return "again";
     } catch (error) {
       if (isFinal(error)) this.#finish("failed", error);
       outcome.retryAfterMs = error.retryAfterMs;
       return "again";
     }
-    // The server is there and only this transport is not. One that has worked before gets the benefit of a doubt: the
-    // server may have come back between the two questions.
+    // The server answers and only this transport fails. A transport that has worked before is kept, because the server
+    // may have come back between the two tries.
     this.#unopened += 1;
     return this.#everOpened.has(transport) && this.#unopened < 2 ? "again" : "fall";
   }
@@ -215,7 +215,7 @@ class Follower {
     try {
       return await this.#api.token.another(used, error);
     } catch {
-      // The page could not reach whoever gives it tokens: asked again at the next try.
+      // The page could not fetch a token; it is asked again at the next try.
       return true;
     }
   }
@@ -223,7 +223,7 @@ class Follower {
   async #pause({ retryAfterMs }, transport) {
     const backOff = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
     this.#failures += 1;
-    // What the server asks for is the least; the jitter comes on top of it.
+    // The pause that the server asks for is the shortest; the jitter is added to it.
     const pause =
       retryAfterMs === undefined
         ? backOff * (0.5 + Math.random() / 2)
@@ -233,7 +233,7 @@ class Follower {
     await sleep(pause, this.#attempt.signal);
   }
 
-  /** Connects now, whatever was going on. With the cursor that costs next to nothing. */
+  /** Connects now, even if a connection exists. With the cursor that costs almost nothing. */
   #hurry() {
     this.#seen = Date.now();
     if (Math.abs(this.#seen - this.#hurriedAt) < ONE_WAKING_MS) return;
@@ -262,13 +262,13 @@ class Follower {
       this.clockOffset = now - Date.now();
       this.#knowsClock = true;
     }
-    // A restart may have revived what had ended.
+    // A restart may have revived an ended session.
     if (status.status === "initializing") this.#ended = false;
     this.#tell({ phase: "open", transport, status });
     this.#renewInTime();
   }
 
-  /** Once a stream is open its token was good, which is when the server gives the next one. */
+  /** An open stream shows that its token is valid, so the server will renew it. */
   async #renewInTime() {
     if (!this.#api.token.isGiven || this.#renewal !== undefined) return;
     this.#renewal = null;
@@ -282,7 +282,7 @@ class Follower {
     this.#renewal.unref?.();
   }
 
-  /** How long the new token can wait for the next one; `undefined` when there is no use in asking, until a stream opens. */
+  /** When to fetch the next token; `undefined` if asking is useless until a stream opens. */
   async #renew() {
     const path = `/api/sessions/${encodeURIComponent(this.#sessionId)}/stream-token`;
     try {
@@ -292,7 +292,7 @@ class Follower {
       this.#api.token.replace(token);
       this.#hand(this.#options.onToken, { token, expiresAt });
       const ends = Date.parse(expiresAt);
-      // All that can be had of the first one is used up.
+      // The first token cannot be renewed any further.
       const isLast = this.#tokenEnds !== undefined && ends <= this.#tokenEnds;
       this.#tokenEnds = ends;
       if (isLast) return undefined;
@@ -316,7 +316,7 @@ class Follower {
     this.#hand(this.#options.onState, state);
   }
 
-  /** A mistake in the page's own function is the page's to see, and no reason to lose the stream. */
+  /** An error in the page's own function is reported to the page and does not end the stream. */
   #hand(listener, value) {
     try {
       listener?.(value);
@@ -327,7 +327,7 @@ class Follower {
   }
 }
 
-/** Whether the server has said that asking again can never help. */
+/** Whether the server's answer means that a retry can never help. */
 function isFinal(error) {
   return error instanceof ApiError && error.isFinal;
 }

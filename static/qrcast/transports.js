@@ -1,5 +1,5 @@
-// The three ways to follow a session. Each runs one connection to its end and says how it ended; none decides what
-// that means, which is subscribe.js. Each takes a `line`:
+// The three ways to follow a session. Each runs one connection to its end and reports how it ended; subscribe.js
+// decides what that means. Each takes a `line`:
 //   { api, path, cursor(), onFrame(frame), signal, WebSocket, openMs, silenceMs, pollMs, pollForMs }
 // and resolves with { how, opened, token?, retryAfterMs?, error? }, `token` being the one it was opened with and `how` one of
 //   "ended"     the session has ended: nothing more will come
@@ -15,7 +15,7 @@ const PROTOCOL = "qrcast.v1";
 /** The close codes of the protocol; any other is a broken connection. */
 const AFTER_CLOSE = { 1000: "ended", 1009: "stop", 4401: "expired" };
 
-/** What a stream that ends with its token means. */
+/** The error of a stream that ended with its token. */
 const EXPIRED = { status: 401, code: "TOKEN_EXPIRED", message: "the token has expired" };
 
 /** WebSocket: one text frame an event. */
@@ -33,7 +33,7 @@ export async function webSocket(line) {
       const protocols = token ? [PROTOCOL, `bearer.${token}`] : [PROTOCOL];
       socket = new Socket(api.webSocketUrl(withCursor(`${line.path}/ws`, line.cursor())), protocols);
     } catch {
-      // A page's policy may forbid it.
+      // The page's security policy may forbid it.
       return resolve({ how: "unopened", opened });
     }
     let isOver = false;
@@ -51,8 +51,8 @@ export async function webSocket(line) {
       done({ how: opened ? "again" : "unopened" });
       socket.close();
     };
-    // Some proxies swallow an upgrade without a word. Later, a path may have died without a word to either end: then not
-    // even the server's heartbeat comes.
+    // Some proxies drop an upgrade silently. Later the path may break without either end noticing: then not even the
+    // server's heartbeat arrives.
     let watchdog = setTimeout(giveUp, line.openMs);
     signal.addEventListener("abort", hangUp);
     socket.onopen = () => (opened = true);
@@ -69,7 +69,7 @@ export async function webSocket(line) {
       const error = code === 4401 ? EXPIRED : { status: 0, code: `CLOSED_${code}`, message: reason };
       done({ how: AFTER_CLOSE[code] ?? "again", retryAfterMs: drain.retryAfterMs, error });
     };
-    // A close that says what happened follows, except in Node 20 after a refused upgrade.
+    // A close event with the reason follows, except in Node 20 after a refused upgrade.
     socket.onerror = () => {
       if (!opened) done({ how: "unopened" });
     };
@@ -84,7 +84,7 @@ export async function sse(line) {
   const connection = new AbortController();
   const hangUp = () => connection.abort();
   signal.addEventListener("abort", hangUp);
-  // A proxy that keeps the answer back, and later a connection that is dead without knowing.
+  // Covers a proxy that withholds the answer, and later a connection that is dead without notice.
   let watchdog = setTimeout(hangUp, line.openMs);
   let opened = false;
   try {
@@ -95,7 +95,7 @@ export async function sse(line) {
     });
     if (response.status === 204) return { how: "ended", opened };
     if (response.status !== 200) return refused(await refusal(response), token);
-    // Somebody between us answered with a page of his own.
+    // A proxy in between answered with a page of its own.
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return { how: "unopened", opened };
     let drain;
     for await (const frame of frames(response.body, () => rearm())) {
@@ -154,7 +154,7 @@ async function liveQr({ api, sessionId, signal }) {
     const qr = await api.call("GET", `/api/qr-code/${encodeURIComponent(sessionId)}`, undefined, { signal });
     return { ...qr, now: Date.parse(qr.expiresAt) - qr.timeRemaining };
   } catch (error) {
-    // Between the two questions it expired, or somebody scanned it.
+    // Between the two requests the QR expired or was scanned.
     if (error.status === 409 || error.status === 410) return undefined;
     throw error;
   }
@@ -188,7 +188,7 @@ function newest(state, qr) {
   }
 }
 
-/** What marks a `ready` that has more to come. */
+/** The mark of a `ready` that another one will complete. */
 function unfinished({ incomplete, missing }) {
   if (!incomplete) return {};
   return { incomplete: true, missing: missing ?? (typeof incomplete === "string" ? incomplete : undefined) };
@@ -204,7 +204,7 @@ function hasEnded({ status, reason }) {
 }
 
 function refused(error, token) {
-  // Not our server's words: somebody between us lets this kind of answer not through.
+  // The body is not from our server: a proxy in between blocks this kind of answer.
   if (error.code === "UNKNOWN") return { how: "unopened", opened: false, token };
   if (error.code === "TOKEN_EXPIRED" || error.code === "UNAUTHORIZED") return { how: "expired", opened: false, token, error };
   if (error.isFinal) return { how: "stop", opened: false, error };
@@ -215,7 +215,7 @@ function withCursor(path, cursor) {
   return cursor === undefined ? path : `${path}?lastEventId=${encodeURIComponent(cursor)}`;
 }
 
-/** The frames of an event stream; `onBytes` hears of every sign of life. Line by line: comments would pile up otherwise. */
+/** The frames of an event stream; `onBytes` is called for every sign of life. Read line by line, because comments would pile up otherwise. */
 async function* frames(body, onBytes) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
@@ -230,7 +230,7 @@ async function* frames(body, onBytes) {
     rest = lines.pop();
     for (const line of lines) {
       const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line);
-      // A comment has no name. What has no data is no frame, such as `retry:` alone.
+      // A comment has no field name. A block without data, for example `retry:` alone, is not a frame.
       if (name) fields[name] = value;
       if (line !== "") continue;
       if (fields.data !== undefined) yield frame(fields);

@@ -1,5 +1,5 @@
-// Draws `<qrcast-link>`: one view for each thing that can be so, each built once and then only updated, so that a field
-// keeps its focus while the world around it changes. Knows no server.
+// Draws `<qrcast-link>`: one view for each situation. Each is built once and then only updated, so that a field keeps
+// its focus while other parts change. Knows no server.
 
 import {
   account, busyButton, button, codeBoxes, copyButton, h, helpLine, icon, message, moment, problemLine, spelled, startAgain, steps,
@@ -20,7 +20,7 @@ export function draw(root, drawing, scene, actions) {
     const frame = drawing?.frame ?? buildFrame(root);
     frame.body.replaceChildren(node);
     frame.body.dataset.view = key;
-    // Read out by a screen reader, politely; countdowns are not.
+    // A screen reader reads this out politely; countdowns are not read.
     frame.live.textContent = says;
     drawing = { key, frame, update };
   }
@@ -32,7 +32,7 @@ export function draw(root, drawing, scene, actions) {
   return drawing;
 }
 
-/** Which view fits; after a colon, what makes it another one of its kind. */
+/** The name of the view that fits; after a colon, what distinguishes two views of the same name. */
 function viewOf(scene) {
   const { refusal, status, cut, me, qr, code, method, now } = scene;
   if (refusal) return `refused:${refusalView(refusal)}`;
@@ -80,7 +80,7 @@ const VIEWS = {
   ...PASSKEY_VIEWS,
 };
 
-/** What ended a try after the scan concerns whoever tries again, by whichever way. */
+/** The reason why a try failed after the scan is shown again at the next try, for either method. */
 const ANY_WAY = ["passkey_refused", "passkey_expired", "device_removed"];
 
 function problemOf({ problem, why }, method) {
@@ -226,7 +226,7 @@ function authenticated({ words }) {
   return message(words.authenticatedTitle, words.authenticatedText, "spinner", [], "progress");
 }
 
-/** Once for all of it: what is still missing at WhatsApp comes and goes in the same place. */
+/** One view for all stages: the text about what is still missing appears and disappears in it. */
 function ready({ words, me }) {
   const view = message(words.readyTitle, "", "check", [], "good");
   const [sign, text] = ["[part=icon]", "[part=text]"].map((part) => view.node.querySelector(part));
@@ -238,7 +238,7 @@ function ready({ words, me }) {
     who.update(now);
     const { incomplete, missing } = ready ?? {};
     const unfinished = missing === "keys" ? words.incompleteKeysText : words.incompleteSettingsText;
-    // The status alone does not say; the event does, and comes with it.
+    // The status alone does not show it; the event does, and comes with it.
     write(text, !ready ? "" : incomplete ? unfinished : words.readyText);
     const fitting = incomplete ? "spinner" : "check";
     if (fitting === shown) return;
@@ -276,7 +276,7 @@ function withHelp(view, cut, words) {
   return view;
 }
 
-/** Not linked and not coming back by itself: what happened, and the next step. */
+/** The session is not linked and will not reconnect by itself: what happened, and the next step. */
 function over({ words, cut, startOver }, actions) {
   const { reason, until, detail } = cut;
   const values = { until: until && moment(until), detail: detail ?? "" };

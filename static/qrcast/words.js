@@ -1,4 +1,4 @@
-// Everything `<qrcast-link>` says, in one table, and which of it fits a state. Knows no DOM.
+// Every text of `<qrcast-link>` in one table, and which of them fits a state. Knows no DOM.
 //
 // Another language is another table: `element.words = { scanTitle: "…" }` replaces what it names.
 
@@ -137,7 +137,7 @@ export const english = {
   offline: "Connection to the server lost. Reconnecting…",
   restartFailed: "That did not work: {reason}",
 
-  // Why a pairing failed, by its stable word.
+  // Why a pairing failed, by its stable code.
   error_hmac_mismatch: "The phone scanned a code that was not this one. Scan the code shown here.",
   error_signature_mismatch: "The phone’s answer could not be verified. Scan the code once more.",
   error_bad_request: "WhatsApp did not accept this number, or it asked for too many codes. Check the number, or wait a while.",
@@ -152,7 +152,7 @@ export const english = {
   error_device_removed: "WhatsApp took the new device back. Scan the next code.",
   error_no_passkey_step: "WhatsApp no longer waits for this passkey. Wait for the next code.",
   error_invalid_body: "The server could not read this answer. Copy it once more.",
-  // Why no passkey came, by the word of the extension or of the field.
+  // Why no passkey came, by the code of the extension or of the field.
   error_extension_declined: "You chose not to use the passkey. You can try again.",
   error_extension_not_used: "The passkey was not used: it was cancelled, it took too long, or no passkey of WhatsApp was found.",
   error_extension_tab_closed: "The tab of WhatsApp Web was closed before the passkey was used. Try again.",
@@ -202,7 +202,7 @@ export function phoneNumber(text) {
   if (digits.length < 7) return digits && `+${digits}`;
   const country = SHORT_CODES.exec(digits)?.[0] ?? digits.slice(0, 3);
   const rest = digits.slice(country.length);
-  // In threes; what would be left alone is shared out: 10 digits as 3 3 2 2, and 3 3 4 where the country is 1.
+  // Groups of three, without a single digit at the end: 10 digits as 3 3 2 2, or 3 3 4 for country code 1.
   const alone = rest.length % 3 === 1 && rest.length > 4;
   const threes = (alone ? rest.slice(0, -4) : rest).match(/.{1,3}/g) ?? [];
   const tail = alone ? (country === "1" ? [rest.slice(-4)] : [rest.slice(-4, -2), rest.slice(-2)]) : [];

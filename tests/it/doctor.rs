@@ -220,7 +220,7 @@ async fn each_failure_is_named_and_counted() {
     let said = report.said("whatsapp", "fail");
     assert!(said.contains(&format!("cannot connect to 127.0.0.1:{port}")), "{said}");
     assert!(
-        said.contains(": Connection refused") && said.contains("WA_PROXY (https_proxy is not looked at)"),
+        said.contains(": Connection refused") && said.contains("WA_PROXY (https_proxy is ignored)"),
         "{said}"
     );
     assert!(report.said("data", "fail").contains("is not a folder"), "{}", report.text);

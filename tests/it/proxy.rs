@@ -160,7 +160,7 @@ async fn a_proxy_that_wants_a_password_and_gets_none_is_told() {
         let (builder, _) = far(&whatsapp.url());
         let server = builder.variable("WA_PROXY", &proxy.nameless_url()).start().await;
         let away = server.init("ada").await.sse().await.awaits("disconnected").await;
-        let words = format!("the proxy 127.0.0.1:{} wants a user name and a password", proxy.port);
+        let words = format!("the proxy 127.0.0.1:{} asks for a user name and a password", proxy.port);
         assert!(away.data["detail"].as_str().unwrap().contains(&words), "{away:?}");
     }
 }

@@ -12,19 +12,20 @@ use crate::server::{Shared, peer, stanza};
 use crate::simulator::Simulator;
 use crate::state::{Blobs, KeyShare, Order, Rules, World};
 
-/// The codes with which WhatsApp refuses a collection; any other from 400 to 599 is one to be tried again.
+/// The codes with which WhatsApp refuses a collection for good. After any other code from 400 to 599 a client tries
+/// again.
 const REFUSED: u16 = 400;
-/// More than WhatsApp allows, and some hundred megabytes here.
+/// The most contacts of an account: more than WhatsApp allows, and some hundred megabytes here.
 const MOST_CONTACTS: usize = 100_000;
 
-/// What is to be so from now on; `None` leaves what was. An account that nobody has spoken of exists all the same, without
-/// a history, and with everything working.
+/// The settings of an account from now on; `None` leaves a setting as it is. An account without settings exists all the
+/// same, without a history and with everything working.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     /// Its number, digits with an optional `+`. It may have devices already, or not exist yet.
     pub phone: String,
-    /// How many contacts it has. From the first one on a fresh device gets snapshots; a device that is linked already gets
-    /// patches, and is told that there are some.
+    /// How many contacts it has. With at least one, a fresh device gets snapshots; a device that is linked already gets
+    /// patches and a notification about them.
     pub contacts: Option<usize>,
     /// What the media host does with its files.
     pub blobs: Option<Blobs>,
@@ -34,16 +35,16 @@ pub struct Account {
     pub key_share: Option<KeyShare>,
     /// Whether it is a business account beside the Cloud API. The client of version 0.7.0 refuses to be linked to one.
     pub hosted: Option<bool>,
-    /// What becomes of devices that are linked from now on.
+    /// What happens to devices that are linked from now on.
     pub remove: Option<Removal>,
 }
 
-/// What becomes of a device that has just been linked.
+/// What happens to a device that has just been linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// It stays.
     Never,
-    /// It is taken back so long after it has signed, online or not.
+    /// It is removed this long after it has signed, online or not.
     After(Duration),
 }
 
@@ -124,7 +125,7 @@ impl Shared {
     }
 }
 
-/// Changes what is to be changed.
+/// Applies the settings.
 fn rule(rules: &mut Rules, account: &Account, refuse: Option<Vec<(String, u16)>>) {
     rules.blobs = account.blobs.unwrap_or(rules.blobs);
     rules.key_share = account.key_share.unwrap_or(rules.key_share);
@@ -138,7 +139,7 @@ fn rule(rules: &mut Rules, account: &Account, refuse: Option<Vec<(String, u16)>>
     }
 }
 
-/// Takes a device that has just been linked back after a while, if its account's rules say so.
+/// Removes a device that has just been linked after a while, if its account's rules say so.
 pub(crate) fn take_back(shared: &Arc<Shared>, number: &str, jid: String) {
     let Some(after) = shared.shelf.world().rules(number).remove_after else { return };
     let shared = Arc::clone(shared);
@@ -153,7 +154,7 @@ pub(crate) fn take_back(shared: &Arc<Shared>, number: &str, jid: String) {
     });
 }
 
-/// Encrypts a history where nobody waits for the lock or for this thread.
+/// Encrypts a history outside the lock and on a thread of its own.
 async fn prepare(mut history: AppState, push_name: String) -> Result<AppState, AccountError> {
     let work = move || history.prepare(&push_name).map(|()| history);
     let done = tokio::task::spawn_blocking(work).await;
@@ -186,10 +187,10 @@ fn announce(world: &World, number: &str, changed: &[(String, u64)]) {
     }
 }
 
-/// Delivers the keys that the phone owes, if it is on.
+/// Delivers the keys for which devices wait, if the phone is on.
 fn settle_keys(world: &mut World, number: &str) {
     for (jid, active) in linked(world, number) {
-        // A device that has never been active is owed nothing before it is.
+        // A device gets the key only after it has been active once.
         if active && peer::settle(world, &jid) {
             world.online(&jid).for_each(|(id, _)| {
                 world.order(id, Order::Deliver);

@@ -62,14 +62,15 @@ impl Shared {
         ask(&mut self.shelf.world(), client, linker, passkey)
     }
 
-    /// The code was right: the client it belongs to, the phone, the device's identity and the secret that came of the code.
+    /// The result of a right code: its client, the phone, the device's identity and the secret that follows from the
+    /// code.
     async fn entered(&self, enter: EnterCode) -> Result<(ClientId, Linker, [u8; 32], [u8; 32]), LinkError> {
         let linker = Linker::new(Some(&enter.phone), enter.push_name)?;
         let number = linker.number.clone();
         let client = claim(&mut self.shelf.world(), |waiting| {
             waiting.code.as_ref().is_some_and(|code| code.is_for(number.as_deref()))
         })?;
-        // Whoever asked over HTTP may hang up in the middle.
+        // The HTTP caller may hang up in the middle, so the work runs as a task of its own.
         let claimed = Claimed::new(self, client);
         let (identity, adv_secret) = self.exchange(client, &linker, enter.code).await?;
         claimed.keep();

@@ -9,7 +9,8 @@ use crate::phone::{Phone, made_up_number, normalize_number};
 use crate::server::Shared;
 use crate::state::{ClientId, Order, Refusal, Role, Waiting, World};
 
-/// A client that was offered a link answers within milliseconds; one that is silent for so long is stuck.
+/// How long a client may take to answer an offered link. It usually takes milliseconds; after this time it counts as
+/// stuck.
 const SIGNING: Duration = Duration::from_secs(20);
 
 /// Why no device was linked.
@@ -64,7 +65,7 @@ impl Linker {
         Ok(Self { number, push_name })
     }
 
-    /// The phone with this number, bought if need be.
+    /// The phone with this number, created if it does not exist.
     pub(super) fn phone(self, world: &mut World) -> (String, &mut Phone) {
         let number = self.number.unwrap_or_else(|| fresh_number(world));
         let phone = world.phone(&number);
@@ -88,7 +89,7 @@ pub(super) fn claim(world: &mut World, holds: impl Fn(&Waiting) -> bool) -> Resu
     if world.paused {
         return Err(LinkError::Paused);
     }
-    // The newest first: it is the one whose code or QR somebody looks at.
+    // The newest first, because its code or QR is the one that is shown.
     for (id, client) in world.clients.iter_mut().rev() {
         match &mut client.role {
             Role::Waiting(waiting) if holds(waiting) => {
@@ -112,7 +113,7 @@ impl<'a> Claimed<'a> {
         Self { shared, client: Some(client) }
     }
 
-    /// From here on the client's answer to pair-success decides.
+    /// The client's answer to pair-success decides from here on.
     pub(super) fn keep(mut self) {
         self.client = None;
     }

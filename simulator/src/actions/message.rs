@@ -13,7 +13,7 @@ use crate::server::{Shared, stanza};
 use crate::simulator::Simulator;
 use crate::state::{Device, Letter, Order, Outcome, World};
 
-/// So long the friend waits for receipts; what is not acknowledged then stays in the device's mailbox.
+/// How long the friend waits for receipts. Messages that are not acknowledged by then stay in the device's mailbox.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Messages in one call at most.
 pub(crate) const MOST: usize = 10_000;

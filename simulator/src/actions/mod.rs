@@ -34,7 +34,7 @@ pub use version::Version;
 /// The next logins fail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fail {
-    /// Whose login; `None`: of whoever logs in next.
+    /// The device whose login fails; `None` is the next device that logs in.
     pub jid: Option<String>,
     /// WhatsApp's failure code, 400 to 599; 0 forgets the failures ordered for `jid` (all, without one), which is how those
     /// without end are ended.
@@ -43,11 +43,11 @@ pub struct Fail {
     pub code: Option<u32>,
     /// Seconds that the ban lasts (402 only). Default: 3600.
     pub expire: Option<u64>,
-    /// How many logins meet it. Default: 1; 0: all, until told otherwise.
+    /// How many logins fail. Default: 1; 0 means all until the failure is forgotten.
     pub times: Option<u32>,
-    /// What the server says about it, not meant for people.
+    /// The server's technical message.
     pub message: Option<String>,
-    /// Where WhatsApp says more.
+    /// A link to more information.
     pub url: Option<String>,
     /// Headline of what a person is shown (`logout_message_header`, in English).
     pub header: Option<String>,

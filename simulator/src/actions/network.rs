@@ -31,7 +31,7 @@ impl Simulator {
     }
 
     /// Plays an outage in which nobody can be reached: every connection is reset at its first word, before the upgrade, and
-    /// those that exist are dropped. Only the control API goes on. [`Simulator::resume`] ends it.
+    /// those that exist are dropped. Only the control API keeps working. [`Simulator::resume`] ends it.
     pub fn refuse(&self) {
         self.shared.set_outage(true, true);
     }

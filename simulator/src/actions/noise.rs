@@ -1,6 +1,6 @@
-//! What an account in use gets all day, or finds when it was away: messages, groups, calls, device lists, receipts.
-//! Everything is a letter in the device's mailbox, so it waits for a device that is away and comes again until it is
-//! acknowledged.
+//! The traffic of an account in use: messages, groups, calls, device lists, receipts.
+//! Each stanza goes into the device's mailbox, so it waits for a device that is offline and is delivered again until it
+//! is acknowledged.
 //!
 //! Source: the parsers of `wacore` 0.7.0 `stanza/` (`call.rs`, `devices.rs`, `groups.rs`) and `whatsapp-rust` 0.7.0
 //! `handlers/notification`.
@@ -17,9 +17,9 @@ use crate::server::{Shared, stanza};
 use crate::simulator::Simulator;
 use crate::state::{Letter, Order, World};
 
-/// So many stanzas are made while everybody else waits for the lock.
+/// How many stanzas are made in one hold of the lock, for which all others wait.
 const STANZAS_PER_LOCK: usize = 50;
-/// Of so many messages one was written by the account itself, and brings a receipt.
+/// One of this many messages was written by the account itself and brings a receipt.
 const MESSAGES_PER_RECEIPT: usize = 10;
 /// One-time pre-keys that are left when the server says that they run low.
 const LOW: usize = 5;
@@ -27,7 +27,7 @@ const LOW: usize = 5;
 /// How much of what a device gets. Each at most 10,000.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noise {
-    /// Which device.
+    /// The JID of the device.
     pub jid: String,
     /// Messages of a friend. For every ten, a receipt comes too.
     pub messages: usize,

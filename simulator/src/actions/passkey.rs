@@ -1,4 +1,4 @@
-//! Accounts that want a passkey before a device is linked, by a QR and by a code alike.
+//! Accounts that require a passkey before a device is linked, by QR and by code alike.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use crate::server::Shared;
 use crate::simulator::Simulator;
 use crate::state::{ClientId, Order, PasskeyState, World};
 
-/// What the account of a scanning phone does about its passkey.
+/// What the account of a scanning phone does with its passkey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passkey {
-    /// It wants one before the device is linked. The assertion must be for this step and WhatsApp's page; it must be signed
+    /// It requires one before the device is linked. The assertion must be for this step and WhatsApp's page; it must be
+    /// signed
     /// by the account's own passkey only if that was registered ([`Simulator::register_passkey`]).
     Ask,
-    /// It wants one and refuses the assertion.
+    /// It requires one and refuses the assertion.
     Refuse,
 }
 
 impl Simulator {
-    /// A phone scans `scan.qr`, and its account wants a passkey first. Returns the JID the device is going to have; how far
-    /// it has come is in [`crate::State::passkey`], and after `Refuse` the QR can be scanned again.
+    /// A phone scans `scan.qr`, and its account requires a passkey first. Returns the JID that the device is going to
+    /// have. The progress is in [`crate::State::passkey`], and after `Refuse` the QR can be scanned again.
     ///
     /// # Errors
     /// See [`LinkError`].
@@ -29,7 +30,7 @@ impl Simulator {
         self.shared.scan_with_passkey(scan, passkey)
     }
 
-    /// A phone enters a pairing code, and its account wants a passkey after it. Otherwise as
+    /// A phone enters a pairing code, and its account then requires a passkey. Otherwise as
     /// [`Simulator::scan_with_passkey`]; after `Refuse` the code can be entered again.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::server::Shared;
 use crate::simulator::Simulator;
 use crate::state::{ClientId, Happening, Order, World};
 
-/// So long a client may take for its pong.
+/// How long a client may take for its pong.
 const PONG: Duration = Duration::from_secs(15);
 
 /// What happens to a stream.
@@ -34,16 +34,16 @@ pub enum What {
 /// Something that happens to the streams of a device, or of everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Whose; `None`: every client that is connected, paired or not.
+    /// The device; `None` means every client that is connected, paired or not.
     pub jid: Option<String>,
-    /// What happens.
+    /// What happens to the stream.
     pub what: What,
     /// For `Silent`, how long (default: for ever); for `Throttle` and `Unavailable`, how long logins (and, without a `jid`,
     /// registrations) get the same (default: not at all). [`Simulator::resume`] ends that earlier.
     pub seconds: Option<u64>,
 }
 
-/// Whom it met.
+/// How many connections it affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Streamed {
     /// Connections it happened to.
@@ -53,7 +53,7 @@ pub struct Streamed {
 }
 
 impl Simulator {
-    /// Does something to streams. Returns at once, but for `Ping`, which waits for the pongs.
+    /// Does something to streams. Returns at once, except for `Ping`, which waits for the pongs.
     ///
     /// # Errors
     /// [`ActionError::Unknown`]; [`ActionError::Offline`] when the device is not connected and no later login is meant.

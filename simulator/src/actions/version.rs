@@ -22,7 +22,7 @@ impl Simulator {
         self.shared.version(version);
     }
 
-    /// What a client asks for the newest build: `http://…/sw.js`.
+    /// The URL that a client asks for the newest build: `http://…/sw.js`.
     #[must_use]
     pub fn sw_js_url(&self) -> String {
         format!("http://{}/sw.js", self.addr())

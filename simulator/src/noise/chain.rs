@@ -20,13 +20,13 @@ const ROOT_SERIAL: u32 = 0;
 const INTERMEDIATE_SERIAL: u32 = 1;
 const LEAF_SERIAL: u32 = 2;
 
-/// What the server proves itself with.
+/// The keys and certificates with which the server proves its identity.
 pub(crate) struct ServerIdentity {
     pub(crate) static_key: KeyPair,
     /// The encoded `CertChain`.
     pub(crate) chain: Vec<u8>,
     root: KeyPair,
-    /// Seconds by which the clock was ahead that the chain was signed by.
+    /// How many seconds the clock was ahead when the chain was signed.
     offset: i64,
 }
 
@@ -41,7 +41,7 @@ impl ServerIdentity {
         Self::below(self.root.clone(), KeyPair::generate(&mut rand::rng()), self.offset)
     }
 
-    /// The same keys, vouched for by certificates of a clock that is so many seconds ahead.
+    /// The same keys with certificates of a clock that is this many seconds ahead.
     pub(crate) fn at_offset(&self, offset: i64) -> Result<Self, CurveError> {
         Self::below(self.root.clone(), self.static_key.clone(), offset)
     }

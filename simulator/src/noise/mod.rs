@@ -40,7 +40,7 @@ pub enum Pattern {
     Xx,
     /// One round trip, with the key the client kept from before.
     Ik,
-    /// The key the client kept is not ours any more.
+    /// The key that the client kept is no longer ours.
     XxFallback,
 }
 
@@ -93,7 +93,7 @@ impl Responder {
         }
     }
 
-    /// `None`: the hello was sealed to a key that is not ours, which is what XXfallback is for.
+    /// `None` if the hello was sealed to a key that is not ours, which XXfallback handles.
     fn open_ik(
         &self,
         client: &[u8],

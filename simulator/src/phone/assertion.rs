@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::authenticator::{ORIGIN, has_signed, is_verified};
 use super::passkey::PasskeyError;
 
-/// What the account asked, and what it knows.
+/// The account's challenge, and its passkey if one is registered.
 pub(super) struct Expected<'a> {
     /// Base64url.
     pub(super) challenge: String,
@@ -92,7 +92,7 @@ mod tests {
 
     const OPTIONS: &str = r#"{"challenge":"AQID"}"#;
 
-    /// Checks what becomes of a good assertion that was changed in one place.
+    /// Checks the result for a valid assertion that was changed in one place.
     fn changed(change: impl FnOnce(&mut Value)) -> Result<(), PasskeyError> {
         let authenticator = Authenticator::new().unwrap();
         let mut assertion = authenticator.assertion(OPTIONS).unwrap();

@@ -13,9 +13,9 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-/// Where the account's passkey belongs.
+/// The relying party of the account's passkey.
 pub(super) const RELYING_PARTY: &str = "whatsapp.com";
-/// Where it may be used.
+/// The page on which it may be used.
 pub(super) const ORIGIN: &str = "https://web.whatsapp.com";
 /// A P-256 point that is not compressed; a DER public key ends with it.
 const POINT: usize = 65;
@@ -23,10 +23,10 @@ const UNCOMPRESSED: u8 = 4;
 /// Authenticator data begin with the hash of the relying party, the flags and a counter.
 const HASH: usize = 32;
 const HEAD: usize = HASH + 1 + 4;
-/// A person was there, and was verified.
+/// The flags: a person was present and was verified.
 const PRESENT_AND_VERIFIED: u8 = 0b101;
 
-/// The authenticator cannot do what it was asked.
+/// Why the authenticator failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthenticatorError {
     /// The system's random numbers or the key failed.

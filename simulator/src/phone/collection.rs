@@ -18,7 +18,7 @@ use super::sync::{Means, SyncKey};
 /// A patch with more mutations than this refers to a blob, as WhatsApp's do.
 const INLINE: usize = 100;
 
-/// What stands in one collection.
+/// The content of one collection.
 #[derive(Default)]
 pub(super) struct Collection {
     state: HashState,
@@ -41,7 +41,7 @@ pub(crate) struct Update {
 }
 
 impl Collection {
-    /// One whose patches are long forgotten.
+    /// A collection whose early patches are no longer kept.
     pub(super) fn with_records(mutations: &[SyncdMutation]) -> Result<Self, PhoneError> {
         let mut collection = Self::default();
         collection.apply(mutations)?;

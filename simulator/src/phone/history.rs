@@ -1,4 +1,4 @@
-//! What stands in the app state of an account that has been in use: its settings, its address book, and what it did to
+//! The content of the app state of an account that has been in use: its settings, its address book, and what it did to
 //! chats. Plain data; `sync` encrypts it.
 //!
 //! Source: the indexes and collections that `whatsapp-rust` 0.7.0 writes and reads (`features/chat_actions.rs`,
@@ -13,7 +13,7 @@ use waproto::whatsapp::sync_action_value::{
 
 use super::sync::unix_millis;
 
-/// All there are.
+/// All collections.
 pub(crate) const COLLECTIONS: [&str; 5] =
     [PUSH_NAME_COLLECTION, ADDRESS_BOOK, "regular_low", "regular_high", "regular"];
 /// Where the push name is kept.
@@ -22,19 +22,19 @@ pub(super) const PUSH_NAME_COLLECTION: &str = "critical_block";
 const ADDRESS_BOOK: &str = "critical_unblock_low";
 /// WhatsApp pins three chats at most.
 const PINNED: usize = 3;
-/// One chat in so many is muted.
+/// One of this many chats is muted.
 const MUTED: usize = 10;
 
 /// One entry, before it is encrypted.
 pub(super) struct Entry {
-    /// A JSON array, as WhatsApp has it.
+    /// The index: a JSON array, as in WhatsApp.
     pub(super) index: String,
     pub(super) value: SyncActionValue,
-    /// Of this kind of entry, not of the collection.
+    /// The version of this kind of entry, not of the collection.
     pub(super) version: i32,
 }
 
-/// Every collection of an account with so many contacts. Same contacts, same indexes.
+/// Every collection of an account with this many contacts. The same contacts always have the same indexes.
 pub(super) fn of(contacts: usize, push_name: &str) -> Vec<(&'static str, Vec<Entry>)> {
     let chats = || (0..contacts).map(jid);
     let pinned = chats().take(PINNED).map(|jid| {

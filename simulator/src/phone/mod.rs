@@ -64,7 +64,7 @@ pub(crate) struct Phone {
     raw_id: u32,
     /// Device numbers given out so far. A number is never given twice, as with WhatsApp.
     last_device: u16,
-    /// Its account lives beside the Cloud API of a business.
+    /// Whether its account is a business account beside the Cloud API.
     pub(crate) hosted: bool,
     keys: OwnKeys,
     app_state: AppState,
@@ -73,7 +73,7 @@ pub(crate) struct Phone {
 }
 
 impl Phone {
-    /// A new account for `number` (digits only) with a history of so many contacts; 0 is none.
+    /// A new account for `number` (digits only) with a history of `contacts` contacts; 0 means no history.
     pub(crate) fn new(number: String, push_name: String, contacts: usize) -> Self {
         let mut rng = rand::rng();
         let lid = rng.random_range(100_000_000_000_000_u64..1_000_000_000_000_000).to_string();
@@ -142,7 +142,7 @@ impl Phone {
         self.app_state.push(collection, base, patch, &self.push_name)
     }
 
-    /// A history of so many contacts to come, still to be prepared; `None` when the account has that many.
+    /// A history of this many contacts that is still to be prepared; `None` if the account has that many already.
     pub(crate) fn rewritten(&self, contacts: usize) -> Option<AppState> {
         (self.app_state.contacts() != contacts).then(|| self.app_state.rewritten(contacts))
     }

@@ -20,7 +20,7 @@ use waproto::whatsapp::{
 use super::assertion::{self, Expected};
 use super::authenticator::RELYING_PARTY;
 
-/// Milliseconds that a person has for it.
+/// How long a person has for the step, in milliseconds.
 const TIMEOUT: u32 = 600_000;
 
 /// What a client did wrong in the passkey step.

@@ -66,7 +66,7 @@ impl AppState {
         Self::under(self.key.clone(), self.number.clone(), contacts)
     }
 
-    /// Encrypts what it stands for, snapshots too.
+    /// Encrypts all of it, including the snapshots.
     pub(crate) fn prepare(&mut self, push_name: &str) -> Result<(), PhoneError> {
         for (name, entries) in history::of(self.contacts, push_name) {
             self.start(name, &entries)?;
@@ -131,7 +131,7 @@ impl AppState {
         self.collections.entry(name.to_owned()).or_default().push(base, patch)
     }
 
-    /// Devices that are linked from now on find another push name.
+    /// Changes the push name for devices that are linked from now on.
     pub(super) fn forget_push_name(&mut self) {
         self.collections.remove(PUSH_NAME_COLLECTION);
     }
@@ -172,7 +172,7 @@ impl AppState {
     }
 }
 
-/// What leads from `old`, in which the history `entries` stood, to `new`. What devices wrote into `old` stays.
+/// The patch from `old`, with the history `entries`, to `new`. What devices wrote into `old` is kept.
 fn difference(key: &SyncKey, entries: &[Entry], old: &Collection, new: &Collection) -> Vec<SyncdMutation> {
     let stood = entries
         .iter()

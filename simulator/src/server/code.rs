@@ -42,7 +42,7 @@ pub(super) async fn hear(connection: &mut Connection, id: &str, reg: &NodeRef<'_
 }
 
 enum Refused {
-    /// A test asked for it.
+    /// A test has ordered the refusal.
     Ordered(u16),
     /// The client broke a rule.
     Wrong(String),
@@ -91,7 +91,7 @@ pub(super) async fn primary_hello(
     reference: &[u8],
     bundle: oneshot::Sender<Vec<u8>>,
 ) -> Flow {
-    // Dropping `bundle` tells the phone that nobody waits here any more.
+    // Dropping `bundle` tells the phone that the client has gone.
     let Phase::Pairing(pairing) = &mut connection.phase else { return GO_ON };
     pairing.bundle = Some(bundle);
     let leaf = |tag: &'static str, bytes: &[u8]| NodeBuilder::new(tag).bytes(bytes).build();
@@ -123,7 +123,7 @@ fn companion_finish(
     }
     let bundle = bytes(reg, "link_code_pairing_wrapped_key_bundle").ok_or_else(|| wrong("no key bundle"))?;
     let phone = waiting_phone.take().ok_or_else(|| wrong("no phone has entered the code"))?;
-    // The phone may have given up.
+    // The phone may have stopped waiting.
     let _gone = phone.send(bundle.to_vec());
     Ok(None)
 }

@@ -20,10 +20,10 @@ use super::{Shared, code, gate, login, pairing, passkey, stanza, stream};
 use crate::noise::{Hello, NoiseError, Responder, Step, Transport, frame};
 use crate::state::{Client, ClientId, Order, Role};
 
-/// After its last stanza the server still reads for so long, lest a reset overtakes it.
+/// How long the server still reads after its last stanza, so that a reset does not overtake the stanza.
 const LINGER: Duration = Duration::from_millis(150);
 
-/// Go on, or end this connection.
+/// Whether to continue or end this connection.
 pub(super) type Flow = ControlFlow<()>;
 pub(super) const GO_ON: Flow = ControlFlow::Continue(());
 pub(super) const END: Flow = ControlFlow::Break(());
@@ -33,9 +33,9 @@ pub(crate) struct Connection {
     pub(super) id: ClientId,
     pub(super) shared: Arc<Shared>,
     pub(super) phase: Phase,
-    /// What is to happen next if the client does nothing.
+    /// What happens next if the client does nothing.
     pub(super) alarm: Option<(Instant, Alarm)>,
-    /// Until then the connection is read and nothing is said.
+    /// Until this moment the connection is read and nothing is sent.
     pub(super) silent_until: Option<Instant>,
     /// Pings that were not answered yet.
     pub(super) pings: Vec<(String, oneshot::Sender<()>)>,
@@ -61,14 +61,14 @@ pub(super) enum Phase {
     Over,
 }
 
-/// What the clock brings.
+/// What happens at a given time.
 #[derive(Clone, Copy)]
 pub(super) enum Alarm {
     /// A device has signed: it is to reconnect and log in.
     Restart,
     /// A device has removed itself: its stream ends.
     Removed,
-    /// A client has proven its passkey: the handshake goes on.
+    /// A client has proven its passkey: the handshake continues.
     Continue,
     /// A client has sent its new secret: the phone vouches for it.
     Vouch,
@@ -80,7 +80,8 @@ pub(super) enum Alarm {
 pub(crate) async fn serve(shared: Arc<Shared>, socket: WebSocket) {
     let mut connection = Connection::open(shared, socket);
     while connection.turn().await.is_continue() {}
-    // Before the orders' receiver goes: whoever waits for an answer of this client must not find it in the lists again.
+    // Done before the orders' receiver is dropped: a caller that waits for this client's answer must not find it in the
+    // lists again.
     connection.shared.shelf.world().disconnect(connection.id);
 }
 
@@ -122,7 +123,7 @@ impl Connection {
         let silent = self.silent_until;
         let mute = paused || silent.is_some();
         select! {
-            // The socket before orders: a client that is gone must not give a sign of life.
+            // The socket is read before orders, so that a client that is gone does not count as alive.
             biased;
             () = self.cut.cancelled() => return END,
             message = self.socket.recv() => self.take(message)?,
@@ -179,7 +180,7 @@ impl Connection {
             Order::RenewSecret => pairing::renew_secret(self).await,
             Order::RenewRefs(refs) => pairing::renew_refs(self, &refs).await,
             Order::Answer(answer) => {
-                // Who asked may have given up.
+                // The caller may have stopped waiting.
                 let _gone = answer.send(());
                 GO_ON
             }
@@ -274,7 +275,7 @@ impl Connection {
     pub(super) async fn last_word(&mut self, node: Node) -> Flow {
         self.say(node).await?;
         self.phase = Phase::Over;
-        // The word is on its way for one delay, and the client's close for another.
+        // The stanza takes one delay to arrive, and the client's close another.
         let linger = LINGER + 2 * self.shared.conditions.delay();
         self.alarm = Some((Instant::now() + linger, Alarm::Drop));
         GO_ON

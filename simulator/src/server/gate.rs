@@ -11,7 +11,7 @@ pub(super) enum Refusal {
     StreamError(u16),
 }
 
-/// Notes the try, and lets the client go on or not.
+/// Notes the try, and accepts or refuses the client.
 pub(super) fn pass(shared: &Shared, hello: &Hello) -> Result<(), Refusal> {
     let mut world = shared.shelf.world();
     let login = hello.payload.username.map(|_| claimed_jid(hello).to_string());

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Shared;
 
-/// As much may be on its way in one direction before the sender has to wait.
+/// How many bytes may be on their way in one direction before the sender has to wait.
 const ON_THE_WAY: usize = 1024 * 1024;
 /// Read at once from a slow line.
 const CHUNK: usize = 8 * 1024;
@@ -43,7 +43,7 @@ impl Listener for Lines {
 
     async fn accept(&mut self) -> (Line, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Only latency is lost without it.
+        // Without it only the latency is worse.
         let _slow = stream.set_nodelay(true);
         (Line::new(stream, Arc::clone(&self.shared)), address)
     }
@@ -53,10 +53,10 @@ impl Listener for Lines {
     }
 }
 
-/// Who speaks on a line.
+/// The sender on a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Speaker {
-    /// Nothing was said yet.
+    /// Nothing was received yet.
     Unknown,
     /// A test.
     Test,
@@ -137,7 +137,7 @@ impl Line {
         }
     }
 
-    /// Looks at what was said: who speaks, and whether that one is refused.
+    /// Finds out from the first bytes who is connected, and whether that client is refused.
     fn listen(&mut self, said: &[u8]) -> io::Result<()> {
         if self.speaker == Speaker::Unknown {
             let path = said.split(|byte| *byte == b' ').nth(1).unwrap_or_default();

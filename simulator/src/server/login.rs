@@ -16,7 +16,7 @@ use super::stanza::{self, attr};
 use crate::noise::Hello;
 use crate::state::{Failure, Outcome, Presence, World};
 
-/// So long an older login of the same device may take for its sign of life before it counts as alive.
+/// How long an older login of the same device may take for its sign of life before it counts as alive.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 /// A device that removes itself gets its answer before its stream ends: both at once would be told twice by the client.
 const BEFORE_REMOVAL: Duration = Duration::from_millis(200);
@@ -58,7 +58,7 @@ pub(super) fn claimed_jid(hello: &Hello) -> Jid {
     Jid::pn_device(hello.payload.username.unwrap_or_default().to_string(), device)
 }
 
-/// Either refused, or let in with or without a complaint.
+/// The decision about a login: refused, or accepted with or without a complaint.
 #[derive(Default)]
 struct Verdict {
     refused: Option<Refused>,
@@ -81,7 +81,7 @@ fn judge(world: &mut World, jid: &str, hello: &Hello) -> Verdict {
     if device.noise_public != hello.client_static {
         return logged_out(Some(format!("login of {jid} with another Noise key than it registered")));
     }
-    // The usual end of a device: no fault of the client, it cannot know before it asks.
+    // The usual end of a device. The client cannot know it before it asks, so this is not a fault.
     if !device.linked {
         return logged_out(None);
     }
@@ -230,7 +230,7 @@ async fn receipt(connection: &mut Connection, jid: &str, node: &NodeRef<'_>) -> 
         _ => Outcome::Acknowledged,
     };
     if let Some(device) = connection.shared.shelf.world().devices.get_mut(jid) {
-        // A receipt is repeated when a letter was delivered twice, so an unknown id is no fault.
+        // A receipt is repeated if a stanza was delivered twice, so an unknown id is not a fault.
         let items = node.get_optional_child("list").and_then(|list| list.children()).unwrap_or_default();
         let more = items.iter().filter_map(|item| attr(item, "id"));
         for id in std::iter::once(id).chain(more) {

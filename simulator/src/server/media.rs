@@ -1,5 +1,5 @@
 //! The media host, on the simulator's own port: gives the files that app state refers to, or fails as the account's rules
-//! say. A client asks `https`; whoever points one here makes plain HTTP of it.
+//! say. A client uses `https`; a test that directs a client here replaces that by plain HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use super::Shared;
 use crate::phone::Blob;
 use crate::state::Blobs;
 
-/// A slow body comes in so many pieces,
+/// The number of pieces of a slow body ...
 const PIECES: usize = 20;
-/// one after the other.
+/// ... and the pause between two of them.
 const BETWEEN_PIECES: Duration = Duration::from_millis(500);
 
-/// What a client shows to be given a file.
+/// The proof with which a client requests a file.
 #[derive(Deserialize)]
 pub(crate) struct Credentials {
     auth: Option<String>,
@@ -67,7 +67,7 @@ async fn give(shared: &Arc<Shared>, blob: &Blob, blobs: Blobs) -> Response {
             (length, Body::from_stream(trickle(Arc::clone(shared), bytes.into()))).into_response()
         }
         Blobs::Silent => {
-            // A client that gives up closes the connection, which drops this.
+            // A client that stops waiting closes the connection, which drops this future.
             shared.stop.cancelled().await;
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }

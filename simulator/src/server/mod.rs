@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) shelf: Shelf,
     /// References per pairing.
     pub(crate) refs: AtomicUsize,
-    /// What goes on beside connections; the simulator's end waits for it.
+    /// The tasks besides connections; the simulator's end waits for them.
     pub(crate) tasks: TaskTracker,
     pub(crate) conditions: Conditions,
     /// True while nothing is answered.

@@ -14,7 +14,7 @@ const ZLIB: u8 = 2;
 /// Length of the first piece: it ends within the three length bytes of a frame.
 const SHORT: usize = 2;
 
-/// Frames that were said in this turn and are not sent yet.
+/// The frames of this step that are not sent yet.
 #[derive(Default)]
 pub(super) struct Outbox {
     frames: Vec<u8>,

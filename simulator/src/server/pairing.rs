@@ -25,7 +25,7 @@ use crate::state::{Failure, Refusal, Registration, Role, Waiting};
 /// it the next connection. Source: `handle_pair_success`, seen in 21 of 500 pairings without a pause, in none with 50 ms.
 const BEFORE_RESTART: Duration = Duration::from_millis(60);
 
-/// What an unpaired client still owes.
+/// The state of an unpaired client.
 pub(super) struct Pairing {
     /// Ids of every `pair-device` it got.
     pair_device: Vec<String>,
@@ -94,7 +94,7 @@ pub(super) async fn offer(
     number: String,
     answer: oneshot::Sender<Result<(), Refusal>>,
 ) -> Flow {
-    // Dropping `answer` tells the phone that nobody waits here any more.
+    // Dropping `answer` tells the phone that the client has gone.
     let Phase::Pairing(pairing) = &mut connection.phase else { return GO_ON };
     let id = stanza::fresh_id();
     let node = stanza::pair_success(&id, &offer);

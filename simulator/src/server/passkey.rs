@@ -1,4 +1,5 @@
-//! The passkey step on the connection of an unpaired client: after a scan the account wants an assertion, then client and
+//! The passkey step on the connection of an unpaired client: after a scan the account requires an assertion, then
+//! client and
 //! phone agree on a new secret, and only then comes pair-success. What is computed is in `phone::passkey`.
 //!
 //! Source: `whatsapp-rust` 0.7.0 `passkey/flow.rs`.
@@ -13,13 +14,13 @@ use super::{pairing, stanza};
 use crate::phone::{Ceremony, PasskeyError};
 use crate::state::{ClientId, PasskeyState, Role, World};
 
-/// What an account that refuses the assertion answers. WhatsApp's own code is not known.
+/// The answer of an account that refuses the assertion. WhatsApp's own code is not known.
 const REFUSED: (u16, &str) = (403, "forbidden");
 
 /// A passkey step in progress.
 pub(super) struct Step {
     ceremony: Ceremony,
-    /// The account refuses whatever assertion comes.
+    /// Whether the account refuses every assertion.
     refuse: bool,
     device: u16,
     number: String,
@@ -41,7 +42,7 @@ fn options(ceremony: &Ceremony) -> Node {
     NodeBuilder::new("passkey_request_options").bytes(ceremony.request_options().into_bytes()).build()
 }
 
-/// Takes what the client asks or says in the step; `None` when it is about something else.
+/// Handles a stanza of the step; `None` if the stanza is about something else.
 pub(super) async fn hear(connection: &mut Connection, id: &str, child: &NodeRef<'_>) -> Option<Flow> {
     let Phase::Pairing(pairing) = &mut connection.phase else { return None };
     let step = pairing.passkey.as_mut()?;
@@ -73,7 +74,7 @@ pub(super) async fn hear(connection: &mut Connection, id: &str, child: &NodeRef<
     })
 }
 
-/// Answers, and sees to what the phone says next: a little later, or, with no pause at all, in the same breath.
+/// Answers, and lets the phone continue after its pause, or in the same message if the pause is zero.
 async fn answer_and_go_on(connection: &mut Connection, answer: Node, next: Option<Alarm>) -> Flow {
     connection.say(answer).await?;
     let pause = connection.shared.conditions.passkey_pause();
@@ -176,7 +177,7 @@ pub(super) async fn vouch(connection: &mut Connection) -> Flow {
     };
     match offer {
         Some(Ok(offer)) => {
-            // The scan was answered long ago; nobody waits.
+            // The scan was answered earlier; nobody waits for this.
             let (answer, _) = oneshot::channel();
             pairing::offer(connection, Box::new(offer), number, answer).await
         }

@@ -25,7 +25,7 @@ fn try_settle(world: &mut World, jid: &str) -> Result<bool, PhoneError> {
     let (Some(device), Some(phone)) = (world.devices.get_mut(jid), world.phones.get(&number)) else {
         return Ok(false);
     };
-    // A device that asked before the phone wrote at all is served by the one share.
+    // The one share also answers a device that asked before the phone had written anything.
     if !on || device.key_share_written && !device.key_asked {
         return Ok(false);
     }

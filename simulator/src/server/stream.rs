@@ -53,13 +53,13 @@ pub(super) async fn turn_away(connection: &mut Connection, code: u16) -> Flow {
     GO_ON
 }
 
-/// Whether this is the answer to a ping, which is then told to whoever waits for it.
+/// Whether this is the answer to a ping. If so, the caller that waits for it is told.
 pub(super) fn is_pong(connection: &mut Connection, node: &NodeRef<'_>) -> bool {
     let id = attr(node, "id").filter(|_| node.tag == "iq" && attr(node, "type").as_deref() == Some("result"));
     let at = connection.pings.iter().position(|(ping, _)| Some(ping) == id.as_ref());
     let Some(at) = at else { return false };
     let (_, answer) = connection.pings.swap_remove(at);
-    // Who waited may have given up.
+    // The caller may have stopped waiting.
     let _gone = answer.send(());
     true
 }
@@ -68,7 +68,8 @@ fn stream_end() -> Node {
     NodeBuilder::new("xmlstreamend").build()
 }
 
-/// What a client gets that owes an ack. The stanza it names need not exist: the client of 0.7.0 only logs it.
+/// The error for a client that has not acknowledged a stanza. The stanza that it names need not exist, because the
+/// client of 0.7.0 only logs it.
 fn ack_error() -> Node {
     let ack = NodeBuilder::new("ack").attr("class", "message").attr("id", stanza::fresh_id()).build();
     NodeBuilder::new("stream:error").children([ack]).build()

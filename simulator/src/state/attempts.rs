@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// As many are kept; older ones are dropped.
+/// How many tries are kept; older ones are dropped.
 const KEPT: usize = 200_000;
 
 /// What a client tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptKind {
-    /// To open a WebSocket, whatever became of it: refused, left unanswered, never logged in.
+    /// To open a WebSocket, with any result.
     Connection,
     /// To register as a new device: the handshake is done.
     Registration,
@@ -20,7 +20,7 @@ pub enum AttemptKind {
 /// One try of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// What it tried.
+    /// The kind of the try.
     pub kind: AttemptKind,
     /// Since the simulator started.
     pub at: Duration,
@@ -77,7 +77,7 @@ impl Attempts {
         self.log.iter().copied().collect()
     }
 
-    /// From now on so many logins a second are let in, and as many at once; 0: any number.
+    /// Sets how many logins a second are accepted from now on, and as many in a burst; 0 means any number.
     pub(crate) fn limit(&mut self, per_second: u32) {
         self.rate = Rate { per_second, left: f64::from(per_second), filled: Instant::now() };
     }

@@ -50,7 +50,7 @@ pub(crate) struct Waiting {
 /// A request for a pairing code.
 #[derive(Clone)]
 pub(crate) struct LinkCode {
-    /// Whose phone is to enter it.
+    /// The number of the phone that is to enter it.
     pub(crate) number: String,
     /// The client's ephemeral key under the code.
     pub(crate) wrapped: [u8; WRAPPED],

@@ -9,7 +9,7 @@ use super::mailbox::Mailbox;
 use super::registration::{Keys, Registration};
 use crate::phone::{Friend, Offer, Sender};
 
-/// What a device last said of itself.
+/// The last presence that a device sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Presence {
@@ -34,7 +34,7 @@ pub(crate) struct Device {
     pub(crate) logins: u64,
     /// Most logins alive at once.
     pub(crate) concurrent: usize,
-    /// Longest time that two were, as far as it is over.
+    /// The longest time that two logins were alive, not counting an overlap that still lasts.
     pub(crate) overlap: Duration,
     pub(crate) key_index: u32,
     /// The only Noise key that may log in as this device.
@@ -43,7 +43,7 @@ pub(crate) struct Device {
     /// `lc` of the last login that was let in.
     pub(crate) login_counter: Option<i32>,
     pub(crate) mailbox: Mailbox,
-    /// Who writes to it, once somebody has.
+    /// The friend who writes to it, after the first message.
     pub(crate) friend: Option<Friend>,
     /// The key share was written (not: received).
     pub(crate) key_share_written: bool,

@@ -14,7 +14,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// One that says nothing but its reason.
+    /// A failure with a reason only.
     pub(crate) fn of(reason: u16) -> Self {
         Self { reason, ..Self::default() }
     }
@@ -25,7 +25,7 @@ impl Failure {
 pub(crate) struct Failures(Vec<Order>);
 
 struct Order {
-    /// `None`: whoever logs in next.
+    /// The device; `None` is the next one that logs in.
     jid: Option<String>,
     failure: Failure,
     /// How many logins are still to meet it; `None`: all, until it is forgotten.
@@ -33,12 +33,13 @@ struct Order {
 }
 
 impl Failures {
-    /// `jid` `None`: whoever logs in next. `times` 0: every login, until told otherwise.
+    /// Orders a failure. `jid` `None` means the next device that logs in; `times` 0 means every login until it is
+    /// forgotten.
     pub(crate) fn push(&mut self, jid: Option<String>, failure: Failure, times: u32) {
         self.0.push(Order { jid, failure, left: (times > 0).then_some(times) });
     }
 
-    /// Forgets what was ordered for `jid`; everything, without one.
+    /// Forgets what was ordered for `jid`, or everything if it is `None`.
     pub(crate) fn forget(&mut self, jid: Option<&str>) {
         self.0.retain(|order| jid.is_some() && order.jid.as_deref() != jid);
     }

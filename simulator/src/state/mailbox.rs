@@ -23,7 +23,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Letter {
     pub(crate) id: String,
     pub(crate) stanza: Node,
-    /// Told once, if anybody waits.
+    /// The channel to the caller that waits for the result, if there is one.
     pub(crate) report: Option<mpsc::UnboundedSender<Outcome>>,
 }
 
@@ -55,7 +55,7 @@ impl Mailbox {
         let Some(at) = self.letters.iter().position(|(letter, _)| letter.id == id) else { return false };
         let Some((letter, _)) = self.letters.remove(at) else { return false };
         if let Some(report) = letter.report {
-            // The one who waited may have given up.
+            // The caller may have stopped waiting.
             let _gone = report.send(outcome);
         }
         true

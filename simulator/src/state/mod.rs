@@ -41,7 +41,7 @@ pub use view::{DeviceState, PasskeyState, State};
 
 /// Push name of a phone that was given none.
 const PUSH_NAME: &str = "Ada";
-/// As many complaints and handshakes are kept; older ones are dropped.
+/// How many complaints and handshakes are kept; older ones are dropped.
 const KEPT: usize = 1000;
 
 /// The lock around [`World`]. A panic of another holder does not make the data unusable.
@@ -57,14 +57,14 @@ impl Shelf {
 /// All that is remembered.
 #[derive(Default)]
 pub(crate) struct World {
-    /// By number.
+    /// All phones, by number.
     pub(crate) phones: HashMap<String, Phone>,
-    /// Of accounts that somebody spoke of, by number.
+    /// The rules of accounts that have any, by number.
     pub(crate) rules: HashMap<String, Rules>,
-    /// Contacts of an account that nobody spoke of.
+    /// How many contacts an account without rules has.
     pub(crate) contacts: usize,
     pub(crate) media: Media,
-    /// By JID, unlinked ones too.
+    /// All devices, by JID, including unlinked ones.
     pub(crate) devices: BTreeMap<String, Device>,
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) failures: Failures,
@@ -103,7 +103,7 @@ impl World {
         self.last_client
     }
 
-    /// The phone with this number, bought if need be.
+    /// The phone with this number, created if it does not exist.
     pub(crate) fn phone(&mut self, number: &str) -> &mut Phone {
         let new = || Phone::new(number.to_owned(), PUSH_NAME.to_owned(), self.contacts);
         self.phones.entry(number.to_owned()).or_insert_with(new)
@@ -119,7 +119,7 @@ impl World {
         matches!(role, Some(Role::Waiting(waiting)) if waiting.refreshed)
     }
 
-    /// Forgets a client that is gone, and notes how long it had company.
+    /// Forgets a client that is gone, and notes how long another login of its device lived beside it.
     pub(crate) fn disconnect(&mut self, id: ClientId) {
         self.passkeys.remove(&id);
         let Some(gone) = self.clients.remove(&id) else { return };

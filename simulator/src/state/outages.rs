@@ -10,11 +10,11 @@ pub(crate) enum Happening {
     Recycle,
     /// It ends the stream because a stanza was never acknowledged.
     AckError,
-    /// It goes on reading and says nothing; `None`: for ever.
+    /// It keeps reading and sends nothing, for this long; `None` means for ever.
     Silence(Option<Duration>),
-    /// 429, and the end.
+    /// `<stream:error>` 429, then the end of the stream.
     Throttle,
-    /// 503, and no end.
+    /// `<stream:error>` 503, without an end of the stream.
     Unavailable,
     /// It asks for a pong, which the sender is told of.
     Ping(oneshot::Sender<()>),

@@ -1,4 +1,4 @@
-//! What a device says of itself when it registers, and the key bundle it keeps at the server.
+//! What a device declares when it registers, and the key bundle that it keeps at the server.
 //! Every signature and length that WhatsApp could check is checked here; stanzas are read in `server::prekeys`.
 //!
 //! Source: `wacore` 0.7.0 `store/device.rs` (`get_registration_payload`), `iq/prekeys.rs`, `prekeys.rs` (`compute_key_bundle_digest`).
@@ -153,7 +153,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Others have taken all one-time pre-keys but so many.
+    /// Removes one-time pre-keys until this many are left, as if others had used them.
     pub(crate) fn use_up(&mut self, but: usize) {
         while self.one_time.len() > but {
             self.one_time.pop_first();

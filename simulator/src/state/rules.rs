@@ -6,18 +6,18 @@ use std::time::Duration;
 /// What the media host does with an account's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Blobs {
-    /// Gives them.
+    /// Serves the files.
     #[default]
     Ok,
-    /// 404.
+    /// Answers 404.
     Missing,
-    /// Gives them, over some ten seconds.
+    /// Serves them over about ten seconds.
     Slow,
     /// Takes the request and never answers.
     Silent,
-    /// Gives them with a byte changed, so that their MAC does not hold.
+    /// Serves them with a byte changed, so that their MAC is wrong.
     BadBlob,
-    /// Gives them as they should be, but the snapshot in them has a MAC that does not hold.
+    /// Serves them unchanged, but the snapshot in them has a wrong MAC.
     BadSnapshot,
 }
 
@@ -29,7 +29,7 @@ pub enum KeyShare {
     Now,
     /// The phone is off: everything it owes its devices comes when this becomes `Now`.
     Late,
-    /// As `Late`; says that nobody means to change it.
+    /// As `Late`, for a test that never changes it.
     Never,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Rules {
     /// Collections that are refused, each with its code.
     pub(crate) refuse: Vec<(String, u16)>,
     pub(crate) key_share: KeyShare,
-    /// A fresh device is taken back after so long.
+    /// How long after its linking a fresh device is removed.
     pub(crate) remove_after: Option<Duration>,
 }
 

@@ -43,13 +43,13 @@ pub struct DeviceState {
     pub platform: String,
     /// False after a logout from either side.
     pub linked: bool,
-    /// As it last said; `null` before it said anything.
+    /// The last presence that it sent; `null` before the first one.
     pub presence: Option<Presence>,
     /// Logins that were let in.
     pub logins: u64,
     /// Most logins alive at once.
     pub concurrent: usize,
-    /// Milliseconds: the longest time that two were.
+    /// The longest time that two logins were alive, in milliseconds.
     pub overlap_ms: u64,
     /// Stanzas on their way to it that it has not acknowledged.
     pub queued: usize,

@@ -39,7 +39,7 @@ pub(crate) type Fields = Vec<Vec<u8>>;
 pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>, &'static str> {
     let texts = fields.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
     let texts: [String; 10] =
-        texts.ok().and_then(|texts| texts.try_into().ok()).ok_or("one of its fields is no text")?;
+        texts.ok().and_then(|texts| texts.try_into().ok()).ok_or("one of its fields is not text")?;
     let [stored, owner, epoch, runs, deleted, wish, wished, last, now, last_owner] = texts;
     if stored.is_empty() {
         return Ok(None);

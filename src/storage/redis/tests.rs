@@ -382,7 +382,7 @@ async fn a_cluster_is_found_and_serves_keys_of_every_node() {
     assert!(Instant::now() < end && is_up(&redis.state().borrow()), "the others still serve");
 }
 
-/// A name that moves: whoever is connected stays with the server that it came to.
+/// A name that moves to another server: open connections stay with the old one.
 struct Name {
     port: u16,
     target: Arc<std::sync::Mutex<u16>>,
@@ -418,7 +418,7 @@ impl Name {
         Self { port, target, refusal, _tasks: tasks }
     }
 
-    /// Whoever is connected now hears nothing else from here on.
+    /// Open connections get only this answer from now on.
     fn refuses(&self, line: &'static str) {
         self.refusal.send_replace(line);
     }

@@ -1,5 +1,5 @@
-//! Opens connections: name, TCP, proxy, TLS. The one place that does, for the clients' WebSockets and for HTTPS alike, so that
-//! both go the same way out.
+//! Opens connections: name look-up, TCP, proxy, TLS. Both the clients' WebSockets and HTTPS use it, so that both take
+//! the same way out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::proxy::Proxy;
 /// A connection that is ready for HTTP.
 pub(super) type Stream = MaybeTlsStream<TcpStream>;
 
-/// How long name, TCP, proxy and TLS may take together. The library waits 20 s for a connection, and would not say for what.
+/// How long name look-up, TCP, proxy and TLS may take together. The library waits 20 s for a connection, and its error
+/// would not say for what.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long TCP may take, over all addresses of a name.
@@ -29,16 +30,16 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum Way {
     Direct,
     Through(Proxy),
-    /// A proxy is wanted, and which one is not known.
+    /// A proxy is required, but its stored URL cannot be read.
     Nowhere,
 }
 
-/// Opens connections one way.
+/// Opens connections through one way out.
 #[derive(Clone)]
 pub(super) struct Dialler {
-    /// Tries the addresses of a name side by side, so that a broken IPv6 costs no more than a moment.
+    /// Tries the addresses of a name in parallel, so that a broken IPv6 delays a connection only briefly.
     tcp: HttpConnector,
-    /// Shared by all: the root certificates are most of what a dialler costs.
+    /// Shared by all diallers, because the root certificates take most of their memory.
     tls: Arc<Connector>,
     way: Way,
 }
@@ -48,12 +49,12 @@ impl Dialler {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(TCP_TIMEOUT));
-        // The client's frames are small, and each login would wait 40 ms for an acknowledgement.
+        // The client's frames are small. Without this each login would wait 40 ms for an acknowledgement.
         tcp.set_nodelay(true);
         Self { tcp, tls: Arc::new(default_tls_connector()), way }
     }
 
-    /// The same, another way.
+    /// A dialler for another way, which shares the rest.
     pub(super) fn by(&self, way: Way) -> Self {
         Self { way, ..self.clone() }
     }
@@ -65,7 +66,7 @@ impl Dialler {
         }
     }
 
-    /// To the host of this URL; with TLS where its scheme says so.
+    /// Connects to the host of this URL, with TLS if its scheme requires it.
     pub(super) async fn connect(&self, uri: &Uri) -> anyhow::Result<Stream> {
         let host = uri.host().context("a URL without a host")?;
         let secure = matches!(uri.scheme_str(), Some("https" | "wss"));

@@ -1,7 +1,7 @@
 //! The library's HTTPS requests: address books and other app state from the media hosts, the version of WhatsApp Web.
 //!
-//! Requests go to WhatsApp's own hosts only, and only `GET`: nothing here uploads. The settings of the environment
-//! (`HTTPS_PROXY` and its like) are not looked at.
+//! Requests go to WhatsApp's own hosts only, and are all `GET`: nothing is uploaded. Proxy variables of the environment
+//! (for example `HTTPS_PROXY`) are ignored.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -30,9 +30,9 @@ use super::hosts::Hosts;
 pub(super) struct Bounds {
     /// The largest body. An address book of 10,000 contacts has some megabytes.
     pub(super) body: usize,
-    /// From the connection on until the last byte.
+    /// The longest time from the connection to the last byte.
     pub(super) whole: Duration,
-    /// Without a byte.
+    /// The longest time without a byte.
     pub(super) silence: Duration,
 }
 
@@ -42,23 +42,23 @@ impl Default for Bounds {
     }
 }
 
-/// What is taken at once for a body that says how long it is. Beyond that memory grows with what really comes.
+/// How much memory is reserved for a body that declares its length. Beyond that it grows with the bytes that arrive.
 const TRUSTED_LENGTH: usize = 1024 * 1024;
 
-/// Connections that are kept for the next request, of each host, and how long.
+/// How many idle connections are kept for each host, and how long.
 const IDLE: usize = 2;
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// The head of an answer.
 #[derive(Clone, Debug)]
 pub struct Visited {
-    /// HTTP's.
+    /// The HTTP status.
     pub status: u16,
-    /// The server's clock, as HTTP writes it.
+    /// The server's time, from the `Date` header.
     pub date: Option<String>,
 }
 
-/// One way out's HTTP client.
+/// The HTTP client of one way out.
 pub(super) struct Fetcher {
     client: Client<Road, String>,
     hosts: Hosts,
@@ -67,7 +67,7 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    /// At most as many requests at a time as there are permits, which all ways out share.
+    /// The permits limit how many requests run at a time; all ways out share them.
     pub(super) fn new(dialler: Dialler, hosts: Hosts, requests: Arc<Semaphore>) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -83,7 +83,7 @@ impl Fetcher {
         self
     }
 
-    /// Asks for a URL of WhatsApp's and reads the head of the answer alone.
+    /// Requests a URL of WhatsApp and reads only the head of the answer.
     pub(super) async fn visit(&self, url: &str) -> anyhow::Result<Visited> {
         let uri = self.hosts.check(url)?;
         let _permit = self.requests.acquire().await?;
@@ -102,7 +102,7 @@ impl Fetcher {
         answered.await.with_context(late)?
     }
 
-    /// Follows one redirection, to a host that the rule lets through.
+    /// Follows one redirection, to a host that the rule allows.
     async fn ask(&self, uri: Uri, request: &HttpRequest) -> anyhow::Result<HttpResponse> {
         let response = self.send(&uri, request).await?;
         let Some(target) = redirection(&uri, &response) else { return self.read(&uri, response).await };
@@ -119,7 +119,7 @@ impl Fetcher {
         for (name, value) in &request.headers {
             get.headers_mut().insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
         }
-        // Opening the connection has a time limit of its own.
+        // The connection has a time limit of its own.
         let answered = tokio::time::timeout(self.bounds.silence, self.client.request(get)).await;
         answered
             .with_context(|| format!("{} says nothing", named(uri)))?
@@ -144,7 +144,7 @@ impl Fetcher {
             let Ok(data) = frame.with_context(|| format!("{} breaks off", named(uri)))?.into_data() else {
                 continue;
             };
-            // What was read counts, whatever the head had promised.
+            // The length that was read counts, even if the head declared another.
             ensure!(body.len() + data.len() <= self.bounds.body, too_long());
             body.extend_from_slice(&data);
         }
@@ -152,12 +152,12 @@ impl Fetcher {
     }
 }
 
-/// The host: all of a URL that a log may hold.
+/// The host, the only part of a URL that may be logged.
 fn named(uri: &Uri) -> &str {
     uri.host().unwrap_or_default()
 }
 
-/// Where an answer sends us, if it does.
+/// The target of a redirection, if the answer is one.
 fn redirection(from: &Uri, response: &Response<Incoming>) -> Option<String> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -174,7 +174,7 @@ fn redirection(from: &Uri, response: &Response<Incoming>) -> Option<String> {
 #[async_trait]
 impl HttpClient for Fetcher {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        // The library shows an error without its causes.
+        // The library shows an error without its causes, so they are joined into one text.
         self.fetch(request).await.map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 }

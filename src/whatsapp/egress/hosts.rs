@@ -1,30 +1,31 @@
-//! Which URLs are asked for: https, on WhatsApp's own hosts. The library takes them from what WhatsApp says, so whoever
-//! could make it say something else would send us to a host of his own, or into the network we stand in.
+//! The rule for URLs that may be requested: https, on WhatsApp's own hosts. The library takes URLs from WhatsApp's
+//! messages. Without this rule, an attacker who could forge those could send our requests to a host of their own, or
+//! into our own network.
 
 use hyper::Uri;
 #[cfg(feature = "simulator")]
 use hyper::http::uri::{Authority, Parts};
 
-/// WhatsApp's: these, and what is below them.
+/// WhatsApp's domains. Names below them are allowed as well.
 const OWN: [&str; 2] = ["whatsapp.net", "whatsapp.com"];
 
-/// Why a URL is not asked for. None of these says more of it than its host: the rest may hold a token.
+/// Why a URL is not requested. The messages contain only its host, because the rest may hold a token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("this is no URL that can be asked for")]
+    #[error("the URL cannot be requested: it is not valid")]
     NoUrl,
     #[error("{0} is not asked: only https is used")]
     NotHttps(String),
     #[error("{0} is not asked: a URL of WhatsApp names neither a user nor another port")]
     Odd(String),
-    #[error("{0} is not asked: it is no host of WhatsApp")]
+    #[error("{0} is not asked: it is not a host of WhatsApp")]
     Foreign(String),
 }
 
-/// The rule.
+/// The rule for URLs.
 #[derive(Clone)]
 pub(super) struct Hosts {
-    /// Who plays WhatsApp.
+    /// The address of a simulated WhatsApp, if there is one.
     #[cfg(feature = "simulator")]
     simulator: Option<Authority>,
 }
@@ -42,8 +43,8 @@ impl Hosts {
         Self { simulator }
     }
 
-    /// What to ask for, where the rule lets it through. It is what the connection is opened to as well: nothing parses
-    /// the text a second time.
+    /// The URL to request, if the rule allows it. The connection is opened to the same parsed URL, so that no second
+    /// parser can understand the text differently.
     pub(super) fn check(&self, url: &str) -> Result<Uri, Refusal> {
         let uri: Uri = url.parse().map_err(|_| Refusal::NoUrl)?;
         let host = uri.host().ok_or(Refusal::NoUrl)?.to_ascii_lowercase();

@@ -161,7 +161,7 @@ async fn one_redirection_is_followed_to_a_host_of_whatsapp_alone() {
     for (target, words) in [
         ("https://example.com/x?auth=secret", "127.0.0.1 redirects: example.com is not asked"),
         ("http://mmg.whatsapp.net/x", "only https"),
-        ("//example.com/x", "no URL"),
+        ("//example.com/x", "is not valid"),
         ("/again", "127.0.0.1 redirects again and again"),
     ] {
         let said = Server::says(to(target)).await.get().await.unwrap_err();

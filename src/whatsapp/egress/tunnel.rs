@@ -1,4 +1,4 @@
-//! Through a proxy: has one open a connection to a host. Names go to the proxy as they are: it resolves them.
+//! Asks a proxy to open a connection to a host. Host names are passed to the proxy, which resolves them.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,7 +18,7 @@ use whatsapp_rust::anyhow::{self, Context as _, anyhow, bail, ensure};
 
 use crate::proxy::{Kind, Proxy};
 
-/// The proxy itself is the trouble, or who we are to it: not what lies behind it.
+/// A failure of the proxy itself, or of its login, as opposed to a failure behind it.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy} {what}")]
 pub struct ProxyFault {
@@ -32,7 +32,7 @@ impl ProxyFault {
     }
 }
 
-/// Over a fresh connection to the proxy; afterwards it is one to that host.
+/// Opens the tunnel over a fresh connection to the proxy, which then leads to the host.
 pub(super) async fn through(
     proxy: &Proxy,
     socket: TcpStream,
@@ -54,7 +54,7 @@ async fn connect(proxy: &Proxy, socket: TcpStream, host: &str, port: u16) -> any
     let answer = loop {
         tokio::select! {
             answer = &mut answer => break answer.with_context(broken)?,
-            // Ends when the proxy has agreed: from then on the connection is no longer hyper's.
+            // Ends when the proxy has accepted; then hyper has released the connection.
             end = poll_fn(|cx| connection.poll_without_shutdown(cx)), if !driven => {
                 end.with_context(broken)?;
                 driven = true;
@@ -70,7 +70,7 @@ async fn connect(proxy: &Proxy, socket: TcpStream, host: &str, port: u16) -> any
         poll_fn(|cx| connection.poll_without_shutdown(cx)).await.with_context(broken)?;
     }
     let parts = connection.into_parts();
-    // Nobody at the other end speaks before we do.
+    // The host does not send anything before we do.
     ensure!(parts.read_buf.is_empty(), "the proxy {proxy} said more than it was asked");
     Ok(parts.io.into_inner())
 }
@@ -90,7 +90,7 @@ fn connect_request(proxy: &Proxy, host: &str, port: u16) -> anyhow::Result<Reque
 async fn socks(proxy: &Proxy, socket: TcpStream, host: &str, port: u16) -> anyhow::Result<TcpStream> {
     let target =
         Uri::builder().scheme("tcp").authority(format!("{host}:{port}")).path_and_query("/").build()?;
-    // The connection to the proxy is there already.
+    // The connection to the proxy already exists.
     let mut socks = SocksV5::new(Uri::default(), Opened(Some(TokioIo::new(socket))));
     if let Some((user, password)) = proxy.credentials() {
         socks = socks.with_auth(user.to_owned(), password.to_owned());
@@ -98,7 +98,7 @@ async fn socks(proxy: &Proxy, socket: TcpStream, host: &str, port: u16) -> anyho
     socks.call(target).await.map(TokioIo::into_inner).map_err(|error| refusal(proxy, host, &error))
 }
 
-/// hyper-util names no kinds of its errors, only words. The tests hold these two.
+/// hyper-util's errors have no kinds, only texts. Tests check these two.
 fn refusal(proxy: &Proxy, host: &str, error: &dyn fmt::Display) -> anyhow::Error {
     let words = error.to_string();
     let words = words.strip_prefix("SOCKS error: ").unwrap_or(&words);
@@ -111,7 +111,7 @@ fn refusal(proxy: &Proxy, host: &str, error: &dyn fmt::Display) -> anyhow::Error
 fn unwelcome(proxy: &Proxy) -> anyhow::Error {
     let what = match proxy.credentials() {
         Some(_) => "refused the user name or the password",
-        None => "wants a user name and a password",
+        None => "asks for a user name and a password",
     };
     ProxyFault::new(proxy, what).into()
 }

@@ -90,7 +90,7 @@ async fn a_dead_way_is_looked_at_every_30_seconds_by_one_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_built_before_a_death_does_not_dial_after_it() {
+async fn a_client_that_was_built_before_a_death_does_not_dial_after_it() {
     let way = Fake::at(1.0);
     let before = way.reach.pass();
     assert!(way.reach.admits(before).is_ok());

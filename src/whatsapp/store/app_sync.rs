@@ -1,8 +1,8 @@
 //! `AppSyncStore`: keys, versions and MACs of the account's synchronised settings.
 //!
-//! Checks no MAC and decrypts nothing. The library calls it. What is stored here is the judge of whether an account's
-//! settings are there: no event of the library is, for some of its failures have none, and a client that is built anew
-//! says `Connected` with nothing fetched.
+//! Checks no MAC and decrypts nothing. The library calls it. Whether an account's settings are complete is decided by
+//! what is stored here, not by the library's events: some of its failures have no event, and a client that is built
+//! anew reports `Connected` with nothing fetched.
 
 use std::collections::HashMap;
 
@@ -21,12 +21,13 @@ use crate::event::Missing;
 /// The key of the row in `Last` that holds the id of the key stored last.
 const LAST_KEY: &str = "synckey";
 
-/// The collections that a fresh device waits for. Source: `sync_collections_batched` in `client/node_io.rs` of
+/// The collections for which a fresh device waits. Source: `sync_collections_batched` in `client/node_io.rs` of
 /// whatsapp-rust 0.7.0.
 const CRITICAL: [&str; 2] = ["critical_block", "critical_unblock_low"];
 
 impl DeviceStorage {
-    /// What of the account is not stored yet. A collection has a version as soon as it was taken in, an empty one too.
+    /// What of the account is not stored yet. A collection has a version as soon as it was received, even if it is
+    /// empty.
     pub(super) async fn what_is_missing(&self) -> Result<Option<Missing>> {
         if self.get(Last, key::text(LAST_KEY)).await?.is_none() {
             return Ok(Some(Missing::Keys));

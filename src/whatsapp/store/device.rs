@@ -17,8 +17,8 @@ use crate::id::SessionId;
 /// The key of the one row.
 const DEVICE: &str = "device";
 
-/// Whether the device of a session can be read, where it has one; noted where not. Without its keys nobody can log in, and a
-/// link task that tries would try for ever.
+/// Whether the device of a session, if it has one, can be read; a damaged one is noted. Without its keys no login is
+/// possible, and a link task would try without end.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -42,7 +42,7 @@ impl DeviceStorage {
     }
 }
 
-/// Whether a phone has linked the device of a session, whoever owns that.
+/// Whether a phone has linked the device of a session, regardless of the session's owner.
 pub async fn is_linked(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
     let device = read(stored(engine, session).await?).map_err(failed)?;
     Ok(device.is_some_and(|device| device.pn.is_some()))
@@ -82,7 +82,7 @@ impl DeviceStore for DeviceStorage {
         Ok(self.get(Table::Device, key::text(DEVICE)).await?.is_some())
     }
 
-    /// A storage holds one device, which is always number 1; one that is there already stays.
+    /// A storage holds one device, which always has the number 1. An existing one is kept.
     async fn create(&self) -> Result<i32> {
         let lock = self.lock().await;
         if !self.exists().await? {
@@ -97,7 +97,7 @@ impl DeviceStore for DeviceStorage {
         Ok(())
     }
 
-    /// No memory of its own: the engine is shared by all sessions.
+    /// It has no memory of its own to report, because all sessions share the engine.
     async fn resource_report(&self) -> StorageResourceReport {
         StorageResourceReport { memory_bytes: Some(0), ..StorageResourceReport::default() }
     }

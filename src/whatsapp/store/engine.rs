@@ -12,25 +12,25 @@ use crate::id::SessionId;
 use crate::storage::StorageError;
 use crate::whatsapp::version::StoredVersion;
 
-/// Who writes: the owner of `session` in its `epoch`. A greater epoch is a later owner.
+/// The identity of a writer: the owner of `session` in `epoch`. A greater epoch is a later owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// Whose device it is.
+    /// The session of the device.
     pub session: SessionId,
-    /// The number of the ownership; at most `i64::MAX`.
+    /// The epoch of the owner; at most `i64::MAX`.
     pub epoch: u64,
 }
 
 /// A key within a table: any bytes. `key.rs` says how they are made.
 pub type Key = Vec<u8>;
 
-/// The right to commit, handed in with a commit. The engine drops it when the commit is decided, not before:
-/// also when the caller has dropped the call by then.
+/// The lock that a commit holds, passed in with it. The engine drops it only when the commit has succeeded or failed,
+/// even if the caller has dropped the call by then.
 pub type CommitLock = OwnedMutexGuard<()>;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $table:ident = $name:literal,)*) => {
-        /// What a row is. The names are in stored data: they stay as they are.
+        /// The tables. Their names are part of the stored data and must not change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Table { $($(#[$doc])* $table,)* }
 
@@ -47,9 +47,9 @@ macro_rules! tables {
 }
 
 tables! {
-    /// The device itself, with its private keys: one row.
+    /// The device itself with its private keys; one row.
     Device = "device",
-    /// Which row was written last, where the library asks for it: one row per question.
+    /// The last row written, where the library asks for that; one row per question.
     Last = "last",
     /// Address → identity key of another device.
     Identity = "identity",
@@ -77,7 +77,7 @@ tables! {
     BaseKey = "basekey",
     /// User → its devices.
     Devices = "devices",
-    /// Group → what the library wants to remember of it.
+    /// Group → what the library stores about it.
     Group = "group",
     /// Contact → privacy token.
     Token = "token",
@@ -89,7 +89,7 @@ tables! {
     Secret = "secret",
 }
 
-/// One change of a commit. No `Debug`: a value is a secret.
+/// One change of a commit. It has no `Debug`, because a value is a secret.
 #[derive(Clone)]
 pub enum Change {
     /// The key has this value afterwards.
@@ -100,7 +100,7 @@ pub enum Change {
     Clear(Table, Key),
 }
 
-/// Why an engine did not do it. Nothing was changed.
+/// Why an engine did not carry out a call. Nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
     /// The session has a later owner, or was wiped: stop the client, do not try again.
@@ -111,13 +111,13 @@ pub enum EngineError {
     Storage(#[from] StorageError),
 }
 
-/// Where the rows are.
+/// The store of the rows.
 ///
-/// What `commit` answered with Ok is durable as far as the engine is, and seen by every later `get` and
-/// `scan`. The changes of a commit are made in their order, all or none.
+/// Changes that `commit` has answered with Ok are as durable as the engine is, and visible to every later `get` and
+/// `scan`. The changes of a commit are made in order, all or none.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Makes `fence` the only one that may commit. The same again is allowed; refused when a greater epoch
+    /// Makes `fence` the only writer that may commit. Repeating a claim is allowed. It is refused if a greater epoch
     /// has claimed.
     async fn claim(&self, fence: &Fence) -> Result<(), EngineError>;
 
@@ -137,24 +137,25 @@ pub trait Engine: Send + Sync + 'static {
         prefix: Key,
     ) -> Result<Vec<(Key, Bytes)>, EngineError>;
 
-    /// Makes all changes, if `fence` was the last to claim.
+    /// Makes all changes, if `fence` made the last claim.
     async fn commit(&self, fence: &Fence, changes: Vec<Change>, lock: CommitLock) -> Result<(), EngineError>;
 
-    /// Deletes every row of the session and its claim, whoever owns it: after a logout, or for a session that
+    /// Deletes every row of the session and its claim, regardless of its owner: after a logout, or for a session that
     /// is gone. A storage still open on it is refused from then on, until somebody claims again. After an
     /// error, call it again.
     async fn wipe(&self, session: &SessionId) -> Result<(), EngineError>;
 
-    /// Every session that was claimed and not wiped, in no order: who has no record any more is an orphan.
+    /// Every session that was claimed and not wiped, in no order. Those without a record are orphans.
     async fn sessions(&self) -> Result<Vec<SessionId>, EngineError>;
 
-    /// Says that a row of a session cannot be read, or that it can.
+    /// Notes that a row of a session cannot be read, or that it can.
     fn tell(&self, session: &SessionId, table: Table, damaged: Option<&'static str>);
 
-    /// The newest version of WhatsApp Web that was kept, and the latest time. Of the deployment, not of a session.
+    /// The newest stored version of WhatsApp Web, and the time of the last look-up. It belongs to the deployment, not
+    /// to a session.
     async fn version(&self) -> Result<Option<StoredVersion>, EngineError>;
 
-    /// Keeps a version and a time, each unless a greater one is kept.
+    /// Stores a version and a time, each unless a greater one is stored.
     async fn keep_version(&self, found: StoredVersion) -> Result<(), EngineError>;
 }
 

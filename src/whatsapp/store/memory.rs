@@ -1,7 +1,6 @@
-//! The engine that forgets: everything in maps, gone with the process. For tests and for a server without a
-//! disk.
+//! The engine in memory: everything is in maps and lost with the process. For tests and for a server without a disk.
 //!
-//! Checks fences as the others do. Memory is what is stored: an account's rows until its `wipe`.
+//! It checks fences as the others do. It keeps an account's rows until its `wipe`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +12,7 @@ use super::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use crate::id::SessionId;
 use crate::whatsapp::version::StoredVersion;
 
-/// See the module. An entry is removed by `wipe`.
+/// The engine in memory. An entry is removed by `wipe`.
 #[derive(Default)]
 pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<StoredVersion>>);
 
@@ -24,7 +23,7 @@ struct Shelf {
 }
 
 impl MemoryEngine {
-    /// An empty one.
+    /// An empty engine.
     pub fn new() -> Self {
         Self::default()
     }
@@ -34,7 +33,6 @@ impl MemoryEngine {
     }
 
     fn shelves(&self) -> MutexGuard<'_, HashMap<SessionId, Shelf>> {
-        // Nothing below can panic between two changes.
         self.0.lock()
     }
 }
@@ -127,7 +125,7 @@ impl Engine for MemoryEngine {
         Ok(self.shelves().keys().cloned().collect())
     }
 
-    /// Nobody looks after what is here.
+    /// Damage cannot occur in memory, so nothing is noted.
     fn tell(&self, _: &SessionId, _: Table, _: Option<&'static str>) {}
 
     async fn version(&self) -> Result<Option<StoredVersion>, EngineError> {

@@ -1,5 +1,4 @@
-//! Rows that pass: messages sent (kept for a retry) and messages being taken in, and the sweeping of old
-//! rows.
+//! Temporary rows: messages sent (kept for a retry) and messages being received, and the sweep of old rows.
 //!
 //! Half of `ProtocolStore`, which calls it; `msg_secret` uses the sweep too. A row is a time in seconds (8
 //! bytes) and the content.
@@ -16,30 +15,30 @@ use super::engine::Change::{self, Delete, Put};
 use super::engine::Table::{Pending, Sent as SentTable};
 use super::{DeviceStorage, Key, Table, key, row};
 
-/// So many sent messages are kept at most, as in the library's own store ...
+/// The number of sent messages above which old ones are deleted, as in the library's own store ...
 const MAX_SENT: usize = 4096;
-/// ... which are thinned to this number ...
+/// ... down to this number ...
 const KEPT_SENT: usize = MAX_SENT * 3 / 4;
-/// ... and are counted after so many new ones: the true bound is the sum of the first and this.
+/// ... They are counted after this many new ones, so the true bound is the sum of the first number and this one.
 const COUNT_EVERY: usize = 1024;
 
 /// How many messages were sent since they were last counted.
 #[derive(Default)]
 pub(super) struct Sent(AtomicUsize);
 
-/// The earliest time in a table; too early is harmless, too late never happens. Changed in the storage's lock
-/// only.
+/// The earliest time in a table. A value that is too early is harmless; one that is too late cannot occur. It is
+/// changed only under the storage's lock.
 pub(super) struct Sweep(AtomicI64);
 
 impl Default for Sweep {
-    /// Unknown: the first sweep looks.
+    /// The time is not known yet; the first sweep reads it.
     fn default() -> Self {
         Self(AtomicI64::new(i64::MIN))
     }
 }
 
 impl Sweep {
-    /// Rows with this time are about to be stored.
+    /// Notes that rows with this time are about to be stored.
     pub(super) fn expect(&self, earliest: Option<i64>) {
         if let Some(time) = earliest {
             self.0.fetch_min(time, Ordering::Relaxed);
@@ -48,7 +47,7 @@ impl Sweep {
 }
 
 impl DeviceStorage {
-    /// Deletes the rows of a table of stamped rows whose time is not 0 and not after `last`; says how many.
+    /// Deletes the rows of a table of stamped rows whose time is not 0 and not after `last`. Returns their number.
     pub(super) async fn sweep(&self, table: Table, sweep: &Sweep, last: i64) -> Result<u32> {
         let lock = self.lock().await;
         if sweep.0.load(Ordering::Relaxed) > last {
@@ -63,7 +62,7 @@ impl DeviceStorage {
             }
         }
         if old.is_empty() {
-            // Only here: a deletion that comes to nothing must be found again by the next sweep.
+            // Set only after the commit, so that the next sweep finds the rows again if the deletion fails.
             sweep.0.store(earliest, Ordering::Relaxed);
         }
         let count = u32::try_from(old.len()).unwrap_or(u32::MAX);
@@ -77,7 +76,7 @@ impl DeviceStorage {
         let mut changes = vec![Put(SentTable, key::pair(chat, id.as_bytes()), row::stamped(now, payload))];
         if self.sent.0.fetch_add(1, Ordering::Relaxed) >= COUNT_EVERY {
             self.sent.0.store(0, Ordering::Relaxed);
-            // Before the new row: it is the one to stay.
+            // Deleted before the new row is stored, which must stay.
             changes.splice(0..0, surplus(self.scan(SentTable, Vec::new()).await?)?);
         }
         self.sent_sweep.expect(Some(now));
@@ -86,7 +85,7 @@ impl DeviceStorage {
 
     pub(super) async fn take_sent(&self, chat: &str, id: &str) -> Result<Option<Vec<u8>>> {
         let key = key::pair(chat, id.as_bytes());
-        // Read in the lock: of two takers one gets it.
+        // Read under the lock, so that only one of two callers gets it.
         let lock = self.lock().await;
         let Some(stored) = self.get(SentTable, key.clone()).await? else { return Ok(None) };
         self.commit(lock, vec![Delete(SentTable, key)]).await?;
@@ -94,7 +93,7 @@ impl DeviceStorage {
     }
 
     pub(super) async fn sweep_sent(&self, cutoff: i64) -> Result<u32> {
-        // What is as old as the cutoff stays.
+        // A row exactly as old as the cutoff stays.
         self.sweep(SentTable, &self.sent_sweep, cutoff.saturating_sub(1)).await
     }
 

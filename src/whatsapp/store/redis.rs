@@ -2,11 +2,11 @@
 //!
 //! The fence is the session's own lease, which `records` writes: its hash holds `owner` and `epoch`. The
 //! engine is made with this replica's name; [`claim`](Engine::claim) checks both against the hash and notes there, in
-//! `device`, for which epoch the device is open. A commit checks the three in the call that changes the rows. So a claim
-//! of the session by somebody else fences this engine at once, before the other has opened the device.
+//! `device`, for which epoch the device is open. A commit checks all three in the call that changes the rows. So a
+//! claim of the session by another owner fences this engine at once, before that owner has opened the device.
 //!
-//! A commit that was sent, was not answered and is carried out when a later one is already done would put old keys over
-//! new ones: so commits are numbered (`commit`), and one that comes late does nothing.
+//! A commit that got no answer may be carried out after a later one, and would then overwrite new keys with old ones.
+//! So commits are numbered (field `commit`), and a late one does nothing.
 //!
 //! `docs/redis-keys.md` lists its keys and fields.
 
@@ -35,18 +35,18 @@ static KEEP_VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str
 /// The engine; a handle on Redis.
 pub struct RedisEngine {
     redis: Redis,
-    /// This replica, as `records` writes it into a lease.
+    /// The name of this replica, as `records` writes it into a lease.
     owner: String,
     devices: Index,
-    /// The number of the last commit, of all sessions together.
+    /// The number of the last commit, counted over all sessions.
     last: AtomicU64,
 }
 
 impl RedisEngine {
-    /// For the replica that `records` calls `owner`.
+    /// The engine of the replica with the name `owner`.
     pub fn new(redis: Redis, owner: impl Into<String>) -> Self {
         let devices = Index::new(redis.clone(), Keys::devices);
-        // Greater than any number of an engine before it.
+        // Greater than any number that an earlier engine has used.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or_default());
         Self { redis, owner: owner.into(), devices, last }
@@ -122,7 +122,7 @@ impl Engine for RedisEngine {
                 tables.push(*table);
                 tables.len() - 1
             });
-            // Counted from 1, after the session's own key.
+            // Tables are counted from 1, because the session's own key comes first.
             let at = at + 2;
             commit = match change {
                 Change::Put(_, key, value) => commit.arg("p").arg(at).arg(&key[..]).arg(&value[..]),
@@ -133,7 +133,7 @@ impl Engine for RedisEngine {
         for table in tables {
             commit = commit.key(self.table(&fence.session, table));
         }
-        // The lock is over when the commit is decided, whether or not this call is still waited for.
+        // The lock is held until the commit has succeeded or failed, even if the caller has gone.
         let run = async move {
             let outcome = commit.run().await;
             drop(lock);
@@ -178,12 +178,12 @@ impl Engine for RedisEngine {
     }
 }
 
-/// What the scripts of a claim and of a commit answer.
+/// Reads the answer of the scripts for a claim and a commit.
 fn decided(answer: i64) -> Result<(), EngineError> {
     match answer {
         1 => Ok(()),
         0 => Err(EngineError::Fenced),
-        // Redis lost its data: the owner writes the lease again, then this is done again. Or it came too late.
+        // Redis lost its data: the owner writes the lease again, and the call is repeated. Or the commit came too late.
         _ => Err(StorageError::Away.into()),
     }
 }

@@ -16,7 +16,7 @@ use super::engine::Table;
 #[error("a row of table {} cannot be read", .0.name())]
 struct Unreadable(Table);
 
-/// The row is not what this table holds.
+/// A row that does not have the form of its table.
 pub(super) fn unreadable(table: Table) -> StoreError {
     StoreError::Serialization(Box::new(Unreadable(table)))
 }
@@ -29,7 +29,7 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Bytes> {
 
 /// The struct in a value of [`encode`].
 pub(super) fn decode<T: DeserializeOwned>(table: Table, value: &[u8]) -> Result<T> {
-    // The cause may quote what it read.
+    // The cause is dropped, because it may quote the content.
     serde_json::from_slice(value).map_err(|_| unreadable(table))
 }
 

@@ -88,7 +88,7 @@ impl SignalStore for DeviceStorage {
     }
 
     async fn mark_prekeys_uploaded(&self, ids: &[u32]) -> Result<()> {
-        // Read in the lock: a key that is removed meanwhile must stay removed.
+        // Read under the lock: a key that is removed meanwhile must stay removed.
         let lock = self.lock().await;
         let stored = self.load_prekeys_batch(ids).await?;
         let mark = |(id, record): (u32, Bytes)| Put(PreKey, key::number(id), flagged(true, &record));

@@ -70,7 +70,7 @@ const KEEP_VERSION: &str = "INSERT INTO whatsapp_version (id, revision, at) VALU
 pub struct SqliteEngine(Sqlite);
 
 impl SqliteEngine {
-    /// On a file whose migrations include all schemas of this module.
+    /// An engine on a file whose schema includes all steps of this module.
     pub fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
     }
@@ -137,7 +137,7 @@ impl Engine for SqliteEngine {
             for change in &changes {
                 make(tx, device, change)?;
             }
-            // The lock is part of the answer, so that it is held until the transaction is committed.
+            // The lock is returned with the answer, so that it is held until the transaction is committed.
             Ok((true, lock))
         };
         let (ours, lock) = self.0.write(commit).await?;
@@ -207,7 +207,7 @@ fn make(tx: &Transaction<'_>, device: i64, change: &Change) -> rusqlite::Result<
     Ok(())
 }
 
-/// The smallest key after all that begin with `prefix`; none if there is no such key.
+/// The smallest key after all keys that begin with `prefix`, if there is one.
 fn after(prefix: &[u8]) -> Option<Key> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {

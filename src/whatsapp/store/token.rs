@@ -1,8 +1,7 @@
 //! Privacy tokens of contacts: one row holds what we got from the contact and when we last gave ours.
 //!
-//! A part of `ProtocolStore`, which calls it. The two halves have two writers in the library that know
-//! nothing of each other: each changes its own half, in the storage's lock, and neither ever goes back in
-//! time.
+//! A part of `ProtocolStore`, which calls it. The two halves have two independent writers in the library: each changes
+//! its own half under the storage's lock, and never to an earlier time.
 
 use wacore::store::error::Result;
 use wacore::store::traits::TcTokenEntry;
@@ -43,7 +42,7 @@ impl DeviceStorage {
     pub(super) async fn token_received(&self, jid: &str, token: &[u8], at: i64) -> Result<()> {
         let lock = self.lock().await;
         let old = self.token(jid).await?;
-        // An entry without bytes only says when ours was given: its time is no token's.
+        // An entry without bytes says only when ours was given; its time is not that of a token.
         if old.as_ref().is_some_and(|old| !old.token.is_empty() && at < old.token_timestamp) {
             return Ok(());
         }

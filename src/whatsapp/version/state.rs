@@ -1,5 +1,5 @@
-//! What is known of the version, what is believed, and when it is looked up next. Pure: no channel, no store, and the time
-//! is told.
+//! What is known about the version, which versions are believed, and when the next look-up is due. Pure: it has no
+//! channel and no store, and is given the time.
 
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use super::{BUILT_IN, StoredVersion, Version, VersionReport, VersionSource};
 use crate::backoff::Backoff;
 use crate::event::Time;
 
-/// How many builds ahead of the one built in are believed. WhatsApp made some 19 million a year in 2026: ten years.
+/// How far a believable version may be ahead of the built-in one: ten years at about 19 million builds a year, as in
+/// 2026.
 const MOST_AHEAD: u32 = 200_000_000;
 
-/// The clocks of look-ups.
+/// The times between look-ups.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
-    /// From a good look-up to the next.
+    /// From a successful look-up to the next one.
     day: Duration,
-    /// After failed look-ups.
+    /// The pauses after failed look-ups.
     backoff: Backoff,
-    /// From a look-up that a refusal has caused to the next such one.
+    /// The shortest time between two look-ups that refusals cause.
     again: Duration,
 }
 
@@ -31,18 +32,18 @@ impl Schedule {
     }
 }
 
-/// A look-up's answer, where it can be true; otherwise why it cannot.
+/// The version that a look-up found, if it is believable; otherwise the reason why it is not.
 pub(super) fn believed(numbers: (u32, u32, u32)) -> Result<Version, String> {
     let (2, 3000, revision) = numbers else {
-        return Err(format!("{numbers:?} is no version of WhatsApp Web"));
+        return Err(format!("{numbers:?} is not a version of WhatsApp Web"));
     };
     let version = Version(revision);
-    // The library also reads a version out of answers that name none: it is then 2.3000.0.
+    // The library finds the version 2.3000.0 in answers that contain none.
     if version < BUILT_IN {
         return Err(format!("{version} is older than {BUILT_IN}, which is built in"));
     }
     if revision > BUILT_IN.0 + MOST_AHEAD {
-        return Err(format!("{version} is no version that there can be by now"));
+        return Err(format!("{version} is too far ahead to be a version of WhatsApp Web"));
     }
     Ok(version)
 }
@@ -50,18 +51,18 @@ pub(super) fn believed(numbers: (u32, u32, u32)) -> Result<Version, String> {
 /// The state of the version in this process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct VersionState {
-    /// What new clients claim.
+    /// The version that new clients claim.
     pub(super) version: Version,
     pub(super) source: VersionSource,
-    /// Whether clients need not wait for it any longer.
+    /// Whether clients can use it without waiting for the first look-up.
     pub(super) is_ready: bool,
-    /// When it is looked up next.
+    /// When the next look-up is due.
     pub(super) due: Instant,
-    /// A refusal wants it to be looked up at once; until that is done.
+    /// Whether a refusal has asked for a look-up that has not ended yet.
     pub(super) wanted: bool,
     /// How many look-ups have ended.
     pub(super) look_ups: u64,
-    /// When the last one that was wanted has ended.
+    /// When the last look-up that a refusal had asked for ended.
     wanted_ended: Option<Instant>,
     /// When a look-up last succeeded.
     succeeded: Option<Time>,
@@ -89,7 +90,8 @@ impl VersionState {
         Self { version, source: VersionSource::Fixed, is_ready: true, ..Self::built_in() }
     }
 
-    /// At the start. A look-up of less than a day ago, whoever made it, is as good as one of our own.
+    /// Begins with the stored version. A look-up of less than a day ago counts as one of our own, even if another
+    /// process made it.
     pub(super) fn begin(
         &mut self,
         stored: Option<StoredVersion>,
@@ -105,13 +107,14 @@ impl VersionState {
         }
     }
 
-    /// Whether a refusal causes a look-up. Not where one is wanted already, which then serves for this one as well, and not
-    /// within a short time of the last such one.
+    /// Whether a refusal causes a look-up. It does not if one was asked for already, which then serves this refusal as
+    /// well, or shortly after the last one.
     pub(super) fn may_ask(&self, clock: &Schedule, now: Instant) -> bool {
         !self.wanted && self.wanted_ended.is_none_or(|ended| now >= ended + clock.again)
     }
 
-    /// A look-up has found this version. WhatsApp serves more than one at a time, so the newest that was seen stays.
+    /// Notes the version that a look-up found. WhatsApp serves several versions at a time, so the newest one seen is
+    /// kept.
     pub(super) fn learn(&mut self, version: Version, at: Time, clock: &Schedule, now: Instant) {
         if version > BUILT_IN && version >= self.version {
             self.version = version;
@@ -123,11 +126,11 @@ impl VersionState {
         self.ended(now + clock.day, now);
     }
 
-    /// A look-up has failed; the store may know more by now.
+    /// Notes a failed look-up. The store may have a newer version by now.
     pub(super) fn miss(&mut self, stored: Option<StoredVersion>, clock: &Schedule, at: Time, now: Instant) {
         self.adopt(stored);
         self.failures = self.failures.saturating_add(1);
-        // A process that was started a moment ago is not the first to fail.
+        // An earlier process may have failed before this one, so the time counts from when the look-up was due.
         let was_due = self.succeeded.map(|succeeded| succeeded.after(clock.day));
         self.failing_since = self.failing_since.or(Some(was_due.map_or(at, |due| due.min(at))));
         self.ended(now + clock.backoff.after(self.failures), now);

@@ -191,7 +191,7 @@ async fn refusals_without_a_newer_version_do_not_ask_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_hears_of_the_next_good_look_up() {
+async fn a_waiting_client_hears_of_the_next_good_look_up() {
     let world = world(Answer::Broken);
     world.versions.current().await;
     assert_eq!(world.versions.newer_than(BUILT_IN).await, None);

@@ -2,7 +2,7 @@
 -- KEYS: the session, then the tables. ARGV: owner, epoch, number of the commit, then the changes:
 -- 'p', table, key, value | 'd', table, key | 'c', table, prefix
 -- 1: done, or done before. 0: no longer ours, or wiped. -1: Redis has lost this ownership.
--- 2: a later commit is done already: this one comes late, and nobody waits for it.
+-- 2: a later commit was carried out already; this one is late, and nobody waits for it.
 local verdict, opened, last = fence(KEYS[1], ARGV[1], ARGV[2], DEVICE, COMMIT)
 if verdict ~= 1 then return verdict end
 if not opened then return -1 end

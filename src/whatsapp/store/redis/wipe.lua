@@ -1,4 +1,4 @@
--- Deletes a device. What is left, where the session is still there, is a mark that refuses commits until the next claim.
+-- Deletes a device. If the session still exists, a mark is left that refuses commits until the next claim.
 -- KEYS: the session, then all tables.
 for at = 2, #KEYS do redis.call('UNLINK', KEYS[at]) end
 redis.call('HDEL', KEYS[1], DEVICE, COMMIT)
