@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
 use qrcast::event::Cursor;
@@ -20,6 +21,9 @@ pub(crate) const LEASE: std::time::Duration = std::time::Duration::from_millis(5
 
 /// Held for reading by every deployment, for writing by one whose deadlines are being measured.
 static MACHINE: RwLock<()> = RwLock::const_new(());
+
+/// How many replicas were started.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Replicas, told what to be.
 pub(crate) struct Plan {
@@ -106,7 +110,14 @@ impl Replicas {
     }
 
     async fn another(&self) -> Replica {
-        let server = self.builder().start().await;
+        let mut builder = self.builder();
+        // `scripts/mixed`: every second replica is of another version.
+        if let Ok(path) = std::env::var("QRCAST_BEFORE")
+            && STARTED.fetch_add(1, Ordering::Relaxed) % 2 == 1
+        {
+            builder = builder.program(path);
+        }
+        let server = builder.start().await;
         is_ready(&server).await;
         let health: Value = server.get("/health").await.json().await.unwrap();
         let name = health["replica"].as_str().unwrap().to_owned();

@@ -22,6 +22,7 @@ pub(crate) struct Builder {
     folder: Arc<TempDir>,
     /// What starts the binary, where it does not start by itself.
     wrapper: Vec<String>,
+    program: String,
 }
 
 impl Builder {
@@ -40,6 +41,12 @@ impl Builder {
         works.is_ok_and(|status| status.success()).then_some(self)
     }
 
+    /// Another version's binary.
+    pub(crate) fn program(mut self, path: String) -> Self {
+        self.program = path;
+        self
+    }
+
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
@@ -48,7 +55,7 @@ impl Builder {
     /// Starts the process and waits until it listens.
     pub(crate) async fn start(self) -> Server {
         let mut command = self.wrapper.clone();
-        command.push(env!("CARGO_BIN_EXE_qrcast").to_owned());
+        command.push(self.program.clone());
         let mut process = Command::new(&command[0])
             .args(&command[1..])
             .env_clear()
@@ -109,18 +116,23 @@ pub(crate) struct Server {
 impl Server {
     /// On a free port of loopback, against this WhatsApp.
     pub(crate) fn builder(whatsapp: &str) -> Builder {
-        Builder { variables: Vec::new(), folder: Arc::new(tempfile::tempdir().unwrap()), wrapper: Vec::new() }
-            .variable("PORT", "0")
-            .variable("LOG_FORMAT", "json")
-            .variable("RUST_LOG", "info,qrcast=debug")
-            .variable("WHATSAPP_URL", whatsapp)
-            // Tests ask many times a second.
-            .variable("RATE_LIMIT_DISABLED", "true")
-            // Sessions come back at once, where a test says nothing else.
-            .variable("WA_LOGINS_PER_SECOND", "1000")
-            // A stop is quick, where a test says nothing else.
-            .variable("READY_DELAY_MS", "0")
-            .variable("DRAIN_SECONDS", "0")
+        Builder {
+            variables: Vec::new(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            wrapper: Vec::new(),
+            program: env!("CARGO_BIN_EXE_qrcast").to_owned(),
+        }
+        .variable("PORT", "0")
+        .variable("LOG_FORMAT", "json")
+        .variable("RUST_LOG", "info,qrcast=debug")
+        .variable("WHATSAPP_URL", whatsapp)
+        // Tests ask many times a second.
+        .variable("RATE_LIMIT_DISABLED", "true")
+        // Sessions come back at once, where a test says nothing else.
+        .variable("WA_LOGINS_PER_SECOND", "1000")
+        // A stop is quick, where a test says nothing else.
+        .variable("READY_DELAY_MS", "0")
+        .variable("DRAIN_SECONDS", "0")
     }
 
     /// Asks with this key from now on.
