@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use self::journal::PenLost;
+use self::journal::WriteError;
 use crate::cluster::{Cluster, Lease};
 use crate::event::Assertion;
 use crate::id::SessionId;
@@ -217,17 +217,17 @@ pub(crate) enum End {
 
 impl End {
     /// Of a session whose last word is written (or cannot be). Whoever asked waits for that, not for what follows.
-    pub(crate) fn erase(written: Result<bool, PenLost>, done: oneshot::Sender<()>) -> Self {
+    pub(crate) fn erase(written: Result<bool, WriteError>, done: oneshot::Sender<()>) -> Self {
         let _ = done.send(());
         written.map_or_else(Self::from, |connected| Self::Erase { connected })
     }
 }
 
-impl From<PenLost> for End {
-    fn from(lost: PenLost) -> Self {
+impl From<WriteError> for End {
+    fn from(lost: WriteError) -> Self {
         match lost {
-            PenLost::Fenced => Self::Leave,
-            PenLost::Stopping => Self::HandOver,
+            WriteError::Fenced => Self::Leave,
+            WriteError::Stopping => Self::HandOver,
         }
     }
 }

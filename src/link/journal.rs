@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_millis(200);
 const SETTLE: Duration = Duration::from_millis(1500);
 
 /// How many events may be shown before they are stored.
-const MOST_OWED: usize = 64;
+const MAX_UNFLUSHED: usize = 64;
 
 /// The pen of one epoch. There is one per epoch, and no two at a time per session.
 pub(crate) struct Journal {
@@ -37,16 +37,16 @@ pub(crate) struct Journal {
     lease: Arc<Lease>,
     shutdown: Shutdown,
     cursor: Cursor,
-    /// Shown, and to be stored; at most [`MOST_OWED`].
-    owed: Vec<Arc<Event>>,
-    pay_at: Option<Instant>,
+    /// Shown, and to be stored; at most [`MAX_UNFLUSHED`].
+    unflushed: Vec<Arc<Event>>,
+    flush_at: Option<Instant>,
     /// When a linked session was claimed from another replica, until it is connected again.
     taken: Option<Instant>,
 }
 
 /// The fact is not written, and no other can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PenLost {
+pub(crate) enum WriteError {
     /// Another owner has the session, or may have it: leave it alone.
     Fenced,
     /// The server stops while nothing can be stored: the session is still ours, and to be given up.
@@ -63,11 +63,11 @@ impl Journal {
         taken: Option<Instant>,
     ) -> Self {
         let cursor = Cursor::start_of(epoch);
-        Self { session, log, lease, shutdown, cursor, owed: Vec::new(), pay_at: None, taken }
+        Self { session, log, lease, shutdown, cursor, unflushed: Vec::new(), flush_at: None, taken }
     }
 
     /// Writes a fact. Waits as long as it can be neither stored nor shown.
-    pub(crate) async fn write(&mut self, kind: Kind, now: Time) -> Result<(), PenLost> {
+    pub(crate) async fn write(&mut self, kind: Kind, now: Time) -> Result<(), WriteError> {
         let session = &self.session;
         let state = status::apply(&session.snapshot().state, &kind, now);
         let event = Arc::new(Event::new(session.id().clone(), self.cursor.next(), now, kind, state));
@@ -75,21 +75,24 @@ impl Journal {
         while let Err(error) = self.store(&event).await {
             if matches!(error, AppendError::Fenced) {
                 warn!(sessionId = %self.session.id(), epoch = self.cursor.epoch, "another owner has this session");
-                return Err(PenLost::Fenced);
+                return Err(WriteError::Fenced);
             }
             if !std::mem::replace(&mut complained, true) {
                 error!(sessionId = %self.session.id(), %error, "session error");
             }
-            if matches!(error, AppendError::Away) && self.lease.lasts() && self.owed.len() < MOST_OWED {
-                self.owed.push(event.clone());
-                self.pay_at = Some(Instant::now() + SOON);
+            if matches!(error, AppendError::Away)
+                && self.lease.lasts()
+                && self.unflushed.len() < MAX_UNFLUSHED
+            {
+                self.unflushed.push(event.clone());
+                self.flush_at = Some(Instant::now() + SOON);
                 break;
             }
             if self.shutdown.has_begun() {
-                return Err(PenLost::Stopping);
+                return Err(WriteError::Stopping);
             }
             if self.must_stop() {
-                return Err(PenLost::Fenced);
+                return Err(WriteError::Fenced);
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -107,7 +110,7 @@ impl Journal {
     }
 
     async fn store(&mut self, event: &Arc<Event>) -> Result<(), AppendError> {
-        self.pay().await?;
+        self.flush().await?;
         let begun = Instant::now();
         self.log.append(event.clone()).await?;
         histogram!(APPEND_SECONDS).record(begun.elapsed());
@@ -115,17 +118,17 @@ impl Journal {
     }
 
     /// When what was shown is to be stored, with [`Journal::catch_up`].
-    pub(crate) fn pay_at(&self) -> Option<Instant> {
-        self.pay_at
+    pub(crate) fn flush_at(&self) -> Option<Instant> {
+        self.flush_at
     }
 
     /// Stores what was shown, as far as that can be done now.
-    pub(crate) async fn catch_up(&mut self) -> Result<(), PenLost> {
-        match self.pay().await {
+    pub(crate) async fn catch_up(&mut self) -> Result<(), WriteError> {
+        match self.flush().await {
             Ok(()) => Ok(()),
-            Err(AppendError::Fenced) => Err(PenLost::Fenced),
+            Err(AppendError::Fenced) => Err(WriteError::Fenced),
             Err(AppendError::Away | AppendError::Storage(_)) => {
-                self.pay_at = Some(Instant::now() + SOON);
+                self.flush_at = Some(Instant::now() + SOON);
                 Ok(())
             }
         }
@@ -138,7 +141,7 @@ impl Journal {
     pub(crate) async fn settle(&mut self) -> Result<(), AppendError> {
         let give_up = Instant::now() + SETTLE;
         loop {
-            match self.pay().await {
+            match self.flush().await {
                 // Fenced: what is in this log now is the next owner's matter.
                 Ok(()) | Err(AppendError::Fenced) => return Ok(()),
                 Err(error) if Instant::now() + SOON > give_up => return Err(error),
@@ -148,15 +151,15 @@ impl Journal {
     }
 
     /// With whatever else the store has lost of the end of this log.
-    async fn pay(&mut self) -> Result<(), AppendError> {
-        if let Some(first) = self.owed.first() {
+    async fn flush(&mut self) -> Result<(), AppendError> {
+        if let Some(first) = self.unflushed.first() {
             let mut events = self.session.events();
             events.retain(|event| event.at < first.at);
-            events.extend(self.owed.iter().cloned());
+            events.extend(self.unflushed.iter().cloned());
             self.log.restore(self.session.id(), self.cursor.epoch, &events).await?;
-            self.owed.clear();
+            self.unflushed.clear();
         }
-        self.pay_at = None;
+        self.flush_at = None;
         Ok(())
     }
 
@@ -166,7 +169,7 @@ impl Journal {
     }
 
     /// Writes the last word of a deleted session, unless an earlier process has; whether its client was logged in.
-    pub(crate) async fn write_deleted(&mut self) -> Result<bool, PenLost> {
+    pub(crate) async fn write_deleted(&mut self) -> Result<bool, WriteError> {
         let before = self.session.snapshot().state;
         if before.reason != Some(Reason::Deleted) {
             self.write(Kind::Disconnected(Disconnected::new(Reason::Deleted, None)), Time::now()).await?;

@@ -142,7 +142,7 @@ impl<'a> LinkTask<'a> {
                 () = at(self.settings.tell_at) => self.login_is_late(link).await,
                 () = at(self.settings.check_at) => self.complete(None, link).await,
                 () = at(self.settings.fetch_at) => self.fetch_again(link).await,
-                () = at(self.journal.pay_at()) => self.journal.catch_up().await.map_err(End::from),
+                () = at(self.journal.flush_at()) => self.journal.catch_up().await.map_err(End::from),
                 () = self.lease.lapsed(), if self.session.is_unpaired() => self.lapsed(),
             };
             if let Err(end) = next {
