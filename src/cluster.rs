@@ -21,7 +21,7 @@ pub use self::lease::Lease;
 pub(crate) use self::peers::Peers;
 use crate::event::Time;
 use crate::id::SessionId;
-use crate::records::{Found, Record, RecordsError, Wish};
+use crate::records::{Record, RecordsError, SessionInfo, Wish};
 pub use crate::storage::redis::ConnectionState as Contact;
 
 /// Who else there is, as one process sees it.
@@ -117,7 +117,7 @@ pub enum Whereabouts {
     /// In this process, which has every session there is.
     Here,
     /// In the store that all replicas share, which knows this of it.
-    Shared(Box<Found>),
+    Shared(Box<SessionInfo>),
     /// Nowhere: while the store may have lost what an owner is about to write again that is an error, and not this.
     Nowhere,
 }

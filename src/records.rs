@@ -116,7 +116,7 @@ pub const WISH_LIFE: Duration = Duration::from_secs(20);
 
 /// A session, as the deployment knows it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct SessionInfo {
     /// Its record.
     pub record: Record,
     /// The replica whose lease lasts.

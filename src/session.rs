@@ -14,7 +14,7 @@ use self::history::History;
 use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
 use crate::id::SessionId;
 use crate::log::LogTail;
-use crate::records::{Found, Record};
+use crate::records::{Record, SessionInfo};
 
 /// How many events a viewer may be behind before it reads them from the history instead.
 const LIVE_EVENTS: usize = 16;
@@ -109,7 +109,7 @@ impl Session {
     }
 
     /// What the deployment knows of a session that another replica runs, or nobody.
-    pub(crate) fn learn(&self, found: &Found) {
+    pub(crate) fn learn(&self, found: &SessionInfo) {
         let mut inner = self.inner();
         inner.owner.clone_from(&found.owner);
         inner.deleted = inner.deleted.or(found.record.deleted);

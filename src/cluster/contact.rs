@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::{Contact, Storage};
 use crate::event::Time;
-use crate::records::Found;
+use crate::records::SessionInfo;
 
 /// Looks at the store's contact, and remembers.
 pub(crate) struct StoreContact {
@@ -45,9 +45,9 @@ impl StoreContact {
 
     /// For one lease after the store came back a lapsed lease says nothing of its owner, which may live and have had no way
     /// to renew it.
-    pub(crate) fn believe(&self, found: Found, lease: Duration) -> Found {
+    pub(crate) fn believe(&self, found: SessionInfo, lease: Duration) -> SessionInfo {
         if self.look().back.is_some_and(|at| at.elapsed() < lease) {
-            Found { owner: found.owner.or_else(|| found.last_owner.clone()), ..found }
+            SessionInfo { owner: found.owner.or_else(|| found.last_owner.clone()), ..found }
         } else {
             found
         }

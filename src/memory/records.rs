@@ -8,7 +8,9 @@ use super::{Decided, Deployment, Replica, Row, World};
 use crate::cluster::{News, Replica as Living};
 use crate::event::Time;
 use crate::id::SessionId;
-use crate::records::{Created, Found, Judgement, Limits, Once, Record, Records, RecordsError, WISH_LIFE};
+use crate::records::{
+    Created, Judgement, Limits, Once, Record, Records, RecordsError, SessionInfo, WISH_LIFE,
+};
 
 impl World {
     fn over(&self, session: &SessionId, limits: Limits) -> Option<RecordsError> {
@@ -96,12 +98,12 @@ impl Deployment {
         }
     }
 
-    pub(super) fn find(&self, session: &SessionId) -> Option<Found> {
+    pub(super) fn find(&self, session: &SessionId) -> Option<SessionInfo> {
         let world = self.world();
         let row = world.sessions.get(session)?;
         let record = Record { epoch: row.epoch, claimed: row.runs, ..row.record.clone()? };
         let wish = row.wish.as_ref().filter(|(_, _, at)| at.elapsed() < WISH_LIFE);
-        Some(Found {
+        Some(SessionInfo {
             record,
             owner: row.owner_now(),
             last_owner: row.owner.clone(),
@@ -157,7 +159,7 @@ impl Records for Replica {
     async fn all(&self) -> Decided<Vec<Record>> {
         let ids = self.ids().await?;
         let all = move |all: &Deployment, _: &str| ids.iter().filter_map(|id| all.find(id)).collect();
-        let found: Vec<Found> = self.call("all", all).await?;
+        let found: Vec<SessionInfo> = self.call("all", all).await?;
         Ok(found.into_iter().map(|found| found.record).collect())
     }
 

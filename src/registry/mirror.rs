@@ -13,7 +13,7 @@ use crate::cluster::{Viewers, Whereabouts};
 use crate::event::{Cursor, Status};
 use crate::id::SessionId;
 use crate::log::{Followed, LogTail};
-use crate::records::{Found, RecordsError};
+use crate::records::{RecordsError, SessionInfo};
 use crate::session::Session;
 
 /// How often a mirror that nobody holds is let go.
@@ -125,7 +125,7 @@ impl Registry {
     }
 
     /// What was found, as a session that goes on with the log as long as somebody holds it.
-    pub(crate) async fn mirror(self: &Arc<Self>, found: Found) -> Result<Held, RecordsError> {
+    pub(crate) async fn mirror(self: &Arc<Self>, found: SessionInfo) -> Result<Held, RecordsError> {
         let id = &found.record.session;
         let held = match self.known(id) {
             Some(held) => held,
@@ -146,7 +146,7 @@ impl Registry {
     }
 
     /// What was found, as a session that is about to be claimed: its log is read after that.
-    pub(crate) fn slot_of(&self, found: &Found) -> Held {
+    pub(crate) fn slot_of(&self, found: &SessionInfo) -> Held {
         self.known(&found.record.session).unwrap_or_else(|| {
             let (record, owner) = (found.record.clone(), found.owner.clone());
             self.insert(Session::restored(record, owner, LogTail::default(), self.parts.history))

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream};
 
 use super::{RedisRecords, record};
 use crate::id::SessionId;
-use crate::records::{Found, RecordsError};
+use crate::records::{RecordsError, SessionInfo};
 use crate::storage::redis::Script;
 use crate::storage::redis::index::shards;
 
@@ -26,7 +26,7 @@ impl RedisRecords {
     ///
     /// # Errors
     /// See [`RecordsError`].
-    pub async fn find(&self, session: &SessionId) -> Result<Option<Found>, RecordsError> {
+    pub async fn find(&self, session: &SessionId) -> Result<Option<SessionInfo>, RecordsError> {
         let found = self.look(session).await?;
         if found.is_none() {
             self.surely_unknown(session).await?;
@@ -38,7 +38,7 @@ impl RedisRecords {
     ///
     /// # Errors
     /// See [`RecordsError`].
-    pub async fn look(&self, session: &SessionId) -> Result<Option<Found>, RecordsError> {
+    pub async fn look(&self, session: &SessionId) -> Result<Option<SessionInfo>, RecordsError> {
         let key = self.redis.keys().session(session);
         let fields = self.redis.script(&FIND).key(&key).run().await;
         let fields = self.redis.about(&key, Some(session), fields)?;

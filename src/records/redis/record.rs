@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
-use crate::records::{Found, Record, WISH_LIFE, Wish, epoch as epoch_of, moment};
+use crate::records::{Record, SessionInfo, WISH_LIFE, Wish, epoch as epoch_of, moment};
 
 /// What never changes. The rest are fields of the hash, which scripts change.
 #[derive(Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub(crate) fn encode(record: &Record) -> String {
 pub(crate) type Fields = Vec<Vec<u8>>;
 
 /// What a session's hash says; where it does not, why.
-pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>, &'static str> {
+pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<SessionInfo>, &'static str> {
     let texts = fields.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
     let texts: [String; 10] =
         texts.ok().and_then(|texts| texts.try_into().ok()).ok_or("one of its fields is not text")?;
@@ -76,5 +76,5 @@ pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Found>
     let last =
         if last.is_empty() { None } else { Some(last.parse().map_err(|_| "its last event's id is none")?) };
     let [owner, last_owner] = [owner, last_owner].map(|name| Some(name).filter(|name| !name.is_empty()));
-    Ok(Some(Found { record, owner, last_owner, wish, last }))
+    Ok(Some(SessionInfo { record, owner, last_owner, wish, last }))
 }
