@@ -53,7 +53,7 @@ pub struct Limits {
 
 /// A request that may come twice and shall be done once.
 #[derive(Clone, Debug)]
-pub struct Once {
+pub struct IdempotencyKey {
     /// The client's `Idempotency-Key`.
     pub key: String,
     /// SHA-256 of what it asked for.
@@ -66,7 +66,7 @@ pub enum Created {
     /// A new session, claimed with this epoch.
     New(u64),
     /// The same request was done before, and made this session, which is still there.
-    Before(SessionId),
+    Existing(SessionId),
 }
 
 /// The records, and the ownership of each session. After an Ok what was asked for is durable.
@@ -77,7 +77,7 @@ pub trait Records: Send + Sync {
         &self,
         record: Record,
         limits: Limits,
-        once: Option<Once>,
+        once: Option<IdempotencyKey>,
     ) -> Result<Created, RecordsError>;
 
     /// Takes the session for a start of its link task: a new epoch. The larger of the last one plus one and the Unix

@@ -27,7 +27,7 @@ use crate::link::{Claim, Command, Start};
 use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
 use crate::records::{Created, Limits, Record};
-pub use crate::records::{Judgement, Once, RecordsError};
+pub use crate::records::{IdempotencyKey, Judgement, RecordsError};
 use crate::session::Session;
 pub use crate::whatsapp::version::VersionReport;
 
@@ -125,7 +125,7 @@ impl Registry {
     pub async fn create(
         self: &Arc<Self>,
         new: NewSession,
-        once: Option<Once>,
+        once: Option<IdempotencyKey>,
     ) -> Result<Creation, RecordsError> {
         let this = self.clone();
         self.to_its_end(async move { this.create_now(new, once).await }).await
@@ -134,7 +134,7 @@ impl Registry {
     async fn create_now(
         self: &Arc<Self>,
         new: NewSession,
-        once: Option<Once>,
+        once: Option<IdempotencyKey>,
     ) -> Result<Creation, RecordsError> {
         let record = Record {
             session: SessionId::new(&new.user),
@@ -149,7 +149,7 @@ impl Registry {
         let lease = self.parts.cluster.lease();
         let epoch = match self.parts.records.create(record.clone(), self.parts.limits, once).await? {
             Created::New(epoch) => epoch,
-            Created::Before(id) => return Ok(Creation { id, is_new: false }),
+            Created::Existing(id) => return Ok(Creation { id, is_new: false }),
         };
         let id = record.session.clone();
         let held = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
@@ -241,7 +241,7 @@ impl Registry {
         self.tenures().iter().map(|tenure| tenure.session.id().clone()).collect()
     }
 
-    /// Once this process leaves: whether no other one can serve its viewers, as far as is known.
+    /// IdempotencyKey this process leaves: whether no other one can serve its viewers, as far as is known.
     pub async fn is_last(&self) -> bool {
         self.parts.cluster.is_last().await
     }

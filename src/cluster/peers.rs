@@ -38,7 +38,7 @@ impl Peers {
         self.left.cancel();
     }
 
-    /// Once this replica has left: whether nobody lives but it. While the store is away the answer to the last beat counts.
+    /// IdempotencyKey this replica has left: whether nobody lives but it. While the store is away the answer to the last beat counts.
     pub(crate) async fn are_gone(&self, me: &str) -> bool {
         let _ = timeout(LEAVING, self.left.cancelled()).await;
         self.living().iter().all(|replica| replica.name == me)

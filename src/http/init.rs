@@ -19,7 +19,7 @@ use super::{App, client, requests};
 use crate::event::{Status, Time};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::proxy::{self, ProxyHosts, ProxyUrl};
-use crate::registry::{Creation, NewSession, Once, RecordsError};
+use crate::registry::{Creation, IdempotencyKey, NewSession, RecordsError};
 
 /// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
 const MAX_DEVICE_NAME: usize = 50;
@@ -145,7 +145,7 @@ fn own_proxy(text: String, hosts: Option<&ProxyHosts>) -> Result<ProxyUrl, ApiEr
 }
 
 /// A request with an `Idempotency-Key` is done once, however often it comes.
-fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option<Once>, ApiError> {
+fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value
         .to_str()
@@ -154,7 +154,7 @@ fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option
     let key = key.ok_or_else(ApiError::invalid_idempotency_key)?;
     // Two tenants may have chosen the same one.
     let key = prefix.map_or_else(|| key.to_owned(), |prefix| format!("{prefix} {key}"));
-    Ok(Some(Once { key, body: Sha256::digest(body).into() }))
+    Ok(Some(IdempotencyKey { key, body: Sha256::digest(body).into() }))
 }
 
 /// The old service's words, and where the new streams are.

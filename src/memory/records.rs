@@ -9,7 +9,7 @@ use crate::cluster::{News, Replica as Living};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::records::{
-    Created, Judgement, Limits, Once, Record, Records, RecordsError, SessionInfo, WISH_LIFE,
+    Created, IdempotencyKey, Judgement, Limits, Record, Records, RecordsError, SessionInfo, WISH_LIFE,
 };
 
 impl World {
@@ -33,14 +33,20 @@ impl World {
 }
 
 impl Deployment {
-    fn create(&self, me: &str, record: Record, limits: Limits, once: Option<&Once>) -> Decided<Created> {
+    fn create(
+        &self,
+        me: &str,
+        record: Record,
+        limits: Limits,
+        once: Option<&IdempotencyKey>,
+    ) -> Decided<Created> {
         let mut world = self.world();
         if let Some(once) = once
             && let Some((body, session, done)) = world.requests.get(&once.key)
         {
             return match (*body == once.body, *done) {
                 (false, _) => Err(RecordsError::KeyReused),
-                (true, true) => Ok(Created::Before(session.clone())),
+                (true, true) => Ok(Created::Existing(session.clone())),
                 (true, false) => Err(RecordsError::KeyRunning),
             };
         }
@@ -126,7 +132,7 @@ impl Replica {
 
 #[async_trait]
 impl Records for Replica {
-    async fn create(&self, record: Record, limits: Limits, once: Option<Once>) -> Decided<Created> {
+    async fn create(&self, record: Record, limits: Limits, once: Option<IdempotencyKey>) -> Decided<Created> {
         self.call("create", move |all, me| all.create(me, record, limits, once.as_ref())).await?
     }
 

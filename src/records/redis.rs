@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 pub(crate) use self::find::each;
-use super::{Created, Judgement, KEY_LIFE, Limits, Once, Record, Records, RecordsError};
+use super::{Created, IdempotencyKey, Judgement, KEY_LIFE, Limits, Record, Records, RecordsError};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -79,7 +79,11 @@ impl RedisRecords {
         }
     }
 
-    async fn begin(&self, once: &Once, session: &SessionId) -> Result<Option<SessionId>, RecordsError> {
+    async fn begin(
+        &self,
+        once: &IdempotencyKey,
+        session: &SessionId,
+    ) -> Result<Option<SessionId>, RecordsError> {
         // A key goes with its session, which is on another node of a cluster: looked for before it is believed.
         let mut gone: Option<SessionId> = None;
         loop {
@@ -115,7 +119,7 @@ impl RedisRecords {
     }
 
     /// A damaged key is as good as none: the request that finds it takes its place.
-    async fn replace_request(&self, once: &Once, why: &'static str) -> Result<(), RecordsError> {
+    async fn replace_request(&self, once: &IdempotencyKey, why: &'static str) -> Result<(), RecordsError> {
         let key = self.request(once);
         error!(table = key, why, "a stored record is damaged and was replaced");
         Ok(self.redis.query(redis::cmd("UNLINK").arg(key)).await?)
@@ -126,7 +130,12 @@ impl RedisRecords {
         Ok(self.find(session).await?.is_none_or(|found| found.record.deleted.is_some()))
     }
 
-    async fn end(&self, once: &Once, session: &SessionId, keep: Duration) -> Result<(), StorageError> {
+    async fn end(
+        &self,
+        once: &IdempotencyKey,
+        session: &SessionId,
+        keep: Duration,
+    ) -> Result<(), StorageError> {
         let done = self.redis.script(&DONE).key(self.request(once));
         done.arg(session.as_str()).arg(millis(keep)).run().await
     }
@@ -147,7 +156,7 @@ impl RedisRecords {
     }
 
     /// A client's text can be anything: its hash is a good tag.
-    fn request(&self, once: &Once) -> String {
+    fn request(&self, once: &IdempotencyKey) -> String {
         self.redis.keys().request(hex(&Sha256::digest(&once.key)))
     }
 
@@ -188,12 +197,12 @@ impl Records for RedisRecords {
         &self,
         record: Record,
         limits: Limits,
-        once: Option<Once>,
+        once: Option<IdempotencyKey>,
     ) -> Result<Created, RecordsError> {
         if let Some(once) = &once
             && let Some(made) = self.begin(once, &record.session).await?
         {
-            return Ok(Created::Before(made));
+            return Ok(Created::Existing(made));
         }
         let created = self.create_within(&record, limits).await;
         if let Some(once) = &once {

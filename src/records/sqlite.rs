@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::watch;
 
-use super::{Created, Judgement, KEY_LIFE, Limits, Once, Record, Records, RecordsError, epoch, moment};
+use super::{
+    Created, IdempotencyKey, Judgement, KEY_LIFE, Limits, Record, Records, RecordsError, epoch, moment,
+};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
@@ -95,7 +97,7 @@ impl Records for SqliteRecords {
         &self,
         record: Record,
         limits: Limits,
-        once: Option<Once>,
+        once: Option<IdempotencyKey>,
     ) -> Result<Created, RecordsError> {
         record.check_reads_back()?;
         let create = move |tx: &Transaction<'_>| create(tx, &record, limits, once.as_ref());
@@ -190,7 +192,12 @@ impl Records for SqliteRecords {
     }
 }
 
-fn create(tx: &Transaction<'_>, record: &Record, limits: Limits, once: Option<&Once>) -> Decided<Created> {
+fn create(
+    tx: &Transaction<'_>,
+    record: &Record,
+    limits: Limits,
+    once: Option<&IdempotencyKey>,
+) -> Decided<Created> {
     if let Some(once) = once {
         let row = |row: &rusqlite::Row<'_>| {
             let session = String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default());
@@ -202,7 +209,7 @@ fn create(tx: &Transaction<'_>, record: &Record, limits: Limits, once: Option<&O
             // One that is damaged is as good as none: the row that follows takes its place.
             if let Some(before) = session.parse().ok().filter(|_| body.len() == once.body.len()) {
                 let same = body == once.body;
-                return Ok(if same { Ok(Created::Before(before)) } else { Err(RecordsError::KeyReused) });
+                return Ok(if same { Ok(Created::Existing(before)) } else { Err(RecordsError::KeyReused) });
             }
         }
     }

@@ -250,7 +250,7 @@ mod tests {
         ];
         create(whole.clone()).await;
         // A request that is to be done once, and whose row is damaged, is as good as new.
-        let once = crate::records::Once { key: "k".into(), body: [7; 32] };
+        let once = crate::records::IdempotencyKey { key: "k".into(), body: [7; 32] };
         let is_new = async || {
             let record =
                 Record { session: crate::id::SessionId::new(&"eve".parse().unwrap()), ..whole.clone() };

@@ -48,7 +48,7 @@ fn record(user: &str) -> Record {
 async fn create(records: &OnRedis, record: &Record) -> u64 {
     match records.create(record.clone(), ROOM, None).await.unwrap() {
         Created::New(epoch) => epoch,
-        Created::Before(other) => panic!("{other}"),
+        Created::Existing(other) => panic!("{other}"),
     }
 }
 
@@ -140,16 +140,16 @@ async fn of_many_creations_at_once_no_more_than_allowed_are_made() {
 async fn a_request_that_comes_twice_is_done_once() {
     let server = Server::start();
     let (a, b) = (records(&server, "a").await, records(&server, "b").await);
-    let once = |body: u8| Some(Once { key: "{k} ü".into(), body: [body; 32] });
+    let once = |body: u8| Some(IdempotencyKey { key: "{k} ü".into(), body: [body; 32] });
     let none = Limits { all: 0, user: 0 };
     assert!(matches!(a.create(record("ada"), none, once(1)).await, Err(RecordsError::UserLimit(0))));
     let first = record("ada");
     assert!(matches!(a.create(first.clone(), ROOM, once(1)).await, Ok(Created::New(_))));
     let second = b.create(record("ada"), ROOM, once(1)).await.unwrap();
-    assert_eq!(second, Created::Before(first.session));
+    assert_eq!(second, Created::Existing(first.session));
     assert!(matches!(b.create(record("ada"), ROOM, once(2)).await, Err(RecordsError::KeyReused)));
     // Begun by a replica that died.
-    let begun = Once { key: "other".into(), body: [1; 32] };
+    let begun = IdempotencyKey { key: "other".into(), body: [1; 32] };
     assert_eq!(a.begin(&begun, &record("x").session).await.unwrap(), None);
     let running = b.create(record("ada"), ROOM, Some(begun)).await;
     assert!(matches!(running, Err(RecordsError::KeyRunning)));
@@ -160,12 +160,12 @@ async fn a_request_that_comes_twice_is_done_once() {
 async fn a_key_goes_with_its_session() {
     let server = Server::start();
     let (a, b) = (records(&server, "a").await, records(&server, "b").await);
-    let once = |body: u8| Some(Once { key: "k".into(), body: [body; 32] });
+    let once = |body: u8| Some(IdempotencyKey { key: "k".into(), body: [body; 32] });
     let made = async |records: &OnRedis, body| {
         let record = record("ada");
         match records.create(record.clone(), ROOM, once(body)).await.unwrap() {
             Created::New(_) => (true, record.session),
-            Created::Before(session) => (false, session),
+            Created::Existing(session) => (false, session),
         }
     };
     let (_, first) = made(&a, 1).await;
@@ -188,14 +188,14 @@ async fn a_key_goes_with_its_session() {
     let all = futures::future::join_all(at_once).await;
     assert_eq!(all.iter().filter(|made| matches!(made, Ok(Created::New(_)))).count(), 1, "{all:?}");
     let waits = |made: &Result<_, _>| {
-        matches!(made, Ok(Created::New(_) | Created::Before(_)) | Err(RecordsError::KeyRunning))
+        matches!(made, Ok(Created::New(_) | Created::Existing(_)) | Err(RecordsError::KeyRunning))
     };
     assert!(all.iter().all(waits), "{all:?}");
     // One that still runs has no session yet, and is not gone.
-    let begun = Once { key: "other".into(), body: [1; 32] };
+    let begun = IdempotencyKey { key: "other".into(), body: [1; 32] };
     assert_eq!(a.begin(&begun, &record("x").session).await.unwrap(), None);
     assert!(matches!(b.create(record("x"), ROOM, Some(begun.clone())).await, Err(RecordsError::KeyRunning)));
-    let other = Once { body: [2; 32], ..begun };
+    let other = IdempotencyKey { body: [2; 32], ..begun };
     assert!(matches!(b.create(record("x"), ROOM, Some(other)).await, Err(RecordsError::KeyReused)));
 }
 
@@ -388,7 +388,7 @@ async fn on_a_cluster_it_is_the_same() {
     let records: Vec<_> = (0..12).map(|at| record(["ada", "bob", "cat"][at % 3])).collect();
     let mut held = Vec::new();
     for record in &records {
-        let once = Once { key: record.session.to_string(), body: [0; 32] };
+        let once = IdempotencyKey { key: record.session.to_string(), body: [0; 32] };
         let made = a.create(record.clone(), ROOM, Some(once)).await.unwrap();
         let Created::New(epoch) = made else { panic!("{made:?}") };
         held.push((record.session.clone(), epoch));
@@ -508,7 +508,7 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
     assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Missing);
     assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
     assert_eq!(b.records.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
-    // Once more, and its owner has died.
+    // IdempotencyKey more, and its owner has died.
     server.tell(&["DEL", &a.redis.keys().session(&mine.session)]);
     assert!(b.records.find(&mine.session).await.is_err_and(|error| error.is_away()));
     let end = std::time::Instant::now() + Duration::from_secs(20);
