@@ -21,7 +21,7 @@ pub use self::lease::Lease;
 pub(crate) use self::peers::Peers;
 use crate::event::Time;
 use crate::id::SessionId;
-use crate::records::{Record, RecordsError, SessionInfo, Wish};
+use crate::records::{OwnerRequest, Record, RecordsError, SessionInfo};
 pub use crate::storage::redis::ConnectionState as Contact;
 
 /// Who else there is, as one process sees it.
@@ -59,7 +59,7 @@ pub trait Cluster: Send + Sync {
     fn owner_at_rest(&self) -> Option<String>;
 
     /// Writes down what a session's owner, or its next one, is to do, and tells the owner. False when it has none.
-    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, RecordsError>;
+    async fn ask_owner(&self, session: &SessionId, request: &OwnerRequest) -> Result<bool, RecordsError>;
 
     /// Makes the limits' counts agree with the records; how many places were given back.
     async fn sweep(&self) -> Result<usize, RecordsError>;
@@ -147,8 +147,8 @@ pub enum Storage {
 pub enum News {
     /// A session was handed over: it waits for an owner.
     Released(SessionId),
-    /// There is a wish for a session of ours, or it was deleted.
-    Wished(SessionId),
+    /// There is a request for a session of ours, or it was deleted.
+    Requested(SessionId),
     /// Something may have been missed.
     Missed,
 }
@@ -157,9 +157,9 @@ pub enum News {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
     /// It lasts for a whole lease, counted from when the call began.
-    Held {
-        /// A wish stands, or the session is deleted.
-        wished: bool,
+    Kept {
+        /// A request stands, or the session is deleted.
+        requested: bool,
     },
     /// Another replica has the session: stop its link task, quietly.
     Lost,

@@ -21,7 +21,7 @@ use crate::cluster::{Cluster, Lease};
 use crate::event::Assertion;
 use crate::id::SessionId;
 use crate::log::EventLog;
-use crate::records::{Damage, Limits, Records, RecordsError, Wish};
+use crate::records::{Damage, Limits, OwnerRequest, Records, RecordsError};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
@@ -118,7 +118,7 @@ pub enum Ask {
     ConfirmPasskey,
 }
 
-impl From<Ask> for Wish {
+impl From<Ask> for OwnerRequest {
     fn from(ask: Ask) -> Self {
         match ask {
             Ask::Code { phone_number } => Self::Code { phone_number },
@@ -129,13 +129,13 @@ impl From<Ask> for Wish {
 }
 
 impl Ask {
-    /// What was wished for elsewhere; `None` for a restart, which is more than the client's matter.
-    pub(crate) fn of(wish: Wish) -> Option<Self> {
-        match wish {
-            Wish::Restart { .. } => None,
-            Wish::Code { phone_number } => Some(Self::Code { phone_number }),
-            Wish::Passkey(assertion) => Some(Self::Passkey(assertion)),
-            Wish::ConfirmPasskey => Some(Self::ConfirmPasskey),
+    /// What was requested for elsewhere; `None` for a restart, which is more than the client's matter.
+    pub(crate) fn of(request: OwnerRequest) -> Option<Self> {
+        match request {
+            OwnerRequest::Restart { .. } => None,
+            OwnerRequest::Code { phone_number } => Some(Self::Code { phone_number }),
+            OwnerRequest::Passkey(assertion) => Some(Self::Passkey(assertion)),
+            OwnerRequest::ConfirmPasskey => Some(Self::ConfirmPasskey),
         }
     }
 }

@@ -21,7 +21,7 @@ pub use self::gate::{Fate, Hold};
 use crate::cluster::{Contact, News, Peers, StoreContact, Viewers};
 use crate::event::{Event, Time};
 use crate::id::SessionId;
-use crate::records::{Record, RecordsError, Wish};
+use crate::records::{OwnerRequest, Record, RecordsError};
 use crate::storage::StorageError;
 use crate::storage::health::Health;
 use crate::storage::redis::Server;
@@ -67,7 +67,7 @@ struct Row {
     epoch: u64,
     /// Whether it has a link task, or gets one.
     runs: bool,
-    wish: Option<(i64, Wish, Instant)>,
+    request: Option<(i64, OwnerRequest, Instant)>,
     log: Vec<Arc<Event>>,
 }
 

@@ -132,9 +132,9 @@ impl Ownership {
     /// Those that watch a session which nobody has written again are told.
     async fn forget_what_is_gone(self: Arc<Self>) {
         sleep(self.leases.duration()).await;
-        for held in self.registry.all_here() {
-            let id = held.session.id();
-            let runs_here = held.slot.tenure().is_some();
+        for entry in self.registry.all_here() {
+            let id = entry.session.id();
+            let runs_here = entry.slot.tenure().is_some();
             if !runs_here && matches!(self.leases.find(id).await, Ok(Whereabouts::Nowhere)) {
                 self.registry.forget_mirror(id);
             }
@@ -159,7 +159,7 @@ impl Ownership {
         let keeps = || self.keeps(tenure);
         let renewal = self.leases.renew(id, tenure.epoch, &keeps).await;
         let result = match renewal {
-            Renewal::Held { .. } => "kept",
+            Renewal::Kept { .. } => "kept",
             // Given up or ended since the round began: an ordinary end.
             Renewal::Lost | Renewal::Missing if !keeps() => return false,
             Renewal::Lost => "lost",
@@ -172,9 +172,9 @@ impl Ownership {
             return false;
         }
         match renewal {
-            Renewal::Held { wished } => {
+            Renewal::Kept { requested } => {
                 tenure.lease.renew(begun + self.leases.duration());
-                if wished {
+                if requested {
                     self.obey(id);
                 }
             }
@@ -245,7 +245,7 @@ impl Ownership {
                     let this = self.clone();
                     self.spawn(async move { this.take_released(&id).await });
                 }
-                News::Wished(id) => self.obey(&id),
+                News::Requested(id) => self.obey(&id),
                 News::Missed => self.look.notify_one(),
             }
         }

@@ -111,8 +111,8 @@ pub trait Records: Send + Sync {
     fn health(&self) -> watch::Receiver<Judgement>;
 }
 
-/// How long a wish for a pairing code stands: whoever asked has given up by then.
-pub const WISH_LIFE: Duration = Duration::from_secs(20);
+/// How long a request for a pairing code stands: whoever asked has given up by then.
+pub const REQUEST_LIFE: Duration = Duration::from_secs(20);
 
 /// A session, as the deployment knows it.
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ pub struct SessionInfo {
     /// The same, or one that did not renew its lease.
     pub last_owner: Option<String>,
     /// What its owner is to do, and when that was asked (Unix ms, the store's clock): an older one is void.
-    pub wish: Option<(i64, Wish)>,
+    pub request: Option<(i64, OwnerRequest)>,
     /// Where its log ends.
     pub last: Option<Cursor>,
 }
@@ -132,7 +132,7 @@ pub struct SessionInfo {
 /// What a session's owner is to do. Deletion is none: it stands in the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "wish")]
-pub enum Wish {
+pub enum OwnerRequest {
     /// A fresh start of the link task. Done as soon as the session has a greater epoch.
     Restart {
         /// The ownership that it is to end.
@@ -173,7 +173,7 @@ pub enum RecordsError {
     Unreadable,
     /// Another replica owns the session: leave it to that one.
     #[error("another replica owns the session")]
-    Held,
+    OwnedElsewhere,
     /// See [`StorageError`].
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dashmap::{DashMap, Entry};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Place;
 
-use self::slot::{Held, Slot, Tenure};
+use self::slot::{Entry, Slot, Tenure};
 use self::supervisor::Unattended;
 pub use crate::cluster::{Storage, Viewers};
 use crate::event::{Status, Time};
@@ -152,10 +153,10 @@ impl Registry {
             Created::Existing(id) => return Ok(Creation { id, is_new: false }),
         };
         let id = record.session.clone();
-        let held = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
+        let entry = self.insert(Session::new(Record { epoch, ..record }, self.parts.history));
         let code = new.phone_number.map(|phone_number| Command::Ask(Ask::Code { phone_number }));
-        let mut past = held.slot.change.lock().await;
-        self.begin(&held, &mut past, Start::of(Claim { epoch, lease }), code);
+        let mut past = entry.slot.change.lock().await;
+        self.begin(&entry, &mut past, Start::of(Claim { epoch, lease }), code);
         drop(past);
         Ok(Creation { id, is_new: true })
     }
@@ -210,15 +211,15 @@ impl Registry {
     }
 
     /// A session that is here.
-    pub(crate) fn known(&self, id: &SessionId) -> Option<Held> {
+    pub(crate) fn known(&self, id: &SessionId) -> Option<Entry> {
         let slot = self.slots.get(id)?.clone();
         let session = slot.session()?;
-        Some(Held { session, slot })
+        Some(Entry { session, slot })
     }
 
-    pub(crate) fn all_here(&self) -> Vec<Held> {
-        let held = |slot: &Arc<Slot>| Some(Held { session: slot.session()?, slot: slot.clone() });
-        self.slots.iter().filter_map(|slot| held(&slot)).collect()
+    pub(crate) fn all_here(&self) -> Vec<Entry> {
+        let entry = |slot: &Arc<Slot>| Some(Entry { session: slot.session()?, slot: slot.clone() });
+        self.slots.iter().filter_map(|slot| entry(&slot)).collect()
     }
 
     /// The ownership of a session whose link task runs here.
@@ -256,18 +257,18 @@ impl Registry {
         owner.is_some_and(|owner| owner != self.parts.cluster.me() || self.tenure(id).is_some())
     }
 
-    pub(crate) fn insert(&self, session: Session) -> Held {
-        let (id, new) = (session.id().clone(), Held::new(session));
+    pub(crate) fn insert(&self, session: Session) -> Entry {
+        let (id, new) = (session.id().clone(), Entry::new(session));
         match self.slots.entry(id) {
-            Entry::Occupied(mut there) => match there.get().session() {
+            Place::Occupied(mut there) => match there.get().session() {
                 // Another request was faster.
-                Some(session) => Held { session, slot: there.get().clone() },
+                Some(session) => Entry { session, slot: there.get().clone() },
                 None => {
                     there.insert(new.slot.clone());
                     new
                 }
             },
-            Entry::Vacant(place) => {
+            Place::Vacant(place) => {
                 place.insert(new.slot.clone());
                 new
             }

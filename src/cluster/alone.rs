@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Cluster, HandOver, Lease, Storage, Viewers, Whereabouts};
 use crate::id::SessionId;
-use crate::records::{Record, Records, RecordsError, Wish};
+use crate::records::{OwnerRequest, Record, Records, RecordsError};
 
 /// The only process there is.
 pub struct Alone {
@@ -63,7 +63,7 @@ impl Cluster for Alone {
         Some(self.me.to_string())
     }
 
-    async fn wish(&self, _: &SessionId, _: &Wish) -> Result<bool, RecordsError> {
+    async fn ask_owner(&self, _: &SessionId, _: &OwnerRequest) -> Result<bool, RecordsError> {
         Ok(false)
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::id::SessionId;
 use crate::records::redis::{NEVER, RedisRecords, each, millis, record};
-use crate::records::{Record, Records as _, RecordsError, WISH_LIFE, Wish};
+use crate::records::{OwnerRequest, REQUEST_LIFE, Record, Records as _, RecordsError};
 use crate::storage::StorageError;
 use crate::storage::redis::index::shards;
 use crate::storage::redis::schema::Kind;
@@ -103,7 +103,7 @@ impl Cluster for OnRedis {
     }
 
     async fn owns(&self, session: &SessionId, epoch: u64) -> bool {
-        matches!(self.renew(session, epoch, &|| true).await, Renewal::Held { .. })
+        matches!(self.renew(session, epoch, &|| true).await, Renewal::Kept { .. })
     }
 
     async fn turn_to_hand_over(&self) -> HandOver {
@@ -125,8 +125,8 @@ impl Cluster for OnRedis {
         None
     }
 
-    async fn wish(&self, session: &SessionId, wish: &Wish) -> Result<bool, RecordsError> {
-        let text = serde_json::to_string(wish).map_err(RecordsError::failed)?;
+    async fn ask_owner(&self, session: &SessionId, request: &OwnerRequest) -> Result<bool, RecordsError> {
+        let text = serde_json::to_string(request).map_err(RecordsError::failed)?;
         let write =
             self.records.redis.script(&WISH).key(self.records.redis.keys().session(session)).arg(text);
         let told = write.arg(self.records.redis.keys().wishes("")).arg(session.as_str()).run::<i64>().await?;
@@ -201,18 +201,18 @@ impl Leases for OnRedis {
             .script(&RENEW)
             .key(self.records.redis.keys().session(session))
             .arg(&*self.records.owner);
-        let renew = renew.arg(epoch).arg(millis(self.records.lease)).arg(millis(WISH_LIFE));
+        let renew = renew.arg(epoch).arg(millis(self.records.lease)).arg(millis(REQUEST_LIFE));
         match renew.run::<(i64, bool)>().await {
             Ok((0, _)) => Renewal::Lost,
             Ok((-1, _)) => Renewal::Missing,
-            Ok((expires, wished)) => {
+            Ok((expires, requested)) => {
                 // Sent before anything of a release that begins after this look, so a release has the last word: or
                 // nobody would find the session for a whole lease.
                 if keeps() {
                     // The index may lag: a failure costs a look at a session that has an owner.
                     let _ = self.records.put_in_index(session, expires).await;
                 }
-                Renewal::Held { wished }
+                Renewal::Kept { requested }
             }
             Err(_) => Renewal::Unknown,
         }
@@ -312,7 +312,7 @@ impl Leases for OnRedis {
             news.filter_map(std::future::ready).boxed()
         };
         let released = hear(self.records.redis.keys().released(), News::Released);
-        stream::select(released, hear(self.records.redis.keys().wishes(&self.records.owner), News::Wished))
+        stream::select(released, hear(self.records.redis.keys().wishes(&self.records.owner), News::Requested))
             .boxed()
     }
 

@@ -316,7 +316,7 @@ impl From<RecordsError> for ApiError {
             RecordsError::Unknown => Self::session_not_found(),
             RecordsError::Unreadable => Self::invalid_body("metadata", "JSON that can be stored as it is"),
             // Whoever may meet it asks the owner instead.
-            RecordsError::Held => Self::store_away(),
+            RecordsError::OwnedElsewhere => Self::store_away(),
             // Said once, where it was noticed.
             error if error.is_away() => Self::store_away(),
             // Named in the log where it was read.

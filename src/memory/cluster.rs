@@ -15,7 +15,7 @@ use crate::cluster::{
     Whereabouts,
 };
 use crate::id::SessionId;
-use crate::records::{Record, RecordsError, WISH_LIFE, Wish};
+use crate::records::{OwnerRequest, REQUEST_LIFE, Record, RecordsError};
 
 impl Deployment {
     fn renew(&self, me: &str, session: &SessionId, epoch: u64) -> Renewal {
@@ -28,8 +28,8 @@ impl Deployment {
         }
         row.expires = Some(Instant::now() + self.0.lease);
         let deleted = row.record.as_ref().is_some_and(|record| record.deleted.is_some());
-        let wished = row.wish.as_ref().is_some_and(|(_, _, at)| at.elapsed() < WISH_LIFE);
-        Renewal::Held { wished: deleted || wished }
+        let requested = row.request.as_ref().is_some_and(|(_, _, at)| at.elapsed() < REQUEST_LIFE);
+        Renewal::Kept { requested: deleted || requested }
     }
 
     fn lapsed(&self, me: &str, since: Option<Duration>, limit: usize) -> Vec<SessionId> {
@@ -56,13 +56,13 @@ impl Deployment {
         true
     }
 
-    fn wish(&self, session: &SessionId, wish: Wish) -> Decided<bool> {
+    fn ask_owner(&self, session: &SessionId, request: OwnerRequest) -> Decided<bool> {
         let mut world = self.world();
         let row = world.sessions.get_mut(session).filter(|row| row.record.is_some());
         let row = row.ok_or(RecordsError::Unknown)?;
-        row.wish = Some((self.now(), wish, Instant::now()));
+        row.request = Some((self.now(), request, Instant::now()));
         let Some(owner) = row.owner_now() else { return Ok(false) };
-        self.tell(Some(owner), News::Wished(session.clone()));
+        self.tell(Some(owner), News::Requested(session.clone()));
         Ok(true)
     }
 
@@ -109,7 +109,7 @@ impl Cluster for Replica {
     }
 
     async fn owns(&self, session: &SessionId, epoch: u64) -> bool {
-        matches!(self.renew(session, epoch, &|| true).await, Renewal::Held { .. })
+        matches!(self.renew(session, epoch, &|| true).await, Renewal::Kept { .. })
     }
 
     async fn turn_to_hand_over(&self) -> HandOver {
@@ -130,9 +130,9 @@ impl Cluster for Replica {
         None
     }
 
-    async fn wish(&self, session: &SessionId, wish: &Wish) -> Decided<bool> {
-        let (session, wish) = (session.clone(), wish.clone());
-        self.call("wish", move |all, _| all.wish(&session, wish)).await?
+    async fn ask_owner(&self, session: &SessionId, request: &OwnerRequest) -> Decided<bool> {
+        let (session, request) = (session.clone(), request.clone());
+        self.call("ask_owner", move |all, _| all.ask_owner(&session, request)).await?
     }
 
     async fn sweep(&self) -> Decided<usize> {

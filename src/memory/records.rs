@@ -9,7 +9,7 @@ use crate::cluster::{News, Replica as Living};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::records::{
-    Created, IdempotencyKey, Judgement, Limits, Record, Records, RecordsError, SessionInfo, WISH_LIFE,
+    Created, IdempotencyKey, Judgement, Limits, REQUEST_LIFE, Record, Records, RecordsError, SessionInfo,
 };
 
 impl World {
@@ -74,7 +74,7 @@ impl Deployment {
             return Err(refusal);
         }
         if row.is_held_by_another(me) {
-            return Err(RecordsError::Held);
+            return Err(RecordsError::OwnedElsewhere);
         }
         row.epoch = self.next_epoch(row.epoch);
         (row.owner, row.expires, row.runs) = (Some(me.to_owned()), Some(Instant::now() + self.0.lease), true);
@@ -99,7 +99,7 @@ impl Deployment {
         record.deleted = Some(at);
         row.runs = true;
         match row.owner_now() {
-            Some(owner) => self.tell(Some(owner), News::Wished(session.clone())),
+            Some(owner) => self.tell(Some(owner), News::Requested(session.clone())),
             None => row.owner = None,
         }
     }
@@ -108,12 +108,12 @@ impl Deployment {
         let world = self.world();
         let row = world.sessions.get(session)?;
         let record = Record { epoch: row.epoch, claimed: row.runs, ..row.record.clone()? };
-        let wish = row.wish.as_ref().filter(|(_, _, at)| at.elapsed() < WISH_LIFE);
+        let request = row.request.as_ref().filter(|(_, _, at)| at.elapsed() < REQUEST_LIFE);
         Some(SessionInfo {
             record,
             owner: row.owner_now(),
             last_owner: row.owner.clone(),
-            wish: wish.map(|(at, wish, _)| (*at, wish.clone())),
+            request: request.map(|(at, request, _)| (*at, request.clone())),
             last: row.log.last().map(|event| event.at),
         })
     }

@@ -283,7 +283,7 @@ async fn a_try_that_ended_early_is_copied_anew() {
     halves.copies().await;
     let new = New::on(&server).await;
     assert!(new.waiting().await.is_empty(), "a replica takes nothing that is half copied");
-    assert!(matches!(new.records.claim(&linked.session, ROOM).await, Err(RecordsError::Held)));
+    assert!(matches!(new.records.claim(&linked.session, ROOM).await, Err(RecordsError::OwnedElsewhere)));
     halves.dies().await;
     // A server ran on the folder for a while.
     FolderLock::take(old.folder.path()).unwrap();

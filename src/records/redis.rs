@@ -215,7 +215,7 @@ impl Records for RedisRecords {
         created.map(Created::New)
     }
 
-    /// [`RecordsError::Held`] while another replica's lease lasts.
+    /// [`RecordsError::OwnedElsewhere`] while another replica's lease lasts.
     async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError> {
         let mut runs = redis::cmd("HGET");
         runs.arg(self.redis.keys().session(session)).arg(field::RUNS);
@@ -231,7 +231,7 @@ impl Records for RedisRecords {
         let claim = self.redis.script(&CLAIM).key(self.redis.keys().session(session)).arg(&*self.owner);
         let refused = match claim.arg(millis(self.lease)).run::<i64>().await? {
             -1 => RecordsError::Unknown,
-            -2 => RecordsError::Held,
+            -2 => RecordsError::OwnedElsewhere,
             epoch => {
                 let expires = self.redis.now().await?.saturating_add_unsigned(millis(self.lease));
                 self.put_in_index(session, expires).await?;

@@ -1,6 +1,6 @@
 //! What others ask of a session: restart, delete, a pairing code.
 //!
-//! Where its link task runs here the task is told. Where another replica owns it the wish is written down, and the owner,
+//! Where its link task runs here the task is told. Where another replica owns it the request is written down, and the owner,
 //! or the next one, does it; the answer is read from the session's own log. Where nobody owns it this replica claims it.
 
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::slot::Held;
+use super::slot::Entry;
 use super::{PATIENCE, Registry, UNLIMITED};
 use crate::cluster::Whereabouts;
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::link::{Ask, Command, Purpose, Start};
-use crate::records::{RecordsError, Wish};
+use crate::records::{OwnerRequest, RecordsError};
 use crate::whatsapp::StartError;
 
 /// How long a restart waits for an owner elsewhere.
@@ -57,15 +57,15 @@ impl Registry {
     async fn restart_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
         let give_up = Instant::now() + OWNER_PATIENCE;
         while Instant::now() < give_up {
-            let held = self.lookup(id).await?.ok_or(RecordsError::Unknown)?;
-            if self.runs_elsewhere(&held) {
+            let entry = self.lookup(id).await?.ok_or(RecordsError::Unknown)?;
+            if self.runs_elsewhere(&entry) {
                 if self.ask_for_restart(id, give_up).await? {
                     return Ok(());
                 }
             } else {
-                match self.restart_here(&held).await {
+                match self.restart_here(&entry).await {
                     // Another replica was faster.
-                    Err(RestartError::Records(RecordsError::Held)) => {}
+                    Err(RestartError::Records(RecordsError::OwnedElsewhere)) => {}
                     done => return done,
                 }
             }
@@ -82,11 +82,11 @@ impl Registry {
     }
 
     async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
-        let Some(held) = self.lookup(id).await? else { return Ok(()) };
+        let Some(entry) = self.lookup(id).await? else { return Ok(()) };
         let now = Time::now();
-        let mut watch = held.session.watch(None);
+        let mut watch = entry.session.watch(None);
         self.parts.records.delete(id, now).await?;
-        if self.runs_elsewhere(&held) {
+        if self.runs_elsewhere(&entry) {
             if watch.state.ended {
                 return Ok(());
             }
@@ -95,12 +95,12 @@ impl Registry {
             let _ = timeout(PATIENCE, last_word).await;
             return Ok(());
         }
-        if !held.session.mark_deleted(now) {
+        if !entry.session.mark_deleted(now) {
             return Ok(());
         }
-        match self.erase(&held).await {
+        match self.erase(&entry).await {
             // Another replica was faster, and knows of the deletion.
-            Err(RecordsError::Held) => Ok(()),
+            Err(RecordsError::OwnedElsewhere) => Ok(()),
             done => done,
         }
     }
@@ -108,8 +108,8 @@ impl Registry {
     /// Asks something of a session's client; what becomes of it comes as an event. False when the session has no client to
     /// ask.
     pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, RecordsError> {
-        let Some(held) = self.lookup(id).await? else { return Ok(false) };
-        if self.runs_elsewhere(&held) && self.parts.cluster.wish(id, &ask.clone().into()).await? {
+        let Some(entry) = self.lookup(id).await? else { return Ok(false) };
+        if self.runs_elsewhere(&entry) && self.parts.cluster.ask_owner(id, &ask.clone().into()).await? {
             return Ok(true);
         }
         if self.certain_tenure(id).is_none() {
@@ -117,8 +117,8 @@ impl Registry {
             self.to_its_end(async move { this.take_over(&id).await }).await?;
         }
         // One that begins just now is asked as well.
-        let _begun = held.slot.change.lock().await;
-        Ok(held.slot.tenure().is_some_and(|tenure| tenure.commands.send(Command::Ask(ask)).is_ok()))
+        let _begun = entry.slot.change.lock().await;
+        Ok(entry.slot.tenure().is_some_and(|tenure| tenure.commands.send(Command::Ask(ask)).is_ok()))
     }
 
     /// Goes on with it when whoever asked has gone: half of it would leave a session without a task, or with two.
@@ -136,28 +136,28 @@ impl Registry {
 
     /// Does what others want of a session that is owned here.
     pub(crate) async fn obey(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
-        let Some(held) = self.known(id) else { return Ok(()) };
+        let Some(entry) = self.known(id) else { return Ok(()) };
         let Whereabouts::Shared(found) = self.parts.cluster.find(id).await? else { return Ok(()) };
         if self.certain_tenure(id).is_none() {
             return Ok(());
         }
         if let Some(at) = found.record.deleted {
-            held.session.mark_deleted(at);
-            return Ok(self.erase(&held).await?);
+            entry.session.mark_deleted(at);
+            return Ok(self.erase(&entry).await?);
         }
-        let Some((at, wish)) = found.wish else { return Ok(()) };
-        let mut past = held.slot.change.lock().await;
+        let Some((at, request)) = found.request else { return Ok(()) };
+        let mut past = entry.slot.change.lock().await;
         if past.heard >= at {
             return Ok(());
         }
         past.heard = at;
-        match wish {
-            Wish::Restart { epoch } if epoch == found.record.epoch => {
-                self.restart_held(&held, &mut past).await
+        match request {
+            OwnerRequest::Restart { epoch } if epoch == found.record.epoch => {
+                self.restart_entry(&entry, &mut past).await
             }
-            Wish::Restart { .. } => Ok(()),
-            wish => {
-                if let (Some(ask), Some(tenure)) = (Ask::of(wish), held.slot.tenure()) {
+            OwnerRequest::Restart { .. } => Ok(()),
+            request => {
+                if let (Some(ask), Some(tenure)) = (Ask::of(request), entry.slot.tenure()) {
                     // Where the task has just ended, the log says why.
                     tenure.tell(Command::Ask(ask));
                 }
@@ -166,9 +166,9 @@ impl Registry {
         }
     }
 
-    async fn restart_here(self: &Arc<Self>, held: &Held) -> Result<(), RestartError> {
-        let mut past = held.slot.change.lock().await;
-        self.restart_held(held, &mut past).await
+    async fn restart_here(self: &Arc<Self>, entry: &Entry) -> Result<(), RestartError> {
+        let mut past = entry.slot.change.lock().await;
+        self.restart_entry(entry, &mut past).await
     }
 
     /// Whether the owner has done it; no, when there is none any more.
@@ -179,7 +179,7 @@ impl Registry {
             return Err(RestartError::Deleted);
         }
         let epoch = found.record.epoch;
-        let mut owned = cluster.wish(id, &Wish::Restart { epoch }).await?;
+        let mut owned = cluster.ask_owner(id, &OwnerRequest::Restart { epoch }).await?;
         while owned && Instant::now() < give_up {
             sleep(LOOK_AGAIN).await;
             let Whereabouts::Shared(found) = cluster.find(id).await? else { break };
@@ -191,27 +191,27 @@ impl Registry {
         Ok(false)
     }
 
-    fn runs_elsewhere(&self, held: &Held) -> bool {
-        let owner = held.session.snapshot().owner;
+    fn runs_elsewhere(&self, entry: &Entry) -> bool {
+        let owner = entry.session.snapshot().owner;
         owner.is_some_and(|owner| owner != self.parts.cluster.me())
     }
 
     /// Has a deleted session logged out and wiped, by its link task or by a new one.
-    async fn erase(self: &Arc<Self>, held: &Held) -> Result<(), RecordsError> {
-        let mut past = held.slot.change.lock().await;
-        if let Some(running) = held.slot.tenure() {
+    async fn erase(self: &Arc<Self>, entry: &Entry) -> Result<(), RecordsError> {
+        let mut past = entry.slot.change.lock().await;
+        if let Some(running) = entry.slot.tenure() {
             if running.purpose == Purpose::Erase {
                 // Under way.
                 return Ok(());
             }
             if running.told(|done| Command::Erase { done }).await {
-                held.slot.erases(running.epoch);
+                entry.slot.erases(running.epoch);
                 return Ok(());
             }
         }
-        let claim = self.claim(held, UNLIMITED).await?;
+        let claim = self.claim(entry, UNLIMITED).await?;
         let (done, heard) = oneshot::channel();
-        self.begin(held, &mut past, Start::of(claim), Some(Command::Erase { done }));
+        self.begin(entry, &mut past, Start::of(claim), Some(Command::Erase { done }));
         // The deletion is stored: it happens whether or not its last word comes in time.
         let _ = timeout(PATIENCE, heard).await;
         Ok(())

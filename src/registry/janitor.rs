@@ -100,8 +100,8 @@ impl Registry {
 
     /// Waits until a session's link task has ended, for a while at most.
     async fn task_ended(&self, id: &SessionId) {
-        let Some(held) = self.known(id) else { return };
-        let stopped = held.slot.change.lock().await.stopped.clone();
+        let Some(entry) = self.known(id) else { return };
+        let stopped = entry.slot.change.lock().await.stopped.clone();
         if let Some(stopped) = stopped {
             let _ = timeout(2 * PATIENCE, stopped.cancelled()).await;
         }

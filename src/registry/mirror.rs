@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Registry;
-use super::slot::{Follower, Held};
+use super::slot::{Entry, Follower};
 use crate::cluster::{Viewers, Whereabouts};
 use crate::event::{Cursor, Status};
 use crate::id::SessionId;
@@ -38,10 +38,10 @@ impl Registry {
     /// # Errors
     /// Where others run sessions as well and nobody can be asked just now.
     pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
-        Ok(self.lookup(id).await?.map(|held| held.session))
+        Ok(self.lookup(id).await?.map(|entry| entry.session))
     }
 
-    pub(crate) async fn lookup(self: &Arc<Self>, id: &SessionId) -> Result<Option<Held>, RecordsError> {
+    pub(crate) async fn lookup(self: &Arc<Self>, id: &SessionId) -> Result<Option<Entry>, RecordsError> {
         if self.certain_tenure(id).is_some() {
             return Ok(self.known(id));
         }
@@ -100,7 +100,7 @@ impl Registry {
     }
 
     pub(crate) fn viewers_here(&self) -> Viewers {
-        let count = |held: Held| (held.session.id().clone(), held.session.viewers());
+        let count = |entry: Entry| (entry.session.id().clone(), entry.session.viewers());
         self.all_here().into_iter().map(count).filter(|(_, viewers)| *viewers > 0).collect()
     }
 
@@ -111,7 +111,7 @@ impl Registry {
 
     /// A session as it stands now, with no more of its log than the end.
     pub(crate) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
-        let here = || self.known(id).map(|held| held.session);
+        let here = || self.known(id).map(|entry| entry.session);
         if self.certain_tenure(id).is_some() {
             return Ok(here());
         }
@@ -125,28 +125,28 @@ impl Registry {
     }
 
     /// What was found, as a session that goes on with the log as long as somebody holds it.
-    pub(crate) async fn mirror(self: &Arc<Self>, found: SessionInfo) -> Result<Held, RecordsError> {
+    pub(crate) async fn mirror(self: &Arc<Self>, found: SessionInfo) -> Result<Entry, RecordsError> {
         let id = &found.record.session;
-        let held = match self.known(id) {
-            Some(held) => held,
+        let entry = match self.known(id) {
+            Some(entry) => entry,
             None => {
                 let log = self.parts.log.read(id).await?;
                 let (record, owner) = (found.record.clone(), found.owner.clone());
                 self.insert(Session::restored(record, owner, log, self.parts.history))
             }
         };
-        if held.session.snapshot().last < found.last {
-            held.session.absorb(self.parts.log.read(id).await?);
+        if entry.session.snapshot().last < found.last {
+            entry.session.absorb(self.parts.log.read(id).await?);
         }
-        if held.slot.tenure().is_none() {
-            held.session.learn(&found);
-            self.rest(&held);
+        if entry.slot.tenure().is_none() {
+            entry.session.learn(&found);
+            self.rest(&entry);
         }
-        Ok(held)
+        Ok(entry)
     }
 
     /// What was found, as a session that is about to be claimed: its log is read after that.
-    pub(crate) fn slot_of(&self, found: &SessionInfo) -> Held {
+    pub(crate) fn slot_of(&self, found: &SessionInfo) -> Entry {
         self.known(&found.record.session).unwrap_or_else(|| {
             let (record, owner) = (found.record.clone(), found.owner.clone());
             self.insert(Session::restored(record, owner, LogTail::default(), self.parts.history))
@@ -154,11 +154,11 @@ impl Registry {
     }
 
     /// No link task runs here: where another process may write the session, this one follows.
-    pub(crate) fn rest(self: &Arc<Self>, held: &Held) {
+    pub(crate) fn rest(self: &Arc<Self>, entry: &Entry) {
         if self.parts.cluster.owner_at_rest().is_some() {
             return;
         }
-        held.slot.follow(|session| {
+        entry.slot.follow(|session| {
             let (stop, registry, session) = (CancellationToken::new(), self.clone(), session.clone());
             let (stopped, weak) = (stop.clone(), Arc::downgrade(&session));
             self.parts.streams.spawn_until_begun(async move {
@@ -198,7 +198,7 @@ impl Registry {
                     let weak = Arc::downgrade(&session);
                     drop(session);
                     match weak.upgrade() {
-                        Some(still_held) => session = still_held,
+                        Some(still_used) => session = still_used,
                         None => {
                             self.slots.remove_if(&id, |_, slot| slot.session().is_none());
                             return;

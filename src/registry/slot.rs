@@ -53,13 +53,13 @@ pub(crate) struct Tenure {
 pub(crate) struct Past {
     /// Ends when the last client and every one before it have stopped: never two of one account.
     pub(crate) stopped: Option<CancellationToken>,
-    /// When the newest wish that was heard of was made (Unix ms, the store's clock): an older one is done or void.
+    /// When the newest request that was heard of was made (Unix ms, the store's clock): an older one is done or void.
     pub(crate) heard: i64,
 }
 
 /// A session and its slot. The slot stays in the registry as long as one of these, or a viewer, holds the session.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct Entry {
     pub(crate) session: Arc<Session>,
     pub(crate) slot: Arc<Slot>,
 }

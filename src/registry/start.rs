@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use super::commands::RestartError;
-use super::slot::{Held, Past, Tenure};
+use super::slot::{Entry, Past, Tenure};
 use super::{Registry, UNLIMITED};
 use crate::cluster::Whereabouts;
 use crate::event::{Me, Reason};
 use crate::id::SessionId;
 use crate::link::runner::Runner;
 use crate::link::{Ask, Claim, Command, Purpose, Start};
-use crate::records::{Limits, Record, RecordsError, Wish};
+use crate::records::{Limits, OwnerRequest, Record, RecordsError};
 use crate::session::Session;
 use crate::telemetry::metrics::TAKEOVERS;
 
@@ -28,10 +28,10 @@ impl Registry {
     /// on with deletions that were under way.
     pub async fn start_all(self: &Arc<Self>) {
         // All at once: their claims share commits. The supervisor tries again.
-        let resume = async |held: Held| {
-            let record = held.session.about().clone();
-            if let Err(error) = self.resume(&held, &record, None, None).await {
-                warn!(sessionId = %held.session.id(), %error, "not started yet");
+        let resume = async |entry: Entry| {
+            let record = entry.session.about().clone();
+            if let Err(error) = self.resume(&entry, &record, None, None).await {
+                warn!(sessionId = %entry.session.id(), %error, "not started yet");
             }
         };
         futures::stream::iter(self.all_here()).for_each_concurrent(None, resume).await;
@@ -43,9 +43,9 @@ impl Registry {
         let found = match self.parts.cluster.find(id).await? {
             Whereabouts::Shared(found) => found,
             Whereabouts::Here => {
-                let Some(held) = self.known(id) else { return Ok(false) };
-                let record = held.session.about().clone();
-                return self.resume(&held, &record, None, None).await;
+                let Some(entry) = self.known(id) else { return Ok(false) };
+                let record = entry.session.about().clone();
+                return self.resume(&entry, &record, None, None).await;
             }
             Whereabouts::Nowhere => return Ok(false),
         };
@@ -59,12 +59,12 @@ impl Registry {
         }
         // A log whose end cannot be read says not where the session stands.
         self.parts.log.last(id).await?;
-        let held = self.slot_of(&found);
-        let begun = self.resume(&held, &found.record, found.wish, Some(Instant::now())).await;
+        let entry = self.slot_of(&found);
+        let begun = self.resume(&entry, &found.record, found.request, Some(Instant::now())).await;
         match begun {
             // Another replica was faster.
-            Err(RecordsError::Held) => {
-                self.rest(&held);
+            Err(RecordsError::OwnedElsewhere) => {
+                self.rest(&entry);
                 Ok(false)
             }
             Ok(true) => {
@@ -73,7 +73,7 @@ impl Registry {
                 Ok(true)
             }
             done => {
-                self.rest(&held);
+                self.rest(&entry);
                 done
             }
         }
@@ -83,24 +83,24 @@ impl Registry {
     /// when it was begun to be taken over from another replica.
     pub(crate) async fn resume(
         self: &Arc<Self>,
-        held: &Held,
+        entry: &Entry,
         record: &Record,
-        wish: Option<(i64, Wish)>,
+        request: Option<(i64, OwnerRequest)>,
         taken: Option<Instant>,
     ) -> Result<bool, RecordsError> {
-        let Held { session, slot } = held;
+        let Entry { session, slot } = entry;
         let mut past = slot.change.lock().await;
         if slot.tenure().is_some() {
             // Begun while this waited.
             return Ok(false);
         }
-        let wish = wish.map(|(at, wish)| {
+        let request = request.map(|(at, request)| {
             past.heard = past.heard.max(at);
-            wish
+            request
         });
         let deleted = session.snapshot().deleted.is_some();
-        if wish == Some(Wish::Restart { epoch: record.epoch }) && !deleted {
-            return match self.restart_held(held, &mut past).await {
+        if request == Some(OwnerRequest::Restart { epoch: record.epoch }) && !deleted {
+            return match self.restart_entry(entry, &mut past).await {
                 Ok(()) => Ok(true),
                 Err(RestartError::Records(error)) => Err(error),
                 Err(error) => Err(RecordsError::failed(error)),
@@ -113,42 +113,42 @@ impl Registry {
             }
             return Ok(false);
         }
-        let claim = self.claim(held, if deleted { UNLIMITED } else { self.parts.limits }).await?;
+        let claim = self.claim(entry, if deleted { UNLIMITED } else { self.parts.limits }).await?;
         if !deleted && !session.snapshot().state.runs() {
             // Its end came between the two.
             self.parts.records.release(session.id(), claim.epoch).await?;
             return Ok(false);
         }
-        let first = match wish {
+        let first = match request {
             _ if deleted => Some(Command::Erase { done: oneshot::channel().0 }),
-            Some(wish) => Ask::of(wish).map(Command::Ask),
+            Some(request) => Ask::of(request).map(Command::Ask),
             None => None,
         };
         // After a clean stop the log says so already.
         let owner_lost = !deleted && !session.was_shut_down();
         // A session that nobody has linked waits for a person: how long that takes says nothing of a take-over.
         let taken = taken.filter(|_| !deleted && session.snapshot().state.linked);
-        self.begin(held, &mut past, Start { owner_lost, taken, in_turn: true, ..Start::of(claim) }, first);
+        self.begin(entry, &mut past, Start { owner_lost, taken, in_turn: true, ..Start::of(claim) }, first);
         Ok(true)
     }
 
     /// A new epoch, after which nobody else writes this session; what others have written before is known here.
-    pub(crate) async fn claim(&self, held: &Held, limits: Limits) -> Result<Claim, RecordsError> {
-        let (id, lease) = (held.session.id(), self.parts.cluster.lease());
+    pub(crate) async fn claim(&self, entry: &Entry, limits: Limits) -> Result<Claim, RecordsError> {
+        let (id, lease) = (entry.session.id(), self.parts.cluster.lease());
         let epoch = self.parts.records.claim(id, limits).await?;
-        if held.slot.tenure().is_none() {
-            held.session.absorb(self.parts.log.read_others(id).await?);
+        if entry.slot.tenure().is_none() {
+            entry.session.absorb(self.parts.log.read_others(id).await?);
         }
         Ok(Claim { epoch, lease })
     }
 
     /// Starts the link task anew, after the client before it has stopped. For the one that holds the slot's lock.
-    pub(crate) async fn restart_held(
+    pub(crate) async fn restart_entry(
         self: &Arc<Self>,
-        held: &Held,
+        entry: &Entry,
         past: &mut Past,
     ) -> Result<(), RestartError> {
-        let Held { session, slot } = held;
+        let Entry { session, slot } = entry;
         if session.snapshot().deleted.is_some() {
             return Err(RestartError::Deleted);
         }
@@ -165,7 +165,7 @@ impl Registry {
             // A new epoch refuses what the last client stores as it stops.
             last_client.cancelled().await;
         }
-        let claim = self.claim(held, self.parts.limits).await?;
+        let claim = self.claim(entry, self.parts.limits).await?;
         let state = session.snapshot().state;
         let mut me: Option<Me> = state.me;
         if state.ended && state.reason == Some(Reason::LoggedOut) {
@@ -174,19 +174,19 @@ impl Registry {
             me = None;
         }
         session.restart(me);
-        self.begin(held, past, Start::of(claim), None);
+        self.begin(entry, past, Start::of(claim), None);
         Ok(())
     }
 
     /// Starts a link task, with a first command where there is one. For the one that holds the slot's lock.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        held: &Held,
+        entry: &Entry,
         past: &mut Past,
         start: Start,
         first: Option<Command>,
     ) {
-        let (session, slot) = (held.session.clone(), &held.slot);
+        let (session, slot) = (entry.session.clone(), &entry.slot);
         let stopped = CancellationToken::new();
         let start = Start { after: past.stopped.replace(stopped.clone()), ..start };
         let erases = matches!(first, Some(Command::Erase { .. }));
@@ -201,28 +201,28 @@ impl Registry {
         let span = info_span!(parent: None, "session", sessionId = %session.id(), epoch);
         let (before, parts) = (start.after.clone(), self.parts.clone());
         let runner = Runner { session, parts, commands: receiver, start };
-        let (registry, held) = (self.clone(), held.clone());
+        let (registry, entry) = (self.clone(), entry.clone());
         let task = async move {
             let _stopped = stopped.drop_guard();
-            registry.run_to_its_end(&held, epoch, runner).await;
-            let was_last = held.slot.rest(epoch, registry.parts.cluster.owner_at_rest());
+            registry.run_to_its_end(&entry, epoch, runner).await;
+            let was_last = entry.slot.rest(epoch, registry.parts.cluster.owner_at_rest());
             // One that ended before it had a client of its own: the next start waits for the client before that.
             if let Some(before) = before {
                 before.cancelled().await;
             }
             if was_last {
-                registry.rest(&held);
+                registry.rest(&entry);
             }
         };
         self.parts.shutdown.spawn(task.instrument(span));
     }
 
-    async fn run_to_its_end(&self, held: &Held, epoch: u64, runner: Runner) {
+    async fn run_to_its_end(&self, entry: &Entry, epoch: u64, runner: Runner) {
         if AssertUnwindSafe(runner.run()).catch_unwind().await.is_ok() {
             return;
         }
         // The panic itself is in the log. The supervisor starts it again, or another replica when the lease has lapsed.
-        let id = held.session.id();
+        let id = entry.session.id();
         error!(sessionId = %id, "a link task ended by a panic");
         if self.parts.shutdown.has_begun() {
             self.parts.given_up(id, self.parts.cluster.hand_over(id, epoch).await);
@@ -230,7 +230,7 @@ impl Registry {
     }
 }
 
-impl Held {
+impl Entry {
     /// As a creation makes it.
     pub(crate) fn new(session: Session) -> Self {
         let session = Arc::new(session);

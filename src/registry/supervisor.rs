@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
 use super::Registry;
-use super::slot::Held;
+use super::slot::Entry;
 use crate::id::SessionId;
 use crate::shutdown::Shutdown;
 
@@ -83,16 +83,16 @@ pub async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
             () = sleep(LOOK) => {}
         }
         let here = registry.all_here();
-        let waiting = here.iter().filter(|held| held.lacks_task());
-        registry.unattended.are(waiting.map(|held| held.session.id().clone()));
-        told.retain(|id, ()| registry.known(id).is_some_and(|held| held.lacks_task()));
+        let waiting = here.iter().filter(|entry| entry.lacks_task());
+        registry.unattended.are(waiting.map(|entry| entry.session.id().clone()));
+        told.retain(|id, ()| registry.known(id).is_some_and(|entry| entry.lacks_task()));
         // Every start is a write.
         if registry.judgement().writes.is_some() {
             continue;
         }
         for id in registry.unattended.due() {
-            let Some(held) = registry.known(&id) else { continue };
-            match registry.resume(&held, held.session.about(), None, None).await {
+            let Some(entry) = registry.known(&id) else { continue };
+            match registry.resume(&entry, entry.session.about(), None, None).await {
                 Ok(true) => info!(sessionId = %id, "a session without a link task was started again"),
                 Ok(false) => {}
                 Err(error) => {
@@ -112,7 +112,7 @@ impl Registry {
     }
 }
 
-impl Held {
+impl Entry {
     /// Whether nobody is about to start the link task that this session needs.
     fn lacks_task(&self) -> bool {
         self.session.needs_task() && self.slot.tenure().is_none() && self.slot.change.try_lock().is_ok()

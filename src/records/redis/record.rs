@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
-use crate::records::{Record, SessionInfo, WISH_LIFE, Wish, epoch as epoch_of, moment};
+use crate::records::{OwnerRequest, REQUEST_LIFE, Record, SessionInfo, epoch as epoch_of, moment};
 
 /// What never changes. The rest are fields of the hash, which scripts change.
 #[derive(Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub(crate) fn encode(record: &Record) -> String {
         .unwrap_or_else(|error| unreachable!("strings and numbers always encode: {error}"))
 }
 
-/// What `find.lua` answers: record, owner, epoch, runs, deleted, wish, when it was made, last event, the time, last owner. The record is empty where there
+/// What `find.lua` answers: record, owner, epoch, runs, deleted, request, when it was made, last event, the time, last owner. The record is empty where there
 /// is no such session. Bytes: a field may hold any.
 pub(crate) type Fields = Vec<Vec<u8>>;
 
@@ -40,7 +40,7 @@ pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Sessio
     let texts = fields.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
     let texts: [String; 10] =
         texts.ok().and_then(|texts| texts.try_into().ok()).ok_or("one of its fields is not text")?;
-    let [stored, owner, epoch, runs, deleted, wish, wished, last, now, last_owner] = texts;
+    let [stored, owner, epoch, runs, deleted, request, requested, last, now, last_owner] = texts;
     if stored.is_empty() {
         return Ok(None);
     }
@@ -64,17 +64,17 @@ pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Sessio
             None => None,
         },
     };
-    // A wish of a later version is none, and so is one that is damaged: nobody waits for it for long.
-    let wish = wished.parse::<i64>().ok().zip(serde_json::from_str(&wish).ok());
+    // A request of a later version is none, and so is one that is damaged: nobody waits for it for long.
+    let request = requested.parse::<i64>().ok().zip(serde_json::from_str(&request).ok());
     let now = now.parse::<i64>().unwrap_or_default();
-    let wish = wish.filter(|(at, wish)| match wish {
-        Wish::Restart { .. } => true,
-        Wish::Code { .. } | Wish::Passkey(_) | Wish::ConfirmPasskey => {
-            now - at < WISH_LIFE.as_millis().cast_signed().try_into().unwrap_or(i64::MAX)
+    let request = request.filter(|(at, request)| match request {
+        OwnerRequest::Restart { .. } => true,
+        OwnerRequest::Code { .. } | OwnerRequest::Passkey(_) | OwnerRequest::ConfirmPasskey => {
+            now - at < REQUEST_LIFE.as_millis().cast_signed().try_into().unwrap_or(i64::MAX)
         }
     });
     let last =
         if last.is_empty() { None } else { Some(last.parse().map_err(|_| "its last event's id is none")?) };
     let [owner, last_owner] = [owner, last_owner].map(|name| Some(name).filter(|name| !name.is_empty()));
-    Ok(Some(SessionInfo { record, owner, last_owner, wish, last }))
+    Ok(Some(SessionInfo { record, owner, last_owner, request, last }))
 }

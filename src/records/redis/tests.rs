@@ -8,7 +8,7 @@ use super::*;
 use crate::cluster::redis::OnRedis;
 use crate::cluster::{Cluster as _, Leases as _, News, Renewal, Replica, Viewers};
 use crate::proxy::ProxyUrl;
-use crate::records::Wish;
+use crate::records::OwnerRequest;
 use crate::storage::redis::tests::{Cluster, Server, is_up, until};
 
 const LEASE: Duration = Duration::from_millis(600);
@@ -16,7 +16,7 @@ const ROOM: Limits = Limits { all: 100, user: 100 };
 const MOST: usize = 1000;
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const KEPT: &(dyn Fn() -> bool + Sync) = &|| true;
-const HELD: Renewal = Renewal::Held { wished: false };
+const HELD: Renewal = Renewal::Kept { requested: false };
 
 async fn records(server: &Server, name: &str) -> OnRedis {
     OnRedis::new(RedisRecords::new(server.connect().await, name, LEASE))
@@ -72,7 +72,7 @@ async fn a_record_reads_back_and_leaves_nothing() {
     assert_eq!(records.all().await.unwrap(), std::slice::from_ref(&stored));
     let found = records.records.find(&record.session).await.unwrap().unwrap();
     assert_eq!(
-        (found.record, found.owner.as_deref(), found.wish, found.last),
+        (found.record, found.owner.as_deref(), found.request, found.last),
         (stored, Some("a"), None, None)
     );
     records.delete(&record.session, Time::from_millis(5)).await.unwrap();
@@ -210,14 +210,16 @@ async fn a_lease_lasts_until_it_lapses_and_the_first_to_claim_has_it() {
         sleep(LEASE / 2).await;
         assert_eq!(a.renew(id, epoch, KEPT).await, HELD);
         assert!(b.lapsed(NOW, MOST).await.unwrap().is_empty());
-        assert!(matches!(b.claim(id, ROOM).await, Err(RecordsError::Held)));
+        assert!(matches!(b.claim(id, ROOM).await, Err(RecordsError::OwnedElsewhere)));
     }
     for _ in 0..10 {
         sleep(LEASE + Duration::from_millis(50)).await;
         assert_eq!(b.lapsed(NOW, MOST).await.unwrap(), std::slice::from_ref(id));
         let (one, other) = tokio::join!(b.claim(id, ROOM), c.claim(id, ROOM));
         let won = match (one, other) {
-            (Ok(won), Err(RecordsError::Held)) | (Err(RecordsError::Held), Ok(won)) => won,
+            (Ok(won), Err(RecordsError::OwnedElsewhere)) | (Err(RecordsError::OwnedElsewhere), Ok(won)) => {
+                won
+            }
             both => panic!("{both:?}"),
         };
         assert!(won > epoch);
@@ -238,7 +240,7 @@ async fn the_owner_may_renew_a_lapsed_lease_that_nobody_claimed() {
     sleep(LEASE * 2).await;
     assert!(b.lapsed(Some(LEASE * 3), MOST).await.unwrap().is_empty(), "in the time of grace");
     assert_eq!(a.renew(&record.session, epoch, KEPT).await, HELD);
-    assert!(matches!(b.claim(&record.session, ROOM).await, Err(RecordsError::Held)));
+    assert!(matches!(b.claim(&record.session, ROOM).await, Err(RecordsError::OwnedElsewhere)));
     assert_eq!(a.renew(&record.session, epoch - 1, KEPT).await, Renewal::Lost);
     assert_eq!(a.renew(&record.session, epoch + 1, KEPT).await, Renewal::Missing, "Redis has lost its end");
     let unknown = super::tests::record("bob").session;
@@ -285,7 +287,7 @@ async fn an_owner_writes_again_what_redis_lost() {
     assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Missing);
     assert!(a.reassert(&mine).await.unwrap());
     assert_eq!(b.all().await.unwrap(), std::slice::from_ref(&mine));
-    assert!(matches!(b.claim(&mine.session, ROOM).await, Err(RecordsError::Held)));
+    assert!(matches!(b.claim(&mine.session, ROOM).await, Err(RecordsError::OwnedElsewhere)));
     assert!(matches!(
         b.create(super::tests::record("ada"), Limits { all: 9, user: 1 }, None).await,
         Err(RecordsError::UserLimit(1))
@@ -346,21 +348,21 @@ async fn a_wish_reaches_the_owner_and_stands_for_the_next_one() {
     let (id, epoch) = (&record.session, create(&a, &record).await);
     let mut news = a.news();
     assert_eq!((news.next().await, news.next().await), (Some(News::Missed), Some(News::Missed)));
-    let restart = Wish::Restart { epoch };
-    assert!(b.wish(id, &restart).await.unwrap());
-    assert_eq!(news.next().await, Some(News::Wished(id.clone())));
-    assert_eq!(a.renew(id, epoch, KEPT).await, Renewal::Held { wished: true });
-    assert_eq!(a.records.find(id).await.unwrap().unwrap().wish.unwrap().1, restart);
+    let restart = OwnerRequest::Restart { epoch };
+    assert!(b.ask_owner(id, &restart).await.unwrap());
+    assert_eq!(news.next().await, Some(News::Requested(id.clone())));
+    assert_eq!(a.renew(id, epoch, KEPT).await, Renewal::Kept { requested: true });
+    assert_eq!(a.records.find(id).await.unwrap().unwrap().request.unwrap().1, restart);
     sleep(LEASE * 2).await;
     assert!(b.records.find(id).await.unwrap().unwrap().owner.is_none());
-    let code = Wish::Code { phone_number: "905551234567".into() };
-    assert!(!b.wish(id, &code).await.unwrap(), "nobody to tell");
-    assert_eq!(b.records.find(id).await.unwrap().unwrap().wish.unwrap().1, code);
+    let code = OwnerRequest::Code { phone_number: "905551234567".into() };
+    assert!(!b.ask_owner(id, &code).await.unwrap(), "nobody to tell");
+    assert_eq!(b.records.find(id).await.unwrap().unwrap().request.unwrap().1, code);
     // Asked for so long ago that nobody waits for it any more.
-    server.tell(&["HINCRBY", &format!("test:{{{id}}}"), "wished", "-30000"]);
-    assert!(b.records.find(id).await.unwrap().unwrap().wish.is_none());
+    server.tell(&["HINCRBY", &format!("test:{{{id}}}"), "requested", "-30000"]);
+    assert!(b.records.find(id).await.unwrap().unwrap().request.is_none());
     let unknown = super::tests::record("bob").session;
-    assert!(matches!(b.wish(&unknown, &restart).await, Err(RecordsError::Unknown)));
+    assert!(matches!(b.ask_owner(&unknown, &restart).await, Err(RecordsError::Unknown)));
 }
 
 #[tokio::test]
@@ -373,7 +375,7 @@ async fn a_deletion_is_claimed_in_the_same_call() {
     let mut news = a.news();
     assert_eq!((news.next().await, news.next().await), (Some(News::Missed), Some(News::Missed)));
     b.delete(&mine.session, Time::now()).await.unwrap();
-    assert_eq!(news.next().await, Some(News::Wished(mine.session.clone())));
+    assert_eq!(news.next().await, Some(News::Requested(mine.session.clone())));
     assert!(b.lapsed(NOW, MOST).await.unwrap().is_empty());
     b.delete(&ended.session, Time::now()).await.unwrap();
     assert_eq!(b.lapsed(None, MOST).await.unwrap(), [ended.session]);
@@ -456,12 +458,12 @@ async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_t
     server.tell(&["FLUSHALL"]);
     let lost = std::time::Instant::now();
     let in_doubt = async |records: &OnRedis, session: &SessionId| {
-        let restart = Wish::Restart { epoch };
+        let restart = OwnerRequest::Restart { epoch };
         let answers = [
             records.records.find(session).await.err(),
             records.records.sessions().await.err(),
             records.claim(session, ROOM).await.err(),
-            records.wish(session, &restart).await.err(),
+            records.ask_owner(session, &restart).await.err(),
             records.delete(session, Time::now()).await.err(),
         ];
         answers.iter().all(|error| error.as_ref().is_some_and(RecordsError::is_away))
@@ -483,7 +485,10 @@ async fn after_a_loss_of_the_data_nothing_is_unknown_until_owners_had_the_time_t
     for records in [&b, &new] {
         assert!(records.records.find(&unknown).await.unwrap().is_none());
         assert_eq!(records.records.sessions().await.unwrap(), std::slice::from_ref(&mine.session));
-        assert!(matches!(records.wish(&unknown, &Wish::ConfirmPasskey).await, Err(RecordsError::Unknown)));
+        assert!(matches!(
+            records.ask_owner(&unknown, &OwnerRequest::ConfirmPasskey).await,
+            Err(RecordsError::Unknown)
+        ));
         records.delete(&unknown, Time::now()).await.unwrap();
     }
 }
