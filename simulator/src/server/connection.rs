@@ -253,7 +253,7 @@ impl Connection {
         }
     }
 
-    /// Says something.
+    /// Queues a stanza for the client.
     pub(super) async fn say(&mut self, mut node: Node) -> Flow {
         self.shared.conditions.stamp(&mut node);
         let Ok(plain) = marshal(&node) else {
