@@ -7,16 +7,13 @@ use std::time::Duration;
 /// The pauses of one kind of try.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
-    first: Duration,
-    longest: Duration,
+    /// The pause after the first failure.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
 }
 
 impl Backoff {
-    /// Pauses that begin with `first` and double up to `longest`.
-    pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest }
-    }
-
     /// The pause after this many failures in a row, counted from 1.
     pub fn after(self, failures: u32) -> Duration {
         let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -30,7 +27,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest() {
-        let backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        let backoff = Backoff { first: Duration::from_millis(20), longest: Duration::from_secs(1) };
         let pauses = [1, 2, 3, 6, 7, 40, u32::MAX].map(|failures| backoff.after(failures).as_millis());
         assert_eq!(pauses, [20, 40, 80, 640, 1000, 1000, 1000]);
     }

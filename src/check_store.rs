@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use self::report::StoreReport;
 use crate::config::Config;
-use crate::log::EventLog;
+use crate::log::{AppendError, EventLog};
 use crate::records::{Records, RecordsError};
 use crate::server::DATABASE;
 use crate::storage::StorageError;
@@ -108,14 +108,30 @@ fn read(error: impl Into<Failed>) -> CheckError {
     CheckError::Read(error.into().0)
 }
 
-/// A failure of the storage engine, taken out of the error of any store.
-struct Failed(StorageError);
+/// A failure of the storage engine, taken out of the error of any store. `migrate` uses it too.
+pub(crate) struct Failed(pub(crate) StorageError);
+
+impl From<StorageError> for Failed {
+    fn from(error: StorageError) -> Self {
+        Self(error)
+    }
+}
 
 impl From<RecordsError> for Failed {
     fn from(error: RecordsError) -> Self {
         Self(match error {
             RecordsError::Storage(error) => error,
             error => StorageError::failed(error),
+        })
+    }
+}
+
+impl From<AppendError> for Failed {
+    fn from(error: AppendError) -> Self {
+        Self(match error {
+            AppendError::Storage(error) => error,
+            AppendError::Away => StorageError::Away,
+            error @ AppendError::Fenced => StorageError::failed(error),
         })
     }
 }

@@ -9,7 +9,7 @@ pub enum Close {
     Ended,
     /// This server stops. The viewer should come back, to this server or another replica.
     Draining {
-        /// How much later.
+        /// How long the viewer should wait before it comes back.
         pause: Duration,
     },
     /// The viewer is further behind than the history reaches, or accepts no data. It should come back with its cursor.
@@ -24,7 +24,7 @@ pub enum Close {
     StoreAway,
     /// There are too many streams, or too many requests from this viewer. It should come back later.
     Overloaded {
-        /// How much later.
+        /// How long the viewer should wait before it comes back.
         pause: Duration,
     },
     /// The viewer's token has expired. It should come back with a new one.

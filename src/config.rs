@@ -140,7 +140,7 @@ impl fmt::Debug for Secret {
 pub enum LogFormat {
     /// For a person at a terminal.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object per line, for programs.
     Json,
 }
 
@@ -150,7 +150,7 @@ pub enum Mistake {
     /// The value is not allowed.
     #[error("{name}: {found:?} is not allowed; {allowed}")]
     Value {
-        /// The variable.
+        /// The name of the variable.
         name: &'static str,
         /// The value; masked if it is a secret.
         found: String,

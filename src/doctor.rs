@@ -52,7 +52,7 @@ pub enum Finding {
     Ok,
     /// It works, but somebody should look at it.
     Warn,
-    /// It does not work.
+    /// It does not work, and must be mended.
     Fail,
 }
 

@@ -96,7 +96,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status there is.
+    /// All statuses.
     pub const ALL: [Status; 8] = [
         Status::Initializing,
         Status::ScanQr,
@@ -108,7 +108,7 @@ impl Status {
         Status::Failed,
     ];
 
-    /// The word clients see.
+    /// The word that clients see.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Initializing => "initializing",
@@ -190,7 +190,7 @@ impl State {
 pub struct Event {
     /// The session that the event belongs to.
     pub session: SessionId,
-    /// Its id.
+    /// The id of the event.
     pub at: Cursor,
     /// The time of the event.
     pub time: Time,

@@ -10,7 +10,7 @@
 pub mod config;
 /// Puts the pieces together.
 pub mod server;
-/// Stopping, and every task there is.
+/// Stopping, and the start of every task.
 pub mod shutdown;
 /// Logging.
 pub mod telemetry;
@@ -25,11 +25,12 @@ pub mod id;
 
 /// The facts and their JSON.
 pub mod event;
-/// What a linked device says it is.
+/// The platform that a linked device claims to be.
 pub mod platform;
 
-/// A QR string as a picture.
+/// A proxy between this process and WhatsApp.
 pub mod proxy;
+/// A QR string as a picture.
 pub mod qr;
 
 /// A session: its state and its history.

@@ -32,10 +32,11 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::{info, warn};
 
-use self::outcome::{Failed, redis};
+use self::outcome::redis;
 pub use self::outcome::{MigrateError, MovedCounts, Outcome};
 use self::source::Source;
 use self::target::{Holder, Target};
+use crate::check_store::Failed;
 use crate::config::{Config, RedisSettings};
 use crate::event::{Reason, State, Time};
 use crate::records::Record;

@@ -28,7 +28,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// Every platform there is.
+    /// All platforms.
     pub const ALL: [Platform; 8] = [
         Platform::Chrome,
         Platform::Edge,

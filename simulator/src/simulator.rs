@@ -18,7 +18,7 @@ const REFS: usize = 6;
 /// How long requests that are still open at the end may take.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How to start.
+/// How the simulator starts.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Must be on loopback. Default: a free port of 127.0.0.1.
@@ -68,7 +68,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Binds and serves.
+    /// Binds the port and serves until the simulator ends.
     ///
     /// # Errors
     /// [`StartError`] as `InvalidInput` or `Other`, or whatever binding says.

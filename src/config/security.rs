@@ -36,7 +36,7 @@ pub struct Security {
 pub struct ApiKey {
     /// The key's name, for log lines and limits.
     pub name: String,
-    /// SHA-256 of the secret.
+    /// The SHA-256 of the secret; the secret itself is not kept.
     pub hash: [u8; 32],
     /// The user-id prefix that this key is restricted to; `None` if it may use all sessions.
     pub prefix: Option<String>,
@@ -49,7 +49,7 @@ pub struct ApiKey {
 pub struct Origins {
     /// Whether any page may. `*`
     pub any: bool,
-    /// The origins that may.
+    /// The origins whose pages may, besides the server's own.
     pub rules: Vec<OriginRule>,
 }
 

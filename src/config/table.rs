@@ -3,7 +3,7 @@
 /// One line of the table of variables.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The variable.
+    /// The name of the variable.
     pub name: &'static str,
     /// Its default, as a person would write it.
     pub default: &'static str,

@@ -43,15 +43,11 @@ pub(super) async fn data(config: &Config) -> Check {
 fn look(folder: &Path, shared: bool) -> Check {
     let shown = folder.display();
     let Some(there) = existing(folder) else {
-        return Check::fail(DATA, format!("{shown}: no folder above it exists"), "correct DATA_DIR");
+        return Check::fail(DATA, format!("{shown}: no folder above it exists"), "fix DATA_DIR");
     };
     let writable = "make it writable for this user, or set DATA_DIR to another folder";
     if !there.is_dir() {
-        return Check::fail(
-            DATA,
-            format!("{shown}: {} is not a folder", there.display()),
-            "correct DATA_DIR",
-        );
+        return Check::fail(DATA, format!("{shown}: {} is not a folder", there.display()), "fix DATA_DIR");
     }
     if let Err(error) = may_write(&there) {
         return Check::fail(DATA, format!("cannot write to {}: {error}", there.display()), writable);

@@ -33,13 +33,13 @@ pub enum Kind {
     Passkey(Passkey),
     /// A phone has linked the device.
     Authenticated {
-        /// The account.
+        /// The linked account.
         me: Me,
     },
-    /// Logged in.
+    /// The device has logged in at WhatsApp.
     #[serde(rename_all = "camelCase")]
     Ready {
-        /// The account.
+        /// The linked account.
         me: Me,
         /// When WhatsApp accepted the login.
         connected_at: Time,
@@ -52,7 +52,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every name there is.
+    /// All names of events.
     pub const NAMES: [&'static str; 7] =
         ["qr", "code", "pairing_error", "passkey", "authenticated", "ready", "disconnected"];
 
@@ -88,7 +88,7 @@ impl Kind {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Qr {
-    /// As WhatsApp sent it.
+    /// The text of the QR, as WhatsApp sent it.
     pub qr_string: String,
     /// When WhatsApp shows the next one.
     pub expires_at: Time,

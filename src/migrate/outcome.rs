@@ -3,15 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::check_store::CheckError;
+use crate::check_store::{CheckError, Failed};
 use crate::id::SessionId;
-use crate::log::AppendError;
-use crate::records::RecordsError;
 use crate::storage::StorageError;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;
 use crate::storage::sqlite::OpenError;
-use crate::whatsapp::store::EngineError;
 
 /// Why a migration did not finish. After all but the last three, the folder is as it was: a server may start on it, or
 /// it may be moved again.
@@ -117,43 +114,6 @@ impl From<CheckError> for MigrateError {
         match error {
             CheckError::Read(error) => Self::Database(error),
             error => Self::Database(StorageError::failed(error)),
-        }
-    }
-}
-
-/// A failure of the storage engine, taken out of the error of any store.
-pub(super) struct Failed(StorageError);
-
-impl From<StorageError> for Failed {
-    fn from(error: StorageError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<RecordsError> for Failed {
-    fn from(error: RecordsError) -> Self {
-        match error {
-            RecordsError::Storage(error) => Self(error),
-            error => Self(StorageError::failed(error)),
-        }
-    }
-}
-
-impl From<AppendError> for Failed {
-    fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::Storage(error) => Self(error),
-            AppendError::Away => Self(StorageError::Away),
-            error @ AppendError::Fenced => Self(StorageError::failed(error)),
-        }
-    }
-}
-
-impl From<EngineError> for Failed {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Storage(error) => Self(error),
-            error @ EngineError::Fenced => Self(StorageError::failed(error)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A migration against a real server: what arrives, and where it may be cut short.
+//! Tests of a migration against a real Redis: what arrives, and where it may be interrupted.
 
 use std::sync::Arc;
 
@@ -134,7 +134,7 @@ impl Old {
         Config::read(variable).unwrap()
     }
 
-    /// `qrcast migrate`, whole.
+    /// A complete run of `qrcast migrate`.
     async fn moves(&self, server: &Server) -> Result<Outcome, MigrateError> {
         let config = self.config(&server.url());
         run(&config, config.redis.as_ref().unwrap()).await
@@ -150,7 +150,7 @@ fn state_of_a_linked_one() -> State {
     State { status: Status::Connected, linked: true, ..state }
 }
 
-/// A migration that can be stopped between its steps, and what it stands on.
+/// A migration that can be stopped between its steps, with its stores.
 struct Halves {
     lock: Arc<FolderLock>,
     source: Source,
@@ -174,7 +174,7 @@ impl Halves {
         Migration { settle: Duration::ZERO, ..migration }
     }
 
-    /// The first steps, without the mark.
+    /// Runs the first steps, up to the mark.
     async fn copies(&self) -> Vec<Record> {
         let migration = self.migration();
         let records = self.source.records().await.unwrap();
@@ -191,7 +191,7 @@ impl Halves {
     }
 }
 
-/// What a replica finds.
+/// What a replica finds in Redis.
 struct New {
     records: RedisRecords,
     log: RedisLog,
@@ -214,7 +214,7 @@ impl New {
         waiting
     }
 
-    /// The session is here as it was there.
+    /// Checks that the session in Redis is the same as in the folder.
     async fn has(&self, old: &Old, record: &Record) {
         let session = &record.session;
         let found = self.records.find(session).await.unwrap().unwrap();
@@ -322,7 +322,7 @@ async fn what_was_not_handed_over_is_at_the_next_try() {
     let counts = halves.migration().compare(&copied).await.unwrap();
     halves.lock.leave(MOVED, &mark(counts)).unwrap();
     let new = New::on(&server).await;
-    // One is deleted by way of a replica meanwhile: it is to be logged out.
+    // One session is deleted through a replica meanwhile, so it must be logged out.
     new.records.delete(&records[2].session, Time::now()).await.unwrap();
     assert!(new.waiting().await.is_empty());
     halves.dies().await;
@@ -338,7 +338,7 @@ async fn what_was_not_handed_over_is_at_the_next_try() {
 async fn without_the_mark_nothing_is_handed_over() {
     let (old, server) = (Old::new(), Server::start());
     old.linked("ada", 0).await;
-    // Where the mark is drafted there is something else.
+    // A folder has the name of the mark's draft, so the mark cannot be written.
     std::fs::create_dir(old.folder.path().join(format!("{MOVED}.new"))).unwrap();
     let halves = Halves::of(&old, &server).await;
     let refused = halves.migration().run().await.unwrap_err();

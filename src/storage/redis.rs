@@ -53,7 +53,7 @@ use crate::telemetry::metrics::{REDIS_CALL_SECONDS, REDIS_FAILURES, REDIS_UP};
 pub const LIMIT: Duration = Duration::from_secs(1);
 
 /// The pauses between two tries to connect again.
-const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+const RECONNECT: Backoff = Backoff { first: Duration::from_millis(20), longest: Duration::from_secs(1) };
 
 /// How long [`Redis::close`] waits for its two tasks.
 const GRACE: Duration = Duration::from_secs(2);
@@ -268,7 +268,7 @@ impl Inner {
         &self,
         command: &Cmd,
     ) -> Result<Result<T, redis::RedisError>, StorageError> {
-        let mut connection = self.connect()?;
+        let mut connection = self.connection()?;
         match tokio::time::timeout(LIMIT, connection.query(command)).await {
             Ok(Err(error)) if failure::is_unanswered(&error) => {
                 self.trouble.notify_one();
@@ -287,7 +287,7 @@ impl Inner {
         }
     }
 
-    fn connect(&self) -> Result<Connection, StorageError> {
+    fn connection(&self) -> Result<Connection, StorageError> {
         match *self.state.borrow() {
             ConnectionState::Up(_) => {}
             ConnectionState::Away => return Err(StorageError::Away),

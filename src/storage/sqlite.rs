@@ -75,30 +75,22 @@ struct Home {
 impl Sqlite {
     /// Opens the database, or makes it if there is no such file, and brings its schema up to date. Blocks.
     ///
-    /// `migrations` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
+    /// `steps` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
     /// is refused.
-    pub fn open(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
-        Self::start(path, migrations, SCRUB_AFTER, None)
+    pub fn open(path: &Path, steps: &[SchemaStep]) -> Result<Self, OpenError> {
+        Self::start(path, steps, SCRUB_AFTER, None)
     }
 
     /// The same for a database in a folder that this process holds. Its milestones are counted, and a database that has
     /// fewer of them than the note says is refused.
-    pub fn open_in(
-        folder: Arc<FolderLock>,
-        name: &str,
-        migrations: &[SchemaStep],
-    ) -> Result<Self, OpenError> {
+    pub fn open_in(folder: Arc<FolderLock>, name: &str, steps: &[SchemaStep]) -> Result<Self, OpenError> {
         open::check_noted(&folder.path(name))?;
-        Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
+        Self::start(&folder.path(name), steps, SCRUB_AFTER, Some(folder))
     }
 
     /// The same without comparing the note: accepts an older copy, and updates the note.
-    pub fn accept_in(
-        folder: Arc<FolderLock>,
-        name: &str,
-        migrations: &[SchemaStep],
-    ) -> Result<Self, OpenError> {
-        Self::start(&folder.path(name), migrations, SCRUB_AFTER, Some(folder))
+    pub fn accept_in(folder: Arc<FolderLock>, name: &str, steps: &[SchemaStep]) -> Result<Self, OpenError> {
+        Self::start(&folder.path(name), steps, SCRUB_AFTER, Some(folder))
     }
 
     /// Checks that a database has every milestone that is noted beside it. Changes nothing.
@@ -108,9 +100,9 @@ impl Sqlite {
 
     /// Opens an existing database to read it; another process may serve from it meanwhile. Blocks. Writes are answered
     /// with [`StorageError::Closed`].
-    pub fn open_to_read(path: &Path, migrations: &[SchemaStep]) -> Result<Self, OpenError> {
+    pub fn open_to_read(path: &Path, steps: &[SchemaStep]) -> Result<Self, OpenError> {
         open::check_noted(path)?;
-        let reader = open::open_to_read(path, migrations)?;
+        let reader = open::open_to_read(path, steps)?;
         let (writes, _) = Queue::new();
         let (reads, orders) = Queue::new();
         let thread = thread::Builder::new().name("sqlite-read".to_owned());
@@ -121,11 +113,11 @@ impl Sqlite {
 
     fn start(
         path: &Path,
-        migrations: &[SchemaStep],
+        steps: &[SchemaStep],
         scrub_after: Duration,
         folder: Option<Arc<FolderLock>>,
     ) -> Result<Self, OpenError> {
-        let (writer, reader) = open::open(path, migrations)?;
+        let (writer, reader) = open::open(path, steps)?;
         let files = || {
             let file = Identity::of(path).map_err(|error| OpenError::io(path, error))?;
             // On a file system without shared memory SQLite has no log.

@@ -59,12 +59,12 @@ pub(super) struct Pass(Option<u64>);
 
 /// The knowledge about one way.
 pub(super) struct Reach {
-    state: watch::Sender<State>,
+    state: watch::Sender<ReachState>,
     watch: Watch,
 }
 
 #[derive(Default)]
-struct State {
+struct ReachState {
     /// Failed dials in a row.
     failures: u32,
     /// The error and the time of its death, while it is dead.
@@ -156,7 +156,7 @@ impl Reach {
     }
 }
 
-impl State {
+impl ReachState {
     fn die(&mut self, detail: &str) {
         match &mut self.dead {
             Some((why, _)) => detail.clone_into(why),

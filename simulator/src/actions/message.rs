@@ -22,9 +22,9 @@ pub(super) const TEXT: &str = "Hello from the simulator";
 /// A friend writes.
 #[derive(Clone, Debug, Default)]
 pub struct Write {
-    /// To which device.
+    /// The JID of the device that gets the messages.
     pub jid: String,
-    /// Default: a greeting.
+    /// The text of each message. Default: a greeting.
     pub text: Option<String>,
     /// How often. Default: 1, at most 10,000.
     pub count: Option<usize>,
@@ -33,7 +33,7 @@ pub struct Write {
 /// How the device took the messages. `acknowledged` and `retries` add up to `sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Written {
-    /// Messages sent.
+    /// The number of messages sent.
     pub sent: usize,
     /// Messages the device sent a receipt for.
     pub acknowledged: usize,

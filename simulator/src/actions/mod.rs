@@ -55,7 +55,7 @@ pub struct Fail {
     pub subtext: Option<String>,
 }
 
-/// Why nothing happened.
+/// Why an action was refused. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActionError {
     /// No such device was ever linked.
@@ -119,7 +119,7 @@ impl Simulator {
         self.shared.set_outage(false, false);
     }
 
-    /// A snapshot.
+    /// A snapshot of what the outside may see.
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.state()

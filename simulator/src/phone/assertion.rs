@@ -12,7 +12,7 @@ use super::passkey::PasskeyError;
 
 /// The account's challenge, and its passkey if one is registered.
 pub(super) struct Expected<'a> {
-    /// Base64url.
+    /// The challenge, in base64url.
     pub(super) challenge: String,
     /// The passkey that is registered; `None`: any is taken.
     pub(super) public_key: Option<&'a [u8]>,

@@ -19,7 +19,7 @@ const DJB_TYPE: u8 = 5;
 #[derive(Clone)]
 pub(crate) struct OwnKeys(KeyPair);
 
-/// What a device is told.
+/// The public half, as a device gets it.
 pub(crate) struct PublicBundle {
     pub(crate) registration_id: u32,
     pub(crate) identity: Vec<u8>,

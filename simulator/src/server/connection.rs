@@ -79,7 +79,7 @@ pub(super) enum Alarm {
 /// Serves a client until either side ends it, or the simulator does.
 pub(crate) async fn serve(shared: Arc<Shared>, socket: WebSocket) {
     let mut connection = Connection::open(shared, socket);
-    while connection.turn().await.is_continue() {}
+    while connection.serve_one().await.is_continue() {}
     // Done before the orders' receiver is dropped: a caller that waits for this client's answer must not find it in the
     // lists again.
     connection.shared.shelf.world().disconnect(connection.id);
@@ -109,7 +109,7 @@ impl Connection {
     }
 
     /// One thing that happens, and what was said because of it.
-    async fn turn(&mut self) -> Flow {
+    async fn serve_one(&mut self) -> Flow {
         let flow = self.happen().await;
         self.empty().await?;
         flow
@@ -253,7 +253,7 @@ impl Connection {
         }
     }
 
-    /// Says something.
+    /// Queues a stanza for the client.
     pub(super) async fn say(&mut self, mut node: Node) -> Flow {
         self.shared.conditions.stamp(&mut node);
         let Ok(plain) = marshal(&node) else {

@@ -10,14 +10,14 @@ use super::stanza::{self, attr};
 use super::{app_state, prekeys, usync};
 use crate::state::World;
 
-/// What is to be sent, noted and done.
+/// The stanza to send, the complaint to note, and what to do next.
 pub(super) struct Answer {
     pub(super) node: Node,
     pub(super) after: After,
     pub(super) complaint: Option<String>,
 }
 
-/// What follows an answer.
+/// What the connection does after it has sent an answer.
 pub(super) enum After {
     Nothing,
     /// The device is active: it gets what it missed.

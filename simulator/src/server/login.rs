@@ -60,7 +60,7 @@ pub(super) fn claimed_jid(hello: &Hello) -> Jid {
 
 /// The decision about a login: refused, or accepted with or without a complaint.
 #[derive(Default)]
-struct Verdict {
+struct LoginDecision {
     refused: Option<Refused>,
     complaint: Option<String>,
 }
@@ -70,8 +70,8 @@ struct Refused {
     complaint: Option<String>,
 }
 
-fn judge(world: &mut World, jid: &str, hello: &Hello) -> Verdict {
-    let logged_out = |complaint: Option<String>| Verdict {
+fn judge(world: &mut World, jid: &str, hello: &Hello) -> LoginDecision {
+    let logged_out = |complaint: Option<String>| LoginDecision {
         refused: Some(Refused { failure: Failure::of(401), complaint }),
         complaint: None,
     };
@@ -86,11 +86,11 @@ fn judge(world: &mut World, jid: &str, hello: &Hello) -> Verdict {
         return logged_out(None);
     }
     if let Some(failure) = world.failures.take(jid) {
-        return Verdict { refused: Some(Refused { failure, complaint: None }), complaint: None };
+        return LoginDecision { refused: Some(Refused { failure, complaint: None }), complaint: None };
     }
     let complaint = counter_complaint(jid, device.login_counter, hello.payload.lc);
     device.login_counter = hello.payload.lc.or(device.login_counter);
-    Verdict { refused: None, complaint }
+    LoginDecision { refused: None, complaint }
 }
 
 /// The counter rises with every login that was let in. The client saves it in the background after the login, so one

@@ -15,7 +15,7 @@ use crate::phone::{Friend, Offer, Sender};
 pub enum Presence {
     /// Its owner looks at it; the phone stays silent.
     Available,
-    /// The phone notifies.
+    /// The device is inactive, so the phone notifies.
     Unavailable,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Device {
     pub(crate) key_share_written: bool,
     /// It asked for keys, and has not been answered.
     pub(crate) key_asked: bool,
-    /// How often it asked.
+    /// How often it asked its phone for keys.
     pub(crate) key_requests: usize,
     /// What its phone writes and reads with, once either has.
     pub(crate) phone_session: Option<Sender>,

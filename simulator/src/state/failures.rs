@@ -5,7 +5,7 @@
 pub(crate) struct Failure {
     pub(crate) reason: u16,
     pub(crate) code: u32,
-    /// Seconds.
+    /// How long a ban lasts, in seconds.
     pub(crate) expire: u64,
     pub(crate) message: Option<String>,
     pub(crate) url: Option<String>,

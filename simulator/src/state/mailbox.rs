@@ -27,7 +27,7 @@ pub(crate) struct Letter {
     pub(crate) report: Option<mpsc::UnboundedSender<Outcome>>,
 }
 
-/// Letters in their order.
+/// The stanzas for one device, in order of arrival.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     letters: VecDeque<(Letter, bool)>,

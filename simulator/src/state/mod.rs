@@ -86,7 +86,7 @@ pub(crate) struct World {
 pub(crate) struct Media {
     pub(crate) host: String,
     pub(crate) auth: String,
-    /// Requests so far.
+    /// The number of requests to the media host so far.
     pub(crate) requests: usize,
 }
 

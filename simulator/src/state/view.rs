@@ -27,7 +27,7 @@ pub struct State {
     pub attempts: u64,
     /// Connections that were reset at their first word, while nobody could be reached.
     pub refused: u64,
-    /// Logins above the rate.
+    /// Logins that were refused because they were above the rate.
     pub throttled: u64,
 }
 

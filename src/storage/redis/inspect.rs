@@ -1,7 +1,7 @@
 //! Inspects a Redis without changing anything: one `INFO` to each node, over a connection of its own. `doctor` calls
 //! it.
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, FromRedisValue, RedisError};
 use tokio::time::timeout;
 
 use super::target::{Connection, Target};
@@ -80,10 +80,7 @@ pub async fn inspect(url: &str) -> Result<Inspection, InspectError> {
     Ok(Inspection { address, cluster: Some(nodes.len()), time, nodes })
 }
 
-async fn limited<T: redis::FromRedisValue>(
-    connection: &mut Connection,
-    command: &str,
-) -> Result<T, RedisError> {
+async fn limited<T: FromRedisValue>(connection: &mut Connection, command: &str) -> Result<T, RedisError> {
     let late = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
     timeout(2 * LIMIT, connection.query(&redis::cmd(command))).await.map_err(late)?
 }

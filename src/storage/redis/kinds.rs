@@ -52,7 +52,7 @@ impl Redis {
     /// # Errors
     /// [`StorageError::Away`] where a node does not answer.
     pub(crate) async fn scan(&self, pattern: &str) -> Result<BTreeSet<String>, StorageError> {
-        let mut connections = vec![self.0.connect()?];
+        let mut connections = vec![self.0.connection()?];
         if self.is_cluster() {
             let nodes = self.0.target.peers(&mut connections[0]).await;
             connections.clear();

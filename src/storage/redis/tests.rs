@@ -60,7 +60,7 @@ impl Server {
         Redis::connect(&self.url(), "test:").await.unwrap().0
     }
 
-    /// A connection beside ours, to break things with.
+    /// A second connection, with which a test breaks things.
     pub(crate) fn admin(&self) -> Option<redis::Connection> {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
@@ -95,14 +95,14 @@ impl Server {
         }
     }
 
-    /// What it had stored is gone.
+    /// Kills the server and drops its data.
     pub(crate) fn forget(&mut self) {
         self.kill();
         self.folder = TempDir::new().unwrap();
     }
 }
 
-/// Free when it returns.
+/// A port that is free at the moment.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -366,7 +366,7 @@ async fn a_cluster_is_found_and_serves_keys_of_every_node() {
     assert!(cluster.nodes.iter().all(|node| !node.keys().is_empty()));
     let scanned = redis.scan(&redis.keys().glob().session("*")).await.unwrap();
     assert_eq!(scanned, (0..30).map(|tag| redis.keys().session(tag)).collect());
-    // The node that the Pub/Sub connection was made to is gone: another one does as well.
+    // The node of the Pub/Sub connection is gone, so another one is used.
     let has_us = |node: &Server| node.tell(&["PUBSUB", "CHANNELS"]) != redis::Value::Array(vec![]);
     let ours = cluster.nodes.iter().position(has_us).unwrap();
     cluster.nodes[ours].kill();
@@ -386,7 +386,7 @@ async fn a_cluster_is_found_and_serves_keys_of_every_node() {
 struct Name {
     port: u16,
     target: Arc<std::sync::Mutex<u16>>,
-    /// What is answered to every command but PING over the connections that are there.
+    /// The answer to every command except PING over open connections.
     refusal: watch::Sender<&'static str>,
     _tasks: Shutdown,
 }
@@ -455,7 +455,7 @@ async fn refuse(client: &mut tokio::net::TcpStream, line: &str) {
     }
 }
 
-/// Publishes until it is heard: how long that takes is what is asked.
+/// Publishes until a message arrives, and measures how long that takes.
 async fn hears(server: &Server, listener: &mut Subscription, within: Duration) {
     let heard = async {
         let mut tick = tokio::time::interval(Duration::from_millis(50));
@@ -483,7 +483,7 @@ async fn a_primary_that_has_become_a_copy_is_left_for_whoever_has_its_name() {
     first.tell(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]);
     assert!(matches!(redis.query::<()>(&write).await, Err(StorageError::Away)));
     until(&redis, |state| *state == ConnectionState::Away).await;
-    // By that name there is nobody else yet.
+    // No other server has that name yet.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(*redis.state().borrow(), ConnectionState::Away);
     name.moves_to(&second);
@@ -502,7 +502,7 @@ async fn a_pubsub_connection_that_hears_nothing_of_what_is_published_is_made_ane
     let redis = name.connect().await;
     let mut listener = redis.listen("test:{x}".to_owned());
     hears(&first, &mut listener, Duration::from_secs(20)).await;
-    // This one alone goes elsewhere, and lives.
+    // Only the Pub/Sub connection leads to another server, and stays alive.
     name.moves_to(&second);
     first.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     hears(&second, &mut listener, Duration::from_secs(20)).await;

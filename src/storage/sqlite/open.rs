@@ -129,7 +129,7 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
-    /// A bug in this program: its list of migrations does not count 1, 2, 3, ...
+    /// A bug in this program: its list of steps does not count 1, 2, 3, ...
     #[error("migration {0} is out of order")]
     Order(u32),
     /// Anything else.
@@ -204,22 +204,22 @@ fn number_in(path: &Path) -> rusqlite::Result<u64> {
 }
 
 /// The writer's and the reader's connection to a checked, migrated database.
-pub(super) fn open(path: &Path, migrations: &[SchemaStep]) -> Result<(Connection, Connection), OpenError> {
-    if let Some((_, wrong)) = (1..).zip(migrations).find(|(due, step)| step.version != *due) {
+pub(super) fn open(path: &Path, steps: &[SchemaStep]) -> Result<(Connection, Connection), OpenError> {
+    if let Some((_, wrong)) = (1..).zip(steps).find(|(due, step)| step.version != *due) {
         return Err(OpenError::Order(wrong.version));
     }
     if path.try_exists().map_err(|error| OpenError::io(path, error))? {
-        check(path, migrations.len() as u32)?;
+        check(path, steps.len() as u32)?;
         make_private(path).map_err(|error| OpenError::io(path, error))?;
     } else {
-        create(path, migrations)?;
+        create(path, steps)?;
     }
-    connect(path, migrations).map_err(|error| OpenError::sql(path, error))
+    connect(path, steps).map_err(|error| OpenError::sql(path, error))
 }
 
 /// A connection that reads a checked database of this program's schema.
-pub(super) fn open_to_read(path: &Path, migrations: &[SchemaStep]) -> Result<Connection, OpenError> {
-    let known = migrations.len() as u32;
+pub(super) fn open_to_read(path: &Path, steps: &[SchemaStep]) -> Result<Connection, OpenError> {
+    let known = steps.len() as u32;
     check(path, known)?;
     let sql = |error| OpenError::sql(path, error);
     let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
@@ -266,7 +266,7 @@ fn check(path: &Path, known: u32) -> Result<(), OpenError> {
 }
 
 /// Builds the whole database under another name and renames it, so that a crash never leaves half of one.
-fn create(path: &Path, migrations: &[SchemaStep]) -> Result<(), OpenError> {
+fn create(path: &Path, steps: &[SchemaStep]) -> Result<(), OpenError> {
     if beside(path, "-wal").exists() {
         // SQLite would apply this log to any file that it finds beside it.
         let why = "the file is gone, but its log is still there".to_owned();
@@ -281,7 +281,7 @@ fn create(path: &Path, migrations: &[SchemaStep]) -> Result<(), OpenError> {
         }
     }
     File::create_new(&draft).and_then(|_| make_private(&draft)).map_err(io)?;
-    build(&draft, migrations).map_err(|error| {
+    build(&draft, steps).map_err(|error| {
         // This may fail: the next start removes the draft as well.
         let _ = fs::remove_file(&draft);
         OpenError::sql(path, error)
@@ -292,16 +292,16 @@ fn create(path: &Path, migrations: &[SchemaStep]) -> Result<(), OpenError> {
     if cfg!(unix) { File::open(folder).and_then(|folder| folder.sync_all()).map_err(io) } else { Ok(()) }
 }
 
-fn build(draft: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<()> {
+fn build(draft: &Path, steps: &[SchemaStep]) -> rusqlite::Result<()> {
     let mut connection = Connection::open(draft)?;
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migrate(&mut connection, migrations)?;
+    migrate(&mut connection, steps)?;
     connection.close().map_err(|(_, error)| error)
 }
 
-fn connect(path: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<(Connection, Connection)> {
+fn connect(path: &Path, steps: &[SchemaStep]) -> rusqlite::Result<(Connection, Connection)> {
     let mut writer = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     settle(&writer)?;
     writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -310,7 +310,7 @@ fn connect(path: &Path, migrations: &[SchemaStep]) -> rusqlite::Result<(Connecti
     writer.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
     writer.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
     writer.pragma_update(None, "foreign_keys", "ON")?;
-    migrate(&mut writer, migrations)?;
+    migrate(&mut writer, steps)?;
     let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     settle(&reader)?;
     // The first read opens the log; it is done here so that the first request need not wait for it.
@@ -326,11 +326,11 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", "OFF")
 }
 
-fn migrate(connection: &mut Connection, migrations: &[SchemaStep]) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, steps: &[SchemaStep]) -> rusqlite::Result<()> {
     let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let Some(last) = migrations.last().filter(|last| last.version > at) else { return Ok(()) };
+    let Some(last) = steps.last().filter(|last| last.version > at) else { return Ok(()) };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for step in migrations.iter().filter(|step| step.version > at) {
+    for step in steps.iter().filter(|step| step.version > at) {
         transaction.execute_batch(step.sql)?;
     }
     transaction.pragma_update(None, "user_version", last.version)?;

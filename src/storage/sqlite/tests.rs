@@ -1,4 +1,4 @@
-//! The file, from outside: what is durable, what is refused, what is left of deleted bytes.
+//! Tests of the file from outside: what is durable, what is refused, and what remains of deleted bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -332,7 +332,7 @@ fn refused(folder: &Folder, migrations: &[SchemaStep]) -> OpenError {
     Sqlite::open(&folder.db(), migrations).err().unwrap()
 }
 
-/// Refused, and every byte as it was.
+/// Checks that the file is refused and that none of its bytes has changed.
 fn refused_untouched(folder: &Folder) -> OpenError {
     let before = folder.bytes();
     let error = refused(folder, &[NOTES]);
@@ -387,7 +387,7 @@ async fn a_damaged_database_is_refused() {
     sqlite.close().await.unwrap();
     let whole = fs::read(folder.db()).unwrap();
     assert!(whole.len() > 10 * 4096, "{}", whole.len());
-    // Less than a header: nobody can tell what it was.
+    // The file is shorter than a header, so its kind is unknown.
     fs::write(folder.db(), &whole[..50]).unwrap();
     assert!(matches!(refused_untouched(&folder), OpenError::Foreign { .. }));
     for length in [4096 + 17, whole.len() - 4096, whole.len() - 1] {

@@ -167,7 +167,7 @@ async fn one_redirection_is_followed_to_a_host_of_whatsapp_alone() {
         let said = Server::says(to(target)).await.get().await.unwrap_err();
         assert!(said.contains(words) && !said.contains("secret"), "{target}: {said}");
     }
-    // Without a target it is an answer like any other.
+    // A redirection without a target is treated as an ordinary answer.
     let nowhere = Server::says("HTTP/1.1 304 Not Modified\r\n\r\n").await;
     assert_eq!(nowhere.get().await.unwrap().status_code, 304);
 }
@@ -215,7 +215,7 @@ async fn there_is_one_way_out_a_proxy_for_as_long_as_somebody_has_it() {
     let url = |text: &str| ProxyUrl::new(text);
     let first = egresses.of(Some(&url("http://a:b@127.0.0.1:2")));
     assert!(Arc::ptr_eq(&first, &egresses.of(Some(&url("HTTP://a:b@127.0.0.1:2/")))));
-    // Another password may be a way to another country.
+    // With another password a proxy may lead to another country, so it is another way out.
     assert!(!Arc::ptr_eq(&first, &egresses.of(Some(&url("http://a:c@127.0.0.1:2")))));
     drop(first);
     let _new = egresses.of(Some(&url("http://127.0.0.1:3")));

@@ -23,7 +23,7 @@ impl Way for Fake {
 
     async fn probe(&self) -> anyhow::Result<()> {
         self.probes.lock().unwrap().push(self.begun.elapsed().as_secs());
-        // As long as a network that swallows everything.
+        // As long as in a network that drops all packets.
         sleep(Duration::from_millis(900)).await;
         if self.works.load(Ordering::Relaxed) { Ok(()) } else { Err(anyhow::anyhow!("still dead")) }
     }

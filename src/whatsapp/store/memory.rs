@@ -101,12 +101,7 @@ impl Engine for MemoryEngine {
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    async fn commit(
-        &self,
-        fence: &Fence,
-        changes: Vec<Change>,
-        _lock: CommitLock,
-    ) -> Result<(), EngineError> {
+    async fn commit(&self, fence: &Fence, changes: Vec<Change>, _: CommitLock) -> Result<(), EngineError> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(&fence.session).filter(|shelf| shelf.epoch == fence.epoch);
         let shelf = shelf.ok_or(EngineError::Fenced)?;

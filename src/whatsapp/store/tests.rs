@@ -28,11 +28,11 @@ pub(super) fn fence(session: &SessionId, epoch: u64) -> Fence {
     Fence { session: session.clone(), epoch }
 }
 
-/// An engine, and what must outlive it.
+/// An engine, and the resources that must outlive it.
 pub(super) struct Rig {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) sqlite: Option<(Sqlite, Folder)>,
-    /// The server's process, which ends with it.
+    /// The process of the server, which ends with this value.
     redis_server: Option<Server>,
 }
 
@@ -255,7 +255,7 @@ async fn a_late_commit_is_refused() {
     let put = |value: &'static str| vec![Change::Put(Table::Group, b"k".to_vec(), bytes::Bytes::from(value))];
     let lock = Arc::new(tokio::sync::Mutex::new(()));
     rig.engine.commit(&fence(&session, 1), put("new"), lock.clone().lock_owned().await).await.unwrap();
-    // As if a later one had been done: number 2^53.
+    // As if a later commit, number 2^53, had been carried out.
     server.tell(&["HSET", &format!("test:{{{session}}}"), "commit", "9007199254740992"]);
     let late = rig.engine.commit(&fence(&session, 1), put("old"), lock.clone().lock_owned().await).await;
     assert!(matches!(late, Err(EngineError::Storage(crate::storage::StorageError::Away))), "{late:?}");

@@ -27,7 +27,7 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn faster(factor: f64) -> Self {
         let scaled = |minutes: u64| Duration::from_secs(minutes * 60).div_f64(factor);
-        let backoff = Backoff::new(scaled(10), scaled(60));
+        let backoff = Backoff { first: scaled(10), longest: scaled(60) };
         Self { day: scaled(24 * 60), backoff, again: scaled(1) }
     }
 }
@@ -92,17 +92,11 @@ impl VersionState {
 
     /// Begins with the stored version. A look-up of less than a day ago counts as one of our own, even if another
     /// process made it.
-    pub(super) fn begin(
-        &mut self,
-        stored: Option<StoredVersion>,
-        clock: &Schedule,
-        now: Time,
-        instant: Instant,
-    ) {
+    pub(super) fn begin(&mut self, stored: Option<StoredVersion>, clock: &Schedule, now: Time, at: Instant) {
         self.adopt(stored);
         let age = self.succeeded.map(|at| at.elapsed(now));
         if let Some(left) = age.and_then(|age| clock.day.checked_sub(age)) {
-            self.due = instant + left;
+            self.due = at + left;
             self.is_ready = true;
         }
     }

@@ -172,7 +172,7 @@ async fn a_refusal_makes_one_look_up_for_all() {
     let found = join_all((0..50).map(|_| world.versions.newer_than(NEWER))).await;
     assert!(found.iter().all(|version| *version == Some(NEWEST)));
     assert_eq!(world.web.asked(), 2);
-    // One that comes late needs none.
+    // A refusal that comes late needs no look-up.
     assert_eq!(world.versions.newer_than(NEWER).await, Some(NEWEST));
     assert_eq!(world.web.asked(), 2);
 }
@@ -225,7 +225,7 @@ async fn an_old_look_up_is_made_again_and_what_it_found_is_the_fall_back() {
     assert_eq!((world.web.asked(), world.claims()), (1, (NEWER, "stored")));
     let report = world.versions.report();
     assert_eq!(report.looked_up, Some(three_days_ago));
-    // It was due two days ago, whenever this process was started.
+    // The look-up was due two days ago, before this process was started.
     assert_eq!(report.failing_since, Some(three_days_ago.after(DAY)));
 }
 
