@@ -27,9 +27,9 @@ pub use crate::link::{Ask, Parts, Timers};
 use crate::link::{Claim, Command, Start};
 use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
-use crate::records::{Created, Limits, Record};
-pub use crate::records::{IdempotencyKey, Judgement, RecordsError};
-use crate::session::Session;
+use crate::records::{Created, Limits, Record, RecordsError};
+pub use crate::records::{IdempotencyKey, Judgement};
+use crate::session::{Error, Session};
 pub use crate::whatsapp::version::VersionReport;
 
 /// How long a call waits for a link task to write its last word.
@@ -127,7 +127,7 @@ impl Registry {
         self: &Arc<Self>,
         new: NewSession,
         once: Option<IdempotencyKey>,
-    ) -> Result<Creation, RecordsError> {
+    ) -> Result<Creation, Error> {
         let this = self.clone();
         self.to_its_end(async move { this.create_now(new, once).await }).await
     }
@@ -136,7 +136,7 @@ impl Registry {
         self: &Arc<Self>,
         new: NewSession,
         once: Option<IdempotencyKey>,
-    ) -> Result<Creation, RecordsError> {
+    ) -> Result<Creation, Error> {
         let record = Record {
             session: SessionId::new(&new.user),
             created: Time::now(),
@@ -175,8 +175,8 @@ impl Registry {
     ///
     /// # Errors
     /// Why not.
-    pub async fn check_storage(&self) -> Result<(), RecordsError> {
-        self.parts.records.check().await
+    pub async fn check_storage(&self) -> Result<(), Error> {
+        Ok(self.parts.records.check().await?)
     }
 
     /// Which version of WhatsApp Web new clients claim, and how good that is.

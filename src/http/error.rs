@@ -10,9 +10,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::event::{PairingError, PairingRefusal, Status, Time};
+use crate::event::{PairingError, PairingRefusal, Reason, Status, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
-use crate::registry::RecordsError;
+use crate::session;
 
 /// When a store that cannot be used is worth asking again.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -192,7 +192,7 @@ impl ApiError {
             .with_details(json!({ "reason": reason }))
     }
 
-    pub(super) fn no_room(error: &RecordsError) -> Self {
+    pub(super) fn no_room(error: &session::Error) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "SESSION_LIMIT", format!("{error}; delete one first"))
             .with_retry_after(Duration::from_secs(60))
     }
@@ -307,21 +307,20 @@ impl From<InvalidSessionId> for ApiError {
     }
 }
 
-impl From<RecordsError> for ApiError {
-    fn from(error: RecordsError) -> Self {
+impl From<session::Error> for ApiError {
+    fn from(error: session::Error) -> Self {
+        use session::Error as E;
         match error {
-            RecordsError::UserLimit(_) | RecordsError::Limit(_) => Self::no_room(&error),
-            RecordsError::KeyReused => Self::key_reused(),
-            RecordsError::KeyRunning => Self::key_running(),
-            RecordsError::Unknown => Self::session_not_found(),
-            RecordsError::Unreadable => Self::invalid_body("metadata", "JSON that can be stored as it is"),
-            // Whoever may meet it asks the owner instead.
-            RecordsError::OwnedElsewhere => Self::store_away(),
-            // Said once, where it was noticed.
-            error if error.is_away() => Self::store_away(),
-            // Named in the log where it was read.
-            error if error.is_damage() => Self::store_damaged(),
-            RecordsError::Storage(error) => {
+            E::NotFound => Self::session_not_found(),
+            E::Deleted => Self::session_ended(Reason::Deleted.as_str()),
+            E::UserLimit(_) | E::Limit(_) => Self::no_room(&error),
+            E::KeyReused => Self::key_reused(),
+            E::KeyRunning => Self::key_running(),
+            E::Metadata => Self::invalid_body("metadata", "JSON that can be stored as it is"),
+            E::OwnerSilent => Self::owner_silent(),
+            E::Damaged => Self::store_damaged(),
+            E::Away => Self::store_away(),
+            E::Failed(error) => {
                 tracing::error!(%error, "session error");
                 Self::store_away()
             }

@@ -16,6 +16,7 @@ use super::error::ApiError;
 use crate::clock;
 use crate::event::{Status, Time};
 use crate::registry::{Registry, Storage, VersionReport};
+use crate::session::Error;
 
 /// The old service's name, which its monitors look for.
 const SERVICE: &str = "WhatsApp Web Production Service";
@@ -114,7 +115,7 @@ impl StorageProbe {
 async fn takes_writes(registry: &Registry) -> bool {
     match timeout(PROBE_PATIENCE, registry.check_storage()).await {
         Ok(Ok(())) => true,
-        Ok(Err(error)) if error.is_away() => true,
+        Ok(Err(Error::Away)) => true,
         Ok(Err(error)) => {
             tracing::error!(%error, "nothing can be stored");
             false

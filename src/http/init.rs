@@ -19,7 +19,8 @@ use super::{App, client, requests};
 use crate::event::{Status, Time};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::proxy::{self, ProxyHosts, ProxyUrl};
-use crate::registry::{Creation, IdempotencyKey, NewSession, RecordsError};
+use crate::registry::{Creation, IdempotencyKey, NewSession};
+use crate::session::Error;
 
 /// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
 const MAX_DEVICE_NAME: usize = 50;
@@ -89,7 +90,7 @@ async fn make(
         }
     }
     let Creation { id, is_new } = created.map_err(|error| match error {
-        error @ RecordsError::Storage(_) if !error.is_away() => {
+        error @ (Error::Failed(_) | Error::Damaged) => {
             tracing::error!(%error, "session error");
             ApiError::init_failed()
         }

@@ -14,10 +14,10 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::polling::StatusAnswer;
 use super::{App, NamedPath};
-use crate::event::{Reason, Status};
+use crate::event::Status;
 use crate::id::{InvalidSessionId, SessionId, UserId};
-use crate::registry::commands::RestartError;
 use crate::registry::mirror::Page;
+use crate::session::Error;
 
 /// Sessions on a page of the list, where the caller says nothing else.
 const PAGE: usize = 50;
@@ -124,14 +124,11 @@ pub(super) async fn restart(
         return Err(ApiError::forbidden());
     }
     match app.registry()?.restart(&id).await {
-        Ok(()) => {}
-        Err(RestartError::Deleted) => return Err(ApiError::session_ended(Reason::Deleted.as_str())),
-        Err(RestartError::OwnerSilent) => return Err(ApiError::owner_silent()),
-        Err(RestartError::Records(error)) => return Err(error.into()),
-        Err(RestartError::Keys(error)) => {
+        Err(Error::Failed(error)) => {
             tracing::error!(sessionId = %id, %error, "session error");
             return Err(ApiError::store_away());
         }
+        restarted => restarted?,
     }
     Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": id, "status": Status::Initializing })))
         .into_response())

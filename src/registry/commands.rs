@@ -16,6 +16,7 @@ use crate::event::Time;
 use crate::id::SessionId;
 use crate::link::{Ask, Command, Purpose, Start};
 use crate::records::{OwnerRequest, RecordsError};
+use crate::session::Error;
 use crate::whatsapp::StartError;
 
 /// How long a restart waits for an owner elsewhere.
@@ -26,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// Why a session is not restarted.
 #[derive(Debug, thiserror::Error)]
-pub enum RestartError {
+pub(crate) enum RestartError {
     /// It was deleted.
     #[error("the session is deleted")]
     Deleted,
@@ -41,17 +42,28 @@ pub enum RestartError {
     Keys(#[from] StartError),
 }
 
+impl From<RestartError> for Error {
+    fn from(error: RestartError) -> Self {
+        match error {
+            RestartError::Deleted => Self::Deleted,
+            RestartError::OwnerSilent => Self::OwnerSilent,
+            RestartError::Records(error) => error.into(),
+            RestartError::Keys(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
 impl Registry {
     /// A fresh start of the link task: new QRs where no device is linked, a reconnect where one is, new keys after a
     /// logout.
     ///
     /// # Errors
-    /// See [`RestartError`].
-    pub async fn restart(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
+    /// See [`Error`].
+    pub async fn restart(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
         let (this, id) = (self.clone(), id.clone());
         let restart = self.to_its_end(async move { this.restart_anywhere(&id).await });
         // What is under way goes on.
-        timeout(OWNER_PATIENCE, restart).await.unwrap_or(Err(RestartError::OwnerSilent))
+        Ok(timeout(OWNER_PATIENCE, restart).await.unwrap_or(Err(RestartError::OwnerSilent))?)
     }
 
     async fn restart_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
@@ -76,9 +88,9 @@ impl Registry {
 
     /// Ends a session for good: its device is logged out and its keys are forgotten. Returns when that is certain to
     /// happen, not when it has. An unknown session is no error.
-    pub async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
+    pub async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
         let (this, id) = (self.clone(), id.clone());
-        self.to_its_end(async move { this.delete_anywhere(&id).await }).await
+        Ok(self.to_its_end(async move { this.delete_anywhere(&id).await }).await?)
     }
 
     async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
@@ -107,14 +119,14 @@ impl Registry {
 
     /// Asks something of a session's client; what becomes of it comes as an event. False when the session has no client to
     /// ask.
-    pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, RecordsError> {
+    pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, Error> {
         let Some(entry) = self.lookup(id).await? else { return Ok(false) };
         if self.runs_elsewhere(&entry) && self.parts.cluster.ask_owner(id, &ask.clone().into()).await? {
             return Ok(true);
         }
         if self.certain_tenure(id).is_none() {
             let (this, id) = (self.clone(), id.clone());
-            self.to_its_end(async move { this.take_over(&id).await }).await?;
+            self.to_its_end::<bool, RecordsError>(async move { this.take_over(&id).await }).await?;
         }
         // One that begins just now is asked as well.
         let _begun = entry.slot.change.lock().await;

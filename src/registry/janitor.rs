@@ -13,7 +13,7 @@ use super::{PATIENCE, Registry};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::records::RecordsError;
-use crate::session::Snapshot;
+use crate::session::{Error, Snapshot};
 use crate::shutdown::Shutdown;
 
 /// How long what is kept.
@@ -50,7 +50,7 @@ pub async fn run(registry: Arc<Registry>, ages: Ages, shutdown: Shutdown) {
     }
 }
 
-async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), RecordsError> {
+async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), Error> {
     let now = Time::now();
     for id in registry.ids().await? {
         let session = match registry.peek(&id).await {
@@ -58,7 +58,7 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), RecordsError>
             Ok(None) => continue,
             // For a person to see to: nothing of it is cleared away.
             Err(error) if error.is_damage() => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let snapshot = session.snapshot();
         let verdict = judge(&snapshot, session.about().created, now, ages);
@@ -76,7 +76,7 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), RecordsError>
         registry.remove(&id).await?;
         info!(sessionId = %id, ?verdict, "session cleared away");
     }
-    registry.parts.log.blank_expired().await?;
+    registry.parts.log.blank_expired().await.map_err(RecordsError::from)?;
     registry.parts.records.forget_keys().await?;
     let orphans = registry.remove_orphans().await?;
     if orphans > 0 {

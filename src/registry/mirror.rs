@@ -14,7 +14,7 @@ use crate::event::{Cursor, Status};
 use crate::id::SessionId;
 use crate::log::{Followed, LogTail};
 use crate::records::{RecordsError, SessionInfo};
-use crate::session::Session;
+use crate::session::{Error, Session};
 
 /// How often a mirror that nobody holds is let go.
 const MIRROR_SWEEP: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Registry {
     ///
     /// # Errors
     /// Where others run sessions as well and nobody can be asked just now.
-    pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
+    pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, Error> {
         Ok(self.lookup(id).await?.map(|entry| entry.session))
     }
 
@@ -65,7 +65,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::find`].
-    pub async fn list(&self, page: Page<'_>) -> Result<(Vec<Arc<Session>>, bool), RecordsError> {
+    pub async fn list(&self, page: Page<'_>) -> Result<(Vec<Arc<Session>>, bool), Error> {
         let mut ids = self.ids().await?;
         ids.retain(|id| (page.takes)(id));
         ids.sort_unstable();
@@ -78,7 +78,7 @@ impl Registry {
                 Ok(None) => continue,
                 // Noted where it was read: the others are shown.
                 Err(error) if error.is_damage() => continue,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             if page.status.is_some_and(|status| status != session.snapshot().state.status) {
                 continue;
@@ -95,8 +95,8 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::find`].
-    pub async fn viewers(&self) -> Result<Viewers, RecordsError> {
-        self.parts.cluster.viewers(self.viewers_here()).await
+    pub async fn viewers(&self) -> Result<Viewers, Error> {
+        Ok(self.parts.cluster.viewers(self.viewers_here()).await?)
     }
 
     pub(crate) fn viewers_here(&self) -> Viewers {

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::harness::{Counters, LEASE, Net, eventually};
 use crate::event::{Reason, Status};
 use crate::memory::{Fate, Hold};
-use crate::registry::commands::RestartError;
+use crate::session::Error;
 use crate::telemetry::metrics::LEASE_RENEWALS;
 use crate::whatsapp::Signal;
 
@@ -144,7 +144,7 @@ async fn a_delete_during_a_start_ends_the_session() {
         };
         let (restarted, deleted) = tokio::join!(restart, delete);
         deleted.unwrap();
-        assert!(matches!(restarted, Ok(()) | Err(RestartError::Deleted)), "{restarted:?}");
+        assert!(matches!(restarted, Ok(()) | Err(Error::Deleted)), "{restarted:?}");
         eventually("its client to be gone", || net.whatsapp.alive(&id) == 0).await;
         let session = server.registry.find(&id).await.unwrap().unwrap();
         assert_eq!(session.snapshot().state.reason, Some(Reason::Deleted));

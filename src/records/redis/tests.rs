@@ -359,7 +359,7 @@ async fn a_wish_reaches_the_owner_and_stands_for_the_next_one() {
     assert!(!b.ask_owner(id, &code).await.unwrap(), "nobody to tell");
     assert_eq!(b.records.find(id).await.unwrap().unwrap().request.unwrap().1, code);
     // Asked for so long ago that nobody waits for it any more.
-    server.tell(&["HINCRBY", &format!("test:{{{id}}}"), "requested", "-30000"]);
+    server.tell(&["HINCRBY", &format!("test:{{{id}}}"), "wished", "-30000"]);
     assert!(b.records.find(id).await.unwrap().unwrap().request.is_none());
     let unknown = super::tests::record("bob").session;
     assert!(matches!(b.ask_owner(&unknown, &restart).await, Err(RecordsError::Unknown)));
