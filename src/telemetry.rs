@@ -1,6 +1,7 @@
 //! Logging: `tracing` to standard error, together with the `log` lines of the libraries. The metrics are in a module
 //! beside it.
 
+pub mod alerts;
 mod lines;
 pub mod metrics;
 

@@ -17,6 +17,7 @@ use super::auth::AuthFailure;
 use crate::config::AlertLimits;
 use crate::event::Time;
 use crate::registry::Storage;
+use crate::telemetry::alerts::AlertName;
 use crate::telemetry::metrics::{ALERT, AUTH_FAILURES, upkeep};
 
 /// Between two looks.
@@ -41,7 +42,7 @@ const SLOT: Duration = Duration::from_secs(10);
 /// Something an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Alert {
-    pub(super) name: &'static str,
+    pub(super) name: AlertName,
     since: Time,
     /// What was read last, where it is a number: bytes, sessions, failures, or seconds.
     value: Option<u64>,
@@ -54,12 +55,12 @@ impl Alert {
     pub(super) fn degrades(&self) -> bool {
         matches!(
             self.name,
-            "memory"
-                | "redis_lost"
-                | "redis_fallback"
-                | "storage_lost"
-                | "storage_failing"
-                | "sessions_unattended"
+            AlertName::Memory
+                | AlertName::RedisLost
+                | AlertName::RedisFallback
+                | AlertName::StorageLost
+                | AlertName::StorageFailing
+                | AlertName::SessionsUnattended
         )
     }
 }
@@ -92,12 +93,12 @@ impl Alerts {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let Change { started, ended } = change(&mut held, found);
         for Alert { name, value, threshold, .. } in started {
-            gauge!(ALERT, "name" => name).set(1.0);
-            warn!(name, value, threshold, "alert started");
+            gauge!(ALERT, "name" => name.as_str()).set(1.0);
+            warn!(name = name.as_str(), value, threshold, "alert started");
         }
         for Alert { name, value, threshold, .. } in ended {
-            gauge!(ALERT, "name" => name).set(0.0);
-            info!(name, value, threshold, "alert ended");
+            gauge!(ALERT, "name" => name.as_str()).set(0.0);
+            info!(name = name.as_str(), value, threshold, "alert ended");
         }
         held.clone()
     }
@@ -200,17 +201,17 @@ impl Readings {
         };
         let version = self.version_unknown.unzip();
         [
-            self.memory.and_then(|bytes| above("memory", bytes, limits.memory)),
-            lasts("redis_lost", self.redis_away, REDIS_PATIENCE),
-            above("sessions", self.active as u64, limits.sessions as u64),
-            above("auth_failures", self.auth_failures as u64, limits.auth_failures as u64),
-            self.fallen_back.map(|since| plain("redis_fallback", since)),
-            self.data_lost.map(|since| plain("storage_lost", since)),
-            above("storage_damaged", self.damaged as u64, 0),
-            lasts("storage_failing", self.failing, STORE_PATIENCE),
-            lasts("version_lookup", version.0, version.1.unwrap_or_default()),
-            above("login_stuck", self.stuck as u64, 0),
-            above("sessions_unattended", self.unattended as u64, 0),
+            self.memory.and_then(|bytes| above(AlertName::Memory, bytes, limits.memory)),
+            lasts(AlertName::RedisLost, self.redis_away, REDIS_PATIENCE),
+            above(AlertName::Sessions, self.active as u64, limits.sessions as u64),
+            above(AlertName::AuthFailures, self.auth_failures as u64, limits.auth_failures as u64),
+            self.fallen_back.map(|since| plain(AlertName::RedisFallback, since)),
+            self.data_lost.map(|since| plain(AlertName::StorageLost, since)),
+            above(AlertName::StorageDamaged, self.damaged as u64, 0),
+            lasts(AlertName::StorageFailing, self.failing, STORE_PATIENCE),
+            lasts(AlertName::VersionLookup, version.0, version.1.unwrap_or_default()),
+            above(AlertName::LoginStuck, self.stuck as u64, 0),
+            above(AlertName::SessionsUnattended, self.unattended as u64, 0),
         ]
         .into_iter()
         .flatten()
@@ -297,8 +298,9 @@ mod tests {
             (change.started.len(), change.ended.len(), held.clone())
         };
         assert_eq!(look(100, 1), (0, 0, Vec::new()));
-        let memory =
-            |value| vec![Alert { name: "memory", since: at(2), value: Some(value), threshold: Some(100) }];
+        let memory = |value| {
+            vec![Alert { name: AlertName::Memory, since: at(2), value: Some(value), threshold: Some(100) }]
+        };
         assert_eq!(look(101, 2), (1, 0, memory(101)));
         assert_eq!(look(150, 3), (0, 0, memory(150)));
         assert_eq!(look(100, 4), (0, 1, Vec::new()));
@@ -308,7 +310,7 @@ mod tests {
     fn redis_may_be_away_for_a_while() {
         let away = Readings { redis_away: Some(at(10)), ..Readings::default() };
         assert!(away.alerts(&LIMITS, at(15)).is_empty());
-        let lost = Alert { name: "redis_lost", since: at(10), value: Some(6), threshold: Some(5) };
+        let lost = Alert { name: AlertName::RedisLost, since: at(10), value: Some(6), threshold: Some(5) };
         assert_eq!(away.alerts(&LIMITS, Time::from_millis(15_001)), [lost]);
     }
 
@@ -317,8 +319,12 @@ mod tests {
         let day = Duration::from_secs(24 * 3600);
         let unknown = Readings { version_unknown: Some((at(10), day)), ..Readings::default() };
         assert!(unknown.alerts(&LIMITS, at(86_410)).is_empty());
-        let late =
-            Alert { name: "version_lookup", since: at(10), value: Some(86_401), threshold: Some(86_400) };
+        let late = Alert {
+            name: AlertName::VersionLookup,
+            since: at(10),
+            value: Some(86_401),
+            threshold: Some(86_400),
+        };
         assert!(!late.degrades());
         assert_eq!(unknown.alerts(&LIMITS, at(86_411)), [late]);
     }
@@ -329,7 +335,7 @@ mod tests {
         let alerts = readings.alerts(&LIMITS, at(0));
         assert_eq!(
             alerts.iter().map(|alert| alert.name).collect::<Vec<_>>(),
-            ["sessions", "auth_failures", "login_stuck"]
+            [AlertName::Sessions, AlertName::AuthFailures, AlertName::LoginStuck]
         );
         assert!(!alerts.iter().any(Alert::degrades));
     }

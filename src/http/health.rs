@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -28,9 +29,18 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// process, twice.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How this process does its work.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Health {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
 /// What the store makes of this process.
 struct Verdict {
-    word: &'static str,
+    health: Health,
     kind: &'static str,
     redis_connected: bool,
 }
@@ -42,13 +52,13 @@ pub(super) async fn health(State(app): State<App>) -> Response {
     let counts = registry.map(|registry| registry.counts()).unwrap_or_default();
     let alerts = app.inner.alerts.look(&app);
     let verdict = judge(&app).await;
-    let word = match verdict.word {
-        "healthy" if alerts.iter().any(Alert::degrades) => "degraded",
-        word => word,
+    let health = match verdict.health {
+        Health::Healthy if alerts.iter().any(Alert::degrades) => Health::Degraded,
+        health => health,
     };
-    let status = if word == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let status = if health == Health::Unhealthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let body = json!({
-        "status": word,
+        "status": health,
         "service": SERVICE,
         "version": env!("CARGO_PKG_VERSION"),
         "replica": app.inner.replica,
@@ -76,17 +86,17 @@ fn whatsapp(version: &VersionReport) -> Value {
 async fn judge(app: &App) -> Verdict {
     let Some(registry) = app.inner.registry.get() else {
         // Only Redis is waited for.
-        return Verdict { word: "degraded", kind: "Redis", redis_connected: false };
+        return Verdict { health: Health::Degraded, kind: "Redis", redis_connected: false };
     };
     let (kind, redis_connected) = match registry.storage() {
         Storage::Here => ("SQLite", false),
         Storage::Shared { away: Some(_), .. } => {
-            return Verdict { word: "degraded", kind: "Redis", redis_connected: false };
+            return Verdict { health: Health::Degraded, kind: "Redis", redis_connected: false };
         }
         Storage::Shared { away: None, .. } => ("Redis", true),
     };
     let stores = app.inner.storage_probe.stores(registry).await;
-    Verdict { word: if stores { "healthy" } else { "unhealthy" }, kind, redis_connected }
+    Verdict { health: if stores { Health::Healthy } else { Health::Unhealthy }, kind, redis_connected }
 }
 
 /// Asks the store now and then, not for every monitor that calls.

@@ -10,6 +10,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use metrics_util::layers::{FilterLayer, Layer as _};
 
+use super::alerts::AlertName;
+
 /// Always 1, with the `version`.
 pub const BUILD_INFO: &str = "qrcast_build_info";
 /// Sessions by `status`.
@@ -77,21 +79,6 @@ pub const ALERT: &str = "qrcast_alert";
 
 /// What the names of the WhatsApp client's own metrics begin with (`wacore::telemetry`).
 const CLIENTS_OWN: &str = "wa_";
-
-/// The names of all alerts.
-pub const ALERTS: &[&str] = &[
-    "memory",
-    "redis_lost",
-    "sessions",
-    "auth_failures",
-    "redis_fallback",
-    "storage_lost",
-    "storage_damaged",
-    "version_lookup",
-    "login_stuck",
-    "storage_failing",
-    "sessions_unattended",
-];
 
 const TRANSPORTS: (&str, &[&str]) = ("transport", &["sse", "websocket"]);
 
@@ -267,8 +254,8 @@ fn describe() {
 fn begin_at_zero() {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!(DAMAGED_RECORDS).set(0.0);
-    for name in ALERTS {
-        gauge!(ALERT, "name" => *name).set(0.0);
+    for alert in AlertName::ALL {
+        gauge!(ALERT, "name" => alert.as_str()).set(0.0);
     }
     for transport in TRANSPORTS.1 {
         gauge!(STREAMS, TRANSPORTS.0 => *transport).set(0.0);
