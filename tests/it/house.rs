@@ -155,6 +155,23 @@ fn every_test_that_a_document_names_is_there() {
     assert!(named > 30, "{named}");
 }
 
+/// A newcomer who reads that something stands in a file finds it there.
+#[test]
+fn every_source_file_that_a_document_names_is_there() {
+    let mut named = 0;
+    for document in ["docs/architecture.md", "docs/glossary.md", "docs/decisions.md"] {
+        let text = std::fs::read_to_string(document).unwrap();
+        for file in text.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")) {
+            named += 1;
+            let there = ["src", ".", "tests/it", "simulator/src"]
+                .iter()
+                .any(|root| Path::new(root).join(file).exists());
+            assert!(there, "{document} names {file}");
+        }
+    }
+    assert!(named > 50, "{named}");
+}
+
 fn files_of(module: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let file = PathBuf::from(format!("src/{module}.rs"));
