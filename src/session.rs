@@ -123,6 +123,15 @@ impl Session {
         }
     }
 
+    /// Its last owner has left, and its next one has not begun: nobody can scan what is on screen, and nobody is told
+    /// `connected`.
+    pub(crate) fn is_left(&self, record: &Record) {
+        let mut inner = self.inner();
+        inner.history.clear_screen();
+        let last = inner.history.last().cloned();
+        inner.state = state_of(record, last.as_ref(), false);
+    }
+
     /// Whether this replica runs its link task, or would.
     pub(crate) fn is_owned_by(&self, replica: &str) -> bool {
         self.inner().owner.as_deref() == Some(replica)

@@ -114,6 +114,7 @@ impl Registry {
             return Ok(false);
         }
         let claim = self.claim(entry, if deleted { UNLIMITED } else { self.parts.limits }).await?;
+        session.is_left(record);
         if !deleted && !session.snapshot().state.runs() {
             // Its end came between the two.
             self.parts.records.release(session.id(), claim.epoch).await?;

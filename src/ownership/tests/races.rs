@@ -184,6 +184,21 @@ async fn a_restart_during_a_takeover_leaves_one_client() {
 
 /// Its claim is stored, and its answer lost: the lease is this replica's, and no task runs.
 #[tokio::test(start_paused = true)]
+async fn a_session_whose_owner_died_is_never_shown_as_connected_by_the_next_one() {
+    let net = Net::new();
+    let (first, second) = (net.replica("first").await, net.replica("second").await);
+    let id = net.links(&first, "ada").await;
+    let hold = Hold::default();
+    net.deployment.next("second", "append", Fate::Held(hold.clone()));
+    net.deployment.cuts("first");
+    hold.comes().await;
+    assert!(second.registry.running().contains(&id), "it is taken, and its first word is not stored yet");
+    assert_eq!(second.status(&id).await, Some(Status::Reconnecting));
+    hold.lets_go();
+    net.is_run_by(&second, &id).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_whose_answer_is_lost_is_made_again() {
     let net = Net::new();
     let (first, second) = (net.replica("first").await, net.replica("second").await);
