@@ -10,9 +10,10 @@ mod log;
 mod records;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
@@ -128,7 +129,7 @@ impl Deployment {
     }
 
     fn contact(&self, replica: &str) -> watch::Sender<Contact> {
-        let mut contacts = self.0.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut contacts = self.0.contacts.lock();
         let new = || watch::Sender::new(Contact::Up(the_store()));
         contacts.entry(replica.to_owned()).or_insert_with(new).clone()
     }
@@ -141,7 +142,7 @@ impl Deployment {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.world.lock()
     }
 
     /// Unix time in milliseconds, by tokio's clock.

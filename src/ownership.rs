@@ -9,11 +9,12 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use metrics::counter;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, info, warn};
@@ -121,12 +122,11 @@ impl Ownership {
 
     /// From now on for one lease a lapsed lease is left alone.
     fn be_quiet(&self) {
-        *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) =
-            Instant::now() + self.leases.duration();
+        *self.quiet_until.lock() = Instant::now() + self.leases.duration();
     }
 
     fn is_quiet(&self) -> bool {
-        Instant::now() < *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+        Instant::now() < *self.quiet_until.lock()
     }
 
     /// Those that watch a session which nobody has written again are told.

@@ -7,8 +7,9 @@ mod error;
 mod history;
 pub mod status;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
 pub use self::error::Error;
@@ -287,8 +288,7 @@ impl Session {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Nothing panics between two writes of it, so a poisoned lock still guards a whole state.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

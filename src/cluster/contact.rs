@@ -1,8 +1,8 @@
 //! What this process knows of the store of many replicas: since when it does not answer, whether it has lost its data.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::error;
@@ -68,8 +68,7 @@ impl StoreContact {
     /// As of this moment: whoever gets an answer from the store and then looks knows from which data it came.
     fn look(&self) -> Known {
         let contact = self.contact.borrow().clone();
-        // Nothing panics while it is held.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         match contact {
             Contact::Up(server) => {
                 if known.away.take().is_some() {

@@ -1,8 +1,8 @@
 //! Which replicas lived when this one last asked.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +22,11 @@ pub(crate) struct Peers {
 impl Peers {
     /// These live now.
     pub(crate) fn are(&self, living: Vec<Replica>) {
-        // Nothing panics while it is held.
-        *self.living.lock().unwrap_or_else(PoisonError::into_inner) = living;
+        *self.living.lock() = living;
     }
 
     pub(crate) fn living(&self) -> Vec<Replica> {
-        self.living.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.living.lock().clone()
     }
 
     /// This replica leaves: these live beside it, or the ones of before where that is not known.

@@ -2,9 +2,10 @@
 //!
 //! As with Redis a caller waits a second at most, and what it asked for may be done after it has given up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -115,7 +116,7 @@ impl Gate {
         Some(rules.remove(at).fate)
     }
 
-    fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.0.lock()
     }
 }

@@ -4,8 +4,9 @@
 //! which. Whether a session has ended, is deleted or waits for a command is its record's matter, and whether a lease has
 //! lapsed is the lease's: an owner whose lease has lapsed is an owner until its link task has ended.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -124,8 +125,7 @@ impl Slot {
     }
 
     fn role(&self) -> MutexGuard<'_, Role> {
-        // Nothing panics while it is held.
-        self.role.lock().unwrap_or_else(PoisonError::into_inner)
+        self.role.lock()
     }
 }
 

@@ -5,9 +5,8 @@
 //! version is known; it also tries every hour, since WhatsApp might change its mind. Where no phone has, a person waits in
 //! front of a page: one more try with a newer version, then that is the end.
 
-use std::sync::{Mutex, PoisonError};
-
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::{LinkTask, Next};
 use crate::whatsapp::version::Version;
@@ -55,7 +54,7 @@ impl Outdated {
     /// Whether a newer version is known, as soon as that can be said.
     pub(crate) async fn searched(&mut self) -> bool {
         match &mut self.refused {
-            Some(refused) => refused.search.get_mut().unwrap_or_else(PoisonError::into_inner).await,
+            Some(refused) => refused.search.get_mut().await,
             None => std::future::pending().await,
         }
     }
