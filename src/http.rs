@@ -3,43 +3,18 @@
 //! Handlers are thin: they read the request, ask `session` or `stream`, and answer. They never see a store, the log or
 //! WhatsApp.
 
-mod alerts;
-mod auth;
-mod body;
-mod caller;
-mod client;
-mod clock;
-mod codes;
+mod api;
+mod app;
+mod door;
 mod error;
-mod health;
-mod host;
-mod init;
-mod json;
-mod limits;
-pub mod listener;
-pub mod metrics;
-mod origins;
+mod guard;
+mod ops;
 mod pages;
-mod pairing;
-mod passkey;
-mod paths;
-mod phone;
-mod polling;
-mod requests;
-mod sessions;
-mod sse;
-mod stream_token;
-mod tokens;
-mod viewer;
-mod websocket;
-
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+mod serve;
+mod stream;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
@@ -47,128 +22,18 @@ use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_service::Service as _;
 
-use self::alerts::Alerts;
-pub use self::caller::Access;
+use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token};
+pub(crate) use self::app::App;
+pub use self::door::caller::Access;
+pub(crate) use self::door::limits::held::{Door, KEPT};
+use self::door::{client, host, origins};
 use self::error::ApiError;
-use self::health::StorageProbe;
-use self::limits::Limits;
-use self::tokens::Signer;
-use crate::config::Config;
-use crate::event::Time;
-use crate::id::SessionId;
-use crate::registry::Registry;
-use crate::session::Session;
-use crate::shutdown::Shutdown;
-use crate::stream::drain::Drain;
-use crate::stream::heartbeat::Heartbeats;
-
-/// Largest request body, in bytes.
-const MAX_BODY: usize = 16 * 1024;
-
-/// What every handler can reach.
-#[derive(Clone)]
-pub struct App {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    /// Set when the store has been opened.
-    registry: OnceLock<Arc<Registry>>,
-    /// Whether it runs on SQLite because Redis could not be reached.
-    fallen_back: AtomicBool,
-    /// Signs and reads stream tokens, as soon as the deployment's secret is known.
-    signer: RwLock<Option<Arc<Signer>>>,
-    limits: Arc<Limits>,
-    config: Config,
-    /// Names this process among the replicas.
-    replica: String,
-    started: Instant,
-    /// Begins first: link tasks are handed over, `/readyz` says so.
-    links: Shutdown,
-    /// Begins when the link tasks are done: streams say goodbye.
-    drain: Drain,
-    /// Begins when they have: what streams stand on ends.
-    streams: Shutdown,
-    sse_heartbeats: Heartbeats,
-    websocket_heartbeats: Heartbeats,
-    storage_probe: StorageProbe,
-    alerts: Alerts,
-}
-
-impl App {
-    /// Without sessions yet: see [`App::open`]. `replica` names this process among others.
-    pub fn new(config: Config, replica: String, links: Shutdown, drain: Drain, streams: Shutdown) -> Self {
-        let sse_heartbeats = Heartbeats::start(Duration::from_secs(15), &streams);
-        let websocket_heartbeats = Heartbeats::start(Duration::from_secs(25), &streams);
-        let started = Instant::now();
-        let inner = Inner {
-            registry: OnceLock::new(),
-            fallen_back: AtomicBool::new(false),
-            signer: RwLock::default(),
-            limits: Limits::start(&config, &streams),
-            config,
-            replica,
-            started,
-            links,
-            drain,
-            streams,
-            sse_heartbeats,
-            websocket_heartbeats,
-            storage_probe: StorageProbe::default(),
-            alerts: Alerts::new(),
-        };
-        let app = Self { inner: Arc::new(inner) };
-        app.inner.streams.spawn_until_begun(alerts::watch(app.clone()));
-        app
-    }
-
-    /// What signs stream tokens from now on; all replicas have the same.
-    pub fn set_token_secret(&self, secret: &str) {
-        let signer = Signer::new(secret, self.inner.config.security.token_max_age);
-        *self.inner.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
-    }
-
-    /// From now on over these sessions; on SQLite for want of Redis, perhaps.
-    pub fn open(&self, registry: Arc<Registry>, fallen_back: bool) {
-        self.inner.fallen_back.store(fallen_back, Ordering::Relaxed);
-        // Called once.
-        let _ = self.inner.registry.set(registry);
-    }
-}
-
-/// A path's one parameter, as axum found it.
-type NamedPath = Result<Path<String>, PathRejection>;
-
-impl App {
-    fn signer(&self) -> Option<Arc<Signer>> {
-        self.inner.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The sessions, as soon as their store has been opened.
-    fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
-        self.inner.registry.get().ok_or_else(ApiError::store_away)
-    }
-
-    /// When this process began.
-    fn started_at(&self) -> Time {
-        let uptime = i64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(0);
-        Time::from_millis(Time::now().as_millis() - uptime)
-    }
-
-    /// Whether it runs on SQLite because Redis could not be reached.
-    fn has_fallen_back(&self) -> bool {
-        self.inner.fallen_back.load(Ordering::Relaxed)
-    }
-
-    /// The session of this id.
-    async fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
-        self.find(&id.parse()?).await
-    }
-
-    async fn find(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
-        self.registry()?.find(id).await?.ok_or_else(ApiError::session_not_found)
-    }
-}
+pub(crate) use self::ops::metrics::router as metrics_router;
+pub(crate) use self::ops::readings::watch;
+use self::ops::{health, metrics};
+pub(crate) use self::serve::listener;
+use self::serve::trace;
+use self::stream::{sse, websocket};
 
 /// One line of the route table.
 struct Route {
@@ -186,7 +51,7 @@ fn routes() -> Vec<Route> {
         get(
             page.path,
             Access::Everyone,
-            self::get(async |State(app): State<App>| page.answer(app.inner.config.security.is_open())),
+            self::get(async |State(app): State<App>| page.answer(app.config.security.is_open())),
         )
     };
     let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();
@@ -217,16 +82,16 @@ pub fn table() -> Vec<(Method, &'static str, Access)> {
 }
 
 /// The whole HTTP service.
-pub fn router(app: App) -> Router {
+pub(crate) fn router(app: App) -> Router {
     let mut router = Router::new();
     for Route { path, access, handler, .. } in routes() {
         let handler = match access {
             Access::Everyone => handler,
-            _ => handler.route_layer(from_fn_with_state((app.clone(), access), auth::guard)),
+            _ => handler.route_layer(from_fn_with_state((app.clone(), access), guard::guard)),
         };
         router = router.route(path, handler);
     }
-    let config = &app.inner.config;
+    let config = &app.config;
     let security = origins::security(config);
     let secure = move |mut response: Response| {
         for (name, value) in &security {
@@ -238,16 +103,16 @@ pub fn router(app: App) -> Router {
     let router = router
         .fallback(|| async { ApiError::no_such_route() })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(from_fn_with_state(app.clone(), origins::only_known_pages))
-        .layer(from_fn_with_state(app.clone(), origins::only_this_machine))
+        .layer(from_fn_with_state(config.clone(), origins::only_known_pages))
+        .layer(from_fn_with_state(config.clone(), origins::only_this_machine))
         .layer(origins::cors(config))
         .layer(map_response(secure))
-        .layer(from_fn_with_state(app.clone(), client::locate))
+        .layer(from_fn_with_state(config.clone(), client::locate))
         .layer(from_fn(host::is_clear))
         // The outermost: whatever the others refuse has an id and is counted.
-        .layer(from_fn(requests::around))
+        .layer(from_fn(trace::around))
         .with_state(app);
     as_the_old_service_did(router)
 }

@@ -16,8 +16,7 @@ use self::stop::{Left, Stages};
 pub(crate) use self::store::{DATABASE, MIGRATIONS};
 use self::store::{Replicas, Store, Stores};
 use crate::config::{Config, LEAST_TOKEN_SECRET, is_token_secret};
-use crate::http::listener::{self, Door, KEPT};
-use crate::http::{self, App};
+use crate::http::{self, App, Door, KEPT, listener};
 use crate::ownership::Ownership;
 use crate::records::{Limits, RecordsError};
 use crate::registry::janitor::{self, Ages};
@@ -150,7 +149,8 @@ impl House {
         let replica = uuid::Uuid::new_v4().to_string();
         let stages = Stages::default();
         let Stages { links, drain, streams, .. } = stages.clone();
-        let app = App::new(config.clone(), replica.clone(), links, drain, streams);
+        let app = App::new(config.clone(), replica.clone(), links, drain, streams.clone());
+        streams.spawn_until_begun(http::watch(app.clone()));
         Self { config, replica, stages, app, registry: OnceLock::new() }
     }
 
@@ -174,7 +174,7 @@ impl House {
         info!(%address, "metrics");
         let connections = &self.stages.connections;
         let bounds = listener::Bounds { patience: self.config.slow_viewer, connections: KEPT };
-        let (app, routes) = (self.app.clone(), http::metrics::router(self.app.clone()));
+        let (app, routes) = (self.app.clone(), http::metrics_router(self.app.clone()));
         connections.spawn(listener::serve(listener, app, Door::Metrics, routes, bounds, connections.clone()));
         Ok(())
     }

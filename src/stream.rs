@@ -1,6 +1,6 @@
 //! One browser: opening, replay, live, heartbeat, goodbye.
 //!
-//! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/sse.rs` and `http/websocket.rs` are its two encoders.
+//! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/stream/sse.rs` and `http/stream/websocket.rs` are its two encoders.
 
 pub mod drain;
 pub mod guard;

@@ -1,6 +1,6 @@
 //! Who may import whom: the layers of the house, read from its own `use` lines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A module, and what of this crate it may use beside itself.
@@ -96,6 +96,34 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// The rooms of `http`, from the ground up: each may use itself and those before it.
+const ROOMS: &[&str] = &["error", "door", "app", "guard", "pages", "api", "stream", "ops", "serve", "http"];
+
+#[test]
+fn in_http_nothing_runs_up_or_in_a_circle() {
+    let files = files_of("http");
+    let imports: BTreeMap<String, BTreeSet<String>> =
+        files.iter().map(|file| (module_of(file), imports_of(file, &files))).collect();
+    let height = |module: &str| {
+        let room = module.split("::").nth(1).unwrap_or("http");
+        let at = ROOMS.iter().position(|known| *known == room);
+        at.unwrap_or_else(|| panic!("{room} is in no order"))
+    };
+    for (module, used) in &imports {
+        for used in used {
+            assert!(height(used) <= height(module), "{module} uses {used}, which stands above it");
+        }
+    }
+    // What uses nothing that is left is in no circle.
+    let mut left = imports;
+    while !left.is_empty() {
+        let modules: BTreeSet<_> = left.keys().cloned().collect();
+        let before = left.len();
+        left.retain(|_, used| !used.is_disjoint(&modules));
+        assert!(left.len() < before, "these use each other: {left:#?}");
+    }
+}
 
 #[test]
 fn every_module_keeps_to_its_neighbours() {
@@ -199,6 +227,61 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
 /// The stand-ins that tests run sessions on: no part of the server.
 fn is_twin(path: &Path) -> bool {
     path.starts_with("src/memory") || path == Path::new("src/memory.rs")
+}
+
+/// `src/http/door/limits.rs` as `http::door::limits`.
+fn module_of(file: &Path) -> String {
+    let path = file.strip_prefix("src").unwrap().with_extension("");
+    path.components().map(|part| part.as_os_str().to_str().unwrap()).collect::<Vec<_>>().join("::")
+}
+
+/// The other files of `http` that this file uses, outside its tests. To declare a module is not to use it.
+fn imports_of(file: &Path, files: &[PathBuf]) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let code: String =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join(" ");
+    let (own, known): (_, BTreeSet<_>) =
+        (module_of(file), files.iter().map(|file| module_of(file)).collect());
+    let above = own.rsplit_once("::").map_or("", |(above, _)| above);
+    let mut used = BTreeSet::new();
+    for (start, base) in [("crate::http::", "http"), ("super::", above), ("self::", own.as_str())] {
+        for rest in code.split(start).skip(1) {
+            used.extend(paths(rest).iter().map(|path| longest_known(&format!("{base}::{path}"), &known)));
+        }
+    }
+    used.remove(&own);
+    used
+}
+
+/// The paths at the beginning of a text: `a::{b, c::D}; …` is `a::b` and `a::c::D`.
+fn paths(text: &str) -> Vec<String> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
+    let (path, rest) = text.split_at(end);
+    let Some(group) = rest.strip_prefix('{').filter(|_| path.is_empty() || path.ends_with("::")) else {
+        return vec![path.to_owned()];
+    };
+    let (mut deep, mut parts) = (0, vec![String::new()]);
+    for char in group.chars() {
+        match char {
+            '}' if deep == 0 => break,
+            ',' if deep == 0 => parts.push(String::new()),
+            _ => {
+                deep += i32::from(char == '{') - i32::from(char == '}');
+                parts.last_mut().unwrap().push(char);
+            }
+        }
+    }
+    parts.iter().flat_map(|part| paths(part.trim())).map(|part| format!("{path}{part}")).collect()
+}
+
+/// The module of which this path names something.
+fn longest_known(path: &str, known: &BTreeSet<String>) -> String {
+    let mut path = path.trim_end_matches(':');
+    while !known.contains(path) {
+        path = path.rsplit_once("::").unwrap_or_else(|| panic!("{path} leads out of http")).0;
+    }
+    path.to_owned()
 }
 
 /// The modules in `crate::module` anywhere outside comments.

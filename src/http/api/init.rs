@@ -1,0 +1,178 @@
+//! Makes sessions: `POST /api/init-session`, as the old service had it.
+
+use std::str::FromStr as _;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{Extensions, HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::body::JsonBody;
+use super::phone::phone_number;
+use crate::event::{Status, Time};
+use crate::http::app::App;
+use crate::http::door::caller::Caller;
+use crate::http::door::client;
+use crate::http::door::tokens::{Issued, Scope};
+use crate::http::error::ApiError;
+use crate::id::{InvalidUserId, SessionId, UserId};
+use crate::proxy::{self, ProxyHosts, ProxyUrl};
+use crate::registry::{Creation, IdempotencyKey, NewSession};
+use crate::session::Error;
+
+/// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
+const MAX_DEVICE_NAME: usize = 50;
+
+/// What an embedder asks for. Fields that this server does not know are ignored, as the old service did.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct InitRequest {
+    user_id: Option<Value>,
+    device_name: Option<String>,
+    proxy: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    phone_number: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitAnswer {
+    session_id: SessionId,
+    status: Status,
+    message: &'static str,
+    estimated_time: &'static str,
+    stream_token: String,
+    stream_token_expires_at: Time,
+    stream_url: String,
+    web_socket_url: String,
+    link_url: String,
+}
+
+/// `POST /api/init-session`
+pub(in crate::http) async fn init(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    extensions: Extensions,
+    body: JsonBody<InitRequest>,
+) -> Result<Response, ApiError> {
+    let made = make(&app, &caller, &headers, &extensions, body).await;
+    // A client of the old service knows its word for it.
+    made.map_err(|error| if error.is_store_away() { ApiError::init_not_now() } else { error })
+}
+
+async fn make(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    JsonBody { value: request, bytes }: JsonBody<InitRequest>,
+) -> Result<Response, ApiError> {
+    if app.links.has_begun() {
+        return Err(ApiError::draining());
+    }
+    let new = request.check(app.config.proxy_hosts.as_ref())?;
+    if !caller.has_user(new.user.as_str()) {
+        return Err(ApiError::forbidden());
+    }
+    let once = once(headers, caller.prefix(), &bytes)?;
+    let signer = app.signer().ok_or_else(ApiError::store_away)?;
+    let taken = new.phone_number.as_deref().map(|number| app.limits.take_code(None, number)).transpose()?;
+    let created = app.registry()?.create(new, once).await;
+    if let Some(taken) = taken {
+        match &created {
+            Ok(Creation { id, is_new: true }) => taken.also_of(id),
+            // No code was asked for.
+            _ => taken.give_back(),
+        }
+    }
+    let Creation { id, is_new } = created.map_err(|error| match error {
+        error @ (Error::Failed(_) | Error::Damaged) => {
+            tracing::error!(%error, "session error");
+            ApiError::init_failed()
+        }
+        error => error.into(),
+    })?;
+    if is_new {
+        tracing::info!(
+            sessionId = %id,
+            userId = id.user_id(),
+            clientIp = %client::address_of(extensions),
+            userAgent = client::user_agent(headers),
+            "session created"
+        );
+    }
+    let token = signer.issue(&id, Scope::Link, app.config.security.token_ttl, None)?;
+    let answer = answer(app, &id, token);
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+impl InitRequest {
+    fn check(self, hosts: Option<&ProxyHosts>) -> Result<NewSession, ApiError> {
+        let user_id = self.user_id.as_ref().and_then(Value::as_str).ok_or(InvalidUserId)?;
+        let device_name = self.device_name.map(|name| name.trim().to_owned());
+        if let Some(name) = &device_name
+            && (name.is_empty()
+                || name.chars().count() > MAX_DEVICE_NAME
+                || name.chars().any(char::is_control))
+        {
+            let allowed = format!("1 to {MAX_DEVICE_NAME} characters, none of them a control character");
+            return Err(ApiError::invalid_body("deviceName", allowed));
+        }
+        let proxy = self.proxy.map(|text| own_proxy(text, hosts)).transpose()?;
+        let phone_number = self.phone_number.as_deref().map(phone_number).transpose()?;
+        Ok(NewSession {
+            user: UserId::from_str(user_id)?,
+            device_name,
+            proxy,
+            metadata: self.metadata,
+            phone_number,
+        })
+    }
+}
+
+/// A session's own proxy, where it may have it. No refusal repeats a word of it: it is a secret.
+fn own_proxy(text: String, hosts: Option<&ProxyHosts>) -> Result<ProxyUrl, ApiError> {
+    let refusal = |allowed: &str| ApiError::invalid_body("proxy", allowed);
+    let hosts =
+        hosts.ok_or_else(|| refusal("none, as long as PROXY_ALLOWED_HOSTS is not set on this server"))?;
+    let url = ProxyUrl::new(text);
+    let proxy = url.parse().map_err(|_| refusal(proxy::ALLOWED))?;
+    let may = hosts.allow(&proxy);
+    may.then_some(url).ok_or_else(|| refusal("a proxy on one of the hosts of PROXY_ALLOWED_HOSTS"))
+}
+
+/// A request with an `Idempotency-Key` is done once, however often it comes.
+fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let key = key.ok_or_else(ApiError::invalid_idempotency_key)?;
+    // Two tenants may have chosen the same one.
+    let key = prefix.map_or_else(|| key.to_owned(), |prefix| format!("{prefix} {key}"));
+    Ok(Some(IdempotencyKey { key, body: Sha256::digest(body).into() }))
+}
+
+/// The old service's words, and where the new streams are.
+fn answer(app: &App, id: &SessionId, token: Issued) -> InitAnswer {
+    let base = app.config.public_url.as_deref().unwrap_or_default();
+    // `https://…` becomes `wss://…`, `http://…` becomes `ws://…`, nothing stays a path.
+    let websocket_base = base.replacen("http", "ws", 1);
+    InitAnswer {
+        session_id: id.clone(),
+        status: Status::Initializing,
+        message: "WhatsApp session başlatılıyor...",
+        estimated_time: "30-60 saniye",
+        stream_url: format!("{base}/api/sessions/{id}/events"),
+        web_socket_url: format!("{websocket_base}/api/sessions/{id}/ws"),
+        // The fragment never reaches a server or a log.
+        link_url: format!("{base}/?session={}#token={}", id.as_str().replace('+', "%2B"), token.token),
+        stream_token: token.token,
+        stream_token_expires_at: token.expires,
+    }
+}

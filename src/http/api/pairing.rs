@@ -1,0 +1,78 @@
+//! Links by phone number: asks for a pairing code and reads the answer from the session's own log.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::body::JsonBody;
+use super::phone::phone_number;
+use super::polling::why_not_to_link;
+use crate::event::{Code, Event, Kind, PairingError, PairingMethod};
+use crate::http::app::{App, NamedPath};
+use crate::http::error::ApiError;
+use crate::id::InvalidSessionId;
+use crate::registry::Ask;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct CodeRequest {
+    phone_number: Option<String>,
+}
+
+/// `POST /api/sessions/{id}/pairing-code`
+pub(in crate::http) async fn code(
+    State(app): State<App>,
+    path: NamedPath,
+    JsonBody { value: request, .. }: JsonBody<CodeRequest>,
+) -> Result<Response, ApiError> {
+    let Path(id) = path.map_err(|_| InvalidSessionId)?;
+    let session = app.session(&id).await?;
+    // Before the question, so that the answer cannot be missed.
+    let watch = session.watch(None);
+    if let Some(refusal) = why_not_to_link(&watch.state) {
+        return Err(refusal);
+    }
+    let number = phone_number(request.phone_number.as_deref().unwrap_or_default())?;
+    let taken = app.limits.take_code(Some(session.id()), &number)?;
+    let asked = app.registry()?.ask(session.id(), Ask::Code { phone_number: number.clone() }).await;
+    if !matches!(asked, Ok(true)) {
+        // Nobody was asked to link anything.
+        taken.give_back();
+        return Err(asked.map_or_else(ApiError::from, |_| ApiError::qr_not_ready()));
+    }
+    let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;
+    let code = answer.map_err(|_| ApiError::owner_silent())??;
+    let body = json!({ "code": code.code, "phoneNumber": number, "expiresAt": code.expires_at });
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// The event that answers: a code for this number, or a refusal.
+async fn answer(mut live: Receiver<std::sync::Arc<Event>>, number: &str) -> Result<Code, ApiError> {
+    loop {
+        let event = match live.recv().await {
+            Ok(event) => event,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return Err(ApiError::owner_silent()),
+        };
+        match &event.kind {
+            Kind::Code(code) if code.phone_number == number => return Ok(code.clone()),
+            Kind::PairingError(refusal @ PairingError { method: PairingMethod::Code, .. }) => {
+                return Err(ApiError::no_code(refusal));
+            }
+            _ => {}
+        }
+        if let Some(refusal) = why_not_to_link(&event.state) {
+            return Err(refusal);
+        }
+    }
+}

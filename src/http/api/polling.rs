@@ -1,0 +1,162 @@
+//! For clients that poll: the QR and the status of a session, as the old service had them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State as Extracted};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::event::{Event, Kind, Me, Missing, Qr, Reason, State, Status, Time};
+use crate::http::app::{App, NamedPath};
+use crate::http::error::ApiError;
+use crate::http::pages::CROSS_ORIGIN;
+use crate::id::{InvalidSessionId, SessionId};
+use crate::qr;
+use crate::registry::Registry;
+use crate::session::{Session, Snapshot};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QrAnswer<'a> {
+    session_id: &'a SessionId,
+    qr_string: &'a str,
+    qr_data_url: String,
+    expires_at: Time,
+    time_remaining: u64,
+    is_valid: bool,
+}
+
+/// Where a session stands, for one that polls and in the list of all.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct StatusAnswer<'a> {
+    session_id: &'a SessionId,
+    status: Status,
+    user_id: &'a str,
+    connected_at: Option<Time>,
+    has_qr_code: bool,
+    client_active: bool,
+    /// Milliseconds since connected.
+    uptime: Option<u64>,
+    last_event_id: Option<String>,
+    me: Option<Me>,
+    /// Of the last `disconnected`.
+    reason: Option<Reason>,
+    /// Of the last `disconnected`.
+    detail: Option<String>,
+    /// Of the last `disconnected`.
+    help: Option<String>,
+    /// Whether something of the account could not be fetched yet, though it is linked.
+    incomplete: bool,
+    /// What.
+    missing: Option<Missing>,
+    owner: Option<String>,
+    metadata: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> StatusAnswer<'a> {
+    pub(in crate::http) fn of(session: &'a Session, registry: &Registry) -> Self {
+        let Snapshot { state, last, qr, owner, .. } = session.snapshot();
+        Self {
+            session_id: session.id(),
+            status: state.status,
+            user_id: session.id().user_id(),
+            connected_at: state.connected_at,
+            has_qr_code: qr.is_some(),
+            client_active: state.runs() && registry.is_attended(session.id(), owner.as_deref()),
+            uptime: state.connected_at.map(|since| millis(since.elapsed(Time::now()))),
+            last_event_id: last.map(|cursor| cursor.to_string()),
+            me: state.me,
+            reason: state.reason,
+            detail: state.detail,
+            help: state.help,
+            incomplete: state.missing.is_some(),
+            missing: state.missing,
+            owner,
+            metadata: session.about().metadata.as_ref(),
+        }
+    }
+}
+
+/// `GET /api/qr-code/{id}`, also with `.png` or `.svg` behind the id.
+pub(in crate::http) async fn qr_code(
+    Extracted(app): Extracted<App>,
+    path: NamedPath,
+) -> Result<Response, ApiError> {
+    let Path(name) = path.map_err(|_| InvalidSessionId)?;
+    let (id, format) = match name.rsplit_once('.') {
+        Some((id, "png")) => (id, Format::Png),
+        Some((id, "svg")) => (id, Format::Svg),
+        _ => (name.as_str(), Format::Json),
+    };
+    let session = app.session(id).await?;
+    let event = live_qr(&session.snapshot())?;
+    let Kind::Qr(qr) = &event.kind else { return Err(ApiError::qr_not_ready()) };
+    let no_store = (header::CACHE_CONTROL, "no-store");
+    Ok(match format {
+        Format::Png => {
+            let headers = [no_store, (header::CONTENT_TYPE, "image/png")];
+            (headers, CROSS_ORIGIN, qr::png(&qr.qr_string)).into_response()
+        }
+        Format::Svg => {
+            let headers = [no_store, (header::CONTENT_TYPE, "image/svg+xml")];
+            (headers, CROSS_ORIGIN, qr::svg(&qr.qr_string)).into_response()
+        }
+        Format::Json => ([no_store], Json(qr_answer(session.id(), qr))).into_response(),
+    })
+}
+
+enum Format {
+    Json,
+    Png,
+    Svg,
+}
+
+/// `GET /api/session-status/{id}`
+pub(in crate::http) async fn status(
+    Extracted(app): Extracted<App>,
+    path: NamedPath,
+) -> Result<Response, ApiError> {
+    let Path(id) = path.map_err(|_| InvalidSessionId)?;
+    let session = app.session(&id).await?;
+    let answer = StatusAnswer::of(&session, app.registry()?);
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
+    let remaining = qr.expires_at.remaining(Time::now());
+    QrAnswer {
+        session_id,
+        qr_string: &qr.qr_string,
+        qr_data_url: qr::data_url(&qr.qr_string),
+        expires_at: qr.expires_at,
+        time_remaining: millis(remaining),
+        is_valid: !remaining.is_zero(),
+    }
+}
+
+/// The QR that can be scanned now, or why there is none.
+fn live_qr(snapshot: &Snapshot) -> Result<Arc<Event>, ApiError> {
+    match &snapshot.qr {
+        Some(event) => Ok(event.clone()),
+        None => Err(why_not_to_link(&snapshot.state).unwrap_or_else(ApiError::qr_not_ready)),
+    }
+}
+
+/// Why nobody can link this session now; `None` when somebody can, or soon.
+pub(in crate::http) fn why_not_to_link(state: &State) -> Option<ApiError> {
+    match state.status {
+        _ if state.ended => Some(ApiError::session_ended(state.reason.map_or("unknown", Reason::as_str))),
+        _ if state.me.is_some() => Some(ApiError::already_connected()),
+        Status::Authenticated | Status::Connected => Some(ApiError::already_connected()),
+        Status::Disconnected | Status::Failed => Some(ApiError::qr_expired()),
+        Status::Initializing | Status::Reconnecting | Status::ScanQr | Status::PasskeyRequired => None,
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

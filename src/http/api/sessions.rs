@@ -1,0 +1,147 @@
+//! The sessions as a whole: list them, restart one, delete one.
+
+use std::str::FromStr as _;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::polling::StatusAnswer;
+use crate::event::Status;
+use crate::http::app::{App, NamedPath};
+use crate::http::door::caller::Caller;
+use crate::http::error::ApiError;
+use crate::id::{InvalidSessionId, SessionId, UserId};
+use crate::registry::mirror::Page;
+use crate::session::Error;
+
+/// Sessions on a page of the list, where the caller says nothing else.
+const PAGE: usize = 50;
+
+/// Most sessions on a page.
+const MAX_PAGE: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct ListQuery {
+    cursor: Option<String>,
+    limit: Option<String>,
+    user_id: Option<String>,
+    status: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ListedSession<'a> {
+    #[serde(flatten)]
+    status: StatusAnswer<'a>,
+    viewers: usize,
+}
+
+/// `GET /api/sessions`, in the order of their ids.
+pub(in crate::http) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) =
+        query.map_err(|_| ApiError::invalid_query("query", "key=value pairs, each key once"))?;
+    let filter = query.check(caller.prefix().map(str::to_owned))?;
+    let registry = app.registry()?;
+    let page = Page { takes: &|id| filter.takes(id), status: filter.status, limit: filter.limit };
+    let (sessions, more) = registry.list(page).await?;
+    let viewers = registry.viewers().await?;
+    let listed: Vec<_> = sessions
+        .iter()
+        .map(|session| ListedSession {
+            status: StatusAnswer::of(session, registry),
+            viewers: viewers.get(session.id()).copied().unwrap_or_default(),
+        })
+        .collect();
+    let next = if more { sessions.last().map(|session| session.id()) } else { None };
+    let answer = json!({ "sessions": listed, "nextCursor": next });
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+/// What of the list is asked for.
+struct Filter {
+    after: Option<SessionId>,
+    limit: usize,
+    user: Option<UserId>,
+    /// What the caller's user ids begin with.
+    prefix: Option<String>,
+    status: Option<Status>,
+}
+
+impl ListQuery {
+    fn check(self, prefix: Option<String>) -> Result<Filter, ApiError> {
+        let after =
+            self.cursor.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_list_cursor())?;
+        let limit = match self.limit {
+            None => PAGE,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=MAX_PAGE).contains(limit))
+                .ok_or_else(|| ApiError::invalid_query("limit", "a whole number from 1 to 200"))?,
+        };
+        let user = self.user_id.map(|text| UserId::from_str(&text)).transpose()?;
+        let status = match self.status {
+            None => None,
+            Some(text) => {
+                Some(Status::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+                    ApiError::invalid_query("status", &Status::ALL.map(Status::as_str).join(", "))
+                })?)
+            }
+        };
+        Ok(Filter { after, limit, user, prefix, status })
+    }
+}
+
+impl Filter {
+    fn takes(&self, id: &SessionId) -> bool {
+        self.after.as_ref().is_none_or(|after| id > after)
+            && self.user.as_ref().is_none_or(|user| user.as_str() == id.user_id())
+            && self.prefix.as_ref().is_none_or(|prefix| id.user_id().starts_with(prefix.as_str()))
+    }
+}
+
+/// `POST /api/sessions/{id}/restart`
+pub(in crate::http) async fn restart(
+    State(app): State<App>,
+    caller: Caller,
+    path: NamedPath,
+) -> Result<Response, ApiError> {
+    if app.links.has_begun() {
+        return Err(ApiError::draining());
+    }
+    let id = session_id(path)?;
+    // A token gets a person through; what is linked is its owner's to interrupt.
+    if matches!(caller, Caller::Token(_)) && app.find(&id).await?.snapshot().state.has_device() {
+        return Err(ApiError::forbidden());
+    }
+    match app.registry()?.restart(&id).await {
+        Err(Error::Failed(error)) => {
+            tracing::error!(sessionId = %id, %error, "session error");
+            return Err(ApiError::store_away());
+        }
+        restarted => restarted?,
+    }
+    Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": id, "status": Status::Initializing })))
+        .into_response())
+}
+
+/// `DELETE /api/sessions/{id}`
+pub(in crate::http) async fn delete(State(app): State<App>, path: NamedPath) -> Result<StatusCode, ApiError> {
+    let id = session_id(path)?;
+    app.registry()?.delete(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn session_id(path: NamedPath) -> Result<SessionId, ApiError> {
+    let Path(id) = path.map_err(|_| InvalidSessionId)?;
+    Ok(id.parse()?)
+}

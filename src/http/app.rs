@@ -1,0 +1,139 @@
+//! What every handler can reach: the settings, the sessions, and what is counted and remembered between requests.
+//!
+//! It decides nothing about a request: `door/` says who may come in, `api/`, `stream/` and `ops/` answer. `server.rs` makes it.
+
+pub(super) mod alerts;
+pub(super) mod probe;
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+
+use self::alerts::Alerts;
+use self::probe::StorageProbe;
+use super::door::limits::Limits;
+use super::door::tokens::Signer;
+use super::error::ApiError;
+use crate::config::Config;
+use crate::event::Time;
+use crate::id::SessionId;
+use crate::registry::Registry;
+use crate::session::Session;
+use crate::shutdown::Shutdown;
+use crate::stream::drain::Drain;
+use crate::stream::heartbeat::Heartbeats;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(super) config: Arc<Config>,
+    /// Set when the store has been opened.
+    pub(super) registry: OnceLock<Arc<Registry>>,
+    /// Whether it runs on SQLite because Redis could not be reached.
+    fallen_back: AtomicBool,
+    /// Signs and reads stream tokens, as soon as the deployment's secret is known.
+    signer: RwLock<Option<Arc<Signer>>>,
+    pub(super) limits: Arc<Limits>,
+    /// Names this process among the replicas.
+    pub(super) replica: String,
+    pub(super) started: Instant,
+    /// Begins first: link tasks are handed over, `/readyz` says so.
+    pub(super) links: Shutdown,
+    /// Begins when the link tasks are done: streams say goodbye.
+    pub(super) drain: Drain,
+    /// Begins when the streams are closed: it ends what they depend on.
+    pub(super) streams: Shutdown,
+    pub(super) sse_heartbeats: Heartbeats,
+    pub(super) websocket_heartbeats: Heartbeats,
+    pub(super) storage_probe: StorageProbe,
+    pub(super) alerts: Alerts,
+}
+
+impl Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    /// Without sessions yet: see [`App::open`]. `replica` names this process among others.
+    pub(crate) fn new(
+        config: Config,
+        replica: String,
+        links: Shutdown,
+        drain: Drain,
+        streams: Shutdown,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            limits: Limits::start(&config, &streams),
+            config: Arc::new(config),
+            registry: OnceLock::new(),
+            fallen_back: AtomicBool::new(false),
+            signer: RwLock::default(),
+            replica,
+            started: Instant::now(),
+            links,
+            drain,
+            sse_heartbeats: Heartbeats::start(Duration::from_secs(15), &streams),
+            websocket_heartbeats: Heartbeats::start(Duration::from_secs(25), &streams),
+            streams,
+            storage_probe: StorageProbe::default(),
+            alerts: Alerts::new(),
+        }))
+    }
+
+    /// What signs stream tokens from now on; all replicas have the same.
+    pub(crate) fn set_token_secret(&self, secret: &str) {
+        let signer = Signer::new(secret, self.config.security.token_max_age);
+        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
+    }
+
+    /// Answers for these sessions from now on. `fallen_back`: they are on SQLite because Redis could not be reached.
+    pub(crate) fn open(&self, registry: Arc<Registry>, fallen_back: bool) {
+        self.fallen_back.store(fallen_back, Ordering::Relaxed);
+        // Called once.
+        let _ = self.registry.set(registry);
+    }
+}
+
+/// A path's one parameter, as axum found it.
+pub(super) type NamedPath = Result<Path<String>, PathRejection>;
+
+impl App {
+    pub(super) fn signer(&self) -> Option<Arc<Signer>> {
+        self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The sessions, as soon as their store has been opened.
+    pub(super) fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
+        self.registry.get().ok_or_else(ApiError::store_away)
+    }
+
+    /// When this process began.
+    pub(super) fn started_at(&self) -> Time {
+        let uptime = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
+        Time::from_millis(Time::now().as_millis() - uptime)
+    }
+
+    /// Whether it runs on SQLite because Redis could not be reached.
+    pub(super) fn has_fallen_back(&self) -> bool {
+        self.fallen_back.load(Ordering::Relaxed)
+    }
+
+    /// The session of this id.
+    pub(super) async fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
+        self.find(&id.parse()?).await
+    }
+
+    pub(super) async fn find(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
+        self.registry()?.find(id).await?.ok_or_else(ApiError::session_not_found)
+    }
+}

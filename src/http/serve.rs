@@ -1,0 +1,5 @@
+//! How bytes become requests: the listening socket, how long a head may take, and what is written down about each request.
+
+mod head_timeout;
+pub(crate) mod listener;
+pub(super) mod trace;

@@ -1,0 +1,73 @@
+//! A stream as Server-Sent Events. An encoder without logic: `stream.rs` decides what is said.
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use tracing::Instrument as _;
+
+use super::viewer::{self, Follow};
+use crate::close::Close;
+use crate::http::app::App;
+use crate::http::door::limits::Place;
+use crate::stream::guard::Transport;
+use crate::stream::{Frame, Viewer};
+
+/// How long an `EventSource` waits before it comes back, in milliseconds.
+const RETRY_MS: u64 = 2000;
+
+/// A comment, which belongs to the block that comes next. An empty line behind it would end a block of nothing, and that
+/// is an empty message to some clients.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n";
+
+/// `GET /api/sessions/{id}/events`
+pub(in crate::http) async fn events(State(app): State<App>, follow: Follow) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        // nginx would hold the events back otherwise.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    match follow {
+        // Tells an EventSource to stop.
+        Follow::Session(request) if request.is_over() => StatusCode::NO_CONTENT.into_response(),
+        Follow::Session(request) => {
+            let viewer = request.viewer(app.sse_heartbeats.join(), Transport::Sse);
+            (headers, Body::from_stream(stream::unfold(viewer, next))).into_response()
+        }
+        Follow::Refused(close) => {
+            viewer::refused(Transport::Sse, close);
+            (headers, goodbye(close)).into_response()
+        }
+    }
+}
+
+/// A viewer and its place, which is free again when the body is dropped.
+type Watching = (Viewer, Place);
+
+async fn next((mut viewer, place): Watching) -> Option<(Result<Bytes, std::convert::Infallible>, Watching)> {
+    let span = viewer.span().clone();
+    let frame = viewer.next().instrument(span).await?;
+    let bytes = viewer.span().in_scope(|| encode(&frame));
+    Some((Ok(bytes), (viewer, place)))
+}
+
+fn encode(frame: &Frame) -> Bytes {
+    match frame {
+        Frame::Opening(opening) => {
+            let data = serde_json::json!(opening);
+            // One block: to some clients (httpx-sse, fetch-event-source) one without data is an empty message.
+            format!("retry: {RETRY_MS}\nevent: status\ndata: {data}\n\n").into()
+        }
+        Frame::Event(event) => event.encoded().sse.clone(),
+        Frame::Heartbeat => Bytes::from_static(KEEP_ALIVE),
+        Frame::Goodbye(close) => goodbye(*close),
+    }
+}
+
+fn goodbye(close: Close) -> Bytes {
+    let Some((code, pause)) = close.drain() else { return Bytes::new() };
+    let pause = pause.as_millis();
+    format!("retry: {pause}\nevent: drain\ndata: {{\"retryAfterMs\":{pause},\"code\":\"{code}\"}}\n\n").into()
+}
