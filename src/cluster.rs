@@ -5,9 +5,9 @@
 //! [`Leases`], which only `ownership` uses. Records and claims are `records`'; nothing here runs a session.
 
 pub mod alone;
-mod contact;
+pub(crate) mod contact;
 pub(crate) mod lease;
-mod peers;
+pub(crate) mod peers;
 pub mod redis;
 
 use std::time::Duration;
@@ -16,9 +16,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-pub(crate) use self::contact::StoreContact;
 pub use self::lease::Lease;
-pub(crate) use self::peers::Peers;
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::records::{OwnerRequest, Record, RecordsError, SessionInfo};

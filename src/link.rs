@@ -156,6 +156,9 @@ pub(crate) enum Command {
     Reopen,
 }
 
+/// How long a call waits for a link task to write its last word.
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(5);
+
 /// What a link task is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {

@@ -19,7 +19,9 @@ use tokio::time::Instant;
 
 use self::gate::Gate;
 pub use self::gate::{Fate, Hold};
-use crate::cluster::{Contact, News, Peers, StoreContact, Viewers};
+use crate::cluster::contact::StoreContact;
+use crate::cluster::peers::Peers;
+use crate::cluster::{Contact, News, Viewers};
 use crate::event::{Event, Time};
 use crate::id::SessionId;
 use crate::records::{OwnerRequest, Record, RecordsError};

@@ -9,6 +9,7 @@ pub mod mirror;
 pub(crate) mod slot;
 mod start;
 pub mod supervisor;
+mod unattended;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
 
 use self::slot::{Entry, Slot, Tenure};
-use self::supervisor::Unattended;
+use self::unattended::Unattended;
 pub use crate::cluster::{Storage, Viewers};
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
@@ -31,9 +32,6 @@ use crate::records::{Created, Limits, Record, RecordsError};
 pub use crate::records::{IdempotencyKey, Judgement};
 use crate::session::{Error, Session};
 pub use crate::whatsapp::version::VersionReport;
-
-/// How long a call waits for a link task to write its last word.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Limits for what must be possible in any case.
 const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };

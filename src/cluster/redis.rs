@@ -11,9 +11,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::{
-    Cluster, Contact, HandOver, Lease, Leases, News, Peers, Renewal, Replica, Storage, StoreContact, Viewers,
-    Whereabouts,
+    Cluster, Contact, HandOver, Lease, Leases, News, Renewal, Replica, Storage, Viewers, Whereabouts,
 };
+use crate::cluster::contact::StoreContact;
+use crate::cluster::peers::Peers;
 use crate::id::SessionId;
 use crate::records::redis::{NEVER, RedisRecords, each, millis, record};
 use crate::records::{OwnerRequest, REQUEST_LIFE, Record, Records as _, RecordsError};

@@ -7,11 +7,12 @@ pub(super) mod probe;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use parking_lot::RwLock;
 
 use self::alerts::Alerts;
 use self::probe::StorageProbe;
@@ -93,7 +94,7 @@ impl App {
     /// What signs stream tokens from now on; all replicas have the same.
     pub(crate) fn set_token_secret(&self, secret: &str) {
         let signer = Signer::new(secret, self.config.security.token_max_age);
-        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signer));
+        *self.signer.write() = Some(Arc::new(signer));
     }
 
     /// Answers for these sessions from now on. `fallen_back`: they are on SQLite because Redis could not be reached.
@@ -109,7 +110,7 @@ pub(super) type NamedPath = Result<Path<String>, PathRejection>;
 
 impl App {
     pub(super) fn signer(&self) -> Option<Arc<Signer>> {
-        self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.signer.read().clone()
     }
 
     /// The sessions, as soon as their store has been opened.

@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::slot::Entry;
-use super::{PATIENCE, Registry, UNLIMITED};
+use super::{Registry, UNLIMITED};
 use crate::cluster::Whereabouts;
 use crate::event::Time;
 use crate::id::SessionId;
-use crate::link::{Ask, Command, Purpose, Start};
+use crate::link::{Ask, Command, LAST_WORD, Purpose, Start};
 use crate::records::{OwnerRequest, RecordsError};
 use crate::session::Error;
 use crate::whatsapp::StartError;
@@ -104,7 +104,7 @@ impl Registry {
             }
             // The deletion is stored: it happens whether or not its last word comes in time.
             let last_word = async { while watch.live.recv().await.is_ok_and(|event| !event.state.ended) {} };
-            let _ = timeout(PATIENCE, last_word).await;
+            let _ = timeout(LAST_WORD, last_word).await;
             return Ok(());
         }
         if !entry.session.mark_deleted(now) {
@@ -225,7 +225,7 @@ impl Registry {
         let (done, heard) = oneshot::channel();
         self.begin(entry, &mut past, Start::of(claim), Some(Command::Erase { done }));
         // The deletion is stored: it happens whether or not its last word comes in time.
-        let _ = timeout(PATIENCE, heard).await;
+        let _ = timeout(LAST_WORD, heard).await;
         Ok(())
     }
 }

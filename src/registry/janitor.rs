@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{error, info};
 
-use super::{PATIENCE, Registry};
+use super::Registry;
 use crate::event::Time;
 use crate::id::SessionId;
+use crate::link::LAST_WORD;
 use crate::records::RecordsError;
 use crate::session::{Error, Snapshot};
 use crate::shutdown::Shutdown;
@@ -103,7 +104,7 @@ impl Registry {
         let Some(entry) = self.known(id) else { return };
         let stopped = entry.slot.change.lock().await.stopped.clone();
         if let Some(stopped) = stopped {
-            let _ = timeout(2 * PATIENCE, stopped.cancelled()).await;
+            let _ = timeout(2 * LAST_WORD, stopped.cancelled()).await;
         }
     }
 

@@ -11,9 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::PATIENCE;
 use crate::cluster::Lease;
-use crate::link::{Command, Purpose};
+use crate::link::{Command, LAST_WORD, Purpose};
 use crate::session::Session;
 
 /// One session's entry in the registry.
@@ -137,7 +136,7 @@ impl Tenure {
         if self.commands.send(command(done)).is_err() {
             return false;
         }
-        matches!(timeout(PATIENCE, heard).await, Ok(Ok(())))
+        matches!(timeout(LAST_WORD, heard).await, Ok(Ok(())))
     }
 
     /// Tells the link task something that needs no answer. One that has just ended does not need to hear it.

@@ -3,10 +3,10 @@
 //! It compares readings with their limits; `ops/readings.rs` takes them, once a second. The log hears of each beginning and
 //! end once, and the metric follows.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -77,8 +77,7 @@ impl Alerts {
     /// What holds at this moment.
     pub(in crate::http) fn look(&self, readings: &Readings, limits: &AlertLimits) -> Vec<Alert> {
         let found = readings.alerts(limits, Time::now());
-        // Nothing panics while it is held.
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         let Change { started, ended } = change(&mut held, found);
         for Alert { name, value, threshold, .. } in started {
             gauge!(ALERT, "name" => name.as_str()).set(1.0);
@@ -97,8 +96,7 @@ impl Alerts {
     }
 
     fn failures(&self) -> MutexGuard<'_, Failures> {
-        // Nothing panics while it is held.
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failures.lock()
     }
 }
 

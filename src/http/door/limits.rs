@@ -8,10 +8,11 @@ pub(in crate::http) mod connections;
 pub(crate) mod held;
 mod window;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::counter;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::account::Accounts;
 use self::codes::{Codes, Taken};
@@ -158,7 +159,7 @@ impl Limits {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

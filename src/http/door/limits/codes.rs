@@ -4,8 +4,10 @@
 //! Counted in this process, for every caller, by session and by number.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::id::SessionId;
 
@@ -73,7 +75,7 @@ impl Codes {
     }
 
     fn asked(&self) -> MutexGuard<'_, HashMap<Of, Vec<Instant>>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.asked.lock()
     }
 }
 
