@@ -41,18 +41,15 @@ const MAX_OUTGOING: usize = 256 * 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// `GET /api/sessions/{id}/ws`
-pub(in crate::http) async fn upgrade(
-    State(app): State<App>,
-    follow: Follow,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     origins::check(&app.config, &parts.headers)?;
     check_subprotocol(&parts.headers)?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
     let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
     let streams = app.streams.clone();
-    let follow = match follow {
+    // After everything that the headers alone decide: it looks up a session and takes a place among the streams.
+    let follow = match Follow::from_request_parts(&mut parts, &app).await? {
         Follow::Session(request) if request.is_over() => Err(Close::Ended),
         Follow::Session(request) => Ok(request.viewer(app.websocket_heartbeats.join(), Transport::WebSocket)),
         Follow::Refused(close) => Err(close),
