@@ -45,11 +45,12 @@ pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -
     let (mut parts, _) = request.into_parts();
     origins::check(&app.config, &parts.headers)?;
     check_subprotocol(&parts.headers)?;
+    // After what the headers alone decide: it looks up a session and takes a place among the streams.
+    let follow = Follow::from_request_parts(&mut parts, &app).await?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
     let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
     let streams = app.streams.clone();
-    // After everything that the headers alone decide: it looks up a session and takes a place among the streams.
-    let follow = match Follow::from_request_parts(&mut parts, &app).await? {
+    let follow = match follow {
         Follow::Session(request) if request.is_over() => Err(Close::Ended),
         Follow::Session(request) => Ok(request.viewer(app.websocket_heartbeats.join(), Transport::WebSocket)),
         Follow::Refused(close) => Err(close),
