@@ -25,9 +25,12 @@ use tower_service::Service as _;
 use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token};
 pub(crate) use self::app::App;
 pub use self::door::caller::Access;
+use self::door::limits::Budget;
 pub(crate) use self::door::limits::held::{Door, KEPT};
+use self::door::refusal::Telling;
 use self::door::{client, host, origins};
 use self::error::ApiError;
+use self::guard::Terms;
 pub(crate) use self::ops::metrics::router as metrics_router;
 pub(crate) use self::ops::readings::watch;
 use self::ops::{health, metrics};
@@ -39,14 +42,33 @@ use self::stream::{sse, websocket};
 struct Route {
     method: Method,
     path: &'static str,
-    access: Access,
+    terms: Terms,
     handler: MethodRouter<App>,
 }
 
+impl Route {
+    fn new(method: Method, path: &'static str, access: Access, handler: MethodRouter<App>) -> Self {
+        let terms = Terms { access, budget: Budget::Read, telling: Telling::Status };
+        Self { method, path, terms, handler }
+    }
+
+    /// Counted as a new session.
+    fn init(mut self) -> Self {
+        self.terms.budget = Budget::Init;
+        self
+    }
+
+    /// A stream, over which a refusal is told as well where it passes with time.
+    fn stream(mut self) -> Self {
+        self.terms.telling = Telling::Close;
+        self
+    }
+}
+
 fn routes() -> Vec<Route> {
-    let get = |path, access, handler| Route { method: Method::GET, path, access, handler };
-    let post = |path, access, handler| Route { method: Method::POST, path, access, handler };
-    let delete = |path, access, handler| Route { method: Method::DELETE, path, access, handler };
+    let get = |path, access, handler| Route::new(Method::GET, path, access, handler);
+    let post = |path, access, handler| Route::new(Method::POST, path, access, handler);
+    let delete = |path, access, handler| Route::new(Method::DELETE, path, access, handler);
     let page = |page: &'static pages::Page| {
         get(
             page.path,
@@ -56,7 +78,7 @@ fn routes() -> Vec<Route> {
     };
     let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();
     routes.extend([
-        post("/api/init-session", Access::Init, self::post(init::init)),
+        post("/api/init-session", Access::Key, self::post(init::init)).init(),
         get("/api/sessions", Access::Key, self::get(sessions::list)),
         delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete)),
         post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart)),
@@ -65,9 +87,9 @@ fn routes() -> Vec<Route> {
         post("/api/sessions/{id}/passkey/confirm", Access::Link, self::post(passkey::confirm)),
         post("/api/sessions/{id}/stream-token", Access::Read, self::post(stream_token::stream_token)),
         get("/api/qr-code/{id}", Access::Read, self::get(polling::qr_code)),
-        get("/api/session-status/{id}", Access::Status, self::get(polling::status)),
-        get("/api/sessions/{id}/events", Access::Stream, self::get(sse::events)),
-        get("/api/sessions/{id}/ws", Access::Stream, self::get(websocket::upgrade)),
+        get("/api/session-status/{id}", Access::Follow, self::get(polling::status)),
+        get("/api/sessions/{id}/events", Access::Follow, self::get(sse::events)).stream(),
+        get("/api/sessions/{id}/ws", Access::Follow, self::get(websocket::upgrade)).stream(),
         get("/health", Access::Everyone, self::get(health::health)),
         get("/metrics", Access::Operator, self::get(metrics::metrics)),
         get("/livez", Access::Everyone, self::get(health::livez)),
@@ -78,16 +100,16 @@ fn routes() -> Vec<Route> {
 
 /// Every route, and who may use it.
 pub fn table() -> Vec<(Method, &'static str, Access)> {
-    routes().into_iter().map(|Route { method, path, access, .. }| (method, path, access)).collect()
+    routes().into_iter().map(|Route { method, path, terms, .. }| (method, path, terms.access)).collect()
 }
 
 /// The whole HTTP service.
 pub(crate) fn router(app: App) -> Router {
     let mut router = Router::new();
-    for Route { path, access, handler, .. } in routes() {
-        let handler = match access {
+    for Route { path, terms, handler, .. } in routes() {
+        let handler = match terms.access {
             Access::Everyone => handler,
-            _ => handler.route_layer(from_fn_with_state((app.clone(), access), guard::guard)),
+            _ => handler.route_layer(from_fn_with_state((app.clone(), terms), guard::guard)),
         };
         router = router.route(path, handler);
     }

@@ -155,8 +155,8 @@ fn the_readme_lists_every_call_and_who_may_make_it() {
         let expected = match access {
             Access::Everyone => who == "everyone",
             Access::Operator => who == "key for all users",
-            Access::Key | Access::Init => who == "key",
-            Access::Stream | Access::Status | Access::Read => who == "key, token",
+            Access::Key => who == "key",
+            Access::Follow | Access::Read => who == "key, token",
             Access::Link => who.starts_with("key") && who.contains("`link` token"),
         };
         assert!(expected, "README.md says {who} of {call}, which is for {access:?}");

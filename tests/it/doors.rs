@@ -121,16 +121,13 @@ impl Case {
 
     /// What is presented, and who is turned away with what; `None`: the caller is let in.
     fn rows(&self) -> Vec<Row> {
-        use Access::{Link, Operator, Read, Status, Stream};
+        use Access::{Follow, Link, Operator, Read};
         let bearer = |text: &str| Credential::Bearer(text.to_owned());
         let unauthorized: Verdict = |_, _| Some((401, "UNAUTHORIZED"));
         let forbidden: Verdict = |_, _| Some((403, "FORBIDDEN"));
         let let_in: Verdict = |_, _| None;
-        let expired: Verdict = |access, _| match access {
-            // An EventSource gives up for good on a 401.
-            Stream => Some((200, "TOKEN_EXPIRED")),
-            _ => Some((401, "TOKEN_EXPIRED")),
-        };
+        // An EventSource gives up for good on a 401.
+        let expired: Verdict = |_, path| Some((if is_stream(path) { 200 } else { 401 }, "TOKEN_EXPIRED"));
         vec![
             ("no key", Credential::None, unauthorized),
             ("a wrong key", bearer("all-of-i"), unauthorized),
@@ -148,15 +145,19 @@ impl Case {
                 (path != "/api/sessions").then_some((403, "FORBIDDEN"))
             }),
             ("a token of this session", bearer(&self.of_this), |access, _| {
-                (!matches!(access, Stream | Status | Read | Link)).then_some((403, "FORBIDDEN"))
+                (!matches!(access, Follow | Read | Link)).then_some((403, "FORBIDDEN"))
             }),
             ("a token to read", bearer(&self.to_read), |access, _| {
-                (!matches!(access, Stream | Status | Read)).then_some((403, "FORBIDDEN"))
+                (!matches!(access, Follow | Read)).then_some((403, "FORBIDDEN"))
             }),
             ("a token of another session", bearer(&self.of_another), forbidden),
             ("an expired token", bearer(&self.expired), expired),
         ]
     }
+}
+
+fn is_stream(path: &str) -> bool {
+    path.ends_with("/events") || path.ends_with("/ws")
 }
 
 type Verdict = fn(Access, &str) -> Option<(u16, &'static str)>;
@@ -260,7 +261,7 @@ async fn a_websocket_has_the_same_door() {
             }
             Credential::Header(secret) => (secret.as_str(), Some(("x-api-key", secret.clone()))),
         };
-        let expected = match verdict(Access::Stream, "") {
+        let expected = match verdict(Access::Follow, "/ws") {
             None => Ok(json!("status")),
             Some((200, _)) => Ok(json!(["TOKEN_EXPIRED", 4401])),
             Some((status, _)) => Err(status),
@@ -293,7 +294,7 @@ async fn a_deleted_session_is_there_to_be_read_and_for_nothing_else() {
             continue;
         }
         let (with_key, with_token) = match access {
-            Access::Stream | Access::Status => ((200, ""), (200, "")),
+            Access::Follow => ((200, ""), (200, "")),
             _ if method == Method::DELETE => ((204, ""), (401, "UNAUTHORIZED")),
             _ => ((410, "SESSION_ENDED"), (401, "UNAUTHORIZED")),
         };

@@ -14,6 +14,7 @@ use super::body::JsonBody;
 use super::phone::phone_number;
 use crate::event::{Status, Time};
 use crate::http::app::App;
+use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::client;
 use crate::http::door::tokens::{Issued, Scope};
@@ -54,7 +55,7 @@ struct InitAnswer {
 /// `POST /api/init-session`
 pub(in crate::http) async fn init(
     State(app): State<App>,
-    caller: Caller,
+    Admission { caller, .. }: Admission,
     headers: HeaderMap,
     extensions: Extensions,
     body: JsonBody<InitRequest>,

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::polling::StatusAnswer;
 use crate::event::Status;
 use crate::http::app::{App, NamedPath};
+use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::error::ApiError;
 use crate::id::{InvalidSessionId, SessionId, UserId};
@@ -44,7 +45,7 @@ struct ListedSession<'a> {
 /// `GET /api/sessions`, in the order of their ids.
 pub(in crate::http) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    Admission { caller, .. }: Admission,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) =
@@ -112,7 +113,7 @@ impl Filter {
 /// `POST /api/sessions/{id}/restart`
 pub(in crate::http) async fn restart(
     State(app): State<App>,
-    caller: Caller,
+    Admission { caller, .. }: Admission,
     path: NamedPath,
 ) -> Result<Response, ApiError> {
     if app.links.has_begun() {

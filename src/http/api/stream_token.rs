@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::body::OptionalJsonBody;
 use crate::event::Reason;
 use crate::http::app::{App, NamedPath};
+use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::tokens::Scope;
 use crate::http::error::ApiError;
@@ -28,7 +29,7 @@ pub(in crate::http) struct TokenRequest {
 pub(in crate::http) async fn stream_token(
     State(app): State<App>,
     path: NamedPath,
-    caller: Caller,
+    Admission { caller, .. }: Admission,
     OptionalJsonBody(request): OptionalJsonBody<TokenRequest>,
 ) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|_| InvalidSessionId)?;

@@ -1,15 +1,11 @@
-//! Who asks, and who may use a route. `guard.rs` finds out. A handler that must look closer (a user id in the body, the scope
-//! of a new token) takes [`Caller`] from the request.
+//! Who the caller is, and who may use a route. `guard.rs` compares the two. A handler that must look closer (a user id in the
+//! body, the scope of a new token) takes the caller from its [`Admission`](super::admission::Admission).
 
 use std::sync::Arc;
-
-use axum::extract::{Extension, FromRequestParts};
-use axum::http::request::Parts;
 
 use super::tokens::Claims;
 use crate::config::ApiKey;
 use crate::event::Time;
-use crate::http::error::ApiError;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,26 +16,22 @@ pub enum Access {
     Operator,
     /// An API key.
     Key,
-    /// The same, for a new session: counted apart.
-    Init,
-    /// A session's stream: a key, or any token of it, also after its deletion.
-    Stream,
-    /// A session's status: the same.
-    Status,
+    /// A key, or any token of the session, also after its deletion.
+    Follow,
     /// A key, or any token of the session.
     Read,
     /// A key, or a token of the session with the scope `link`.
     Link,
 }
 
-/// Who asks.
+/// Who sent a request.
 #[derive(Clone, Debug)]
 pub(in crate::http) enum Caller {
-    /// Nobody is asked for a key here.
+    /// Anybody: this server has no keys.
     Anyone,
-    /// Whoever has this key.
+    /// Somebody with this key.
     Key(Arc<ApiKey>),
-    /// Whoever has this token.
+    /// Somebody with this token.
     Token(Claims),
 }
 
@@ -53,7 +45,7 @@ impl Caller {
         }
     }
 
-    /// What the user ids begin with that it is good for.
+    /// The prefix of the user ids that its key is restricted to.
     pub(in crate::http) fn prefix(&self) -> Option<&str> {
         match self {
             Self::Key(key) => key.prefix.as_deref(),
@@ -61,20 +53,11 @@ impl Caller {
         }
     }
 
-    /// When what it may do ends.
+    /// When its token expires.
     pub(in crate::http) fn expires(&self) -> Option<Time> {
         match self {
             Self::Token(claims) => Some(claims.expires()),
             Self::Anyone | Self::Key(_) => None,
         }
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let caller = Extension::<Self>::from_request_parts(parts, state).await;
-        caller.map(|Extension(caller)| caller).map_err(|_| ApiError::unauthorized())
     }
 }

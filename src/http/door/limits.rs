@@ -19,7 +19,6 @@ use self::codes::{Codes, Taken};
 use self::held::{Connections, Door};
 use self::window::Rate;
 pub(in crate::http) use self::window::{Allowance, Limited};
-use super::caller::Access;
 use super::client::Client;
 use crate::close::Close;
 use crate::config::{Config, TrustedProxies};
@@ -39,6 +38,15 @@ const ALL_SESSIONS: u32 = 10;
 
 /// A client may have so many connections for each stream: a page has its stream, and asks beside it.
 const CONNECTIONS_OF_STREAM: usize = 2;
+
+/// Which limit counts a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Budget {
+    /// That of new sessions, `RATE_LIMIT_INIT`.
+    Init,
+    /// That of all others, `RATE_LIMIT_READ`.
+    Read,
+}
 
 /// Everything that is counted, and how much of it is allowed.
 pub(in crate::http) struct Limits {
@@ -109,15 +117,14 @@ impl Limits {
     /// Lets a request for a session, or for none, in or not. What came of it is told to [`Asked::ended`].
     pub(in crate::http) fn ask(
         self: &Arc<Self>,
-        access: Access,
+        budget: Budget,
         client: &Client,
         session: Option<&SessionId>,
     ) -> Result<Asked, Limited> {
         let counted = match &self.rules.rates {
-            Some(rates) if *client != Client::Backend && access != Access::Everyone => {
-                let limit = if access == Access::Init { "init" } else { "read" };
-                let counted = self.state().ask(rates, access, client, session);
-                counted.inspect_err(|_| limited(limit))?
+            Some(rates) if *client != Client::Backend => {
+                let counted = self.state().ask(rates, budget, client, session);
+                counted.inspect_err(|_| limited(budget.as_str()))?
             }
             _ => Counted::Not,
         };
@@ -183,6 +190,16 @@ impl TakenCode {
     }
 }
 
+impl Budget {
+    /// The metrics' word.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Read => "read",
+        }
+    }
+}
+
 /// For the metrics.
 fn limited(limit: &'static str) {
     counter!(REQUESTS_LIMITED, "limit" => limit).increment(1);
@@ -192,13 +209,13 @@ impl State {
     fn ask(
         &mut self,
         rates: &Rates,
-        access: Access,
+        budget: Budget,
         client: &Client,
         session: Option<&SessionId>,
     ) -> Result<Counted, Limited> {
         let now = Instant::now();
         let account = self.accounts.of(client);
-        if access == Access::Init {
+        if budget == Budget::Init {
             return account.init.take(rates.init, now).map(Counted::Init);
         }
         // `None` needs no entry: there is one of it.
@@ -319,15 +336,13 @@ mod tests {
         let tenant = Client::Key("tenant".into());
         for client in [address(1), tenant] {
             for _ in 0..3 {
-                limits.ask(Access::Read, &client, Some(&session())).unwrap().ended(true);
+                limits.ask(Budget::Read, &client, Some(&session())).unwrap().ended(true);
             }
-            for access in [Access::Read, Access::Stream, Access::Link, Access::Status] {
-                assert!(limits.ask(access, &client, Some(&session())).is_err());
-            }
+            assert!(limits.ask(Budget::Read, &client, Some(&session())).is_err());
             // Nothing is kept of a name that led nowhere.
             assert!(limits.state().accounts.of(&client).sessions.is_empty());
         }
-        assert!(limits.ask(Access::Read, &address(2), Some(&session())).is_ok());
+        assert!(limits.ask(Budget::Read, &address(2), Some(&session())).is_ok());
     }
 
     #[test]
@@ -335,7 +350,7 @@ mod tests {
         let limits = limits(&[("RATE_LIMIT_READ", "3")], 9);
         let (client, one, other) = (address(1), session(), session());
         let read = |id: &SessionId, lost| {
-            let asked = limits.ask(Access::Read, &client, Some(id));
+            let asked = limits.ask(Budget::Read, &client, Some(id));
             asked.ok().and_then(|asked| asked.ended(lost)).map(Allowance::remaining)
         };
         assert_eq!([read(&one, false), read(&one, false), read(&one, false)], [Some(2), Some(1), Some(0)]);
@@ -354,7 +369,7 @@ mod tests {
         let limits = limits(&[("RATE_LIMIT_READ", "2")], 9);
         let reads = |client: &Client| {
             let read =
-                |_: &i32| limits.ask(Access::Read, client, Some(&session())).map(|asked| asked.ended(false));
+                |_: &i32| limits.ask(Budget::Read, client, Some(&session())).map(|asked| asked.ended(false));
             (0..30).take_while(|n| read(n).is_ok()).count()
         };
         assert_eq!(reads(&address(1)), 20);
@@ -372,7 +387,7 @@ mod tests {
             drop(limits.enter(&client));
             assert!(limits.state().accounts.count() <= 2048);
         }
-        limits.ask(Access::Init, &address(3), None).unwrap();
+        limits.ask(Budget::Init, &address(3), None).unwrap();
         limits.state().accounts.forget(Instant::now());
         assert_eq!(limits.state().accounts.count(), 3);
         limits.state().accounts.forget(Instant::now() + Duration::from_secs(900));

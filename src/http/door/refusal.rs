@@ -1,20 +1,20 @@
-//! Why a request is not let in, and how it is told.
+//! Why a request is not let in, and how the client is told.
 
 use std::time::Duration;
 
 use crate::close::Close;
 use crate::http::error::ApiError;
 
-/// Why somebody is refused.
+/// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum AuthFailure {
     /// No key and no token.
     Missing,
-    /// A wrong key, or no token of ours.
+    /// A wrong key, or something that is not a token of this deployment.
     Invalid,
     /// A token that was good.
     Expired,
-    /// A key or a token that is not good for this.
+    /// A key or a token that does not allow this.
     Forbidden,
 }
 
@@ -38,9 +38,18 @@ impl AuthFailure {
     }
 }
 
+/// How a route tells a refusal that passes with time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Telling {
+    /// By the status of the answer.
+    Status,
+    /// By a stream that says when to come back, and ends: an `EventSource` never comes back after another status than 200.
+    Close,
+}
+
 /// Why a request goes no further.
 pub(in crate::http) enum Refusal {
-    /// Whoever sent it has not the right.
+    /// The caller may not make it.
     Failed(AuthFailure),
     /// It came too soon after others.
     Limited(Duration),
@@ -49,8 +58,16 @@ pub(in crate::http) enum Refusal {
 }
 
 impl Refusal {
-    /// What a stream is told instead, where it passes with time.
-    pub(in crate::http) fn close(&self) -> Option<Close> {
+    /// As a route of this kind tells it.
+    pub(in crate::http) fn told(self, telling: Telling) -> Result<Close, ApiError> {
+        match self.close() {
+            Some(close) if telling == Telling::Close => Ok(close),
+            _ => Err(self.into_error()),
+        }
+    }
+
+    /// What a stream is told, where the refusal passes with time.
+    fn close(&self) -> Option<Close> {
         match self {
             Self::Failed(AuthFailure::Expired) => Some(Close::TokenExpired),
             Self::Limited(wait) => Some(Close::Overloaded { pause: *wait }),
@@ -59,7 +76,7 @@ impl Refusal {
         }
     }
 
-    /// Whether it is not the request that is wrong.
+    /// Whether the same request may succeed later.
     pub(in crate::http) fn passes(&self) -> bool {
         match self {
             Self::Failed(_) => false,
@@ -68,7 +85,7 @@ impl Refusal {
         }
     }
 
-    pub(in crate::http) fn into_error(self) -> ApiError {
+    fn into_error(self) -> ApiError {
         match self {
             Self::Failed(failure) => failure.error(),
             Self::Limited(wait) => ApiError::rate_limited(wait),

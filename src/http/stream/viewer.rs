@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, FromRequestParts, Path, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 
 use crate::close::Close;
 use crate::event::{Cursor, InvalidCursor, Time};
 use crate::http::app::App;
-use crate::http::door::caller::Caller;
-use crate::http::door::client::Client;
+use crate::http::door::admission::{Admission, admitted};
 use crate::http::door::limits::Place;
 use crate::http::error::ApiError;
 use crate::id::InvalidSessionId;
@@ -73,27 +72,25 @@ impl FromRequestParts<App> for Follow {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        // What the door says of it.
-        if let Some(close) = parts.extensions.get::<Close>() {
-            return Ok(Self::Refused(*close));
-        }
-        let caller = Caller::from_request_parts(parts, app).await?;
-        let client = Extension::<Client>::from_request_parts(parts, app).await;
-        let Extension(client) = client.map_err(|_| ApiError::unauthorized())?;
+        let Admission { caller, client } = match admitted(parts)? {
+            Ok(admission) => admission,
+            Err(close) => return Ok(Self::Refused(close)),
+        };
         let Path(id) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| InvalidSessionId)?;
-        let session = app.session(&id).await;
+        let id = id.parse()?;
         let after = cursor(parts).map_err(|_| ApiError::invalid_cursor())?;
-        match session {
-            Ok(session) => match app.drain.goodbye().map_or_else(|| app.limits.enter(&client), Err) {
-                Ok(place) => {
-                    let until = caller.expires();
-                    Ok(Self::Session(Request { app: app.clone(), session, after, until, place }))
-                }
-                Err(close) => Ok(Self::Refused(close)),
-            },
-            Err(error) if error.is_store_away() => Ok(Self::Refused(Close::StoreAway)),
-            Err(error) => Err(error),
-        }
+        let session = match app.find(&id).await {
+            Ok(session) => session,
+            Err(error) if error.is_store_away() => return Ok(Self::Refused(Close::StoreAway)),
+            Err(error) => return Err(error),
+        };
+        Ok(match app.drain.goodbye().map_or_else(|| app.limits.enter(&client), Err) {
+            Ok(place) => {
+                let until = caller.expires();
+                Self::Session(Request { app: app.clone(), session, after, until, place })
+            }
+            Err(close) => Self::Refused(close),
+        })
     }
 }
 

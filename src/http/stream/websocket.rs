@@ -41,14 +41,12 @@ const MAX_OUTGOING: usize = 256 * 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// `GET /api/sessions/{id}/ws`
-pub(in crate::http) async fn upgrade(
-    State(app): State<App>,
-    follow: Follow,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     origins::check(&app.config, &parts.headers)?;
     check_subprotocol(&parts.headers)?;
+    // After what the headers alone decide: it looks up a session and takes a place among the streams.
+    let follow = Follow::from_request_parts(&mut parts, &app).await?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
     let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
     let streams = app.streams.clone();
