@@ -161,9 +161,9 @@ fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option
 
 /// The old service's words, and where the new streams are.
 fn answer(app: &App, id: &SessionId, token: Issued) -> InitAnswer {
-    let base = app.config.public_url.as_deref().unwrap_or_default();
-    // `https://…` becomes `wss://…`, `http://…` becomes `ws://…`, nothing stays a path.
-    let websocket_base = base.replacen("http", "ws", 1);
+    // Without a public URL they are paths.
+    let public = app.config.public_url.as_ref();
+    let (base, websocket_base) = public.map_or(("", ""), |url| (&url.http, &url.websocket));
     InitAnswer {
         session_id: id.clone(),
         status: Status::Initializing,
