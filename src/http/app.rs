@@ -10,14 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
-
 use self::alerts::Alerts;
 use self::probe::StorageProbe;
 use super::door::limits::Limits;
 use super::door::tokens::Signer;
 use super::error::ApiError;
+use crate::clock;
 use crate::config::Config;
 use crate::event::Time;
 use crate::id::SessionId;
@@ -104,9 +102,6 @@ impl App {
     }
 }
 
-/// A path's one parameter, as axum found it.
-pub(super) type NamedPath = Result<Path<String>, PathRejection>;
-
 impl App {
     pub(super) fn signer(&self) -> Option<Arc<Signer>> {
         self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -119,8 +114,7 @@ impl App {
 
     /// When this process began.
     pub(super) fn started_at(&self) -> Time {
-        let uptime = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
-        Time::from_millis(Time::now().as_millis() - uptime)
+        Time::from_millis(Time::now().as_millis() - clock::millis(self.started.elapsed()))
     }
 
     /// Whether it runs on SQLite because Redis could not be reached.
@@ -129,11 +123,7 @@ impl App {
     }
 
     /// The session of this id.
-    pub(super) async fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
-        self.find(&id.parse()?).await
-    }
-
-    pub(super) async fn find(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
+    pub(super) async fn session(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
         self.registry()?.find(id).await?.ok_or_else(ApiError::session_not_found)
     }
 }

@@ -4,13 +4,14 @@ use std::str::FromStr as _;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap, header};
+use axum::http::{Extensions, HeaderMap};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::body::JsonBody;
+use super::no_store::NoStore;
 use super::phone::phone_number;
 use crate::event::{Status, Time};
 use crate::http::app::App;
@@ -108,7 +109,7 @@ async fn make(
     }
     let token = signer.issue(&id, Scope::Link, app.config.security.token_ttl, None)?;
     let answer = answer(app, &id, token);
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok(NoStore(Json(answer)).into_response())
 }
 
 impl InitRequest {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::header;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -12,12 +11,13 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::body::JsonBody;
+use super::no_store::NoStore;
 use super::phone::phone_number;
 use super::polling::why_not_to_link;
+use super::session_path::SessionPath;
 use crate::event::{Code, Event, Kind, PairingError, PairingMethod};
-use crate::http::app::{App, NamedPath};
+use crate::http::app::App;
 use crate::http::error::ApiError;
-use crate::id::InvalidSessionId;
 use crate::registry::Ask;
 
 /// How long an answer may take.
@@ -32,10 +32,9 @@ pub(in crate::http) struct CodeRequest {
 /// `POST /api/sessions/{id}/pairing-code`
 pub(in crate::http) async fn code(
     State(app): State<App>,
-    path: NamedPath,
+    SessionPath(id): SessionPath,
     JsonBody { value: request, .. }: JsonBody<CodeRequest>,
 ) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
     // Before the question, so that the answer cannot be missed.
     let watch = session.watch(None);
@@ -53,7 +52,7 @@ pub(in crate::http) async fn code(
     let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;
     let code = answer.map_err(|_| ApiError::owner_silent())??;
     let body = json!({ "code": code.code, "phoneNumber": number, "expiresAt": code.expires_at });
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    Ok(NoStore(Json(body)).into_response())
 }
 
 /// The event that answers: a code for this number, or a refusal.

@@ -4,19 +4,21 @@ use std::str::FromStr as _;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::no_store::NoStore;
 use super::polling::StatusAnswer;
+use super::session_path::SessionPath;
 use crate::event::Status;
-use crate::http::app::{App, NamedPath};
+use crate::http::app::App;
 use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::error::ApiError;
-use crate::id::{InvalidSessionId, SessionId, UserId};
+use crate::id::{SessionId, UserId};
 use crate::registry::mirror::Page;
 use crate::session::Error;
 
@@ -64,7 +66,7 @@ pub(in crate::http) async fn list(
         .collect();
     let next = if more { sessions.last().map(|session| session.id()) } else { None };
     let answer = json!({ "sessions": listed, "nextCursor": next });
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok(NoStore(Json(answer)).into_response())
 }
 
 /// What of the list is asked for.
@@ -114,14 +116,13 @@ impl Filter {
 pub(in crate::http) async fn restart(
     State(app): State<App>,
     Admission { caller, .. }: Admission,
-    path: NamedPath,
+    SessionPath(id): SessionPath,
 ) -> Result<Response, ApiError> {
     if app.links.has_begun() {
         return Err(ApiError::draining());
     }
-    let id = session_id(path)?;
     // A token gets a person through; what is linked is its owner's to interrupt.
-    if matches!(caller, Caller::Token(_)) && app.find(&id).await?.snapshot().state.has_device() {
+    if matches!(caller, Caller::Token(_)) && app.session(&id).await?.snapshot().state.has_device() {
         return Err(ApiError::forbidden());
     }
     match app.registry()?.restart(&id).await {
@@ -136,13 +137,10 @@ pub(in crate::http) async fn restart(
 }
 
 /// `DELETE /api/sessions/{id}`
-pub(in crate::http) async fn delete(State(app): State<App>, path: NamedPath) -> Result<StatusCode, ApiError> {
-    let id = session_id(path)?;
+pub(in crate::http) async fn delete(
+    State(app): State<App>,
+    SessionPath(id): SessionPath,
+) -> Result<StatusCode, ApiError> {
     app.registry()?.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn session_id(path: NamedPath) -> Result<SessionId, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
-    Ok(id.parse()?)
 }

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tracing::Instrument as _;
 
 use super::viewer::{self, Follow};
+use crate::clock;
 use crate::close::Close;
 use crate::event::{Encoded, Time};
 use crate::http::app::App;
@@ -148,7 +149,7 @@ async fn answered(socket: &mut WebSocket) -> Result<(), axum::Error> {
 
 async fn close(mut socket: WebSocket, close: Close) {
     if let Some((code, pause)) = close.drain() {
-        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let pause = clock::millis(pause);
         // The close frame follows in any case, and fails if this did.
         let _ = socket.send(control("drain", json!({ "retryAfterMs": pause, "code": code }))).await;
     }
