@@ -14,7 +14,7 @@ use self::alerts::Alerts;
 use self::probe::StorageProbe;
 use super::door::limits::Limits;
 use super::door::tokens::Signer;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use crate::clock;
 use crate::config::Config;
 use crate::event::Time;
@@ -109,7 +109,7 @@ impl App {
 
     /// The sessions, as soon as their store has been opened.
     pub(super) fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
-        self.registry.get().ok_or_else(ApiError::store_away)
+        self.registry.get().ok_or(ErrorCode::StoreAway.into())
     }
 
     /// When this process began.
@@ -124,6 +124,6 @@ impl App {
 
     /// The session of this id.
     pub(super) async fn session(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
-        self.registry()?.find(id).await?.ok_or_else(ApiError::session_not_found)
+        self.registry()?.find(id).await?.ok_or(ErrorCode::SessionNotFound.into())
     }
 }

@@ -19,7 +19,7 @@ use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::client;
 use crate::http::door::tokens::{Issued, Scope};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::proxy::{self, ProxyHosts, ProxyUrl};
 use crate::registry::{Creation, IdempotencyKey, NewSession};
@@ -63,7 +63,10 @@ pub(in crate::http) async fn init(
 ) -> Result<Response, ApiError> {
     let made = make(&app, &caller, &headers, &extensions, body).await;
     // A client of the old service knows its word for it.
-    made.map_err(|error| if error.is_store_away() { ApiError::init_not_now() } else { error })
+    made.map_err(|error| match error.code() {
+        ErrorCode::StoreAway => ErrorCode::InitNotNow.into(),
+        _ => error,
+    })
 }
 
 async fn make(
@@ -74,14 +77,14 @@ async fn make(
     JsonBody { value: request, bytes }: JsonBody<InitRequest>,
 ) -> Result<Response, ApiError> {
     if app.links.has_begun() {
-        return Err(ApiError::draining());
+        return Err(ErrorCode::Draining.into());
     }
     let new = request.check(app.config.proxy_hosts.as_ref())?;
     if !caller.has_user(new.user.as_str()) {
-        return Err(ApiError::forbidden());
+        return Err(ErrorCode::Forbidden.into());
     }
     let once = once(headers, caller.prefix(), &bytes)?;
-    let signer = app.signer().ok_or_else(ApiError::store_away)?;
+    let signer = app.signer().ok_or(ErrorCode::StoreAway)?;
     let taken = new.phone_number.as_deref().map(|number| app.limits.take_code(None, number)).transpose()?;
     let created = app.registry()?.create(new, once).await;
     if let Some(taken) = taken {
@@ -94,7 +97,7 @@ async fn make(
     let Creation { id, is_new } = created.map_err(|error| match error {
         error @ (Error::Failed(_) | Error::Damaged) => {
             tracing::error!(%error, "session error");
-            ApiError::init_failed()
+            ApiError::from(ErrorCode::InitFailed)
         }
         error => error.into(),
     })?;
@@ -154,7 +157,9 @@ fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option
         .to_str()
         .ok()
         .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
-    let key = key.ok_or_else(ApiError::invalid_idempotency_key)?;
+    let key = key.ok_or_else(|| {
+        ApiError::not_allowed(ErrorCode::InvalidKey, "Idempotency-Key", "1 to 255 visible ASCII characters")
+    })?;
     // Two tenants may have chosen the same one.
     let key = prefix.map_or_else(|| key.to_owned(), |prefix| format!("{prefix} {key}"));
     Ok(Some(IdempotencyKey { key, body: Sha256::digest(body).into() }))

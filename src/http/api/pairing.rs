@@ -17,7 +17,7 @@ use super::polling::why_not_to_link;
 use super::session_path::SessionPath;
 use crate::event::{Code, Event, Kind, PairingError, PairingMethod};
 use crate::http::app::App;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::registry::Ask;
 
 /// How long an answer may take.
@@ -47,10 +47,10 @@ pub(in crate::http) async fn code(
     if !matches!(asked, Ok(true)) {
         // Nobody was asked to link anything.
         taken.give_back();
-        return Err(asked.map_or_else(ApiError::from, |_| ApiError::qr_not_ready()));
+        return Err(asked.map_or_else(ApiError::from, |_| ApiError::from(ErrorCode::QrNotReady)));
     }
     let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;
-    let code = answer.map_err(|_| ApiError::owner_silent())??;
+    let code = answer.map_err(|_| ErrorCode::OwnerSilent)??;
     let body = json!({ "code": code.code, "phoneNumber": number, "expiresAt": code.expires_at });
     Ok(NoStore(Json(body)).into_response())
 }
@@ -61,7 +61,7 @@ async fn answer(mut live: Receiver<std::sync::Arc<Event>>, number: &str) -> Resu
         let event = match live.recv().await {
             Ok(event) => event,
             Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return Err(ApiError::owner_silent()),
+            Err(RecvError::Closed) => return Err(ErrorCode::OwnerSilent.into()),
         };
         match &event.kind {
             Kind::Code(code) if code.phone_number == number => return Ok(code.clone()),

@@ -16,7 +16,7 @@ use super::polling::why_not_to_link;
 use super::session_path::SessionPath;
 use crate::event::{Assertion, Kind, Passkey};
 use crate::http::app::App;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::id::SessionId;
 use crate::registry::Ask;
 use crate::session::Session;
@@ -88,13 +88,16 @@ fn waits(session: &Session, is_step: impl Fn(&Passkey) -> bool) -> Result<(), Ap
     let snapshot = session.snapshot();
     match snapshot.passkey.as_deref().map(|event| &event.kind) {
         Some(Kind::Passkey(step)) if is_step(step) => Ok(()),
-        _ => Err(ApiError::no_passkey_step(snapshot.state.status)),
+        _ => {
+            Err(ApiError::from(ErrorCode::NoPasskeyStep)
+                .with_details(json!({ "status": snapshot.state.status })))
+        }
     }
 }
 
 async fn ask(app: &App, id: &SessionId, ask: Ask) -> Result<Response, ApiError> {
     if !app.registry()?.ask(id, ask).await? {
-        return Err(ApiError::owner_silent());
+        return Err(ErrorCode::OwnerSilent.into());
     }
     Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": id }))).into_response())
 }

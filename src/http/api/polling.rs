@@ -15,7 +15,7 @@ use super::session_path::SessionPath;
 use crate::clock;
 use crate::event::{Event, Kind, Me, Missing, Qr, Reason, State, Status, Time};
 use crate::http::app::App;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::pages::CROSS_ORIGIN;
 use crate::id::{InvalidSessionId, SessionId};
 use crate::qr;
@@ -98,7 +98,7 @@ pub(in crate::http) async fn qr_code(
     };
     let session = app.session(&id.parse()?).await?;
     let event = live_qr(&session.snapshot())?;
-    let Kind::Qr(qr) = &event.kind else { return Err(ApiError::qr_not_ready()) };
+    let Kind::Qr(qr) = &event.kind else { return Err(ErrorCode::QrNotReady.into()) };
     let kind = |kind| ([(header::CONTENT_TYPE, kind)], CROSS_ORIGIN);
     Ok(match format {
         Format::Png => NoStore((kind("image/png"), qr::png(&qr.qr_string)).into_response()),
@@ -140,7 +140,7 @@ fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
 fn live_qr(snapshot: &Snapshot) -> Result<Arc<Event>, ApiError> {
     match &snapshot.qr {
         Some(event) => Ok(event.clone()),
-        None => Err(why_not_to_link(&snapshot.state).unwrap_or_else(ApiError::qr_not_ready)),
+        None => Err(why_not_to_link(&snapshot.state).unwrap_or(ErrorCode::QrNotReady.into())),
     }
 }
 
@@ -148,9 +148,9 @@ fn live_qr(snapshot: &Snapshot) -> Result<Arc<Event>, ApiError> {
 pub(in crate::http) fn why_not_to_link(state: &State) -> Option<ApiError> {
     match state.status {
         _ if state.ended => Some(ApiError::session_ended(state.reason.map_or("unknown", Reason::as_str))),
-        _ if state.me.is_some() => Some(ApiError::already_connected()),
-        Status::Authenticated | Status::Connected => Some(ApiError::already_connected()),
-        Status::Disconnected | Status::Failed => Some(ApiError::qr_expired()),
+        _ if state.me.is_some() => Some(ErrorCode::AlreadyConnected.into()),
+        Status::Authenticated | Status::Connected => Some(ErrorCode::AlreadyConnected.into()),
+        Status::Disconnected | Status::Failed => Some(ErrorCode::QrExpired.into()),
         Status::Initializing | Status::Reconnecting | Status::ScanQr | Status::PasskeyRequired => None,
     }
 }

@@ -16,7 +16,7 @@ use crate::http::app::App;
 use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::tokens::Scope;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,9 +44,9 @@ pub(in crate::http) async fn stream_token(
     let most = renews.map_or(Scope::Link, |claims| claims.scope);
     let scope = scope.unwrap_or(most);
     if scope == Scope::Link && most == Scope::Read {
-        return Err(ApiError::forbidden());
+        return Err(ErrorCode::Forbidden.into());
     }
-    let signer = app.signer().ok_or_else(ApiError::store_away)?;
+    let signer = app.signer().ok_or(ErrorCode::StoreAway)?;
     let issued = signer.issue(session.id(), scope, ttl, renews)?;
     let body = json!({
         "streamToken": issued.token,

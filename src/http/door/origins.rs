@@ -12,7 +12,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::credentials;
 use crate::config::{Config, Origin};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// How long a browser may remember the answer to a preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
@@ -147,7 +147,11 @@ pub(in crate::http) async fn only_this_machine(
     }
     let host = host(request.headers(), request.uri().authority());
     let local = host.and_then(|host| Origin::of_host("http", host)).is_some_and(|origin| origin.is_local());
-    if local { next.run(request).await } else { ApiError::misdirected().into_response() }
+    if local {
+        return next.run(request).await;
+    }
+    let allowed = "localhost, 127.0.0.1 or [::1], because this server has no API_KEYS";
+    ApiError::not_allowed(ErrorCode::Misdirected, "Host", allowed).into_response()
 }
 
 /// Headers as `helmet` sets them, which the old service used (version 8; <https://helmetjs.github.io>), but that nothing

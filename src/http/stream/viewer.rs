@@ -11,7 +11,7 @@ use crate::http::api::session_path::SessionPath;
 use crate::http::app::App;
 use crate::http::door::admission::{Admission, admitted};
 use crate::http::door::limits::Place;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::session::Session;
 use crate::stream::Viewer;
 use crate::stream::guard::{StreamGuard, Transport};
@@ -77,10 +77,10 @@ impl FromRequestParts<App> for Follow {
             Err(close) => return Ok(Self::Refused(close)),
         };
         let SessionPath(id) = SessionPath::from_request_parts(parts, app).await?;
-        let after = cursor(parts).map_err(|_| ApiError::invalid_cursor())?;
+        let after = cursor(parts).map_err(|_| ErrorCode::InvalidCursor)?;
         let session = match app.session(&id).await {
             Ok(session) => session,
-            Err(error) if error.is_store_away() => return Ok(Self::Refused(Close::StoreAway)),
+            Err(error) if error.code() == ErrorCode::StoreAway => return Ok(Self::Refused(Close::StoreAway)),
             Err(error) => return Err(error),
         };
         Ok(match app.drain.goodbye().map_or_else(|| app.limits.enter(&client), Err) {

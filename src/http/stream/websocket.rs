@@ -21,7 +21,7 @@ use crate::event::{Encoded, Time};
 use crate::http::app::App;
 use crate::http::door::credentials::offered_protocols;
 use crate::http::door::origins;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::stream::guard::Transport;
 use crate::stream::{Frame, Viewer};
 
@@ -49,7 +49,7 @@ pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -
     // After what the headers alone decide: it looks up a session and takes a place among the streams.
     let follow = Follow::from_request_parts(&mut parts, &app).await?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
-    let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
+    let upgrade = upgrade.map_err(|_| ErrorCode::UpgradeRequired)?;
     let streams = app.streams.clone();
     let follow = match follow {
         Follow::Session(request) if request.is_over() => Err(Close::Ended),
@@ -89,7 +89,7 @@ fn check_subprotocol(headers: &HeaderMap) -> Result<(), ApiError> {
     {
         Ok(())
     } else {
-        Err(ApiError::unknown_subprotocol())
+        Err(ErrorCode::InvalidSubprotocol.into())
     }
 }
 
