@@ -1,5 +1,6 @@
 //! Links by phone number: asks for a pairing code and reads the answer from the session's own log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -8,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::BroadcastStream;
 
 use super::body::JsonBody;
 use super::no_store::NoStore;
@@ -56,13 +58,10 @@ pub(in crate::http) async fn code(
 }
 
 /// The event that answers: a code for this number, or a refusal.
-async fn answer(mut live: Receiver<std::sync::Arc<Event>>, number: &str) -> Result<Code, ApiError> {
-    loop {
-        let event = match live.recv().await {
-            Ok(event) => event,
-            Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return Err(ErrorCode::OwnerSilent.into()),
-        };
+async fn answer(live: Receiver<Arc<Event>>, number: &str) -> Result<Code, ApiError> {
+    // A moment's lag costs nothing: the events that come next say as much.
+    let mut events = BroadcastStream::new(live).filter_map(Result::ok);
+    while let Some(event) = events.next().await {
         match &event.kind {
             Kind::Code(code) if code.phone_number == number => return Ok(code.clone()),
             Kind::PairingError(refusal @ PairingError { method: PairingMethod::Code, .. }) => {
@@ -74,4 +73,5 @@ async fn answer(mut live: Receiver<std::sync::Arc<Event>>, number: &str) -> Resu
             return Err(refusal);
         }
     }
+    Err(ErrorCode::OwnerSilent.into())
 }
