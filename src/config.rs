@@ -2,6 +2,7 @@
 //!
 //! The environment is read through a function, so tests pass a map. Nothing else in this crate reads it.
 
+mod origin;
 mod reader;
 mod security;
 mod table;
@@ -11,10 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::origin::{Origin, OriginRule, Origins, PublicUrl};
 use self::reader::Reader;
-pub use self::security::{
-    ApiKey, LEAST_TOKEN_SECRET, OriginRule, Origins, Security, TrustedProxies, is_token_secret,
-};
+pub use self::security::{ApiKey, LEAST_TOKEN_SECRET, Security, TrustedProxies, is_token_secret};
 pub use self::table::{SETTINGS, Setting};
 use crate::platform::Platform;
 use crate::proxy::{self, Proxy, ProxyHosts};
@@ -30,9 +30,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Redis, for many replicas; one replica on SQLite without it. `REDIS_URL` or `REDISCLOUD_URL`
     pub redis: Option<RedisSettings>,
-    /// Where browsers reach this server, without a slash at the end; without it, answers contain paths instead of full
+    /// Where browsers reach this server; without it, answers contain paths instead of full
     /// addresses. `PUBLIC_URL`
-    pub public_url: Option<String>,
+    pub public_url: Option<PublicUrl>,
     /// Who may do what. `API_KEYS`, `ALLOWED_ORIGINS` and others
     pub security: Security,
     /// How much one client may ask for.
@@ -190,7 +190,7 @@ impl Config {
             public_url: reader.optional(
                 "PUBLIC_URL",
                 "an http:// or https:// URL without query and fragment",
-                public_url,
+                PublicUrl::parse,
             ),
             security: Security::read(&mut reader),
             rates: RateLimits {
@@ -285,12 +285,6 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
 fn redis_url(text: &str) -> Option<String> {
     let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
     (!rest.is_empty()).then(|| text.to_owned())
-}
-
-fn public_url(text: &str) -> Option<String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-    let plain = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' ', '@']);
-    plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
 fn log_filter(text: &str) -> Option<String> {

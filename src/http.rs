@@ -29,7 +29,7 @@ use self::door::limits::Budget;
 pub(crate) use self::door::limits::held::{Door, KEPT};
 use self::door::refusal::Telling;
 use self::door::{client, host, origins};
-use self::error::ApiError;
+use self::error::{ApiError, ErrorCode};
 use self::guard::Terms;
 pub(crate) use self::ops::metrics::router as metrics_router;
 pub(crate) use self::ops::readings::watch;
@@ -123,8 +123,8 @@ pub(crate) fn router(app: App) -> Router {
     };
     // The last one is the first to see a request.
     let router = router
-        .fallback(|| async { ApiError::no_such_route() })
-        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .fallback(|| async { ApiError::from(ErrorCode::NotFound) })
+        .method_not_allowed_fallback(|| async { ApiError::from(ErrorCode::MethodNotAllowed) })
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(config.clone(), origins::only_known_pages))

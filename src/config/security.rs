@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use super::Secret;
+use super::origin::Origins;
 use super::reader::Reader;
 
 /// The settings that decide who may use this server.
@@ -42,29 +42,6 @@ pub struct ApiKey {
     pub prefix: Option<String>,
     /// The length of its secret, in characters.
     pub length: usize,
-}
-
-/// The pages that may use this server besides its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins {
-    /// Whether any page may. `*`
-    pub any: bool,
-    /// The origins whose pages may, besides the server's own.
-    pub rules: Vec<OriginRule>,
-}
-
-/// One entry of `ALLOWED_ORIGINS`, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OriginRule {
-    /// `https://app.example.com`
-    Exact(String),
-    /// `https://*.example.com`: any name below the domain, not the domain itself.
-    Below {
-        /// `https://`
-        scheme: String,
-        /// `.example.com`, with a port where one is given
-        domain: String,
-    },
 }
 
 /// The proxies that are believed about a client's address.
@@ -121,7 +98,7 @@ impl Security {
             "ALLOWED_ORIGINS",
             Origins::default(),
             "a comma list of origins, for example https://app.example.com or https://*.example.com; * only with API_KEYS",
-            |text| origins(text).filter(|origins| !origins.any || has_keys),
+            |text| Origins::parse(text).filter(|origins| !origins.any || has_keys),
         );
         Self {
             keys,
@@ -167,35 +144,6 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-impl Origins {
-    /// Whether pages of this origin may use this server. An opaque origin (`null`) never may.
-    pub fn allow(&self, origin: &str) -> bool {
-        let origin = origin.to_ascii_lowercase();
-        origin != "null" && (self.any || self.rules.iter().any(|rule| rule.allows(&origin)))
-    }
-}
-
-impl OriginRule {
-    fn allows(&self, origin: &str) -> bool {
-        match self {
-            Self::Exact(exact) => origin == exact,
-            Self::Below { scheme, domain } => origin
-                .strip_prefix(scheme.as_str())
-                .and_then(|rest| rest.strip_suffix(domain.as_str()))
-                .is_some_and(|name| !name.is_empty() && name.bytes().all(is_of_a_name)),
-        }
-    }
-}
-
-impl fmt::Display for OriginRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(exact) => f.write_str(exact),
-            Self::Below { scheme, domain } => write!(f, "{scheme}*{domain}"),
-        }
-    }
-}
-
 impl TrustedProxies {
     /// Whether the proxy at this address is believed.
     pub fn trust(&self, address: IpAddr) -> bool {
@@ -232,58 +180,6 @@ fn api_key(entry: &str) -> Option<ApiKey> {
 
 fn is_of_a_user_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b))
-}
-
-fn origins(text: &str) -> Option<Origins> {
-    let mut origins = Origins::default();
-    for entry in text.split(',').map(str::trim) {
-        if entry == "*" {
-            origins.any = true;
-        } else {
-            origins.rules.push(origin_rule(entry)?);
-        }
-    }
-    Some(origins)
-}
-
-fn origin_rule(entry: &str) -> Option<OriginRule> {
-    let entry = entry.to_ascii_lowercase();
-    let scheme = ["https://", "http://"].into_iter().find(|scheme| entry.starts_with(scheme))?;
-    // A browser leaves out the default port, and people add a slash at the end.
-    let default_port = if scheme == "https://" { ":443" } else { ":80" };
-    let authority = entry[scheme.len()..].trim_end_matches('/');
-    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
-    let (below, name) = match authority.strip_prefix("*.") {
-        Some(domain) => (true, domain),
-        None => (false, authority),
-    };
-    if !is_authority(name) {
-        return None;
-    }
-    Some(if below {
-        OriginRule::Below { scheme: scheme.to_owned(), domain: format!(".{name}") }
-    } else {
-        OriginRule::Exact(format!("{scheme}{name}"))
-    })
-}
-
-/// A host name or an address, with or without a port.
-fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let port_is_good = port.is_none_or(|port| u16::from_str(port).is_ok_and(|port| port > 0));
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let host_is_good = match address {
-        Some(address) => std::net::Ipv6Addr::from_str(address).is_ok(),
-        None => !host.is_empty() && host.bytes().all(is_of_a_name),
-    };
-    host_is_good && port_is_good
-}
-
-fn is_of_a_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
 fn proxies(text: &str) -> Option<TrustedProxies> {
@@ -326,41 +222,6 @@ mod tests {
         ] {
             assert!(api_keys(wrong).is_none(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn origins_are_matched_whole() {
-        let allowed =
-            origins("https://app.example.com, https://*.example.org:8443,http://localhost:5173/").unwrap();
-        for good in [
-            "https://app.example.com",
-            "https://APP.example.com",
-            "https://a.b.example.org:8443",
-            "http://localhost:5173",
-        ] {
-            assert!(allowed.allow(good), "{good}");
-        }
-        for bad in [
-            "null",
-            "http://app.example.com",
-            "https://app.example.com:444",
-            "https://app.example.com.evil.com",
-            "https://example.org:8443",
-            "https://evil.com/.example.org:8443",
-            "https://evil.com#.example.org:8443",
-            "https://evilexample.org:8443",
-            "https://x.example.org",
-            "",
-        ] {
-            assert!(!allowed.allow(bad), "{bad}");
-        }
-        for wrong in
-            ["app.example.com", "https://", "https://*", "https://a b", "ftp://a", "https://a/b", "a,,b"]
-        {
-            assert!(origins(wrong).is_none(), "{wrong:?}");
-        }
-        let any = origins("*").unwrap();
-        assert!(any.allow("https://evil.com") && !any.allow("null"));
     }
 
     #[test]

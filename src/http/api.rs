@@ -5,10 +5,12 @@
 pub(super) mod body;
 pub(super) mod init;
 mod json;
+pub(super) mod no_store;
 pub(super) mod pairing;
 pub(super) mod passkey;
 pub(super) mod paths;
 mod phone;
 pub(super) mod polling;
+pub(super) mod session_path;
 pub(super) mod sessions;
 pub(super) mod stream_token;

@@ -10,15 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
 use parking_lot::RwLock;
 
 use self::alerts::Alerts;
 use self::probe::StorageProbe;
 use super::door::limits::Limits;
 use super::door::tokens::Signer;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
+use crate::clock;
 use crate::config::Config;
 use crate::event::Time;
 use crate::id::SessionId;
@@ -105,9 +104,6 @@ impl App {
     }
 }
 
-/// A path's one parameter, as axum found it.
-pub(super) type NamedPath = Result<Path<String>, PathRejection>;
-
 impl App {
     pub(super) fn signer(&self) -> Option<Arc<Signer>> {
         self.signer.read().clone()
@@ -115,13 +111,12 @@ impl App {
 
     /// The sessions, as soon as their store has been opened.
     pub(super) fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
-        self.registry.get().ok_or_else(ApiError::store_away)
+        self.registry.get().ok_or(ErrorCode::StoreAway.into())
     }
 
     /// When this process began.
     pub(super) fn started_at(&self) -> Time {
-        let uptime = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
-        Time::from_millis(Time::now().as_millis() - uptime)
+        Time::from_millis(Time::now().as_millis() - clock::millis(self.started.elapsed()))
     }
 
     /// Whether it runs on SQLite because Redis could not be reached.
@@ -130,11 +125,7 @@ impl App {
     }
 
     /// The session of this id.
-    pub(super) async fn session(&self, id: &str) -> Result<Arc<Session>, ApiError> {
-        self.find(&id.parse()?).await
-    }
-
-    pub(super) async fn find(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
-        self.registry()?.find(id).await?.ok_or_else(ApiError::session_not_found)
+    pub(super) async fn session(&self, id: &SessionId) -> Result<Arc<Session>, ApiError> {
+        self.registry()?.find(id).await?.ok_or(ErrorCode::SessionNotFound.into())
     }
 }

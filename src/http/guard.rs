@@ -155,7 +155,7 @@ async fn check_token(app: &App, access: Access, claims: &Claims) -> Result<(), R
     if access == Access::Follow {
         return Ok(());
     }
-    let session = app.find(&claims.session).await?;
+    let session = app.session(&claims.session).await?;
     if session.snapshot().deleted.is_some() {
         return Err(AuthFailure::Invalid.into());
     }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::json;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// Largest request body, in bytes.
 pub(in crate::http) const MAX_BODY: usize = 16 * 1024;
@@ -54,7 +54,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     let bytes = timeout(LIMIT, Bytes::from_request(request, state)).await;
-    bytes.map_err(|_| ApiError::request_timeout())?.map_err(|rejection| {
+    bytes.map_err(|_| ErrorCode::RequestTimeout)?.map_err(|rejection| {
         if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
             ApiError::body_too_large(MAX_BODY)
         } else {
@@ -70,7 +70,11 @@ fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
     };
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     if !codings.all(|value| value.as_bytes().split(|byte| *byte == b',').all(is_plain)) {
-        return Err(ApiError::encoded_body());
+        return Err(ApiError::not_allowed(
+            ErrorCode::UnsupportedMediaType,
+            "Content-Encoding",
+            "none: a body is taken as it is, not compressed",
+        ));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut parts = content_type.unwrap_or_default().split(';').map(str::trim);
@@ -82,7 +86,10 @@ fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
         }
         _ => true,
     });
-    if is_json && is_utf8 { Ok(()) } else { Err(ApiError::not_json()) }
+    if is_json && is_utf8 {
+        return Ok(());
+    }
+    Err(ApiError::not_allowed(ErrorCode::UnsupportedMediaType, "Content-Type", "application/json, in UTF-8"))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

@@ -4,13 +4,14 @@ use std::str::FromStr as _;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap, header};
+use axum::http::{Extensions, HeaderMap};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::body::JsonBody;
+use super::no_store::NoStore;
 use super::phone::phone_number;
 use crate::event::{Status, Time};
 use crate::http::app::App;
@@ -18,7 +19,7 @@ use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::client;
 use crate::http::door::tokens::{Issued, Scope};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::proxy::{self, ProxyHosts, ProxyUrl};
 use crate::registry::{Creation, IdempotencyKey, NewSession};
@@ -62,7 +63,10 @@ pub(in crate::http) async fn init(
 ) -> Result<Response, ApiError> {
     let made = make(&app, &caller, &headers, &extensions, body).await;
     // A client of the old service knows its word for it.
-    made.map_err(|error| if error.is_store_away() { ApiError::init_not_now() } else { error })
+    made.map_err(|error| match error.code() {
+        ErrorCode::StoreAway => ErrorCode::InitNotNow.into(),
+        _ => error,
+    })
 }
 
 async fn make(
@@ -73,14 +77,14 @@ async fn make(
     JsonBody { value: request, bytes }: JsonBody<InitRequest>,
 ) -> Result<Response, ApiError> {
     if app.links.has_begun() {
-        return Err(ApiError::draining());
+        return Err(ErrorCode::Draining.into());
     }
     let new = request.check(app.config.proxy_hosts.as_ref())?;
     if !caller.has_user(new.user.as_str()) {
-        return Err(ApiError::forbidden());
+        return Err(ErrorCode::Forbidden.into());
     }
     let once = once(headers, caller.prefix(), &bytes)?;
-    let signer = app.signer().ok_or_else(ApiError::store_away)?;
+    let signer = app.signer().ok_or(ErrorCode::StoreAway)?;
     let taken = new.phone_number.as_deref().map(|number| app.limits.take_code(None, number)).transpose()?;
     let created = app.registry()?.create(new, once).await;
     if let Some(taken) = taken {
@@ -93,7 +97,7 @@ async fn make(
     let Creation { id, is_new } = created.map_err(|error| match error {
         error @ (Error::Failed(_) | Error::Damaged) => {
             tracing::error!(%error, "session error");
-            ApiError::init_failed()
+            ApiError::from(ErrorCode::InitFailed)
         }
         error => error.into(),
     })?;
@@ -108,7 +112,7 @@ async fn make(
     }
     let token = signer.issue(&id, Scope::Link, app.config.security.token_ttl, None)?;
     let answer = answer(app, &id, token);
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok(NoStore(Json(answer)).into_response())
 }
 
 impl InitRequest {
@@ -153,7 +157,9 @@ fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option
         .to_str()
         .ok()
         .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
-    let key = key.ok_or_else(ApiError::invalid_idempotency_key)?;
+    let key = key.ok_or_else(|| {
+        ApiError::not_allowed(ErrorCode::InvalidKey, "Idempotency-Key", "1 to 255 visible ASCII characters")
+    })?;
     // Two tenants may have chosen the same one.
     let key = prefix.map_or_else(|| key.to_owned(), |prefix| format!("{prefix} {key}"));
     Ok(Some(IdempotencyKey { key, body: Sha256::digest(body).into() }))
@@ -161,9 +167,9 @@ fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option
 
 /// The old service's words, and where the new streams are.
 fn answer(app: &App, id: &SessionId, token: Issued) -> InitAnswer {
-    let base = app.config.public_url.as_deref().unwrap_or_default();
-    // `https://…` becomes `wss://…`, `http://…` becomes `ws://…`, nothing stays a path.
-    let websocket_base = base.replacen("http", "ws", 1);
+    // Without a public URL they are paths.
+    let public = app.config.public_url.as_ref();
+    let (base, websocket_base) = public.map_or(("", ""), |url| (&url.http, &url.websocket));
     InitAnswer {
         session_id: id.clone(),
         status: Status::Initializing,

@@ -1,23 +1,25 @@
 //! Links by phone number: asks for a pairing code and reads the answer from the session's own log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::header;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::BroadcastStream;
 
 use super::body::JsonBody;
+use super::no_store::NoStore;
 use super::phone::phone_number;
 use super::polling::why_not_to_link;
+use super::session_path::SessionPath;
 use crate::event::{Code, Event, Kind, PairingError, PairingMethod};
-use crate::http::app::{App, NamedPath};
-use crate::http::error::ApiError;
-use crate::id::InvalidSessionId;
+use crate::http::app::App;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::registry::Ask;
 
 /// How long an answer may take.
@@ -32,10 +34,9 @@ pub(in crate::http) struct CodeRequest {
 /// `POST /api/sessions/{id}/pairing-code`
 pub(in crate::http) async fn code(
     State(app): State<App>,
-    path: NamedPath,
+    SessionPath(id): SessionPath,
     JsonBody { value: request, .. }: JsonBody<CodeRequest>,
 ) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
     // Before the question, so that the answer cannot be missed.
     let watch = session.watch(None);
@@ -48,22 +49,19 @@ pub(in crate::http) async fn code(
     if !matches!(asked, Ok(true)) {
         // Nobody was asked to link anything.
         taken.give_back();
-        return Err(asked.map_or_else(ApiError::from, |_| ApiError::qr_not_ready()));
+        return Err(asked.map_or_else(ApiError::from, |_| ApiError::from(ErrorCode::QrNotReady)));
     }
     let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;
-    let code = answer.map_err(|_| ApiError::owner_silent())??;
+    let code = answer.map_err(|_| ErrorCode::OwnerSilent)??;
     let body = json!({ "code": code.code, "phoneNumber": number, "expiresAt": code.expires_at });
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    Ok(NoStore(Json(body)).into_response())
 }
 
 /// The event that answers: a code for this number, or a refusal.
-async fn answer(mut live: Receiver<std::sync::Arc<Event>>, number: &str) -> Result<Code, ApiError> {
-    loop {
-        let event = match live.recv().await {
-            Ok(event) => event,
-            Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return Err(ApiError::owner_silent()),
-        };
+async fn answer(live: Receiver<Arc<Event>>, number: &str) -> Result<Code, ApiError> {
+    // A moment's lag costs nothing: the events that come next say as much.
+    let mut events = BroadcastStream::new(live).filter_map(Result::ok);
+    while let Some(event) = events.next().await {
         match &event.kind {
             Kind::Code(code) if code.phone_number == number => return Ok(code.clone()),
             Kind::PairingError(refusal @ PairingError { method: PairingMethod::Code, .. }) => {
@@ -75,4 +73,5 @@ async fn answer(mut live: Receiver<std::sync::Arc<Event>>, number: &str) -> Resu
             return Err(refusal);
         }
     }
+    Err(ErrorCode::OwnerSilent.into())
 }

@@ -2,7 +2,7 @@
 //! the phone shows the same code. What follows comes as an event.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -13,10 +13,11 @@ use serde_json::json;
 
 use super::body::JsonBody;
 use super::polling::why_not_to_link;
+use super::session_path::SessionPath;
 use crate::event::{Assertion, Kind, Passkey};
-use crate::http::app::{App, NamedPath};
-use crate::http::error::ApiError;
-use crate::id::{InvalidSessionId, SessionId};
+use crate::http::app::App;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::id::SessionId;
 use crate::registry::Ask;
 use crate::session::Session;
 
@@ -57,10 +58,9 @@ struct AssertionResponse {
 /// `POST /api/sessions/{id}/passkey`
 pub(in crate::http) async fn answer(
     State(app): State<App>,
-    path: NamedPath,
+    SessionPath(id): SessionPath,
     JsonBody { value: request, .. }: JsonBody<AnswerRequest>,
 ) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
     can_be_linked(&session)?;
     let assertion = request.check()?;
@@ -69,8 +69,10 @@ pub(in crate::http) async fn answer(
 }
 
 /// `POST /api/sessions/{id}/passkey/confirm`
-pub(in crate::http) async fn confirm(State(app): State<App>, path: NamedPath) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
+pub(in crate::http) async fn confirm(
+    State(app): State<App>,
+    SessionPath(id): SessionPath,
+) -> Result<Response, ApiError> {
     let session = app.session(&id).await?;
     can_be_linked(&session)?;
     waits(&session, |step| matches!(step, Passkey::Confirmation { .. }))?;
@@ -86,13 +88,16 @@ fn waits(session: &Session, is_step: impl Fn(&Passkey) -> bool) -> Result<(), Ap
     let snapshot = session.snapshot();
     match snapshot.passkey.as_deref().map(|event| &event.kind) {
         Some(Kind::Passkey(step)) if is_step(step) => Ok(()),
-        _ => Err(ApiError::no_passkey_step(snapshot.state.status)),
+        _ => {
+            Err(ApiError::from(ErrorCode::NoPasskeyStep)
+                .with_details(json!({ "status": snapshot.state.status })))
+        }
     }
 }
 
 async fn ask(app: &App, id: &SessionId, ask: Ask) -> Result<Response, ApiError> {
     if !app.registry()?.ask(id, ask).await? {
-        return Err(ApiError::owner_silent());
+        return Err(ErrorCode::OwnerSilent.into());
     }
     Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": id }))).into_response())
 }

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Extracted};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::no_store::NoStore;
+use super::session_path::SessionPath;
+use crate::clock;
 use crate::event::{Event, Kind, Me, Missing, Qr, Reason, State, Status, Time};
-use crate::http::app::{App, NamedPath};
-use crate::http::error::ApiError;
+use crate::http::app::App;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::pages::CROSS_ORIGIN;
 use crate::id::{InvalidSessionId, SessionId};
 use crate::qr;
@@ -25,7 +29,7 @@ struct QrAnswer<'a> {
     qr_string: &'a str,
     qr_data_url: String,
     expires_at: Time,
-    time_remaining: u64,
+    time_remaining: i64,
     is_valid: bool,
 }
 
@@ -40,7 +44,7 @@ pub(in crate::http) struct StatusAnswer<'a> {
     has_qr_code: bool,
     client_active: bool,
     /// Milliseconds since connected.
-    uptime: Option<u64>,
+    uptime: Option<i64>,
     last_event_id: Option<String>,
     me: Option<Me>,
     /// Of the last `disconnected`.
@@ -67,7 +71,7 @@ impl<'a> StatusAnswer<'a> {
             connected_at: state.connected_at,
             has_qr_code: qr.is_some(),
             client_active: state.runs() && registry.is_attended(session.id(), owner.as_deref()),
-            uptime: state.connected_at.map(|since| millis(since.elapsed(Time::now()))),
+            uptime: state.connected_at.map(|since| clock::millis(since.elapsed(Time::now()))),
             last_event_id: last.map(|cursor| cursor.to_string()),
             me: state.me,
             reason: state.reason,
@@ -84,7 +88,7 @@ impl<'a> StatusAnswer<'a> {
 /// `GET /api/qr-code/{id}`, also with `.png` or `.svg` behind the id.
 pub(in crate::http) async fn qr_code(
     Extracted(app): Extracted<App>,
-    path: NamedPath,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let Path(name) = path.map_err(|_| InvalidSessionId)?;
     let (id, format) = match name.rsplit_once('.') {
@@ -92,21 +96,16 @@ pub(in crate::http) async fn qr_code(
         Some((id, "svg")) => (id, Format::Svg),
         _ => (name.as_str(), Format::Json),
     };
-    let session = app.session(id).await?;
+    let session = app.session(&id.parse()?).await?;
     let event = live_qr(&session.snapshot())?;
-    let Kind::Qr(qr) = &event.kind else { return Err(ApiError::qr_not_ready()) };
-    let no_store = (header::CACHE_CONTROL, "no-store");
+    let Kind::Qr(qr) = &event.kind else { return Err(ErrorCode::QrNotReady.into()) };
+    let kind = |kind| ([(header::CONTENT_TYPE, kind)], CROSS_ORIGIN);
     Ok(match format {
-        Format::Png => {
-            let headers = [no_store, (header::CONTENT_TYPE, "image/png")];
-            (headers, CROSS_ORIGIN, qr::png(&qr.qr_string)).into_response()
-        }
-        Format::Svg => {
-            let headers = [no_store, (header::CONTENT_TYPE, "image/svg+xml")];
-            (headers, CROSS_ORIGIN, qr::svg(&qr.qr_string)).into_response()
-        }
-        Format::Json => ([no_store], Json(qr_answer(session.id(), qr))).into_response(),
-    })
+        Format::Png => NoStore((kind("image/png"), qr::png(&qr.qr_string)).into_response()),
+        Format::Svg => NoStore((kind("image/svg+xml"), qr::svg(&qr.qr_string)).into_response()),
+        Format::Json => NoStore(Json(qr_answer(session.id(), qr)).into_response()),
+    }
+    .into_response())
 }
 
 enum Format {
@@ -118,12 +117,11 @@ enum Format {
 /// `GET /api/session-status/{id}`
 pub(in crate::http) async fn status(
     Extracted(app): Extracted<App>,
-    path: NamedPath,
+    SessionPath(id): SessionPath,
 ) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let session = app.session(&id).await?;
     let answer = StatusAnswer::of(&session, app.registry()?);
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok(NoStore(Json(answer)).into_response())
 }
 
 fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
@@ -133,7 +131,7 @@ fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
         qr_string: &qr.qr_string,
         qr_data_url: qr::data_url(&qr.qr_string),
         expires_at: qr.expires_at,
-        time_remaining: millis(remaining),
+        time_remaining: clock::millis(remaining),
         is_valid: !remaining.is_zero(),
     }
 }
@@ -142,7 +140,7 @@ fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
 fn live_qr(snapshot: &Snapshot) -> Result<Arc<Event>, ApiError> {
     match &snapshot.qr {
         Some(event) => Ok(event.clone()),
-        None => Err(why_not_to_link(&snapshot.state).unwrap_or_else(ApiError::qr_not_ready)),
+        None => Err(why_not_to_link(&snapshot.state).unwrap_or(ErrorCode::QrNotReady.into())),
     }
 }
 
@@ -150,13 +148,9 @@ fn live_qr(snapshot: &Snapshot) -> Result<Arc<Event>, ApiError> {
 pub(in crate::http) fn why_not_to_link(state: &State) -> Option<ApiError> {
     match state.status {
         _ if state.ended => Some(ApiError::session_ended(state.reason.map_or("unknown", Reason::as_str))),
-        _ if state.me.is_some() => Some(ApiError::already_connected()),
-        Status::Authenticated | Status::Connected => Some(ApiError::already_connected()),
-        Status::Disconnected | Status::Failed => Some(ApiError::qr_expired()),
+        _ if state.me.is_some() => Some(ErrorCode::AlreadyConnected.into()),
+        Status::Authenticated | Status::Connected => Some(ErrorCode::AlreadyConnected.into()),
+        Status::Disconnected | Status::Failed => Some(ErrorCode::QrExpired.into()),
         Status::Initializing | Status::Reconnecting | Status::ScanQr | Status::PasskeyRequired => None,
     }
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,19 +4,21 @@ use std::str::FromStr as _;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::no_store::NoStore;
 use super::polling::StatusAnswer;
+use super::session_path::SessionPath;
 use crate::event::Status;
-use crate::http::app::{App, NamedPath};
+use crate::http::app::App;
 use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
-use crate::http::error::ApiError;
-use crate::id::{InvalidSessionId, SessionId, UserId};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::id::{SessionId, UserId};
 use crate::registry::mirror::Page;
 use crate::session::Error;
 
@@ -48,8 +50,9 @@ pub(in crate::http) async fn list(
     Admission { caller, .. }: Admission,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(query) =
-        query.map_err(|_| ApiError::invalid_query("query", "key=value pairs, each key once"))?;
+    let Query(query) = query.map_err(|_| {
+        ApiError::not_allowed(ErrorCode::InvalidQuery, "query", "key=value pairs, each key once")
+    })?;
     let filter = query.check(caller.prefix().map(str::to_owned))?;
     let registry = app.registry()?;
     let page = Page { takes: &|id| filter.takes(id), status: filter.status, limit: filter.limit };
@@ -64,7 +67,7 @@ pub(in crate::http) async fn list(
         .collect();
     let next = if more { sessions.last().map(|session| session.id()) } else { None };
     let answer = json!({ "sessions": listed, "nextCursor": next });
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    Ok(NoStore(Json(answer)).into_response())
 }
 
 /// What of the list is asked for.
@@ -80,21 +83,25 @@ struct Filter {
 impl ListQuery {
     fn check(self, prefix: Option<String>) -> Result<Filter, ApiError> {
         let after =
-            self.cursor.map(|text| text.parse()).transpose().map_err(|_| ApiError::invalid_list_cursor())?;
+            self.cursor.map(|text| text.parse()).transpose().map_err(|_| ErrorCode::InvalidListCursor)?;
         let limit = match self.limit {
             None => PAGE,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=MAX_PAGE).contains(limit))
-                .ok_or_else(|| ApiError::invalid_query("limit", "a whole number from 1 to 200"))?,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| {
+                    ApiError::not_allowed(ErrorCode::InvalidQuery, "limit", "a whole number from 1 to 200")
+                })?
+            }
         };
         let user = self.user_id.map(|text| UserId::from_str(&text)).transpose()?;
         let status = match self.status {
             None => None,
             Some(text) => {
                 Some(Status::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
-                    ApiError::invalid_query("status", &Status::ALL.map(Status::as_str).join(", "))
+                    ApiError::not_allowed(
+                        ErrorCode::InvalidQuery,
+                        "status",
+                        Status::ALL.map(Status::as_str).join(", "),
+                    )
                 })?)
             }
         };
@@ -114,20 +121,19 @@ impl Filter {
 pub(in crate::http) async fn restart(
     State(app): State<App>,
     Admission { caller, .. }: Admission,
-    path: NamedPath,
+    SessionPath(id): SessionPath,
 ) -> Result<Response, ApiError> {
     if app.links.has_begun() {
-        return Err(ApiError::draining());
+        return Err(ErrorCode::Draining.into());
     }
-    let id = session_id(path)?;
     // A token gets a person through; what is linked is its owner's to interrupt.
-    if matches!(caller, Caller::Token(_)) && app.find(&id).await?.snapshot().state.has_device() {
-        return Err(ApiError::forbidden());
+    if matches!(caller, Caller::Token(_)) && app.session(&id).await?.snapshot().state.has_device() {
+        return Err(ErrorCode::Forbidden.into());
     }
     match app.registry()?.restart(&id).await {
         Err(Error::Failed(error)) => {
             tracing::error!(sessionId = %id, %error, "session error");
-            return Err(ApiError::store_away());
+            return Err(ErrorCode::StoreAway.into());
         }
         restarted => restarted?,
     }
@@ -136,13 +142,10 @@ pub(in crate::http) async fn restart(
 }
 
 /// `DELETE /api/sessions/{id}`
-pub(in crate::http) async fn delete(State(app): State<App>, path: NamedPath) -> Result<StatusCode, ApiError> {
-    let id = session_id(path)?;
+pub(in crate::http) async fn delete(
+    State(app): State<App>,
+    SessionPath(id): SessionPath,
+) -> Result<StatusCode, ApiError> {
     app.registry()?.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn session_id(path: NamedPath) -> Result<SessionId, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
-    Ok(id.parse()?)
 }

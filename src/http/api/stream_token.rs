@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::header;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::OptionalJsonBody;
+use super::no_store::NoStore;
+use super::session_path::SessionPath;
 use crate::event::Reason;
-use crate::http::app::{App, NamedPath};
+use crate::http::app::App;
 use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::tokens::Scope;
-use crate::http::error::ApiError;
-use crate::id::InvalidSessionId;
+use crate::http::error::{ApiError, ErrorCode};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,11 +28,10 @@ pub(in crate::http) struct TokenRequest {
 /// `POST /api/sessions/{id}/stream-token`
 pub(in crate::http) async fn stream_token(
     State(app): State<App>,
-    path: NamedPath,
+    SessionPath(id): SessionPath,
     Admission { caller, .. }: Admission,
     OptionalJsonBody(request): OptionalJsonBody<TokenRequest>,
 ) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|_| InvalidSessionId)?;
     let (ttl, scope) = request.check(&app)?;
     let session = app.session(&id).await?;
     if session.snapshot().deleted.is_some() {
@@ -45,16 +44,16 @@ pub(in crate::http) async fn stream_token(
     let most = renews.map_or(Scope::Link, |claims| claims.scope);
     let scope = scope.unwrap_or(most);
     if scope == Scope::Link && most == Scope::Read {
-        return Err(ApiError::forbidden());
+        return Err(ErrorCode::Forbidden.into());
     }
-    let signer = app.signer().ok_or_else(ApiError::store_away)?;
+    let signer = app.signer().ok_or(ErrorCode::StoreAway)?;
     let issued = signer.issue(session.id(), scope, ttl, renews)?;
     let body = json!({
         "streamToken": issued.token,
         "streamTokenExpiresAt": issued.expires,
         "scope": issued.scope,
     });
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    Ok(NoStore(Json(body)).into_response())
 }
 
 impl TokenRequest {

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use super::caller::Caller;
 use super::client::Client;
 use crate::close::Close;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// A request that may go on.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(in crate::http) type Admitted = Result<Admission, Close>;
 pub(in crate::http) fn admitted(parts: &Parts) -> Result<Admitted, ApiError> {
     parts.extensions.get::<Admitted>().cloned().ok_or_else(|| {
         tracing::error!("a route without a guard asks who its caller is");
-        ApiError::internal()
+        ApiError::from(ErrorCode::Internal)
     })
 }
 
@@ -31,6 +31,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Admission {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        admitted(parts)?.map_err(|_| ApiError::internal())
+        admitted(parts)?.map_err(|_| ApiError::from(ErrorCode::Internal))
     }
 }

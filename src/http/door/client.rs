@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::caller::Caller;
 use crate::config::{Config, TrustedProxies};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// The address of the client of a request, as far as it can be believed.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,14 @@ pub(in crate::http) async fn locate(
         warn_of_a_proxy(peer, request.headers(), proxies);
         match believe(peer, request.headers(), proxies) {
             Ok(address) => request.extensions_mut().insert(ClientAddress(address)),
-            Err(Unreadable(header)) => return ApiError::unreadable_client(header).into_response(),
+            Err(Unreadable(header)) => {
+                return ApiError::not_allowed(
+                    ErrorCode::InvalidForwarded,
+                    header,
+                    "addresses, as the proxy saw them",
+                )
+                .into_response();
+            }
         };
     }
     next.run(request).await

@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::refusal::{AuthFailure, Refusal};
 use super::tokens::{Signer, TokenError};
 use crate::config::{ApiKey, Security};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// A key or a token, by whichever way it came. More than one way: the first of these.
 ///
@@ -35,7 +35,7 @@ pub(in crate::http) fn identify(
         .or_else(|| subprotocol(headers))
         .or_else(|| query(request.uri().query().unwrap_or_default()))
         .ok_or(AuthFailure::Missing)?;
-    let signer = signer.ok_or_else(ApiError::store_away)?;
+    let signer = signer.ok_or(ApiError::from(ErrorCode::StoreAway))?;
     match signer.read(&presented) {
         Ok(claims) => Ok(Caller::Token(claims)),
         Err(TokenError::Expired) => Err(AuthFailure::Expired.into()),

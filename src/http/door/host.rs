@@ -9,7 +9,7 @@ use axum::http::{Request, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// Refuses a request whose host is not clear, or whose target is no path.
 pub(in crate::http) async fn is_clear(request: axum::extract::Request, next: Next) -> Response {
@@ -23,17 +23,17 @@ fn check<B>(request: &Request<B>) -> Result<(), ApiError> {
     let uri = request.uri();
     // `CONNECT host:port` and `OPTIONS *`, which are for proxies.
     if !uri.path().starts_with('/') {
-        return Err(ApiError::bad_target());
+        return Err(ErrorCode::InvalidTarget.into());
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match hosts.next() {
-        Some(host) => authority(host.as_bytes()).ok_or_else(ApiError::bad_host)?,
+        Some(host) => authority(host.as_bytes()).ok_or(ErrorCode::InvalidHost)?,
         // Older monitors send none.
         None if request.version() == Version::HTTP_10 => return Ok(()),
-        None => return Err(ApiError::bad_host()),
+        None => return Err(ErrorCode::InvalidHost.into()),
     };
     let agrees = uri.authority().is_none_or(|target| target.as_str().eq_ignore_ascii_case(host.as_str()));
-    if agrees && hosts.next().is_none() { Ok(()) } else { Err(ApiError::bad_host()) }
+    if agrees && hosts.next().is_none() { Ok(()) } else { Err(ErrorCode::InvalidHost.into()) }
 }
 
 /// A host and perhaps a port, without a user; a comma would be two hosts that a proxy has made one of.

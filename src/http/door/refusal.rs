@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::close::Close;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,9 @@ impl AuthFailure {
 
     fn error(self) -> ApiError {
         match self {
-            Self::Missing | Self::Invalid => ApiError::unauthorized(),
-            Self::Expired => ApiError::token_expired(),
-            Self::Forbidden => ApiError::forbidden(),
+            Self::Missing | Self::Invalid => ApiError::from(ErrorCode::Unauthorized),
+            Self::Expired => ApiError::from(ErrorCode::TokenExpired),
+            Self::Forbidden => ApiError::from(ErrorCode::Forbidden),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Refusal {
         match self {
             Self::Failed(AuthFailure::Expired) => Some(Close::TokenExpired),
             Self::Limited(wait) => Some(Close::Overloaded { pause: *wait }),
-            Self::Other(error) if error.is_store_away() => Some(Close::StoreAway),
+            Self::Other(error) if error.code() == ErrorCode::StoreAway => Some(Close::StoreAway),
             Self::Failed(_) | Self::Other(_) => None,
         }
     }
@@ -81,7 +81,7 @@ impl Refusal {
         match self {
             Self::Failed(_) => false,
             Self::Limited(_) => true,
-            Self::Other(error) => error.is_store_away(),
+            Self::Other(error) => error.code() == ErrorCode::StoreAway,
         }
     }
 

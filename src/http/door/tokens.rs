@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::id::SessionId;
 
 /// What a token is good for.
@@ -95,13 +95,13 @@ impl Signer {
         let exp = now.saturating_add(ttl.as_secs()).min(auth_time.saturating_add(self.max_age.as_secs()));
         if exp <= now {
             // The first one is older than it may be by now.
-            return Err(ApiError::token_expired());
+            return Err(ErrorCode::TokenExpired.into());
         }
         let claims = Claims { session: session.clone(), scope, auth_time, exp, nbf: None };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding);
         let token = token.map_err(|error| {
             tracing::error!(%error, "a stream token cannot be signed");
-            ApiError::internal()
+            ApiError::from(ErrorCode::Internal)
         })?;
         Ok(Issued { token, expires: claims.expires(), scope })
     }

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::event::{Status, Time};
 use crate::http::app::App;
 use crate::http::app::alerts::Alert;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::registry::{Storage, VersionReport};
 
 /// The old service's name, which its monitors look for.
@@ -96,7 +96,7 @@ pub(in crate::http) async fn livez() -> &'static str {
 /// `GET /readyz`: 503 while draining, and while Redis has not been reached for the first time.
 pub(in crate::http) async fn readyz(State(app): State<App>) -> Result<&'static str, ApiError> {
     if app.links.has_begun() {
-        return Err(ApiError::draining());
+        return Err(ErrorCode::Draining.into());
     }
     app.registry().map(|_| "ok")
 }

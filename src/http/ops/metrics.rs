@@ -11,6 +11,7 @@ use metrics::gauge;
 use super::health;
 use super::readings::LOGIN_PATIENCE;
 use crate::event::{Status, Time};
+use crate::http::api::no_store::NoStore;
 use crate::http::app::App;
 use crate::http::door::{host, origins};
 use crate::telemetry::metrics::{SESSIONS, SESSIONS_STUCK, SESSIONS_UNATTENDED, scrape};
@@ -25,8 +26,7 @@ pub(in crate::http) async fn metrics(State(app): State<App>) -> Response {
     gauge!(SESSIONS_STUCK).set(stuck.unwrap_or_default() as f64);
     let unattended = app.registry.get().map(|sessions| sessions.unattended());
     gauge!(SESSIONS_UNATTENDED).set(unattended.unwrap_or_default() as f64);
-    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4"), (header::CACHE_CONTROL, "no-store")];
-    (headers, scrape()).into_response()
+    NoStore(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], scrape())).into_response()
 }
 
 /// The service of `METRICS_PORT`: the metrics, and whether this process lives and is ready, for whoever can reach it. What

@@ -14,6 +14,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug, info_span};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::http::door::client;
 use crate::telemetry::metrics::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS};
 
@@ -64,7 +65,7 @@ impl Drop for Call {
         let labels =
             [("method", self.method.to_owned()), ("route", route), ("status", self.status.to_string())];
         counter!(HTTP_REQUESTS, &labels).increment(1);
-        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = clock::millis(self.begun.elapsed());
         debug!(status = self.status, ms, "request answered");
     }
 }

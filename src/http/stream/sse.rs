@@ -8,6 +8,7 @@ use futures::stream;
 use tracing::Instrument as _;
 
 use super::viewer::{self, Follow};
+use crate::clock;
 use crate::close::Close;
 use crate::http::app::App;
 use crate::http::door::limits::Place;
@@ -68,6 +69,6 @@ fn encode(frame: &Frame) -> Bytes {
 
 fn goodbye(close: Close) -> Bytes {
     let Some((code, pause)) = close.drain() else { return Bytes::new() };
-    let pause = pause.as_millis();
+    let pause = clock::millis(pause);
     format!("retry: {pause}\nevent: drain\ndata: {{\"retryAfterMs\":{pause},\"code\":\"{code}\"}}\n\n").into()
 }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 
 use crate::close::Close;
 use crate::event::{Cursor, InvalidCursor, Time};
+use crate::http::api::session_path::SessionPath;
 use crate::http::app::App;
 use crate::http::door::admission::{Admission, admitted};
 use crate::http::door::limits::Place;
-use crate::http::error::ApiError;
-use crate::id::InvalidSessionId;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::session::Session;
 use crate::stream::Viewer;
 use crate::stream::guard::{StreamGuard, Transport};
@@ -76,12 +76,11 @@ impl FromRequestParts<App> for Follow {
             Ok(admission) => admission,
             Err(close) => return Ok(Self::Refused(close)),
         };
-        let Path(id) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| InvalidSessionId)?;
-        let id = id.parse()?;
-        let after = cursor(parts).map_err(|_| ApiError::invalid_cursor())?;
-        let session = match app.find(&id).await {
+        let SessionPath(id) = SessionPath::from_request_parts(parts, app).await?;
+        let after = cursor(parts).map_err(|_| ErrorCode::InvalidCursor)?;
+        let session = match app.session(&id).await {
             Ok(session) => session,
-            Err(error) if error.is_store_away() => return Ok(Self::Refused(Close::StoreAway)),
+            Err(error) if error.code() == ErrorCode::StoreAway => return Ok(Self::Refused(Close::StoreAway)),
             Err(error) => return Err(error),
         };
         Ok(match app.drain.goodbye().map_or_else(|| app.limits.enter(&client), Err) {

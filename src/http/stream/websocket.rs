@@ -15,12 +15,13 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tracing::Instrument as _;
 
 use super::viewer::{self, Follow};
+use crate::clock;
 use crate::close::Close;
 use crate::event::{Encoded, Time};
 use crate::http::app::App;
 use crate::http::door::credentials::offered_protocols;
 use crate::http::door::origins;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::stream::guard::Transport;
 use crate::stream::{Frame, Viewer};
 
@@ -48,7 +49,7 @@ pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -
     // After what the headers alone decide: it looks up a session and takes a place among the streams.
     let follow = Follow::from_request_parts(&mut parts, &app).await?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
-    let upgrade = upgrade.map_err(|_| ApiError::not_an_upgrade())?;
+    let upgrade = upgrade.map_err(|_| ErrorCode::UpgradeRequired)?;
     let streams = app.streams.clone();
     let follow = match follow {
         Follow::Session(request) if request.is_over() => Err(Close::Ended),
@@ -88,7 +89,7 @@ fn check_subprotocol(headers: &HeaderMap) -> Result<(), ApiError> {
     {
         Ok(())
     } else {
-        Err(ApiError::unknown_subprotocol())
+        Err(ErrorCode::InvalidSubprotocol.into())
     }
 }
 
@@ -148,7 +149,7 @@ async fn answered(socket: &mut WebSocket) -> Result<(), axum::Error> {
 
 async fn close(mut socket: WebSocket, close: Close) {
     if let Some((code, pause)) = close.drain() {
-        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let pause = clock::millis(pause);
         // The close frame follows in any case, and fails if this did.
         let _ = socket.send(control("drain", json!({ "retryAfterMs": pause, "code": code }))).await;
     }
