@@ -20,7 +20,7 @@ const RESERVED: &str = "$serde_json::private::";
 
 /// What is wrong, and in which field; the body as a whole has no name.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::http) struct Unfit {
+pub(super) struct Unfit {
     pub(in crate::http) field: String,
     pub(in crate::http) allowed: String,
 }

@@ -14,7 +14,7 @@ use crate::http::error::{ApiError, ErrorCode};
 
 /// The address of the client of a request, as far as it can be believed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct ClientAddress(pub(in crate::http) IpAddr);
+pub(super) struct ClientAddress(pub(super) IpAddr);
 
 /// Whom limits count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,7 +136,7 @@ fn parse(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// A client with IPv6 is given a whole /64 (RFC 6177): one of its addresses is as good as any.
-pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

@@ -72,7 +72,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, AuthFailure> {
 
 /// Whether the request has something in a header that only somebody who was given it can send: no page of another origin
 /// can add these two without asking first (CORS).
-pub(in crate::http) fn is_presented(headers: &HeaderMap) -> bool {
+pub(super) fn is_presented(headers: &HeaderMap) -> bool {
     headers.contains_key("x-api-key") || !matches!(bearer(headers), Ok(None))
 }
 

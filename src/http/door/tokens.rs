@@ -133,7 +133,7 @@ mod as_text {
 
     use crate::id::SessionId;
 
-    pub(in crate::http) fn serialize<S: Serializer>(
+    pub(super) fn serialize<S: Serializer>(
         id: &SessionId,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {

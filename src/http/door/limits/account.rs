@@ -23,7 +23,7 @@ pub(super) struct Account {
     /// Open streams.
     pub(super) streams: usize,
     /// Requests for a new session.
-    pub(super) init: Window,
+    pub(in crate::http) init: Window,
     /// Requests that were refused, or found nothing.
     pub(super) lost: Window,
     /// The others of a client without a key, over all its sessions.

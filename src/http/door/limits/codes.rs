@@ -24,13 +24,13 @@ enum Of {
 
 /// Every code of the last minutes.
 #[derive(Clone, Debug, Default)]
-pub(in crate::http) struct Codes {
+pub(super) struct Codes {
     asked: Arc<Mutex<HashMap<Of, Vec<Instant>>>>,
 }
 
 /// One code that counts. It goes on to count when this is dropped.
 #[must_use]
-pub(in crate::http) struct Taken {
+pub(super) struct Taken {
     codes: Codes,
     of: Vec<Of>,
     at: Instant,
@@ -62,7 +62,7 @@ impl Codes {
     }
 
     /// Forgets what no longer counts.
-    pub(in crate::http) fn forget(&self) {
+    pub(super) fn forget(&self) {
         let now = Instant::now();
         let mut asked = self.asked();
         asked.retain(|_, times| {
