@@ -25,7 +25,7 @@ pub(in crate::http) struct JsonBody<T> {
     pub(in crate::http) bytes: Bytes,
 }
 
-/// The same, or nothing at all: no body, an empty one (over HTTP/2 nobody says before that it will be), `null`.
+/// The same, or nothing at all: no body, an empty one (over HTTP/2 that is not known before), or `null`.
 pub(in crate::http) struct OptionalJsonBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {

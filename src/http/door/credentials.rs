@@ -30,7 +30,7 @@ pub(in crate::http) fn identify(
     if let Some(caller) = bearer.as_ref().and_then(|secret| key_of(security, secret)) {
         return Ok(caller);
     }
-    // The other two ways are a token's: they end up in other people's logs, and a key is good for more than minutes.
+    // The other two ways are for tokens only: addresses end up in logs, and a key is valid for more than minutes.
     let presented = bearer
         .or_else(|| subprotocol(headers))
         .or_else(|| query(request.uri().query().unwrap_or_default()))

@@ -1,5 +1,5 @@
-//! How many pairing codes may be asked for: each makes WhatsApp ask the phone of that number to link, be it the phone of
-//! whoever asks or a stranger's.
+//! How many pairing codes may be asked for. Each makes WhatsApp ask the phone of that number to link, and the phone may be a
+//! stranger's.
 //!
 //! Counted in this process, for every caller, by session and by number.
 
@@ -28,7 +28,7 @@ pub(super) struct Codes {
     asked: Arc<Mutex<HashMap<Of, Vec<Instant>>>>,
 }
 
-/// One code that counts. It goes on to count when this is dropped.
+/// One code that counts. Dropping this does not give it back.
 #[must_use]
 pub(super) struct Taken {
     codes: Codes,
@@ -83,7 +83,7 @@ impl Taken {
         self.codes.asked().entry(Of::Session(session.clone())).or_default().push(self.at);
     }
 
-    /// Nobody was asked to link anything.
+    /// It no longer counts: no phone was asked to link.
     pub(in crate::http) fn give_back(self) {
         let mut asked = self.codes.asked();
         for of in &self.of {
