@@ -51,8 +51,8 @@ pub(crate) struct Inner {
     pub(super) streams: Shutdown,
     pub(super) sse_heartbeats: Heartbeats,
     pub(super) websocket_heartbeats: Heartbeats,
-    pub(super) storage_probe: StorageProbe,
-    pub(super) alerts: Alerts,
+    pub(in crate::http) storage_probe: StorageProbe,
+    pub(in crate::http) alerts: Alerts,
 }
 
 impl Deref for App {

@@ -37,7 +37,7 @@ impl From<ErrorCode> for ApiError {
 
 impl ApiError {
     /// The row of the table.
-    pub(super) fn code(&self) -> ErrorCode {
+    pub(in crate::http) fn code(&self) -> ErrorCode {
         self.code
     }
 

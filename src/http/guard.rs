@@ -1,7 +1,7 @@
 //! The layer before every route that is not public: finds out who the caller is, and whether it may use the route.
 //!
 //! `http.rs` says in its table who may use which route; [`guard`] checks it. It stands above `door/`, which it asks, and above
-//! `app.rs`, because what a token is good for depends on its session.
+//! `app.rs`, because what a token allows depends on its session.
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
@@ -81,7 +81,7 @@ fn is_lost(status: StatusCode) -> bool {
     status.is_client_error() && ![S::CONFLICT, S::GONE, S::TOO_MANY_REQUESTS].contains(&status)
 }
 
-/// Who sent a request and whom limits count it for. Guesses are counted like everything else.
+/// Who sent a request, and the client that limits count it for. Guesses are counted like everything else.
 struct Sender {
     caller: Result<Caller, Refusal>,
     client: Client,

@@ -51,8 +51,8 @@ pub(super) fn is_one(path: &str) -> bool {
 impl Page {
     /// A file that changes with the binary only, but under the same name: browsers ask each time.
     ///
-    /// `open`: nobody is asked for a key or a token here. The live page sends none then: its `Authorization` may be a proxy's.
-    pub(super) fn answer(&self, open: bool) -> Response {
+    /// `open`: this server has no keys. The live page then sends none, because an `Authorization` may be meant for a proxy.
+    pub(in crate::http) fn answer(&self, open: bool) -> Response {
         let headers = [(header::CONTENT_TYPE, self.content_type), (header::CACHE_CONTROL, "no-cache")];
         if self.path.starts_with("/qrcast") {
             // Made to be used in other pages.

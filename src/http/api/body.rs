@@ -25,8 +25,8 @@ pub(in crate::http) struct JsonBody<T> {
     pub(in crate::http) bytes: Bytes,
 }
 
-/// The same, or nothing at all: no body, an empty one (over HTTP/2 nobody says before that it will be), `null`.
-pub(in crate::http) struct OptionalJsonBody<T>(pub(in crate::http) T);
+/// The same, or nothing at all: no body, an empty one (over HTTP/2 that is not known before), or `null`.
+pub(in crate::http) struct OptionalJsonBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {
     type Rejection = ApiError;

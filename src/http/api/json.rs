@@ -1,4 +1,4 @@
-//! Which JSON a client may send: such as is the same for everybody who reads it, now and when it comes out of the store.
+//! Which JSON a client may send: only what every reader reads alike, now and when it comes out of the store.
 //!
 //! serde_json alone takes more. A number becomes the nearest that fits, of two equal names the last one counts, and a key
 //! of its own (`$serde_json::private::RawValue`) makes it read a string as JSON, past its limit on depth. So `body.rs`
@@ -20,7 +20,7 @@ const RESERVED: &str = "$serde_json::private::";
 
 /// What is wrong, and in which field; the body as a whole has no name.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::http) struct Unfit {
+pub(super) struct Unfit {
     pub(in crate::http) field: String,
     pub(in crate::http) allowed: String,
 }

@@ -47,7 +47,7 @@ pub(in crate::http) async fn code(
     let taken = app.limits.take_code(Some(session.id()), &number)?;
     let asked = app.registry()?.ask(session.id(), Ask::Code { phone_number: number.clone() }).await;
     if !matches!(asked, Ok(true)) {
-        // Nobody was asked to link anything.
+        // No phone was asked to link.
         taken.give_back();
         return Err(asked.map_or_else(ApiError::from, |_| ApiError::from(ErrorCode::QrNotReady)));
     }

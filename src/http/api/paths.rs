@@ -1,5 +1,5 @@
-//! Paths as the old service took them. It ran on Express, to which `/health/` is `/health` and `/Health` as well; clients and
-//! monitors that are out there write what worked.
+//! Paths as the old service took them. It ran on Express, to which `/health/` and `/Health` are `/health`, and clients and
+//! monitors in use may write them so.
 
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
@@ -12,7 +12,7 @@ const OLD: [&str; 4] = ["/api/init-session", "/api/qr-code/", "/api/session-stat
 /// The same target as the routes have it; `None`: it is that already.
 pub(in crate::http) fn usual(target: &Uri) -> Option<Uri> {
     let path = target.path();
-    // A file is no folder: what it refers to would be looked for in the wrong place.
+    // A file is not a folder: the files it refers to would be looked for in the wrong place.
     let shorter = path
         .strip_suffix('/')
         .filter(|rest| !rest.is_empty() && !rest.ends_with('/') && !pages::is_one(rest));

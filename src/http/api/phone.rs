@@ -78,7 +78,7 @@ const INVISIBLE: [(char, char); 21] = [
 ];
 
 /// The digits of an international phone number. E.164 allows at most 15; WhatsApp takes none with fewer than 7.
-pub(in crate::http) fn phone_number(text: &str) -> Result<String, ApiError> {
+pub(super) fn phone_number(text: &str) -> Result<String, ApiError> {
     digits(text).ok_or_else(|| ApiError::invalid_body("phoneNumber", ALLOWED))
 }
 

@@ -36,7 +36,7 @@ struct QrAnswer<'a> {
 /// Where a session stands, for one that polls and in the list of all.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct StatusAnswer<'a> {
+pub(super) struct StatusAnswer<'a> {
     session_id: &'a SessionId,
     status: Status,
     user_id: &'a str,
@@ -145,7 +145,7 @@ fn live_qr(snapshot: &Snapshot) -> Result<Arc<Event>, ApiError> {
 }
 
 /// Why nobody can link this session now; `None` when somebody can, or soon.
-pub(in crate::http) fn why_not_to_link(state: &State) -> Option<ApiError> {
+pub(super) fn why_not_to_link(state: &State) -> Option<ApiError> {
     match state.status {
         _ if state.ended => Some(ApiError::session_ended(state.reason.map_or("unknown", Reason::as_str))),
         _ if state.me.is_some() => Some(ErrorCode::AlreadyConnected.into()),

@@ -22,7 +22,7 @@ const REDIS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the store may fail.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Refused keys and tokens are counted over so many slots.
+/// The number of slots over which refused keys and tokens are counted.
 const SLOTS: usize = 30;
 
 /// All slots together are five minutes.
@@ -65,10 +65,10 @@ impl Alerts {
         Self { held: Mutex::default(), failures: Mutex::new(Failures::new(Instant::now())) }
     }
 
-    /// Somebody was refused for want of a right.
+    /// A caller was refused because it may not make the request.
     pub(in crate::http) fn auth_failed(&self, failure: AuthFailure) {
         counter!(AUTH_FAILURES, "reason" => failure.as_str()).increment(1);
-        // A page that was left open comes with an old token: nobody tries anything.
+        // A page that was left open comes with an old token: that is not an attempt to guess one.
         if failure != AuthFailure::Expired {
             self.failures().add(Instant::now());
         }

@@ -1,4 +1,4 @@
-//! What the guard has found out about a request, handed to whoever answers it.
+//! What the guard has found out about a request, handed to its handler.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -12,7 +12,7 @@ use crate::http::error::{ApiError, ErrorCode};
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Admission {
     pub(in crate::http) caller: Caller,
-    /// Whom limits count it for.
+    /// The client that limits count it for.
     pub(in crate::http) client: Client,
 }
 

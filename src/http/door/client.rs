@@ -1,4 +1,4 @@
-//! Where a request comes from: the client's address, and whom limits count.
+//! Where a request comes from: the client's address, and the client that limits count it for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Once};
@@ -14,9 +14,9 @@ use crate::http::error::{ApiError, ErrorCode};
 
 /// The address of the client of a request, as far as it can be believed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct ClientAddress(pub(in crate::http) IpAddr);
+pub(super) struct ClientAddress(pub(super) IpAddr);
 
-/// Whom limits count.
+/// The client that limits count a request for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::http) enum Client {
     /// Without limits of its own: an embedder's backend, which acts for all its users.
@@ -28,7 +28,7 @@ pub(in crate::http) enum Client {
 }
 
 impl Client {
-    /// Of a request, and of whoever sent it, where that is known.
+    /// Of a request, by its caller if that is known, else by its address.
     pub(in crate::http) fn of(caller: Option<&Caller>, extensions: &Extensions) -> Self {
         match caller {
             Some(Caller::Key(key)) if key.prefix.is_none() => Self::Backend,
@@ -46,7 +46,7 @@ pub(in crate::http) fn address_of(extensions: &Extensions) -> IpAddr {
 /// What of a text that a client chose is written down, in bytes.
 const LONGEST_TEXT: usize = 256;
 
-/// Headers in which proxies say whom they speak for.
+/// Headers in which proxies name their client.
 const FORWARDED: [&str; 6] =
     ["x-forwarded-for", "forwarded", "x-real-ip", "fly-client-ip", "cf-connecting-ip", "true-client-ip"];
 
@@ -93,11 +93,11 @@ fn warn_of_a_proxy(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) 
     }
 }
 
-/// A proxy that is trusted has said something that names nobody, in this header.
+/// A trusted proxy has sent this header with something that is not an address.
 #[derive(Debug, PartialEq, Eq)]
 struct Unreadable(&'static str);
 
-/// The peer, or whom it speaks for where it is a proxy that is trusted. What cannot be read is no absence: a client that
+/// The peer, or the client that it names if it is a trusted proxy. A name that cannot be read is not ignored: a client that
 /// has it written there would be taken for the proxy.
 fn believe(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> Result<IpAddr, Unreadable> {
     let mut client = peer.to_canonical();
@@ -117,7 +117,7 @@ fn believe(peer: IpAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> Resul
     let lists = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     // An empty entry is none: RFC 9110, section 5.6.1.
     let entries: Vec<&[u8]> = lists.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()).collect();
-    // Each proxy appends whom it saw; what stands further left than the first stranger, that stranger may have written.
+    // Each proxy appends the address it saw. Whatever stands left of the first untrusted address, that client may have written.
     for entry in entries.into_iter().rev() {
         client = parse(entry).ok_or(Unreadable(name))?;
         if !proxies.trust(client) {
@@ -136,7 +136,7 @@ fn parse(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// A client with IPv6 is given a whole /64 (RFC 6177): one of its addresses is as good as any.
-pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

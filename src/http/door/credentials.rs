@@ -30,7 +30,7 @@ pub(in crate::http) fn identify(
     if let Some(caller) = bearer.as_ref().and_then(|secret| key_of(security, secret)) {
         return Ok(caller);
     }
-    // The other two ways are a token's: they end up in other people's logs, and a key is good for more than minutes.
+    // The other two ways are for tokens only: addresses end up in logs, and a key is valid for more than minutes.
     let presented = bearer
         .or_else(|| subprotocol(headers))
         .or_else(|| query(request.uri().query().unwrap_or_default()))
@@ -72,7 +72,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, AuthFailure> {
 
 /// Whether the request has something in a header that only somebody who was given it can send: no page of another origin
 /// can add these two without asking first (CORS).
-pub(in crate::http) fn is_presented(headers: &HeaderMap) -> bool {
+pub(super) fn is_presented(headers: &HeaderMap) -> bool {
     headers.contains_key("x-api-key") || !matches!(bearer(headers), Ok(None))
 }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::http::error::{ApiError, ErrorCode};
 
-/// Refuses a request whose host is not clear, or whose target is no path.
+/// Refuses a request whose host is not clear, or whose target is not a path.
 pub(in crate::http) async fn is_clear(request: axum::extract::Request, next: Next) -> Response {
     match check(&request) {
         Ok(()) => next.run(request).await,

@@ -27,16 +27,16 @@ use crate::id::SessionId;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::REQUESTS_LIMITED;
 
-/// How long a viewer that finds no place stays away.
+/// When a viewer that was refused a stream should come back.
 const COME_BACK: Duration = Duration::from_secs(5);
 
 /// Pause between two rounds that forget clients which have their whole allowance again.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// A client without a key may ask so many times as much for all its sessions together as for one.
+/// How many times as much a client without a key may ask for all its sessions together as for one.
 const ALL_SESSIONS: u32 = 10;
 
-/// A client may have so many connections for each stream: a page has its stream, and asks beside it.
+/// Connections that a client may have for each stream: a page has its stream, and makes calls beside it.
 const CONNECTIONS_OF_STREAM: usize = 2;
 
 /// Which limit counts a request.
@@ -52,7 +52,7 @@ pub(in crate::http) enum Budget {
 pub(in crate::http) struct Limits {
     rules: Rules,
     state: Mutex<State>,
-    /// Empty for as long as requests are not limited.
+    /// Empty if requests are not limited.
     codes: Codes,
 }
 
@@ -80,7 +80,7 @@ struct State {
 }
 
 impl Limits {
-    /// As configured. Forgets by itself who was here long ago.
+    /// As configured. Clients that were here long ago are forgotten by a task of its own.
     pub(in crate::http) fn start(config: &Config, streams: &Shutdown) -> Arc<Self> {
         let limits = Arc::new(Self::new(config));
         let forgetting = limits.clone();
@@ -114,7 +114,7 @@ impl Limits {
         self.state().connections.doors.entry(door).or_default().most = most;
     }
 
-    /// Lets a request for a session, or for none, in or not. What came of it is told to [`Asked::ended`].
+    /// Counts a request for a session, or for none, and refuses it if it is one too many. Tell [`Asked::ended`] what came of it.
     pub(in crate::http) fn ask(
         self: &Arc<Self>,
         budget: Budget,
@@ -170,7 +170,7 @@ impl Limits {
     }
 }
 
-/// A pairing code, which counts unless it is given back. Without limits: of none.
+/// A pairing code, which counts unless it is given back. `None` where requests are not limited.
 #[must_use]
 pub(in crate::http) struct TakenCode(Option<Taken>);
 
@@ -200,7 +200,7 @@ impl Budget {
     }
 }
 
-/// For the metrics.
+/// Counts a refusal for the metrics.
 fn limited(limit: &'static str) {
     counter!(REQUESTS_LIMITED, "limit" => limit).increment(1);
 }
@@ -225,7 +225,7 @@ impl State {
         };
         let counted = match known {
             Some(window) => Counted::Session(window.take(rates.read, now)?),
-            // Held against the client until the session is found: nobody can ask for many at once.
+            // Counted against the client until the session is found, so that it cannot try many ids at once.
             None => {
                 account.lost.take(rates.read, now)?;
                 Counted::Unknown

@@ -34,12 +34,12 @@ const EXPOSED: [&str; 6] = [
 pub(in crate::http) fn cors(config: &Config) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        // The page is allowed or it is not: which headers its tools add (tracing, caching) is nothing to refuse it for.
+        // What is allowed is the page. Which headers its tools add, for tracing or caching, makes no difference.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED.map(HeaderName::from_static))
         .max_age(PREFLIGHT_AGE);
-    // There are no cookies to protect; a page that sends its own on all its calls must not be refused for that. For any
-    // page at all it is not allowed, for it would be the first thing to regret.
+    // A page that sends credentials with all its calls must not be refused for that: this server has no cookies to protect.
+    // Never together with `*`, which would let any page send credentials.
     let credentials = !config.security.origins.any;
     let config = config.clone();
     let allowed = AllowOrigin::predicate(move |origin, parts| {
@@ -55,8 +55,9 @@ pub(in crate::http) fn check(config: &Config, headers: &HeaderMap) -> Result<(),
     check_page(config, headers, None)
 }
 
-/// No page of another origin has anything done here, such as a plain form could have: the answer it may not read, but it
-/// does not need one. What asks first (CORS) cannot come from there, nor does what the browser itself calls same-origin.
+/// Keeps pages of other origins from causing anything here, for example with a plain form: they could not read the answer,
+/// but the call would have been made. Requests that a browser asks about first (CORS), and those that it marks as
+/// same-origin, cannot come from such a page.
 pub(in crate::http) async fn only_known_pages(
     State(config): State<Arc<Config>>,
     request: Request,
@@ -90,12 +91,13 @@ fn check_page(config: &Config, headers: &HeaderMap, target: Option<&Authority>) 
     Err(ApiError::foreign_origin(&named, &own))
 }
 
-/// A text that a client chose, for words to a person.
+/// A text that a client chose, escaped and cut for a message.
 fn shown(text: &[u8]) -> String {
     text.iter().take(LONGEST_SHOWN).flat_map(|byte| byte.escape_ascii()).map(char::from).collect()
 }
 
-/// A browser tells nobody why a WebSocket was refused. Once, for whoever asks may be anybody.
+/// Logs a refused origin, because a browser does not show why a WebSocket was refused. Only once, because anybody can cause
+/// it.
 fn say_once(origin: &str, own: &str) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
@@ -126,7 +128,7 @@ fn public_origin(config: &Config) -> Option<&Origin> {
     config.public_url.as_ref().map(|url| &url.origin)
 }
 
-/// Whom the request was sent to. An absolute target overrides `Host`: RFC 9112, section 3.2.2.
+/// The host that the request was sent to. An absolute target overrides `Host`: RFC 9112, section 3.2.2.
 fn host<'a>(headers: &'a HeaderMap, target: Option<&'a Authority>) -> Option<&'a str> {
     match target {
         Some(authority) => Some(authority.as_str()),

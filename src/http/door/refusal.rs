@@ -51,7 +51,7 @@ pub(in crate::http) enum Telling {
 pub(in crate::http) enum Refusal {
     /// The caller may not make it.
     Failed(AuthFailure),
-    /// It came too soon after others.
+    /// A limit is used up; one more request is allowed after this long.
     Limited(Duration),
     /// Another reason.
     Other(ApiError),

@@ -11,7 +11,7 @@ use crate::event::Time;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::id::SessionId;
 
-/// What a token is good for.
+/// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::http) enum Scope {
@@ -42,7 +42,7 @@ pub(in crate::http) struct Issued {
     pub(in crate::http) scope: Scope,
 }
 
-/// Why a text is no token that is taken.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum TokenError {
     /// It was one.
@@ -133,10 +133,7 @@ mod as_text {
 
     use crate::id::SessionId;
 
-    pub(in crate::http) fn serialize<S: Serializer>(
-        id: &SessionId,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(id: &SessionId, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(id.as_str())
     }
 

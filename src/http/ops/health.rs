@@ -1,4 +1,4 @@
-//! Is this process well, alive, ready?
+//! Whether this process is well, alive and ready: `/health`, `/livez`, `/readyz`.
 
 use axum::Json;
 use axum::extract::State;
@@ -62,7 +62,7 @@ pub(in crate::http) async fn health(State(app): State<App>) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// The version of WhatsApp Web that new clients claim. Nobody can tell before the store is open.
+/// The version of WhatsApp Web that new clients claim. It is not known before the store is open.
 fn whatsapp(version: &VersionReport) -> Value {
     json!({
         "version": version.version.to_string(),
@@ -71,7 +71,7 @@ fn whatsapp(version: &VersionReport) -> Value {
     })
 }
 
-/// Beside what the alerts say: a Redis that is away is no good store from the first moment on.
+/// What the store makes of it. The alerts wait a few seconds; a Redis that is away is told at once.
 async fn judge(app: &App) -> Verdict {
     let Some(registry) = app.registry.get() else {
         // Only Redis is waited for.

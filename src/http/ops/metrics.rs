@@ -29,7 +29,7 @@ pub(in crate::http) async fn metrics(State(app): State<App>) -> Response {
     NoStore(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], scrape())).into_response()
 }
 
-/// The service of `METRICS_PORT`: the metrics, and whether this process lives and is ready, for whoever can reach it. What
+/// The service of `METRICS_PORT`: the metrics, and whether this process is alive and ready, without a key. What
 /// happens on the other port does not keep a probe out of this one.
 pub(crate) fn router(app: App) -> Router {
     let local = from_fn_with_state(app.config.clone(), origins::only_this_machine);

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a session may be `authenticated`. A minute after the login viewers are told in any case; a link task that does not
 /// is broken.
-pub(in crate::http) const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Looks once a second, whether or not anybody asks.
 pub(crate) async fn watch(app: App) {

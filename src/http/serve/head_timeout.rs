@@ -14,14 +14,14 @@ use hyper::rt::{Sleep, Timer};
 use crate::http::door::limits::connections::Connection;
 
 /// From the beginning of a connection, or the first byte of a later request, to the end of the head.
-pub(in crate::http) const HEAD_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a connection is kept without a request: longer than the proxies that are around.
-pub(in crate::http) const IDLE_LIMIT: Duration = Duration::from_secs(75);
+pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(75);
 
 /// The clock of one connection. hyper starts it for each head.
 #[derive(Clone, Debug)]
-pub(in crate::http) struct HeadClock {
+pub(super) struct HeadClock {
     shared: Arc<Shared>,
     /// Waits for a request whenever hyper waits for a head.
     connection: Connection,
@@ -42,7 +42,7 @@ impl HeadClock {
     }
 
     /// Bytes have come.
-    pub(in crate::http) fn bytes_came(&self) {
+    pub(super) fn bytes_came(&self) {
         self.shared.came.store(true, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! The listening socket: takes connections in, bounds what each may cost, and ends them.
 //!
 //! `axum::serve` has none of these limits. A connection that takes no bytes for too long is closed whatever it speaks: a
-//! body or a WebSocket cannot notice that by itself, for nobody asks it for more while the peer's window is shut.
+//! body or a WebSocket cannot notice that by itself, because it is not asked for more while the peer's window is shut.
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// What connections may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// A connection that accepts no bytes for so long, while there are some to send, is closed.
+    /// A connection that accepts no bytes for this long, while there are some to send, is closed.
     pub(crate) patience: Duration,
     /// How many are open at a time. Another one takes the place of the one that has been without a request longest; where
     /// all are in use it is closed.
@@ -94,7 +94,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)
 }
 
-/// One connection, request after request. One that becomes a WebSocket goes on without this task.
+/// One connection, request after request. One that becomes a WebSocket is served without this task from then on.
 async fn converse(mut http: Builder, socket: Socket, peer: SocketAddr, routes: Router, stop: Shutdown) {
     let routes = TowerToHyperService::new(routes);
     let place = socket.place.clone();
@@ -132,7 +132,7 @@ struct Socket {
 impl Socket {
     fn new(stream: TcpStream, patience: Duration, place: Connection) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
-            // The peer may be gone already; whoever reads will see.
+            // The peer may be gone already; the next read will show it.
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let mut stream = TimeoutStream::new(stream);

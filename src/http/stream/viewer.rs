@@ -25,7 +25,7 @@ pub(in crate::http) enum Follow {
     Refused(Close),
 }
 
-/// Whom to follow, and from where on.
+/// Which session to follow, and from where on.
 pub(in crate::http) struct Request {
     app: App,
     session: Arc<Session>,
@@ -37,13 +37,13 @@ pub(in crate::http) struct Request {
 
 impl Request {
     /// Whether the viewer already has the last event of a session that has ended: there is nothing to follow.
-    pub(in crate::http) fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let snapshot = self.session.snapshot();
         snapshot.state.ended && self.after.is_some() && self.after == snapshot.last
     }
 
-    /// Begins to watch, in a place that is to be kept as long.
-    pub(in crate::http) fn viewer(self, heartbeat: Heartbeat, transport: Transport) -> (Viewer, Place) {
+    /// Begins to watch. The place must be kept as long as the viewer.
+    pub(super) fn viewer(self, heartbeat: Heartbeat, transport: Transport) -> (Viewer, Place) {
         let Self { app, session, after, until, place } = self;
         let viewer = Viewer::new(session, after, heartbeat, StreamGuard::new(transport), &app.drain);
         (viewer.until(until), place)

@@ -72,7 +72,7 @@ pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -
                     run(socket, viewer).instrument(span).await;
                 }
                 Err(end) => {
-                    // One that is already over is no stream, as over SSE.
+                    // A session that the viewer has seen to its end does not count as a stream, as over SSE.
                     if end != Close::Ended {
                         viewer::refused(Transport::WebSocket, end);
                     }
@@ -125,7 +125,7 @@ async fn run(mut socket: WebSocket, mut viewer: Viewer) {
                         return cannot_send(&mut viewer, &error);
                     }
                 }
-                // Whatever else a client sends means nothing.
+                // A client has nothing else to say.
                 Some(Ok(Message::Text(_) | Message::Binary(_))) => {}
                 // The same frame is on its way back already, and has to go out: RFC 6455, section 5.5.1.
                 Some(Ok(Message::Close(_))) => return read_to_the_end(&mut socket).await,
@@ -196,14 +196,14 @@ fn fault(error: &axum::Error) -> Option<Close> {
     }
 }
 
-/// Why: the viewer is gone, or takes no bytes.
+/// Notes why nothing can be sent: the viewer is gone, or accepts no data.
 fn cannot_send(viewer: &mut Viewer, error: &axum::Error) {
     if is_time_out(error) {
         viewer.closes(Close::TooSlow);
     }
 }
 
-/// Whether the listener has lost its patience with a viewer that takes no bytes.
+/// Whether the listener gave up on a viewer that accepts no data.
 fn is_time_out(error: &axum::Error) -> bool {
     matches!(cause(error), Some(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::TimedOut)
 }

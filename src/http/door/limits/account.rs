@@ -23,7 +23,7 @@ pub(super) struct Account {
     /// Open streams.
     pub(super) streams: usize,
     /// Requests for a new session.
-    pub(super) init: Window,
+    pub(in crate::http) init: Window,
     /// Requests that were refused, or found nothing.
     pub(super) lost: Window,
     /// The others of a client without a key, over all its sessions.
@@ -62,7 +62,7 @@ impl Accounts {
         self.of.entry(client.clone()).or_default()
     }
 
-    /// Forgets whoever holds nothing and has the whole allowance again.
+    /// Forgets the clients that hold nothing and have their whole allowance again.
     pub(super) fn forget(&mut self, now: Instant) {
         self.of.retain(|_, account| !account.is_blank(now));
         self.of.shrink_to(FEW);

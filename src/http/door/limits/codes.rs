@@ -1,5 +1,5 @@
-//! How many pairing codes may be asked for: each makes WhatsApp ask the phone of that number to link, be it the phone of
-//! whoever asks or a stranger's.
+//! How many pairing codes may be asked for. Each makes WhatsApp ask the phone of that number to link, and the phone may be a
+//! stranger's.
 //!
 //! Counted in this process, for every caller, by session and by number.
 
@@ -26,13 +26,13 @@ enum Of {
 
 /// Every code of the last minutes.
 #[derive(Clone, Debug, Default)]
-pub(in crate::http) struct Codes {
+pub(super) struct Codes {
     asked: Arc<Mutex<HashMap<Of, Vec<Instant>>>>,
 }
 
-/// One code that counts. It goes on to count when this is dropped.
+/// One code that counts. Dropping this does not give it back.
 #[must_use]
-pub(in crate::http) struct Taken {
+pub(super) struct Taken {
     codes: Codes,
     of: Vec<Of>,
     at: Instant,
@@ -64,7 +64,7 @@ impl Codes {
     }
 
     /// Forgets what no longer counts.
-    pub(in crate::http) fn forget(&self) {
+    pub(super) fn forget(&self) {
         let now = Instant::now();
         let mut asked = self.asked();
         asked.retain(|_, times| {
@@ -85,7 +85,7 @@ impl Taken {
         self.codes.asked().entry(Of::Session(session.clone())).or_default().push(self.at);
     }
 
-    /// Nobody was asked to link anything.
+    /// It no longer counts: no phone was asked to link.
     pub(in crate::http) fn give_back(self) {
         let mut asked = self.codes.asked();
         for of in &self.of {

@@ -64,8 +64,8 @@ impl Connection {
         self.place.limits.state().is_idle(self.place.number);
     }
 
-    /// It counts for this client from now on, unless a proxy speaks for many over it. Whoever shows a key is no longer only
-    /// an address.
+    /// It counts for this client from now on, unless it is a trusted proxy's. A client that has shown a key is counted by the
+    /// key, no longer by its address.
     pub(in crate::http) fn belongs_to(&self, client: &Client) {
         self.place.limits.state().belongs_to(self.place.number, client);
     }
@@ -89,7 +89,7 @@ impl Drop for ConnectionPlace {
 }
 
 impl State {
-    /// Sends this one away, or counts that nobody can be.
+    /// Closes this connection, or counts a refusal if there is none that can be closed.
     fn makes_room(&mut self, longest_idle: Option<u64>, limit: &'static str) -> Option<()> {
         let Some(number) = longest_idle else {
             limited(limit);

@@ -34,7 +34,7 @@ pub(super) struct Open {
 /// One connection, as limits know it.
 pub(super) struct Held {
     pub(super) door: Door,
-    /// Whom it counts for. `None`: a proxy speaks for many.
+    /// The client it is counted for. `None` for a trusted proxy, which speaks for many clients.
     pub(super) client: Option<Client>,
     /// Since when it has no request.
     pub(super) turn: Option<u64>,

@@ -1,10 +1,10 @@
-//! A window that refills evenly (GCRA): whoever has used it up gets one more request after `window / limit`.
+//! A window that refills evenly (GCRA): a client that has used it up gets one more request after `window / limit`.
 
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// So many requests in so long.
+/// A number of requests in a length of time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     pub(super) limit: u32,
