@@ -62,7 +62,7 @@ pub trait Cluster: Send + Sync {
     /// Makes the limits' counts agree with the records; how many places were given back.
     async fn sweep(&self) -> Result<usize, RecordsError>;
 
-    /// IdempotencyKey this process leaves: whether no other one lives that could serve its viewers, as far as is known.
+    /// Once this process leaves: whether no other one lives that could serve its viewers, as far as is known.
     async fn is_last(&self) -> bool;
 
     /// Where everything is kept, and whether that answers.

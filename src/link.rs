@@ -129,7 +129,7 @@ impl From<Ask> for OwnerRequest {
 }
 
 impl Ask {
-    /// What was requested for elsewhere; `None` for a restart, which is more than the client's matter.
+    /// What was asked for on another replica; `None` for a restart, which is more than the client's matter.
     pub(crate) fn of(request: OwnerRequest) -> Option<Self> {
         match request {
             OwnerRequest::Restart { .. } => None,

@@ -240,7 +240,7 @@ impl Registry {
         self.tenures().iter().map(|tenure| tenure.session.id().clone()).collect()
     }
 
-    /// IdempotencyKey this process leaves: whether no other one can serve its viewers, as far as is known.
+    /// Once this process leaves: whether no other one can serve its viewers, as far as is known.
     pub async fn is_last(&self) -> bool {
         self.parts.cluster.is_last().await
     }

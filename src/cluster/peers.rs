@@ -37,7 +37,7 @@ impl Peers {
         self.left.cancel();
     }
 
-    /// IdempotencyKey this replica has left: whether nobody lives but it. While the store is away the answer to the last beat counts.
+    /// Once this replica has left: whether nobody lives but it. While the store is away the answer to the last beat counts.
     pub(crate) async fn are_gone(&self, me: &str) -> bool {
         let _ = timeout(LEAVING, self.left.cancelled()).await;
         self.living().iter().all(|replica| replica.name == me)

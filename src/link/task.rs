@@ -268,7 +268,7 @@ impl<'a> LinkTask<'a> {
         }
     }
 
-    /// LoginQueue a signal into facts and writes each.
+    /// Turns a signal into facts and writes each.
     async fn write(&mut self, signal: Signal) -> Next {
         let now = Time::now();
         for kind in status::facts(&self.session.snapshot().state, signal, now) {

@@ -57,7 +57,7 @@ impl Registry {
             // A link task would try for ever.
             return Err(RecordsError::damaged());
         }
-        // A log whose end cannot be read says not where the session stands.
+        // Without the end of its log nobody knows where the session stands.
         self.parts.log.last(id).await?;
         let entry = self.slot_of(&found);
         let begun = self.resume(&entry, &found.record, found.request, Some(Instant::now())).await;

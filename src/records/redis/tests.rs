@@ -513,7 +513,7 @@ async fn a_session_that_is_lost_alone_is_not_unknown_while_its_owner_may_live() 
     assert_eq!(a.renew(&mine.session, epoch, KEPT).await, Renewal::Missing);
     assert!(a.reassert(&Record { epoch, ..mine.clone() }).await.unwrap());
     assert_eq!(b.records.find(&mine.session).await.unwrap().unwrap().owner.as_deref(), Some("a"));
-    // IdempotencyKey more, and its owner has died.
+    // Once more, and its owner has died.
     server.tell(&["DEL", &a.redis.keys().session(&mine.session)]);
     assert!(b.records.find(&mine.session).await.is_err_and(|error| error.is_away()));
     let end = std::time::Instant::now() + Duration::from_secs(20);
