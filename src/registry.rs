@@ -194,11 +194,7 @@ impl Registry {
     /// The sessions that this process answers for: those that it owns, and where it has all of them also those that do not run.
     fn run_here(&self) -> impl Iterator<Item = Arc<Session>> {
         let me = self.parts.cluster.me();
-        let here = move |slot: &Arc<Slot>| match slot.tenure() {
-            Some(tenure) => tenure.lease.lasts().then_some(tenure.session),
-            None => slot.session().filter(|session| session.is_owned_by(me)),
-        };
-        self.slots.iter().filter_map(move |slot| here(&slot))
+        self.slots.iter().filter_map(move |slot| slot.answered_for(me))
     }
 
     /// How many sessions of this process a phone has linked, and nothing more has been heard of for this long.
@@ -225,9 +221,9 @@ impl Registry {
         self.slots.get(id)?.tenure()
     }
 
-    /// The same, while no other replica can have the session.
-    pub(crate) fn certain_tenure(&self, id: &SessionId) -> Option<Tenure> {
-        self.tenure(id).filter(|tenure| tenure.lease.lasts())
+    /// Whether its link task runs here, and no other replica can have the session.
+    pub(crate) fn is_surely_owned(&self, id: &SessionId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.is_surely_owned())
     }
 
     /// Every ownership of this process.

@@ -318,7 +318,7 @@ impl Leases for OnRedis {
     }
 
     fn contact(&self) -> watch::Receiver<Contact> {
-        self.records.redis.state()
+        self.contact.watch()
     }
 }
 

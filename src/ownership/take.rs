@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, error};
 
@@ -73,13 +73,10 @@ impl Ownership {
         }
         let full = waiting.len() == MOST;
         let take = async |id: SessionId| {
-            let (this, (done, taken)) = (self.clone(), oneshot::channel());
+            let this = self.clone();
             // Goes on when this loop is told to stop: what is claimed must be started, to be handed over.
-            self.spawn(async move {
-                // Nobody listens any more: the loop was told to stop.
-                let _ = done.send(this.take_over(&id).await);
-            });
-            taken.await.unwrap_or(false)
+            let taken = async move { Ok::<_, RecordsError>(this.take_over(&id).await) };
+            self.registry.to_its_end(taken).await.unwrap_or(false)
         };
         let some = futures::stream::iter(waiting.into_iter().take(room)).map(take).buffer_unordered(AT_ONCE);
         let taken = some.filter(|taken| std::future::ready(*taken)).count().await;

@@ -124,7 +124,7 @@ impl Registry {
         if self.runs_elsewhere(&entry) && self.parts.cluster.ask_owner(id, &ask.clone().into()).await? {
             return Ok(true);
         }
-        if self.certain_tenure(id).is_none() {
+        if !self.is_surely_owned(id) {
             let (this, id) = (self.clone(), id.clone());
             self.to_its_end::<bool, RecordsError>(async move { this.take_over(&id).await }).await?;
         }
@@ -150,7 +150,7 @@ impl Registry {
     pub(crate) async fn obey(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
         let Some(entry) = self.known(id) else { return Ok(()) };
         let Whereabouts::Shared(found) = self.parts.cluster.find(id).await? else { return Ok(()) };
-        if self.certain_tenure(id).is_none() {
+        if !self.is_surely_owned(id) {
             return Ok(());
         }
         if let Some(at) = found.record.deleted {

@@ -42,7 +42,7 @@ impl Registry {
     }
 
     pub(crate) async fn lookup(self: &Arc<Self>, id: &SessionId) -> Result<Option<Entry>, RecordsError> {
-        if self.certain_tenure(id).is_some() {
+        if self.is_surely_owned(id) {
             return Ok(self.known(id));
         }
         match self.parts.cluster.find(id).await {
@@ -100,8 +100,9 @@ impl Registry {
     }
 
     pub(crate) fn viewers_here(&self) -> Viewers {
-        let count = |entry: Entry| (entry.session.id().clone(), entry.session.viewers());
-        self.all_here().into_iter().map(count).filter(|(_, viewers)| *viewers > 0).collect()
+        let sessions = self.slots.iter().filter_map(|slot| slot.session());
+        let counts = sessions.map(|session| (session.id().clone(), session.viewers()));
+        counts.filter(|(_, viewers)| *viewers > 0).collect()
     }
 
     /// Every session there is, in no order.
@@ -112,7 +113,7 @@ impl Registry {
     /// A session as it stands now, with no more of its log than the end.
     pub(crate) async fn peek(&self, id: &SessionId) -> Result<Option<Arc<Session>>, RecordsError> {
         let here = || self.known(id).map(|entry| entry.session);
-        if self.certain_tenure(id).is_some() {
+        if self.is_surely_owned(id) {
             return Ok(here());
         }
         let found = match self.parts.cluster.find(id).await? {
@@ -131,8 +132,7 @@ impl Registry {
             Some(entry) => entry,
             None => {
                 let log = self.parts.log.read(id).await?;
-                let (record, owner) = (found.record.clone(), found.owner.clone());
-                self.insert(Session::restored(record, owner, log, self.parts.history))
+                self.insert_found(&found, log)
             }
         };
         if entry.session.snapshot().last < found.last {
@@ -147,10 +147,12 @@ impl Registry {
 
     /// What was found, as a session that is about to be claimed: its log is read after that.
     pub(crate) fn slot_of(&self, found: &SessionInfo) -> Entry {
-        self.known(&found.record.session).unwrap_or_else(|| {
-            let (record, owner) = (found.record.clone(), found.owner.clone());
-            self.insert(Session::restored(record, owner, LogTail::default(), self.parts.history))
-        })
+        self.known(&found.record.session).unwrap_or_else(|| self.insert_found(found, LogTail::default()))
+    }
+
+    fn insert_found(&self, found: &SessionInfo, log: LogTail) -> Entry {
+        let (record, owner) = (found.record.clone(), found.owner.clone());
+        self.insert(Session::restored(record, owner, log, self.parts.history))
     }
 
     /// No link task runs here: where another process may write the session, this one follows.

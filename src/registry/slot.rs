@@ -86,6 +86,20 @@ impl Slot {
         }
     }
 
+    /// Whether a link task runs here, and no other replica can have the session.
+    pub(crate) fn is_surely_owned(&self) -> bool {
+        matches!(&*self.role(), Role::Owner(tenure) if tenure.lease.lasts())
+    }
+
+    /// The session, where this process answers for it: it surely owns it, or would run it and need not.
+    pub(crate) fn answered_for(&self, me: &str) -> Option<Arc<Session>> {
+        match &*self.role() {
+            Role::Owner(tenure) => tenure.lease.lasts().then(|| tenure.session.clone()),
+            Role::Idle(session) => session.is_owned_by(me).then(|| session.clone()),
+            Role::Mirror(_) => None,
+        }
+    }
+
     /// A link task begins. A mirror stops following: what the task writes need not come back to it.
     pub(crate) fn own(&self, tenure: Tenure, me: &str) {
         let mut role = self.role();
