@@ -72,33 +72,33 @@ pub enum ServerError {
 /// # Errors
 /// See [`ServerError`].
 pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Result<(), ServerError> {
-    let house = House::new(config);
-    for warning in house.config.security.unwise() {
+    let server = Server::new(config);
+    for warning in server.config.security.unwise() {
         warn!("{warning}");
     }
-    house.serve_metrics().await?;
+    server.serve_metrics().await?;
     // Nobody is answered before the one file has been read; Redis may take its time.
     let mut store = None;
-    if house.config.redis.is_none() {
-        let alone = Store::alone(&house.config.data_dir).await?;
-        house.open(store.insert(alone)).await?;
+    if server.config.redis.is_none() {
+        let alone = Store::alone(&server.config.data_dir).await?;
+        server.open(store.insert(alone)).await?;
     }
-    house.listen(listener)?;
-    let result = house.live(&mut store, &stop).await;
+    server.listen(listener)?;
+    let result = server.live(&mut store, &stop).await;
     let left = match store {
         Some(_) if result.is_ok() => {
-            let Config { ready_delay, drain, .. } = house.config;
-            house.stages.end(ready_delay, drain, house.is_alone()).await
+            let Config { ready_delay, drain, .. } = server.config;
+            server.stages.end(ready_delay, drain, server.is_alone()).await
         }
         // It was never ready, so nobody has to notice.
-        _ => house.stages.end(Duration::ZERO, Duration::ZERO, std::future::ready(true)).await,
+        _ => server.stages.end(Duration::ZERO, Duration::ZERO, std::future::ready(true)).await,
     };
     if let Some(store) = store
         && tokio::time::timeout_at(left.until, store.close()).await.is_err()
     {
         warn!("the store was not closed in time");
     }
-    result.and_then(|()| house.says(&left))
+    result.and_then(|()| server.says(&left))
 }
 
 /// As many connections as this configuration may want.
@@ -134,7 +134,7 @@ fn room_for(connections: usize) -> usize {
 }
 
 /// One process, from its start to its end.
-struct House {
+struct Server {
     config: Config,
     /// Names this process among the replicas.
     replica: String,
@@ -144,7 +144,7 @@ struct House {
     registry: OnceLock<Arc<Registry>>,
 }
 
-impl House {
+impl Server {
     fn new(config: Config) -> Self {
         let replica = uuid::Uuid::new_v4().to_string();
         let stages = Stages::default();
