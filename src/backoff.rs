@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The pauses of one kind of try.
 #[derive(Clone, Copy, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// The pause after the first failure.
     pub first: Duration,
     /// The longest pause.
@@ -15,7 +15,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The pause after this many failures in a row, counted from 1.
-    pub fn after(self, failures: u32) -> Duration {
+    pub(crate) fn after(self, failures: u32) -> Duration {
         let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.longest)
     }

@@ -27,28 +27,28 @@ struct Clock {
 }
 
 /// Unix time in milliseconds, by Redis's clock if there is a Redis.
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     machine() - clock().left_out
 }
 
 /// How far this machine's clock is ahead of Redis's, in milliseconds; `None` without Redis.
-pub fn skew() -> Option<i64> {
+pub(crate) fn skew() -> Option<i64> {
     clock().estimate
 }
 
 /// This machine's own clock, Unix time in milliseconds.
-pub fn machine() -> i64 {
+pub(crate) fn machine() -> i64 {
     millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// A duration in whole milliseconds, as far as these fit. Never negative.
-pub fn millis(duration: Duration) -> i64 {
+pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Takes a measurement: Redis's clock showed `theirs`; the question was sent when this machine's clock showed `asked`,
 /// and the answer took `took`. Returns the new skew if the correction has changed.
-pub fn measured(asked: i64, took: Duration, theirs: i64) -> Option<i64> {
+pub(crate) fn measured(asked: i64, took: Duration, theirs: i64) -> Option<i64> {
     clock().measured(asked, took, theirs)
 }
 

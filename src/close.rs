@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
+pub(crate) enum Close {
     /// The session has ended. The viewer should not come back.
     Ended,
     /// This server stops. The viewer should come back, to this server or another replica.
@@ -33,7 +33,7 @@ pub enum Close {
 
 impl Close {
     /// The word for it in metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Close::Ended => "ended",
             Close::Draining { .. } => "draining",
@@ -48,7 +48,7 @@ impl Close {
     }
 
     /// RFC 6455 close code.
-    pub fn code(self) -> u16 {
+    pub(crate) fn code(self) -> u16 {
         match self {
             Close::Ended => 1000,
             Close::Broken => 1002,
@@ -62,7 +62,7 @@ impl Close {
     }
 
     /// The reason in the close frame, at most 123 bytes.
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Close::Ended => "the session has ended",
             Close::Draining { .. } => "the server restarts",
@@ -77,7 +77,7 @@ impl Close {
     }
 
     /// What the `drain` frame tells the viewer before the end: the code, and how long to wait before it comes back.
-    pub fn drain(self) -> Option<(&'static str, Duration)> {
+    pub(crate) fn drain(self) -> Option<(&'static str, Duration)> {
         match self {
             Close::Draining { pause } => Some(("DRAINING", pause)),
             Close::StoreAway => Some(("STORE_AWAY", Duration::from_secs(2))),

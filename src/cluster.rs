@@ -4,11 +4,11 @@
 //! ends, and there is nobody to ask. [`redis::OnRedis`] is one of many, with Redis as the only authority; it is also
 //! [`Leases`], which only `ownership` uses. Records and claims are `records`'; nothing here runs a session.
 
-pub mod alone;
+pub(crate) mod alone;
 pub(crate) mod contact;
 pub(crate) mod lease;
 pub(crate) mod peers;
-pub mod redis;
+pub(crate) mod redis;
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-pub use self::lease::Lease;
+pub(crate) use self::lease::Lease;
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::records::{OwnerRequest, Record, RecordsError, SessionInfo};
-pub use crate::storage::redis::ConnectionState as Contact;
+pub(crate) use crate::storage::redis::ConnectionState as Contact;
 
 /// Who else there is, as one process sees it.
 #[async_trait]
-pub trait Cluster: Send + Sync {
+pub(crate) trait Cluster: Send + Sync {
     /// This process, as the others know it.
     fn me(&self) -> &str;
 
@@ -74,7 +74,7 @@ pub trait Cluster: Send + Sync {
 
 /// What one of many replicas needs beside: leases that last and lapse, who lives, and what the others say.
 #[async_trait]
-pub trait Leases: Cluster {
+pub(crate) trait Leases: Cluster {
     /// How long a claim or a renewal lasts, counted from when the call began.
     fn duration(&self) -> Duration;
 
@@ -111,7 +111,7 @@ pub trait Leases: Cluster {
 
 /// Where a session is.
 #[derive(Debug)]
-pub enum Whereabouts {
+pub(crate) enum Whereabouts {
     /// In this process, which has every session there is.
     Here,
     /// In the store that all replicas share, which knows this of it.
@@ -122,13 +122,13 @@ pub enum Whereabouts {
 
 /// Held while a session is handed over.
 #[derive(Debug)]
-pub struct HandOver(
+pub(crate) struct HandOver(
     #[expect(dead_code, reason = "held for its drop")] pub(crate) Option<OwnedSemaphorePermit>,
 );
 
 /// Where everything is kept.
 #[derive(Clone, Copy, Debug)]
-pub enum Storage {
+pub(crate) enum Storage {
     /// In this process's own file.
     Here,
     /// In the store of many replicas.
@@ -142,7 +142,7 @@ pub enum Storage {
 
 /// What other replicas say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// A session was handed over: it waits for an owner.
     Released(SessionId),
     /// There is a request for a session of ours, or it was deleted.
@@ -153,7 +153,7 @@ pub enum News {
 
 /// What became of a lease that was to be renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
+pub(crate) enum Renewal {
     /// It lasts for a whole lease, counted from when the call began.
     Kept {
         /// A request stands, or the session is deleted.
@@ -169,7 +169,7 @@ pub enum Renewal {
 
 /// A replica that lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replica {
+pub(crate) struct Replica {
     /// Its name, the `owner` of leases.
     pub name: String,
     /// How long ago it appeared.
@@ -177,4 +177,4 @@ pub struct Replica {
 }
 
 /// How many viewers sessions have; those that have none are left out.
-pub type Viewers = std::collections::HashMap<SessionId, usize>;
+pub(crate) type Viewers = std::collections::HashMap<SessionId, usize>;

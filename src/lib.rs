@@ -16,9 +16,9 @@ pub mod shutdown;
 pub mod telemetry;
 
 /// How long to pause between two tries.
-pub mod backoff;
+pub(crate) mod backoff;
 /// What time it is.
-pub mod clock;
+pub(crate) mod clock;
 
 /// The id of a session.
 pub mod id;
@@ -26,43 +26,43 @@ pub mod id;
 /// The facts and their JSON.
 pub mod event;
 /// The platform that a linked device claims to be.
-pub mod platform;
+pub(crate) mod platform;
 
 /// A proxy between this process and WhatsApp.
-pub mod proxy;
+pub(crate) mod proxy;
 /// A QR string as a picture.
 pub mod qr;
 
 /// A session: its state and its history.
-pub mod session;
+pub(crate) mod session;
 
 /// Port: WhatsApp.
 pub mod whatsapp;
 
 /// What the stores stand on.
-pub mod storage;
+pub(crate) mod storage;
 
 /// Port: the log.
-pub mod log;
+pub(crate) mod log;
 /// Port: records and ownership.
-pub mod records;
+pub(crate) mod records;
 
 /// Who else there is.
-pub mod cluster;
+pub(crate) mod cluster;
 /// One owner's life of a session: the link task.
-pub mod link;
+pub(crate) mod link;
 /// The stores of many replicas, in memory: for tests.
-#[cfg(any(test, feature = "simulator"))]
-pub mod memory;
+#[cfg(test)]
+pub(crate) mod memory;
 /// Which of them this replica runs, where there are others.
-pub mod ownership;
+pub(crate) mod ownership;
 /// All sessions of this process.
-pub mod registry;
+pub(crate) mod registry;
 
 /// Why a stream ends.
-pub mod close;
+pub(crate) mod close;
 /// One browser.
-pub mod stream;
+pub(crate) mod stream;
 
 /// Routes and handlers.
 pub mod http;

@@ -26,7 +26,7 @@ use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
 /// What sessions stand on; the server chooses the concrete ones.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Stores events.
     pub log: Arc<dyn EventLog>,
     /// Stores records and epochs.
@@ -64,7 +64,7 @@ impl Parts {
 
 /// The link tasks' own clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Timers {
+pub(crate) struct Timers {
     /// From the first failed try until viewers hear that WhatsApp is unreachable.
     pub unreachable: Duration,
     /// A client that could not reach WhatsApp, or that should have tried by now, is built anew after this.
@@ -87,7 +87,7 @@ pub struct Timers {
 
 impl Timers {
     /// The contract's clocks, made faster by a factor.
-    pub fn faster(factor: f64) -> Self {
+    pub(crate) fn faster(factor: f64) -> Self {
         let scaled = |seconds: u64| Duration::from_secs(seconds).div_f64(factor);
         // 50 s and not 60, so that a try that takes a few seconds still begins within the minute.
         Self {
@@ -106,7 +106,7 @@ impl Timers {
 
 /// What a person who links an account asks of its client. What becomes of it is told as an event.
 #[derive(Clone, Debug)]
-pub enum Ask {
+pub(crate) enum Ask {
     /// A pairing code to type.
     Code {
         /// Digits only.

@@ -2,8 +2,8 @@
 //!
 //! The owner of a session appends; whoever opens the session reads. An event is shown to viewers after `append` said yes.
 
-pub mod redis;
-pub mod sqlite;
+pub(crate) mod redis;
+pub(crate) mod sqlite;
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::storage::StorageError;
 
 /// The logs of all sessions.
 #[async_trait]
-pub trait EventLog: Send + Sync {
+pub(crate) trait EventLog: Send + Sync {
     /// Stores an event at the end of its session's log. After an Ok it is durable.
     async fn append(&self, event: Arc<Event>) -> Result<(), AppendError>;
 
@@ -55,7 +55,7 @@ pub trait EventLog: Send + Sync {
 
 /// The end of a log, as much as is kept.
 #[derive(Debug, Default)]
-pub struct LogTail {
+pub(crate) struct LogTail {
     /// Oldest first.
     pub events: Vec<Arc<Event>>,
     /// The newest event that is no longer kept.
@@ -91,7 +91,7 @@ impl LogTail {
 
 /// What a follower is told.
 #[derive(Clone, Debug)]
-pub enum Followed {
+pub(crate) enum Followed {
     /// The next event.
     Event(Arc<Event>),
     /// Events up to this one were missed and are not kept any more; what follows is later.
@@ -102,7 +102,7 @@ pub enum Followed {
 
 /// The event is not stored.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum AppendError {
+pub(crate) enum AppendError {
     /// Somebody else owns the session now: stop writing.
     #[error("a later event is in this log already")]
     Fenced,

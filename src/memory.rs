@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use self::gate::Gate;
-pub use self::gate::{Fate, Hold};
+pub(crate) use self::gate::{Fate, Hold};
 use crate::cluster::contact::StoreContact;
 use crate::cluster::peers::Peers;
 use crate::cluster::{Contact, News, Viewers};
@@ -34,7 +34,7 @@ const WORDS: usize = 1024;
 
 /// What all replicas share.
 #[derive(Clone)]
-pub struct Deployment(Arc<Shared>);
+pub(crate) struct Deployment(Arc<Shared>);
 
 struct Shared {
     lease: Duration,
@@ -90,7 +90,7 @@ impl Row {
 
 impl Deployment {
     /// Empty. A claim lasts for `lease`, and each log keeps its last `history` events.
-    pub fn new(lease: Duration, history: usize) -> Self {
+    pub(crate) fn new(lease: Duration, history: usize) -> Self {
         Self(Arc::new(Shared {
             lease,
             history,
@@ -104,7 +104,7 @@ impl Deployment {
     }
 
     /// The same, as the replica of this name uses it.
-    pub fn replica(&self, name: &str) -> Arc<Replica> {
+    pub(crate) fn replica(&self, name: &str) -> Arc<Replica> {
         let contact = StoreContact::new(self.contact(name).subscribe());
         Arc::new(Replica {
             deployment: self.clone(),
@@ -116,17 +116,17 @@ impl Deployment {
     }
 
     /// What becomes of this replica's next call of this name: a method of `Records`, `Leases` or `EventLog`.
-    pub fn next(&self, replica: &str, call: &'static str, fate: Fate) {
+    pub(crate) fn next(&self, replica: &str, call: &'static str, fate: Fate) {
         self.0.gate.next(replica, call, fate);
     }
 
     /// From now on this replica gets no answer, and knows it.
-    pub fn cuts(&self, replica: &str) {
+    pub(crate) fn cuts(&self, replica: &str) {
         self.contact(replica).send_replace(Contact::Away);
     }
 
     /// It gets answers again, from a store that has everything it had.
-    pub fn mends(&self, replica: &str) {
+    pub(crate) fn mends(&self, replica: &str) {
         self.contact(replica).send_replace(Contact::Up(the_store()));
     }
 
@@ -137,7 +137,7 @@ impl Deployment {
     }
 
     /// Who owns a session at this moment, and by which epoch.
-    pub fn owner(&self, session: &SessionId) -> Option<(String, u64)> {
+    pub(crate) fn owner(&self, session: &SessionId) -> Option<(String, u64)> {
         let world = self.world();
         let row = world.sessions.get(session)?;
         Some((row.owner_now()?, row.epoch))
@@ -167,7 +167,7 @@ fn the_store() -> Server {
 type Decided<T> = Result<T, RecordsError>;
 
 /// A deployment, as one of its replicas uses it.
-pub struct Replica {
+pub(crate) struct Replica {
     deployment: Deployment,
     name: String,
     health: Health,

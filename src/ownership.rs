@@ -44,7 +44,7 @@ const GIVE: Duration = Duration::from_secs(2);
 const RENEWALS: u32 = 3;
 
 /// One replica among others.
-pub struct Ownership {
+pub(crate) struct Ownership {
     registry: Arc<Registry>,
     leases: Arc<dyn Leases>,
     /// Until when a lapsed lease is left alone.
@@ -56,7 +56,12 @@ pub struct Ownership {
 impl Ownership {
     /// Begins. `links`: when it begins to stop, this replica leaves; it then keeps what it still has until `streams`
     /// begins.
-    pub fn start(registry: &Arc<Registry>, leases: Arc<dyn Leases>, links: &Shutdown, streams: &Shutdown) {
+    pub(crate) fn start(
+        registry: &Arc<Registry>,
+        leases: Arc<dyn Leases>,
+        links: &Shutdown,
+        streams: &Shutdown,
+    ) {
         let ownership = Arc::new(Self {
             registry: registry.clone(),
             // Redis may have come back a moment ago.

@@ -5,11 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The forms that a proxy's URL may have, for error messages.
-pub const ALLOWED: &str = "http://[user:password@]host:port or socks5://[user:password@]host:port, \
+pub(crate) const ALLOWED: &str = "http://[user:password@]host:port or socks5://[user:password@]host:port, \
     user name and password of at most 255 bytes each, percent-encoded";
 
 /// The forms that [`ProxyHosts`] may have, for error messages.
-pub const ALLOWED_HOSTS: &str = "a comma list of host, host:port, *.example.com or *.example.com:port";
+pub(crate) const ALLOWED_HOSTS: &str = "a comma list of host, host:port, *.example.com or *.example.com:port";
 
 /// Longest user name and password: what SOCKS5 can carry.
 const LONGEST_WORD: usize = 255;

@@ -2,8 +2,8 @@
 //!
 //! A session that is *claimed* has a link task, or gets one at the next start; claimed sessions are what the limits count.
 
-pub mod redis;
-pub mod sqlite;
+pub(crate) mod redis;
+pub(crate) mod sqlite;
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::event::{Assertion, Cursor, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
 use crate::storage::StorageError;
-pub use crate::storage::damage::Damage;
-pub use crate::storage::health::{Judgement, Trouble};
+pub(crate) use crate::storage::damage::Damage;
+pub(crate) use crate::storage::health::Judgement;
 
 /// How long an `Idempotency-Key` is remembered, unless its session is deleted or cleared away before.
-pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// What is known of a session beside its log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub(crate) struct Record {
     /// Its id.
     pub session: SessionId,
     /// When it was created.
@@ -44,7 +44,7 @@ pub struct Record {
 
 /// How many claimed sessions there may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// In all.
     pub all: u32,
     /// Of one user.
@@ -53,7 +53,7 @@ pub struct Limits {
 
 /// A request that may come twice and shall be done once.
 #[derive(Clone, Debug)]
-pub struct IdempotencyKey {
+pub(crate) struct IdempotencyKey {
     /// The client's `Idempotency-Key`.
     pub key: String,
     /// SHA-256 of what it asked for.
@@ -62,7 +62,7 @@ pub struct IdempotencyKey {
 
 /// What became of a creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Created {
+pub(crate) enum Created {
     /// A new session, claimed with this epoch.
     New(u64),
     /// The same request was done before, and made this session, which is still there.
@@ -71,7 +71,7 @@ pub enum Created {
 
 /// The records, and the ownership of each session. After an Ok what was asked for is durable.
 #[async_trait]
-pub trait Records: Send + Sync {
+pub(crate) trait Records: Send + Sync {
     /// Stores and claims a new session, within the limits.
     async fn create(
         &self,
@@ -112,11 +112,11 @@ pub trait Records: Send + Sync {
 }
 
 /// How long a request for a pairing code stands: whoever asked has given up by then.
-pub const REQUEST_LIFE: Duration = Duration::from_secs(20);
+pub(crate) const REQUEST_LIFE: Duration = Duration::from_secs(20);
 
 /// A session, as the deployment knows it.
 #[derive(Clone, Debug)]
-pub struct SessionInfo {
+pub(crate) struct SessionInfo {
     /// Its record.
     pub record: Record,
     /// The replica whose lease lasts.
@@ -132,7 +132,7 @@ pub struct SessionInfo {
 /// What a session's owner is to do. Deletion is none: it stands in the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "wish")]
-pub enum OwnerRequest {
+pub(crate) enum OwnerRequest {
     /// A fresh start of the link task. Done as soon as the session has a greater epoch.
     Restart {
         /// The ownership that it is to end.

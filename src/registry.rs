@@ -3,12 +3,12 @@
 //! Each has a [`slot::Slot`] that says what this process is to it. `start` begins link tasks, `mirror` shows what others run,
 //! `commands` asks things of a session wherever it runs, the supervisor and the janitor go round.
 
-pub mod commands;
-pub mod janitor;
-pub mod mirror;
+pub(crate) mod commands;
+pub(crate) mod janitor;
+pub(crate) mod mirror;
 pub(crate) mod slot;
 mod start;
-pub mod supervisor;
+pub(crate) mod supervisor;
 mod unattended;
 
 use std::collections::HashMap;
@@ -21,23 +21,23 @@ use dashmap::mapref::entry::Entry as Place;
 
 use self::slot::{Entry, Slot, Tenure};
 use self::unattended::Unattended;
-pub use crate::cluster::{Storage, Viewers};
+pub(crate) use crate::cluster::Storage;
 use crate::event::{Status, Time};
 use crate::id::{SessionId, UserId};
-pub use crate::link::{Ask, Parts, Timers};
+pub(crate) use crate::link::{Ask, Parts, Timers};
 use crate::link::{Claim, Command, Start};
 use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
 use crate::records::{Created, Limits, Record, RecordsError};
-pub use crate::records::{IdempotencyKey, Judgement};
+pub(crate) use crate::records::{IdempotencyKey, Judgement};
 use crate::session::{Error, Session};
-pub use crate::whatsapp::version::VersionReport;
+pub(crate) use crate::whatsapp::version::VersionReport;
 
 /// Limits for what must be possible in any case.
 const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
 
 /// The sessions, and the parts they stand on.
-pub struct Registry {
+pub(crate) struct Registry {
     /// An entry goes with [`Registry::remove`], or when it is a mirror that nobody holds.
     slots: DashMap<SessionId, Arc<Slot>>,
     pub(crate) parts: Arc<Parts>,
@@ -47,7 +47,7 @@ pub struct Registry {
 
 /// What an embedder says of a new session.
 #[derive(Clone, Debug)]
-pub struct NewSession {
+pub(crate) struct NewSession {
     /// Whose.
     pub user: UserId,
     /// What the phone lists the device as.
@@ -62,7 +62,7 @@ pub struct NewSession {
 
 /// A session that was asked for.
 #[derive(Clone, Debug)]
-pub struct Creation {
+pub(crate) struct Creation {
     /// Which.
     pub id: SessionId,
     /// Whether it was made now; otherwise the same request had made it before.
@@ -71,16 +71,16 @@ pub struct Creation {
 
 /// How many sessions of this process stand where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts(HashMap<Status, usize>);
+pub(crate) struct Counts(HashMap<Status, usize>);
 
 impl Counts {
     /// In this status.
-    pub fn of(&self, status: Status) -> usize {
+    pub(crate) fn of(&self, status: Status) -> usize {
         self.0.get(&status).copied().unwrap_or_default()
     }
 
     /// Neither ended nor used up.
-    pub fn active(&self) -> usize {
+    pub(crate) fn active(&self) -> usize {
         let over = |status| matches!(status, Status::Disconnected | Status::Failed);
         Status::ALL.into_iter().filter(|status| !over(*status)).map(|status| self.of(status)).sum()
     }
@@ -91,7 +91,7 @@ impl Registry {
     ///
     /// # Errors
     /// When the records or the logs cannot be read.
-    pub async fn open(parts: Parts) -> Result<Arc<Self>, RecordsError> {
+    pub(crate) async fn open(parts: Parts) -> Result<Arc<Self>, RecordsError> {
         let registry =
             Self { slots: DashMap::default(), parts: Arc::new(parts), unattended: Unattended::default() };
         for record in registry.parts.cluster.at_start().await? {
@@ -115,13 +115,13 @@ impl Registry {
     }
 
     /// How many stored records cannot be read.
-    pub fn damaged(&self) -> usize {
+    pub(crate) fn damaged(&self) -> usize {
         self.parts.damage.count()
     }
 
     /// Makes a session and starts its link task; the id of an earlier one where the same was asked for before. Answers
     /// before WhatsApp does.
-    pub async fn create(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         new: NewSession,
         once: Option<IdempotencyKey>,
@@ -160,12 +160,12 @@ impl Registry {
     }
 
     /// How the store is.
-    pub fn storage(&self) -> Storage {
+    pub(crate) fn storage(&self) -> Storage {
         self.parts.cluster.storage()
     }
 
     /// Whether the store takes what is written, and can be read.
-    pub fn judgement(&self) -> Judgement {
+    pub(crate) fn judgement(&self) -> Judgement {
         self.parts.records.health().borrow().clone()
     }
 
@@ -173,17 +173,17 @@ impl Registry {
     ///
     /// # Errors
     /// Why not.
-    pub async fn check_storage(&self) -> Result<(), Error> {
+    pub(crate) async fn check_storage(&self) -> Result<(), Error> {
         Ok(self.parts.records.check().await?)
     }
 
     /// Which version of WhatsApp Web new clients claim, and how good that is.
-    pub fn whatsapp_version(&self) -> VersionReport {
+    pub(crate) fn whatsapp_version(&self) -> VersionReport {
         self.parts.whatsapp.version()
     }
 
     /// How many sessions stand where.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for session in self.run_here() {
             *counts.0.entry(session.status()).or_default() += 1;
@@ -198,7 +198,7 @@ impl Registry {
     }
 
     /// How many sessions of this process a phone has linked, and nothing more has been heard of for this long.
-    pub fn waiting_for_login(&self, longer_than: Duration, now: Time) -> usize {
+    pub(crate) fn waiting_for_login(&self, longer_than: Duration, now: Time) -> usize {
         // The word first: this is asked every second, and the state of each session is a copy.
         let authenticated = self.run_here().filter(|session| session.status() == Status::Authenticated);
         authenticated.filter(|session| session.snapshot().state.since.elapsed(now) > longer_than).count()
@@ -232,22 +232,22 @@ impl Registry {
     }
 
     /// The sessions whose link task runs here.
-    pub fn running(&self) -> Vec<SessionId> {
+    pub(crate) fn running(&self) -> Vec<SessionId> {
         self.tenures().iter().map(|tenure| tenure.session.id().clone()).collect()
     }
 
     /// Once this process leaves: whether no other one can serve its viewers, as far as is known.
-    pub async fn is_last(&self) -> bool {
+    pub(crate) async fn is_last(&self) -> bool {
         self.parts.cluster.is_last().await
     }
 
     /// How many sessions a stop could not release; the log names each.
-    pub fn not_released(&self) -> usize {
+    pub(crate) fn not_released(&self) -> usize {
         self.parts.not_released.load(Ordering::Relaxed)
     }
 
     /// Whether a link task runs this session: here for certain, elsewhere as far as its owner's lease says.
-    pub fn is_attended(&self, id: &SessionId, owner: Option<&str>) -> bool {
+    pub(crate) fn is_attended(&self, id: &SessionId, owner: Option<&str>) -> bool {
         owner.is_some_and(|owner| owner != self.parts.cluster.me() || self.tenure(id).is_some())
     }
 

@@ -5,14 +5,14 @@
 
 mod error;
 mod history;
-pub mod status;
+pub(crate) mod status;
 
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
-pub use self::error::Error;
+pub(crate) use self::error::Error;
 use self::history::History;
 use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
 use crate::id::SessionId;
@@ -27,7 +27,7 @@ pub(crate) const RESTART: &str = "restart";
 
 /// One session.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     record: Record,
     inner: Mutex<Inner>,
 }
@@ -47,7 +47,7 @@ struct Inner {
 
 /// What a session is at one moment.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Where it stands.
     pub state: State,
     /// Its last event's id.
@@ -64,7 +64,7 @@ pub struct Snapshot {
 
 /// What a viewer is told first, and how it hears the rest. Both were taken at one moment: no gap, nothing twice.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// Where the session stands.
     pub state: State,
     /// Whether the replay begins right after the viewer's cursor.
@@ -81,7 +81,7 @@ pub struct Watch {
 
 /// What a viewer missed while it fell behind, and how it hears the rest; taken at one moment.
 #[derive(Debug)]
-pub struct CatchUp {
+pub(crate) struct CatchUp {
     /// What it missed.
     pub missed: Vec<Arc<Event>>,
     /// What comes next.
@@ -90,12 +90,12 @@ pub struct CatchUp {
 
 impl Session {
     /// A session without events. `history` is how many events it keeps for returning viewers.
-    pub fn new(record: Record, history: u32) -> Self {
+    pub(crate) fn new(record: Record, history: u32) -> Self {
         Self::restored(record, None, LogTail::default(), history)
     }
 
     /// A session with the events that its log still holds, and whoever runs its link task now.
-    pub fn restored(record: Record, owner: Option<String>, log: LogTail, history: u32) -> Self {
+    pub(crate) fn restored(record: Record, owner: Option<String>, log: LogTail, history: u32) -> Self {
         let last = log.events.last();
         let state = state_of(&record, last, owner.is_some());
         // Without its client nobody can scan or type what the log shows.
@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// A start of the link task: what was on screen and what had ended is over.
-    pub fn restart(&self, me: Option<Me>) {
+    pub(crate) fn restart(&self, me: Option<Me>) {
         let mut inner = self.inner();
         inner.history.clear_screen();
         let linked = inner.state.linked && me.is_some();
@@ -167,7 +167,7 @@ impl Session {
     }
 
     /// Somebody deleted it. False when somebody had before.
-    pub fn mark_deleted(&self, at: Time) -> bool {
+    pub(crate) fn mark_deleted(&self, at: Time) -> bool {
         let mut inner = self.inner();
         let first = inner.deleted.is_none();
         inner.deleted.get_or_insert(at);
@@ -186,18 +186,18 @@ impl Session {
     }
 
     /// Its id.
-    pub fn id(&self) -> &SessionId {
+    pub(crate) fn id(&self) -> &SessionId {
         &self.record.session
     }
 
     /// What is known of it from its creation on.
-    pub fn about(&self) -> &Record {
+    pub(crate) fn about(&self) -> &Record {
         &self.record
     }
 
     /// Takes an event that is stored, and tells everyone who watches. Refuses one that is not newer than the last, so
     /// duplicates, echoes and a fenced owner are harmless.
-    pub fn record(&self, event: Arc<Event>) -> bool {
+    pub(crate) fn record(&self, event: Arc<Event>) -> bool {
         let mut inner = self.inner();
         if inner.history.last().is_some_and(|last| event.at <= last.at) {
             return false;
@@ -227,7 +227,7 @@ impl Session {
     }
 
     /// Begins to watch, from after a cursor or from now.
-    pub fn watch(&self, after: Option<Cursor>) -> Watch {
+    pub(crate) fn watch(&self, after: Option<Cursor>) -> Watch {
         let now = Time::now();
         let inner = self.inner();
         let missed = after.and_then(|cursor| inner.history.after(cursor, now));
@@ -243,13 +243,13 @@ impl Session {
 
     /// For a viewer that fell behind: what it missed since this event, and how it goes on. `None` when the history
     /// does not reach back that far.
-    pub fn catch_up(&self, after: Option<Cursor>) -> Option<CatchUp> {
+    pub(crate) fn catch_up(&self, after: Option<Cursor>) -> Option<CatchUp> {
         let inner = self.inner();
         Some(CatchUp { missed: inner.history.missed(after)?, live: inner.live.subscribe() })
     }
 
     /// Where it stands now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
         Snapshot {
             state: inner.state.clone(),
@@ -262,12 +262,12 @@ impl Session {
     }
 
     /// The word for where it stands now.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.inner().state.status
     }
 
     /// Whether its log ends with the word of a clean stop.
-    pub fn was_shut_down(&self) -> bool {
+    pub(crate) fn was_shut_down(&self) -> bool {
         let last = self.inner().history.last().cloned();
         matches!(last.map(|event| event.kind.clone()), Some(Kind::Disconnected(d)) if d.reason == Reason::Shutdown)
     }
@@ -278,7 +278,7 @@ impl Session {
     }
 
     /// How many streams watch it here.
-    pub fn viewers(&self) -> usize {
+    pub(crate) fn viewers(&self) -> usize {
         self.inner().live.receiver_count()
     }
 

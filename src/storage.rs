@@ -3,11 +3,11 @@
 //! Not a store itself: no module here knows what a session, an event or a device is. `records`, `log` and
 //! `whatsapp::store` bring their own tables and queries; `server` opens the engine and hands it to them.
 
-pub mod damage;
-pub mod folder;
-pub mod health;
-pub mod redis;
-pub mod sqlite;
+pub(crate) mod damage;
+pub(crate) mod folder;
+pub(crate) mod health;
+pub(crate) mod redis;
+pub(crate) mod sqlite;
 
 use std::error::Error;
 use std::sync::Arc;

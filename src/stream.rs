@@ -2,9 +2,9 @@
 //!
 //! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/stream/sse.rs` and `http/stream/websocket.rs` are its two encoders.
 
-pub mod drain;
-pub mod guard;
-pub mod heartbeat;
+pub(crate) mod drain;
+pub(crate) mod guard;
+pub(crate) mod heartbeat;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +26,7 @@ use crate::telemetry::metrics::{GAPS, REPLAYS, VIEWER_LAGS};
 
 /// One message to a browser.
 #[derive(Debug)]
-pub enum Frame {
+pub(crate) enum Frame {
     /// The status of the session; the first frame of every stream.
     Opening(Opening),
     /// An event of the session.
@@ -39,7 +39,7 @@ pub enum Frame {
 
 /// The `status` control frame. It carries no id: it is not history.
 #[derive(Clone, Debug, Serialize)]
-pub struct Opening {
+pub(crate) struct Opening {
     status: Status,
     since: Time,
     resumed: bool,
@@ -50,7 +50,7 @@ pub struct Opening {
 
 /// One viewer of one session, from its opening to its goodbye.
 #[derive(Debug)]
-pub struct Viewer {
+pub(crate) struct Viewer {
     session: Arc<Session>,
     live: tokio::sync::broadcast::Receiver<Arc<Event>>,
     /// Events to send before anything new. Freed once it is empty.
@@ -69,7 +69,7 @@ pub struct Viewer {
 
 impl Viewer {
     /// Begins to watch a session after a cursor, or from now, until `drain` sends it away at its moment.
-    pub fn new(
+    pub(crate) fn new(
         session: Arc<Session>,
         after: Option<Cursor>,
         heartbeat: Heartbeat,
@@ -116,25 +116,25 @@ impl Viewer {
 
     /// Ends the stream when its token has expired. This is checked at each heartbeat, which needs no timer of its own.
     #[must_use]
-    pub fn until(mut self, until: Option<Time>) -> Self {
+    pub(crate) fn until(mut self, until: Option<Time>) -> Self {
         self.until = until;
         self
     }
 
     /// The span in which the stream's transport runs.
-    pub fn span(&self) -> &Span {
+    pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
     /// Notes a reason of the transport for the end.
-    pub fn closes(&mut self, end: Close) {
+    pub(crate) fn closes(&mut self, end: Close) {
         self.open.closes(end);
     }
 
     /// The next frame; `None` after the goodbye.
     ///
     /// Cancel-safe: nothing is lost if it is dropped while it waits.
-    pub async fn next(&mut self) -> Option<Frame> {
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
         if self.done {
             return None;
         }

@@ -3,19 +3,19 @@
 //! A [`Link`] is one running client of one session. The session's runner starts it, listens to its [`Signal`]s and
 //! stops it; nobody else touches it. `whatsapp/client.rs` is the only file that names the library's client.
 
-pub mod checkup;
-pub mod client;
+pub(crate) mod checkup;
+pub(crate) mod client;
 mod connection;
 pub mod egress;
 mod login_backoff;
 mod login_queue;
 mod reach;
 mod runtime;
-#[cfg(any(test, feature = "simulator"))]
-pub mod script;
-pub mod store;
+#[cfg(test)]
+pub(crate) mod script;
+pub(crate) mod store;
 mod translate;
-pub mod version;
+pub(crate) mod version;
 mod words;
 
 use std::pin::Pin;
@@ -31,7 +31,7 @@ use crate::proxy::ProxyUrl;
 
 /// The account to run, and what to run it with.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub(crate) struct Account {
     /// The session of the account.
     pub session: SessionId,
     /// The epoch under which its keys are written.
@@ -46,14 +46,14 @@ pub struct Account {
 
 /// The channel for a link's signals, in the order in which they happened. It is unbounded, so that none is dropped: a
 /// link signals only its own life, a few times a minute, and never messages.
-pub type Signals = mpsc::UnboundedSender<Signal>;
+pub(crate) type Signals = mpsc::UnboundedSender<Signal>;
 
 /// Ends when it is this session's turn to log in. Dropping it leaves the queue.
-pub type LoginTurn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+pub(crate) type LoginTurn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// The port to WhatsApp, as sessions use it.
 #[async_trait]
-pub trait WhatsApp: Send + Sync {
+pub(crate) trait WhatsApp: Send + Sync {
     /// Starts the client of an account. Returns before WhatsApp answers.
     async fn start(&self, account: &Account, signals: Signals) -> Result<Box<dyn Link>, StartError>;
 
@@ -85,7 +85,7 @@ pub trait WhatsApp: Send + Sync {
 
 /// Why a client did not start. Nothing runs.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// Another owner has the keys: end the link task.
     #[error("another owner has the keys of this account")]
     Fenced,
@@ -96,7 +96,7 @@ pub enum StartError {
 
 /// Why a client has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// It ended by itself.
     Ended,
     /// Its keys have another owner, so nothing that it does is stored.
@@ -105,7 +105,7 @@ pub enum Stopped {
 
 /// One running client.
 #[async_trait]
-pub trait Link: Send + Sync {
+pub(crate) trait Link: Send + Sync {
     /// Whether WhatsApp has answered on the current connection.
     fn is_reached(&self) -> bool;
 
@@ -175,7 +175,7 @@ pub trait Link: Send + Sync {
 
 /// Something that happened at WhatsApp or to the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// A QR that a phone can scan now.
     Qr {
         /// As WhatsApp sent it.

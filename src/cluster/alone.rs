@@ -9,14 +9,14 @@ use crate::id::SessionId;
 use crate::records::{OwnerRequest, Record, Records, RecordsError};
 
 /// The only process there is.
-pub struct Alone {
+pub(crate) struct Alone {
     me: Arc<str>,
     records: Arc<dyn Records>,
 }
 
 impl Alone {
     /// Has the sessions of these records.
-    pub fn new(me: impl Into<Arc<str>>, records: Arc<dyn Records>) -> Self {
+    pub(crate) fn new(me: impl Into<Arc<str>>, records: Arc<dyn Records>) -> Self {
         Self { me: me.into(), records }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 /// One ownership's end, as far as this replica knows. Counted from the start of the last good renewal, on the process's
 /// own clock, which goes on while the process is paused.
 #[derive(Debug)]
-pub struct Lease {
+pub(crate) struct Lease {
     end: watch::Sender<Option<Instant>>,
     given_up: AtomicBool,
 }

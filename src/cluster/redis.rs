@@ -42,7 +42,7 @@ const HAND_OVERS: usize = 16;
 const TURN: Duration = Duration::from_secs(1);
 
 /// Redis, as one of its replicas uses it.
-pub struct OnRedis {
+pub(crate) struct OnRedis {
     pub(crate) records: RedisRecords,
     contact: StoreContact,
     peers: Peers,
@@ -51,7 +51,7 @@ pub struct OnRedis {
 
 impl OnRedis {
     /// The replica that these records are used by.
-    pub fn new(records: RedisRecords) -> Self {
+    pub(crate) fn new(records: RedisRecords) -> Self {
         let contact = StoreContact::new(records.redis.state());
         Self { records, contact, peers: Peers::default(), hand_overs: Arc::new(Semaphore::new(HAND_OVERS)) }
     }

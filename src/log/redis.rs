@@ -20,7 +20,6 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
-pub use self::follow::News;
 use super::{AppendError, EventLog, Followed, LogTail};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
@@ -30,7 +29,7 @@ use crate::storage::redis::schema::{Keys, field};
 use crate::storage::redis::{Redis, Script};
 
 /// How long the string of an expired QR stays: the clocks of Redis and of an owner may differ by so much.
-pub const QR_MARGIN: Duration = Duration::from_secs(60);
+pub(crate) const QR_MARGIN: Duration = Duration::from_secs(60);
 
 static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/append.lua")));
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/read.lua")));
@@ -39,7 +38,7 @@ static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("red
 
 /// Logs in Redis. Clones are the same.
 #[derive(Clone)]
-pub struct RedisLog {
+pub(crate) struct RedisLog {
     redis: Redis,
     /// This replica, as `records` writes it into a lease.
     owner: Arc<str>,
@@ -57,7 +56,7 @@ struct Part {
 
 impl RedisLog {
     /// For the replica that `records` calls `owner`; each log keeps its last `history` events.
-    pub fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
+    pub(crate) fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
         let logs = Index::new(redis.clone(), Keys::logs);
         Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs }
     }

@@ -17,7 +17,7 @@ use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
 
 /// The first schema of this module. `expires` is set while the row holds the string of a QR.
-pub const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     CREATE TABLE event (
         session TEXT NOT NULL,
         epoch INTEGER NOT NULL,
@@ -48,7 +48,7 @@ const SESSIONS: &str = "SELECT DISTINCT session FROM event";
 const TRIM_EVERY: u64 = 16;
 
 /// Logs in the file.
-pub struct SqliteLog {
+pub(crate) struct SqliteLog {
     sqlite: Sqlite,
     /// How many events a log keeps, and one more, which says where it was cut.
     keep: u32,
@@ -56,7 +56,7 @@ pub struct SqliteLog {
 
 impl SqliteLog {
     /// On a file whose migrations include [`SCHEMA`]; each log keeps its last `history` events.
-    pub fn new(sqlite: Sqlite, history: u32) -> Self {
+    pub(crate) fn new(sqlite: Sqlite, history: u32) -> Self {
         Self { sqlite, keep: history.saturating_add(1) }
     }
 

@@ -3,24 +3,21 @@
 //! As with Redis a caller waits a second at most, and what it asked for may be done after it has given up.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::storage::StorageError;
 use crate::storage::redis::LIMIT;
 
 /// What becomes of a call.
 #[derive(Clone, Debug)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is not done.
     Refused,
     /// It is done, and nobody hears of it.
     AnswerLost,
-    /// It is done after this long.
-    Late(Duration),
     /// It is done when the test lets go.
     Held(Hold),
     /// It is done, and the answer comes when the test lets go.
@@ -29,7 +26,7 @@ pub enum Fate {
 
 /// One call that is held back.
 #[derive(Clone, Debug)]
-pub struct Hold(Arc<watch::Sender<Held>>);
+pub(crate) struct Hold(Arc<watch::Sender<Held>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Held {
@@ -46,13 +43,13 @@ impl Default for Hold {
 
 impl Hold {
     /// Waits until the call has come.
-    pub async fn comes(&self) {
+    pub(crate) async fn comes(&self) {
         // The sender is right here.
         let _ = self.0.subscribe().wait_for(|held| *held >= Held::Here).await;
     }
 
     /// Lets it go on.
-    pub fn lets_go(&self) {
+    pub(crate) fn lets_go(&self) {
         self.0.send_replace(Held::Free);
     }
 
@@ -91,7 +88,6 @@ impl Gate {
         tokio::spawn(async move {
             match &fate {
                 Fate::Refused => return,
-                Fate::Late(pause) => sleep(*pause).await,
                 Fate::Held(hold) => hold.waits().await,
                 Fate::AnswerLost | Fate::AnswerHeld(_) => {}
             }
@@ -99,7 +95,7 @@ impl Gate {
             match fate {
                 Fate::AnswerLost => return,
                 Fate::AnswerHeld(hold) => hold.waits().await,
-                Fate::Refused | Fate::Late(_) | Fate::Held(_) => {}
+                Fate::Refused | Fate::Held(_) => {}
             }
             // The caller has given up.
             let _ = answer.send(done);

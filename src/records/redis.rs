@@ -32,7 +32,7 @@ use crate::storage::redis::schema::field;
 use crate::storage::redis::{Redis, Script};
 
 /// How long a request with an `Idempotency-Key` may run before another may take its place: its replica has died.
-pub const KEY_RUNS: Duration = Duration::from_secs(30);
+pub(crate) const KEY_RUNS: Duration = Duration::from_secs(30);
 
 static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/create.lua")));
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/claim.lua")));
@@ -46,7 +46,7 @@ pub(crate) const NEVER: &str = "+inf";
 
 /// Records and leases in Redis, as one replica uses them.
 #[derive(Clone, Debug)]
-pub struct RedisRecords {
+pub(crate) struct RedisRecords {
     pub(crate) redis: Redis,
     /// This replica: the `replica` of `/health`. No two live ones share a name.
     pub(crate) owner: Arc<str>,
@@ -55,7 +55,7 @@ pub struct RedisRecords {
 
 impl RedisRecords {
     /// For the replica of this name; what it claims is its own for `lease`, until renewed.
-    pub fn new(redis: Redis, owner: impl Into<Arc<str>>, lease: Duration) -> Self {
+    pub(crate) fn new(redis: Redis, owner: impl Into<Arc<str>>, lease: Duration) -> Self {
         Self { redis, owner: owner.into(), lease }
     }
 

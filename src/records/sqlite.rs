@@ -15,7 +15,7 @@ use crate::proxy::ProxyUrl;
 use crate::storage::sqlite::Sqlite;
 
 /// The first schema of this module. Times are Unix milliseconds.
-pub const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     CREATE TABLE session (
         id TEXT PRIMARY KEY,
         user TEXT NOT NULL,
@@ -37,12 +37,12 @@ pub const SCHEMA: &str = "
 ";
 
 /// Of the deployment itself.
-pub const SECRET_SCHEMA: &str = "
+pub(crate) const SECRET_SCHEMA: &str = "
     CREATE TABLE token_secret (id INTEGER PRIMARY KEY CHECK (id = 0), secret TEXT NOT NULL) STRICT;
 ";
 
 /// A session's own proxy: a URL, with user and password.
-pub const PROXY_SCHEMA: &str = "ALTER TABLE session ADD COLUMN proxy TEXT;";
+pub(crate) const PROXY_SCHEMA: &str = "ALTER TABLE session ADD COLUMN proxy TEXT;";
 
 const INSERT: &str = "INSERT INTO session (id, user, created, device_name, metadata, epoch, claimed, proxy)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)";
@@ -70,14 +70,14 @@ const DROP_FILLER: &str = "DELETE FROM idempotency WHERE key = ''";
 const BEAT: &str = "INSERT OR REPLACE INTO beat (id, at) VALUES (0, ?1)";
 
 /// Records in the file.
-pub struct SqliteRecords(Sqlite);
+pub(crate) struct SqliteRecords(Sqlite);
 
 /// What a transaction decided; an error of SQLite undoes it, these do not.
 type Decided<T> = rusqlite::Result<Result<T, RecordsError>>;
 
 impl SqliteRecords {
     /// On a file whose migrations include all schemas of this module.
-    pub fn new(sqlite: Sqlite) -> Self {
+    pub(crate) fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
     }
 

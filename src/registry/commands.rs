@@ -59,7 +59,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn restart(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
+    pub(crate) async fn restart(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
         let (this, id) = (self.clone(), id.clone());
         let restart = self.to_its_end(async move { this.restart_anywhere(&id).await });
         // What is under way goes on.
@@ -88,7 +88,7 @@ impl Registry {
 
     /// Ends a session for good: its device is logged out and its keys are forgotten. Returns when that is certain to
     /// happen, not when it has. An unknown session is no error.
-    pub async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
+    pub(crate) async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
         let (this, id) = (self.clone(), id.clone());
         Ok(self.to_its_end(async move { this.delete_anywhere(&id).await }).await?)
     }
@@ -119,7 +119,7 @@ impl Registry {
 
     /// Asks something of a session's client; what becomes of it comes as an event. False when the session has no client to
     /// ask.
-    pub async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, Error> {
+    pub(crate) async fn ask(self: &Arc<Self>, id: &SessionId, ask: Ask) -> Result<bool, Error> {
         let Some(entry) = self.lookup(id).await? else { return Ok(false) };
         if self.runs_elsewhere(&entry) && self.parts.cluster.ask_owner(id, &ask.clone().into()).await? {
             return Ok(true);

@@ -19,7 +19,7 @@ use crate::shutdown::Shutdown;
 
 /// How long what is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Ages {
+pub(crate) struct Ages {
     /// Pause between two rounds.
     pub every: Duration,
     /// A session that no phone has linked, since its last start.
@@ -39,7 +39,7 @@ enum Verdict {
 }
 
 /// Makes its rounds until the server stops.
-pub async fn run(registry: Arc<Registry>, ages: Ages, shutdown: Shutdown) {
+pub(crate) async fn run(registry: Arc<Registry>, ages: Ages, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.begun() => return,

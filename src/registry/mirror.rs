@@ -23,7 +23,7 @@ const MIRROR_SWEEP: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 32;
 
 /// Which sessions to list.
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// Whether a session of this id is asked for.
     pub takes: &'a (dyn Fn(&SessionId) -> bool + Sync),
     /// Only those that stand there.
@@ -37,7 +37,7 @@ impl Registry {
     ///
     /// # Errors
     /// Where others run sessions as well and nobody can be asked just now.
-    pub async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, Error> {
+    pub(crate) async fn find(self: &Arc<Self>, id: &SessionId) -> Result<Option<Arc<Session>>, Error> {
         Ok(self.lookup(id).await?.map(|entry| entry.session))
     }
 
@@ -65,7 +65,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::find`].
-    pub async fn list(&self, page: Page<'_>) -> Result<(Vec<Arc<Session>>, bool), Error> {
+    pub(crate) async fn list(&self, page: Page<'_>) -> Result<(Vec<Arc<Session>>, bool), Error> {
         let mut ids = self.ids().await?;
         ids.retain(|id| (page.takes)(id));
         ids.sort_unstable();
@@ -95,7 +95,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::find`].
-    pub async fn viewers(&self) -> Result<Viewers, Error> {
+    pub(crate) async fn viewers(&self) -> Result<Viewers, Error> {
         Ok(self.parts.cluster.viewers(self.viewers_here()).await?)
     }
 

@@ -26,7 +26,7 @@ use crate::telemetry::metrics::TAKEOVERS;
 impl Registry {
     /// Starts the link task of every session that was running when the last process ended, each client in its turn, and goes
     /// on with deletions that were under way.
-    pub async fn start_all(self: &Arc<Self>) {
+    pub(crate) async fn start_all(self: &Arc<Self>) {
         // All at once: their claims share commits. The supervisor tries again.
         let resume = async |entry: Entry| {
             let record = entry.session.about().clone();

@@ -18,7 +18,7 @@ use super::unattended::SUPERVISOR_INTERVAL;
 use crate::shutdown::Shutdown;
 
 /// Looks after the sessions of a process that has them all, until the server stops.
-pub async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
+pub(crate) async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
     // Failures are told once in a row for each session.
     let mut told = HashMap::new();
     loop {
@@ -51,7 +51,7 @@ pub async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
 
 impl Registry {
     /// How many sessions have been without a link task that they need, for longer than it takes to start one.
-    pub fn unattended(&self) -> usize {
+    pub(crate) fn unattended(&self) -> usize {
         self.unattended.too_long()
     }
 }

@@ -4,7 +4,7 @@ use crate::records::RecordsError;
 
 /// Not done.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is no such session.
     #[error("no such session")]
     NotFound,

@@ -13,7 +13,7 @@ use crate::whatsapp::Signal;
 /// The facts that a signal adds to a session in this state, in order; often none.
 ///
 /// Nothing follows an end, and nothing that a viewer already knows is said twice.
-pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
+pub(crate) fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
     if state.ended {
         return Vec::new();
     }
@@ -73,19 +73,19 @@ pub fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
 
 /// Whether this is the end of a pairing that was cut short, and not of a link: WhatsApp knows nothing of a device that
 /// was never logged in, because a crash came between the phone's signature and ours.
-pub fn is_unfinished_pairing(state: &State, signal: &Signal) -> bool {
+pub(crate) fn is_unfinished_pairing(state: &State, signal: &Signal) -> bool {
     matches!(signal, Signal::LoggedOut { .. }) && !state.linked && !state.ended
 }
 
 /// The device that a phone has just linked was taken back before its first login: a new QR follows.
-pub fn device_removed() -> Kind {
+pub(crate) fn device_removed() -> Kind {
     let (method, code) = (PairingMethod::Qr, PairingRefusal::DeviceRemoved);
     let detail = "WhatsApp took the new device back; scan the next code".to_owned();
     Kind::PairingError(PairingError { method, code, detail, retry_after_ms: None })
 }
 
 /// The state right after a fact.
-pub fn apply(state: &State, kind: &Kind, now: Time) -> State {
+pub(crate) fn apply(state: &State, kind: &Kind, now: Time) -> State {
     let (status, me) = match kind {
         Kind::Qr(_) | Kind::Code(_) | Kind::PairingError(_) => (Status::ScanQr, None),
         Kind::Passkey(_) => (Status::PasskeyRequired, None),

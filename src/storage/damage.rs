@@ -20,11 +20,11 @@ const LONGEST: usize = 120;
 
 /// The damaged records of one store. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Damage(Arc<Mutex<BTreeMap<(String, String), Damaged>>>);
+pub(crate) struct Damage(Arc<Mutex<BTreeMap<(String, String), Damaged>>>);
 
 /// One row or key that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damaged {
+pub(crate) struct Damaged {
     /// The table, or the key of Redis.
     pub table: String,
     /// The row of the table, or the part of the key.
@@ -37,7 +37,7 @@ pub struct Damaged {
 
 impl Damage {
     /// Notes a record that cannot be read. It is logged the first time.
-    pub fn note(&self, table: &str, key: &str, session: Option<&SessionId>, why: &'static str) {
+    pub(crate) fn note(&self, table: &str, key: &str, session: Option<&SessionId>, why: &'static str) {
         let key = shown(key);
         let mut known = self.known();
         let name = (table.to_owned(), key.clone());
@@ -50,7 +50,7 @@ impl Damage {
     }
 
     /// Notes that a record can be read. If it was damaged before, somebody has repaired it.
-    pub fn is_whole(&self, table: &str, key: &str) {
+    pub(crate) fn is_whole(&self, table: &str, key: &str) {
         let mut known = self.known();
         if !known.is_empty() && known.remove(&(table.to_owned(), shown(key))).is_some() {
             gauge!(DAMAGED_RECORDS).set(known.len() as f64);
@@ -59,7 +59,7 @@ impl Damage {
 
     /// Parses names as session ids. A name that is not one is noted and left out. Names are bytes, because a damaged
     /// one may contain any.
-    pub fn session_ids(&self, table: &str, names: Vec<Vec<u8>>, why: &'static str) -> Vec<SessionId> {
+    pub(crate) fn session_ids(&self, table: &str, names: Vec<Vec<u8>>, why: &'static str) -> Vec<SessionId> {
         let id = |name: Vec<u8>| {
             let id = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok());
             if id.is_none() {
@@ -70,35 +70,23 @@ impl Damage {
         names.into_iter().filter_map(id).collect()
     }
 
-    /// Notes that in this table only these keys are still damaged.
-    pub fn only(&self, table: &str, keys: &[String]) {
-        let mut known = self.known();
-        let before = known.len();
-        if before > 0 {
-            known.retain(|(of, key), _| of != table || keys.iter().any(|still| shown(still) == *key));
-        }
-        if known.len() < before {
-            gauge!(DAMAGED_RECORDS).set(known.len() as f64);
-        }
-    }
-
     /// Whether something of this session is damaged.
-    pub fn is_about(&self, session: &SessionId) -> bool {
+    pub(crate) fn is_about(&self, session: &SessionId) -> bool {
         self.known().values().any(|damaged| damaged.session.as_ref() == Some(session))
     }
 
     /// Whether a damaged record has no known session. Then a row without a record may belong to that session.
-    pub fn hides_a_session(&self) -> bool {
+    pub(crate) fn hides_a_session(&self) -> bool {
         self.known().values().any(|damaged| damaged.session.is_none())
     }
 
     /// The number of damaged records.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.known().len()
     }
 
     /// All damaged records, in the order of table and key.
-    pub fn list(&self) -> Vec<Damaged> {
+    pub(crate) fn list(&self) -> Vec<Damaged> {
         self.known().values().cloned().collect()
     }
 
@@ -108,7 +96,7 @@ impl Damage {
 }
 
 /// The form in which a key is shown and compared: the beginning of a long one.
-pub fn shown(key: &str) -> String {
+pub(crate) fn shown(key: &str) -> String {
     let mut shown: String = key.chars().take(LONGEST).collect();
     if shown.len() < key.len() {
         shown.push('…');
@@ -130,9 +118,7 @@ mod tests {
         }
         assert_eq!((damage.count(), damage.is_about(&id), damage.hides_a_session()), (2, true, true));
         assert!(damage.list().iter().all(|damaged| damaged.key.len() < 200));
-        damage.only("session", &[id.as_str().to_owned()]);
-        assert_eq!((damage.count(), damage.hides_a_session()), (1, false));
         damage.is_whole("session", id.as_str());
-        assert_eq!((damage.count(), damage.is_about(&id)), (0, false));
+        assert_eq!((damage.count(), damage.is_about(&id), damage.hides_a_session()), (1, false, true));
     }
 }

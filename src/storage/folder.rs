@@ -14,17 +14,17 @@ use std::sync::Arc;
 use super::StorageError;
 
 /// The note of a folder whose content was moved to Redis: no server may start on what is left.
-pub const MOVED: &str = "moved-to-redis";
+pub(crate) const MOVED: &str = "moved-to-redis";
 
 /// The file that is locked.
-pub const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// Whether a process holds the folder at this moment. Creates nothing there. It takes a shared lock and releases it at
 /// once; a server that starts in that instant is refused and must be started again.
 ///
 /// # Errors
 /// When the lock's file is there and cannot be opened.
-pub fn is_in_use(folder: &Path) -> io::Result<bool> {
+pub(crate) fn is_in_use(folder: &Path) -> io::Result<bool> {
     let is_held = |path: &Path| {
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -54,7 +54,7 @@ pub(super) fn note(folder: &Path, name: &str) -> io::Result<Option<String>> {
 
 /// Holds the folder until it is dropped.
 #[derive(Debug)]
-pub struct FolderLock {
+pub(crate) struct FolderLock {
     _lock: File,
     /// `None` on a file system that cannot lock folders.
     _held: Option<File>,
@@ -65,7 +65,7 @@ pub struct FolderLock {
 
 /// The identity of a file or folder, independent of its name: a later file of the same name has another.
 #[derive(Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     path: PathBuf,
     #[cfg(unix)]
     numbers: (u64, u64),
@@ -74,14 +74,14 @@ pub struct Identity {
 /// Stop this server before anything is moved or removed there; where it was moved, put it back.
 #[derive(Debug, thiserror::Error)]
 #[error("{} was removed, or replaced, since this server began: it may be lost, and another server may start there", .0.display())]
-pub struct Replaced(PathBuf);
+pub(crate) struct Replaced(PathBuf);
 
 impl Identity {
     /// The identity of what has this name now.
     ///
     /// # Errors
     /// When nothing can be found there.
-    pub fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             #[cfg(unix)]
@@ -93,7 +93,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`Replaced`], as an error of the storage.
-    pub fn check(&self) -> Result<(), StorageError> {
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
         #[cfg(unix)]
         if numbers(&self.path).ok() != Some(self.numbers) {
             return Err(StorageError::Broken(Arc::new(Replaced(self.path.clone()))));
@@ -132,7 +132,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// See [`FolderError`].
-    pub fn take(folder: &Path) -> Result<Self, FolderError> {
+    pub(crate) fn take(folder: &Path) -> Result<Self, FolderError> {
         let lock = Self::take_even_moved(folder)?;
         if lock.note(MOVED)?.is_some() { Err(FolderError::Moved(folder.to_owned())) } else { Ok(lock) }
     }
@@ -141,7 +141,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// See [`FolderError`].
-    pub fn take_even_moved(folder: &Path) -> Result<Self, FolderError> {
+    pub(crate) fn take_even_moved(folder: &Path) -> Result<Self, FolderError> {
         let unwritable = |error| FolderError::Unwritable(folder.to_owned(), error);
         make(folder).map_err(unwritable)?;
         let file = OpenOptions::new()
@@ -165,7 +165,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// [`Replaced`], as an error of the storage.
-    pub fn check(&self) -> Result<(), StorageError> {
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
         self.identities.iter().try_for_each(Identity::check)
     }
 
@@ -178,7 +178,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// See [`FolderError`].
-    pub fn note(&self, name: &str) -> Result<Option<String>, FolderError> {
+    pub(crate) fn note(&self, name: &str) -> Result<Option<String>, FolderError> {
         note(&self.folder, name).map_err(|error| self.unwritable(error))
     }
 
@@ -186,7 +186,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// See [`FolderError`].
-    pub fn leave(&self, name: &str, line: &str) -> Result<(), FolderError> {
+    pub(crate) fn leave(&self, name: &str, line: &str) -> Result<(), FolderError> {
         let draft = self.folder.join(format!("{name}.new"));
         let write = || {
             let mut file = File::create(&draft)?;
@@ -202,7 +202,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// See [`FolderError`].
-    pub fn take_away(&self, name: &str) -> Result<(), FolderError> {
+    pub(crate) fn take_away(&self, name: &str) -> Result<(), FolderError> {
         let remove = || {
             fs::remove_file(self.folder.join(name))?;
             self.sync()
@@ -224,7 +224,7 @@ impl FolderLock {
 ///
 /// # Errors
 /// See [`FolderError`].
-pub fn check(folder: &Path) -> Result<(), FolderError> {
+pub(crate) fn check(folder: &Path) -> Result<(), FolderError> {
     let unwritable = |error| FolderError::Unwritable(folder.to_owned(), error);
     if folder.join(MOVED).exists() {
         return Err(FolderError::Moved(folder.to_owned()));

@@ -13,11 +13,11 @@ use super::StorageError;
 
 /// The health of an engine, shared by the engine and the parts that ask for it.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<watch::Sender<Judgement>>);
+pub(crate) struct Health(Arc<watch::Sender<Judgement>>);
 
 /// The state of a store.
 #[derive(Clone, Debug, Default)]
-pub struct Judgement {
+pub(crate) struct Judgement {
     /// The failure of writes, if they fail.
     pub writes: Option<Trouble>,
     /// The failure of reads, if they fail.
@@ -28,7 +28,7 @@ pub struct Judgement {
 
 /// The last call of a kind failed.
 #[derive(Clone, Debug)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// When the calls began to fail.
     pub since: SystemTime,
     /// The error of the last call.
@@ -37,7 +37,7 @@ pub struct Trouble {
 
 impl Judgement {
     /// The failure to report: that of writes, which is the worse, or else that of reads.
-    pub fn trouble(&self) -> Option<&Trouble> {
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
         self.writes.as_ref().or(self.reads.as_ref())
     }
 }
@@ -51,12 +51,12 @@ impl Default for Health {
 
 impl Health {
     /// The state of the store and its changes.
-    pub fn watch(&self) -> watch::Receiver<Judgement> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Judgement> {
         self.0.subscribe()
     }
 
     /// Whether writes fail at the moment.
-    pub fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.0.borrow().writes.is_some()
     }
 
@@ -81,7 +81,7 @@ impl Health {
     }
 
     /// Reports that a probe has stored something, or that a connection takes writes.
-    pub fn stored(&self) {
+    pub(crate) fn stored(&self) {
         self.mended(|judgement| &mut judgement.writes, "the store takes writes again");
     }
 

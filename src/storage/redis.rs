@@ -16,8 +16,8 @@
 
 mod channels;
 mod failure;
-pub mod index;
-pub mod inspect;
+pub(crate) mod index;
+pub(crate) mod inspect;
 mod keeper;
 mod kinds;
 mod loss;
@@ -37,10 +37,10 @@ use redis::{Cmd, FromRedisValue};
 use tokio::sync::{Notify, watch};
 
 use self::channels::Channels;
-pub use self::channels::{Heard, Subscription};
+pub(crate) use self::channels::{Heard, Subscription};
 use self::loss::Seen;
 use self::schema::Keys;
-pub use self::script::{Call, Script};
+pub(crate) use self::script::{Call, Script};
 use self::target::{Connection, Target};
 use super::StorageError;
 use super::damage::Damage;
@@ -50,7 +50,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{REDIS_CALL_SECONDS, REDIS_FAILURES, REDIS_UP};
 
 /// How long a command may take.
-pub const LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const LIMIT: Duration = Duration::from_secs(1);
 
 /// The pauses between two tries to connect again.
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(20), longest: Duration::from_secs(1) };
@@ -60,7 +60,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// A handle; clones share the connections. End it with [`close`](Self::close).
 #[derive(Clone)]
-pub struct Redis(Arc<Inner>);
+pub(crate) struct Redis(Arc<Inner>);
 
 struct Inner {
     keys: Keys,
@@ -79,7 +79,7 @@ struct Inner {
 
 /// Whether Redis answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnectionState {
+pub(crate) enum ConnectionState {
     /// Redis answers.
     Up(Server),
     /// Redis does not answer; it is tried again without a limit.
@@ -90,7 +90,7 @@ pub enum ConnectionState {
 
 /// The Redis that answers; on a cluster, the node that holds the mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub(crate) struct Server {
     /// Changes with every restart of the server, and at a fail-over. Empty if our user may not ask for it.
     pub run_id: String,
     /// A random word in the data, stored at the first connect ever: another word means that the data is gone.
@@ -99,7 +99,7 @@ pub struct Server {
 
 /// A weakness of a working Redis that an operator should know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Warning {
+pub(crate) enum Warning {
     /// A restart loses what was written since the last snapshot, ratchets of linked devices among it.
     #[error("Redis does not keep an append-only file: set `appendonly yes`, or a restart may unlink devices")]
     NotDurable,
@@ -134,7 +134,7 @@ impl Redis {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn connect(url: &str, prefix: &str) -> Result<(Self, Vec<Warning>), ConnectError> {
+    pub(crate) async fn connect(url: &str, prefix: &str) -> Result<(Self, Vec<Warning>), ConnectError> {
         if prefix.contains(['{', '}']) {
             return Err(ConnectError::Prefix);
         }
@@ -170,7 +170,7 @@ impl Redis {
     ///
     /// # Errors
     /// [`StorageError::Away`] when there is no answer: it is not known whether the command was carried out.
-    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StorageError> {
+    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StorageError> {
         let answer = self.ask(command).await?;
         self.explained(answer)
     }
@@ -183,12 +183,12 @@ impl Redis {
     }
 
     /// The health of Redis.
-    pub fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &Health {
         &self.0.health
     }
 
     /// The keys that could not be read so far.
-    pub fn damage(&self) -> &Damage {
+    pub(crate) fn damage(&self) -> &Damage {
         &self.0.damage
     }
 
@@ -208,7 +208,7 @@ impl Redis {
     }
 
     /// A script, to be given keys and arguments and run.
-    pub fn script(&self, script: &'static Script) -> Call {
+    pub(crate) fn script(&self, script: &'static Script) -> Call {
         Call::new(self, script)
     }
 
@@ -216,7 +216,7 @@ impl Redis {
     ///
     /// # Errors
     /// [`StorageError::Closed`] if the process is stopping.
-    pub async fn finish<T: Send + 'static>(
+    pub(crate) async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, StorageError> {
@@ -232,28 +232,28 @@ impl Redis {
     ///
     /// # Errors
     /// See [`query`](Self::query).
-    pub async fn now(&self) -> Result<i64, StorageError> {
+    pub(crate) async fn now(&self) -> Result<i64, StorageError> {
         let (seconds, micros): (i64, i64) = self.query(&redis::cmd("TIME")).await?;
         Ok(seconds * 1000 + micros / 1000)
     }
 
     /// Whether Redis is a cluster, where a published message can be lost between two nodes.
-    pub fn is_cluster(&self) -> bool {
+    pub(crate) fn is_cluster(&self) -> bool {
         self.0.last_connection().is_cluster()
     }
 
     /// Whether Redis answers, and its changes.
-    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+    pub(crate) fn state(&self) -> watch::Receiver<ConnectionState> {
         self.0.state.subscribe()
     }
 
     /// Listens to a channel on the one Pub/Sub connection, until the subscription is dropped.
-    pub fn listen(&self, channel: String) -> Subscription {
+    pub(crate) fn listen(&self, channel: String) -> Subscription {
         channels::listen(&self.0, channel)
     }
 
     /// Ends both connections. Later calls answer [`StorageError::Closed`], subscriptions end.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.0.state.send_replace(ConnectionState::Closed);
         self.0.tasks.begin();
         let left = self.0.tasks.finished(GRACE).await;

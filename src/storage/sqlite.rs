@@ -12,7 +12,7 @@
 //! - **Links are never lost in silence**: see `milestone`.
 //! - **Deleted means gone**: `secure_delete` overwrites freed bytes in the pages, but the log still holds
 //!   older pages until it is folded in and cut to nothing. That happens at most [`SCRUB_AFTER`] after a write
-//!   by itself, at [`Sqlite::scrub`] at once, and at [`Sqlite::close`]. (What a file system or an SSD keeps
+//!   by itself, and at [`Sqlite::close`]. (What a file system or an SSD keeps
 //!   below that, or a backup, is out of reach.)
 //! - **The file does not shrink** (`auto_vacuum` is off: it would move pages at every delete): free pages are
 //!   zeroed and used for what comes next. Its size is its peak; `VACUUM` by hand, with the server stopped,
@@ -35,8 +35,8 @@ use parking_lot::Mutex;
 use rusqlite::Transaction;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-pub use self::milestone::MILESTONE;
-pub use self::open::{OpenError, SchemaStep};
+pub(crate) use self::milestone::MILESTONE;
+pub(crate) use self::open::{OpenError, SchemaStep};
 use super::StorageError;
 use super::damage::Damage;
 use super::folder::{FolderLock, Identity};
@@ -44,16 +44,16 @@ use super::health::Health;
 use crate::id::SessionId;
 
 /// How many jobs may wait in a queue. A group commit holds at most as many.
-pub const WAITING: usize = 256;
+pub(crate) const WAITING: usize = 256;
 
 /// The longest time after a write for which the log may hold deleted bytes, provided that no other process reads the
 /// file.
-pub const SCRUB_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const SCRUB_AFTER: Duration = Duration::from_secs(60);
 
 /// A handle on the file; clones share it. End it with [`close`](Self::close); when the last handle is dropped
 /// without, the threads finish what was accepted and end by themselves, but nobody waits for them.
 #[derive(Clone)]
-pub struct Sqlite(Arc<Inner>);
+pub(crate) struct Sqlite(Arc<Inner>);
 
 struct Inner {
     writes: Queue<writer::Order>,
@@ -77,30 +77,39 @@ impl Sqlite {
     ///
     /// `steps` are those of all modules in one list, counting 1, 2, 3, ...; see [`OpenError`] for what
     /// is refused.
-    pub fn open(path: &Path, steps: &[SchemaStep]) -> Result<Self, OpenError> {
+    #[cfg(test)]
+    pub(crate) fn open(path: &Path, steps: &[SchemaStep]) -> Result<Self, OpenError> {
         Self::start(path, steps, SCRUB_AFTER, None)
     }
 
     /// The same for a database in a folder that this process holds. Its milestones are counted, and a database that has
     /// fewer of them than the note says is refused.
-    pub fn open_in(folder: Arc<FolderLock>, name: &str, steps: &[SchemaStep]) -> Result<Self, OpenError> {
+    pub(crate) fn open_in(
+        folder: Arc<FolderLock>,
+        name: &str,
+        steps: &[SchemaStep],
+    ) -> Result<Self, OpenError> {
         open::check_noted(&folder.path(name))?;
         Self::start(&folder.path(name), steps, SCRUB_AFTER, Some(folder))
     }
 
     /// The same without comparing the note: accepts an older copy, and updates the note.
-    pub fn accept_in(folder: Arc<FolderLock>, name: &str, steps: &[SchemaStep]) -> Result<Self, OpenError> {
+    pub(crate) fn accept_in(
+        folder: Arc<FolderLock>,
+        name: &str,
+        steps: &[SchemaStep],
+    ) -> Result<Self, OpenError> {
         Self::start(&folder.path(name), steps, SCRUB_AFTER, Some(folder))
     }
 
     /// Checks that a database has every milestone that is noted beside it. Changes nothing.
-    pub fn check_noted(path: &Path) -> Result<(), OpenError> {
+    pub(crate) fn check_noted(path: &Path) -> Result<(), OpenError> {
         open::check_noted(path)
     }
 
     /// Opens an existing database to read it; another process may serve from it meanwhile. Blocks. Writes are answered
     /// with [`StorageError::Closed`].
-    pub fn open_to_read(path: &Path, steps: &[SchemaStep]) -> Result<Self, OpenError> {
+    pub(crate) fn open_to_read(path: &Path, steps: &[SchemaStep]) -> Result<Self, OpenError> {
         open::check_noted(path)?;
         let reader = open::open_to_read(path, steps)?;
         let (writes, _) = Queue::new();
@@ -158,7 +167,7 @@ impl Sqlite {
 
     /// Checks that the names of the file, its log, its folder and the folder's lock still lead to what was opened. It
     /// opens nothing, because closing a second descriptor of the file would release SQLite's own locks.
-    pub fn check_place(&self) -> Result<(), StorageError> {
+    pub(crate) fn check_place(&self) -> Result<(), StorageError> {
         let home = self.0.home.lock();
         let Some(home) = &*home else { return Ok(()) };
         let checked = home.lock.check().and_then(|()| home.files.iter().try_for_each(Identity::check));
@@ -172,7 +181,7 @@ impl Sqlite {
     ///
     /// `work` must not begin or end transactions. Once the job is in the queue it is carried out completely, even if
     /// this future is dropped; if it is dropped before, nothing is done.
-    pub async fn write<T, F>(&self, work: F) -> Result<T, StorageError>
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -186,7 +195,7 @@ impl Sqlite {
 
     /// Runs `work` on a connection that cannot write. It sees everything that [`write`](Self::write) has
     /// answered.
-    pub async fn read<T, F>(&self, work: F) -> Result<T, StorageError>
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -199,12 +208,12 @@ impl Sqlite {
     }
 
     /// The health of the file.
-    pub fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &Health {
         &self.0.health
     }
 
     /// The session ids that this query finds in a table. A value that is not one is noted and left out.
-    pub async fn session_ids(
+    pub(crate) async fn session_ids(
         &self,
         table: &str,
         query: &'static str,
@@ -219,23 +228,14 @@ impl Sqlite {
     }
 
     /// The rows that could not be read so far.
-    pub fn damage(&self) -> &Damage {
+    pub(crate) fn damage(&self) -> &Damage {
         &self.0.damage
-    }
-
-    /// After an Ok no byte of what was deleted before the call is left in the file or its log.
-    /// [`StorageError::Busy`] when another process reads the file just now; it is tried again within
-    /// [`SCRUB_AFTER`].
-    pub async fn scrub(&self) -> Result<(), StorageError> {
-        let (answer, answered) = oneshot::channel();
-        self.0.writes.put(writer::Order::Scrub(answer)).await?;
-        answered.await.unwrap_or(Err(StorageError::Closed))
     }
 
     /// Protects what was written before the call from being lost unnoticed: folds the log into the file and, if
     /// milestones are counted, counts one. An Err says that the log was not folded in or the milestone not noted; both
     /// are tried again within [`SCRUB_AFTER`].
-    pub async fn milestone(&self) -> Result<(), StorageError> {
+    pub(crate) async fn milestone(&self) -> Result<(), StorageError> {
         let (answer, answered) = oneshot::channel();
         self.0.writes.put(writer::Order::Milestone(answer)).await?;
         answered.await.unwrap_or(Err(StorageError::Closed))
@@ -245,7 +245,7 @@ impl Sqlite {
     /// answer [`StorageError::Closed`]; a second `close` has nothing to do. After an Err everything that was
     /// answered is on the disk nevertheless, but the log may still be there, for the next
     /// [`open`](Self::open).
-    pub async fn close(&self) -> Result<(), StorageError> {
+    pub(crate) async fn close(&self) -> Result<(), StorageError> {
         // The reader closes first: the last connection to close removes the log.
         let (answer, answered) = oneshot::channel();
         self.0.reads.end(reader::Order::Close(answer));

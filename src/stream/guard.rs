@@ -7,7 +7,7 @@ use crate::telemetry::metrics::{STREAMS, STREAMS_CLOSED, STREAMS_OPENED};
 
 /// How a stream reaches its viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// Server-Sent Events.
     Sse,
     /// WebSocket.
@@ -16,7 +16,7 @@ pub enum Transport {
 
 impl Transport {
     /// The word for it in metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sse => "sse",
             Self::WebSocket => "websocket",
@@ -27,21 +27,21 @@ impl Transport {
 /// Counts one open stream until it is dropped. It is dropped with the task that serves the stream, so a viewer that
 /// just disconnects is counted as well.
 #[derive(Debug)]
-pub struct StreamGuard {
+pub(crate) struct StreamGuard {
     transport: Transport,
     end: Option<Close>,
 }
 
 impl StreamGuard {
     /// Counts one more open stream.
-    pub fn new(transport: Transport) -> Self {
+    pub(crate) fn new(transport: Transport) -> Self {
         counter!(STREAMS_OPENED, "transport" => transport.as_str()).increment(1);
         gauge!(STREAMS, "transport" => transport.as_str()).increment(1.0);
         Self { transport, end: None }
     }
 
     /// Notes why the stream ends. Only the first call counts.
-    pub fn closes(&mut self, end: Close) {
+    pub(crate) fn closes(&mut self, end: Close) {
         self.end.get_or_insert(end);
     }
 

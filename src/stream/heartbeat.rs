@@ -16,18 +16,18 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// Beats for any number of streams, each once a period.
 #[derive(Clone, Debug)]
-pub struct Heartbeats {
+pub(crate) struct Heartbeats {
     slots: Arc<[watch::Sender<()>]>,
     next: Arc<AtomicUsize>,
 }
 
 /// The heartbeat of one stream.
 #[derive(Debug)]
-pub struct Heartbeat(watch::Receiver<()>);
+pub(crate) struct Heartbeat(watch::Receiver<()>);
 
 impl Heartbeats {
     /// Starts the timer; it ends with the server. `period` is a whole number of seconds.
-    pub fn start(period: Duration, shutdown: &Shutdown) -> Self {
+    pub(crate) fn start(period: Duration, shutdown: &Shutdown) -> Self {
         let count = usize::try_from(period.as_secs()).unwrap_or(1).max(1);
         let slots: Arc<[_]> = (0..count).map(|_| watch::Sender::new(())).collect();
         let heartbeats = Self { slots, next: Arc::default() };
@@ -36,7 +36,7 @@ impl Heartbeats {
     }
 
     /// The heartbeat of one more stream. Its first beat comes within one period.
-    pub fn join(&self) -> Heartbeat {
+    pub(crate) fn join(&self) -> Heartbeat {
         let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         Heartbeat(self.slots[slot].subscribe())
     }
@@ -54,7 +54,7 @@ impl Heartbeats {
 
 impl Heartbeat {
     /// Ends at the next beat.
-    pub async fn beat(&mut self) {
+    pub(crate) async fn beat(&mut self) {
         if self.0.changed().await.is_err() {
             // The server stops, which the stream learns from its drain.
             std::future::pending().await

@@ -14,7 +14,7 @@ use crate::shutdown::Shutdown;
 const MEDIA: &str = "https://mmg.whatsapp.net/";
 
 /// The way to WhatsApp that a server with the same configuration would use.
-pub struct Checkup {
+pub(crate) struct Checkup {
     egress: Arc<Egress>,
     /// The address to which clients connect.
     host: String,
@@ -24,7 +24,7 @@ pub struct Checkup {
 
 /// Why WhatsApp's WebSocket was not reached.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreached {
+pub(crate) enum Unreached {
     /// Mend the proxy.
     #[error("{0}")]
     Proxy(String),
@@ -35,7 +35,7 @@ pub enum Unreached {
 
 /// The version of WhatsApp Web that is built in.
 #[derive(Clone, Copy, Debug)]
-pub struct BuiltIn {
+pub(crate) struct BuiltIn {
     /// The last number of `2.3000.N`.
     pub build: u32,
     /// The day on which WhatsApp began to serve it, as in `2026-07-08`.
@@ -44,7 +44,7 @@ pub struct BuiltIn {
 
 impl BuiltIn {
     /// The version that is built into this binary.
-    pub const THIS: Self = Self { build: BUILT_IN.0, appeared: BUILT_IN_APPEARED };
+    pub(crate) const THIS: Self = Self { build: BUILT_IN.0, appeared: BUILT_IN_APPEARED };
 }
 
 /// The way is not probed again: a check-up is over after one try.
@@ -54,14 +54,14 @@ fn watch() -> Watch {
 
 impl Checkup {
     /// Makes a check-up, without opening anything.
-    pub fn new(proxy: Option<Proxy>) -> Self {
+    pub(crate) fn new(proxy: Option<Proxy>) -> Self {
         let egress = Egresses::new(proxy, watch()).of(None);
         Self { egress, host: "web.whatsapp.com".into(), port: 443, media: MEDIA }
     }
 
     /// The same for a simulated WhatsApp.
     #[cfg(feature = "simulator")]
-    pub fn of_simulator(url: &str, proxy: Option<Proxy>) -> Self {
+    pub(crate) fn of_simulator(url: &str, proxy: Option<Proxy>) -> Self {
         let egress = Egresses::to_simulator(url, proxy, watch()).of(None);
         let uri = url.parse::<hyper::Uri>().ok();
         let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default().to_owned();
@@ -71,7 +71,7 @@ impl Checkup {
     }
 
     /// Name and port of WhatsApp.
-    pub fn endpoint(&self) -> (&str, u16) {
+    pub(crate) fn endpoint(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 
@@ -79,7 +79,7 @@ impl Checkup {
     ///
     /// # Errors
     /// See [`Unreached`].
-    pub async fn websocket(&self) -> Result<(), Unreached> {
+    pub(crate) async fn websocket(&self) -> Result<(), Unreached> {
         self.egress.probe().await.map_err(|error| {
             let words = format!("{error:#}");
             if error.is::<ProxyFault>() { Unreached::Proxy(words) } else { Unreached::WhatsApp(words) }
@@ -90,7 +90,7 @@ impl Checkup {
     ///
     /// # Errors
     /// Says what failed, and at which host.
-    pub async fn newest_version(&self) -> Result<u32, String> {
+    pub(crate) async fn newest_version(&self) -> Result<u32, String> {
         match fetch_latest_app_version(&self.egress.http()).await {
             Ok((2, 3000, build)) => Ok(build),
             Ok(other) => Err(format!("{other:?} is not a version of WhatsApp Web")),
@@ -102,7 +102,7 @@ impl Checkup {
     ///
     /// # Errors
     /// Says what failed, and at which host.
-    pub async fn media(&self) -> Result<Visited, String> {
+    pub(crate) async fn media(&self) -> Result<Visited, String> {
         self.egress.visit(self.media).await.map_err(|error| format!("{error:#}"))
     }
 }

@@ -45,7 +45,7 @@ const CODE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What all clients of this process share.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The proxy for sessions that have none of their own.
     pub proxy: Option<Proxy>,
     /// The device name for sessions that have none of their own.
@@ -64,7 +64,7 @@ pub struct Options {
 }
 
 /// WhatsApp Web, through `whatsapp-rust`.
-pub struct WhatsAppWeb(Arc<Shared>);
+pub(crate) struct WhatsAppWeb(Arc<Shared>);
 
 /// The parts that every link of this process uses.
 struct Shared {
@@ -80,7 +80,7 @@ struct Shared {
 impl WhatsAppWeb {
     /// Begins to look the version up, unless it is set. `tasks` counts the look-up and the small tasks of running
     /// links.
-    pub fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
+    pub(crate) fn new(options: Options, engine: Arc<dyn Engine>, tasks: Shutdown) -> Self {
         let proxy = options.proxy.clone();
         let watch = Watch { factor: options.time_factor, tasks: tasks.clone() };
         let turns = Arc::new(LoginQueue::new(options.logins_per_second, &tasks));

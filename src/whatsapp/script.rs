@@ -19,7 +19,7 @@ use crate::id::SessionId;
 
 /// A WhatsApp for any number of replicas. Clones share it.
 #[derive(Clone)]
-pub struct Script(Arc<Shared>);
+pub(crate) struct Script(Arc<Shared>);
 
 struct Shared {
     stage: Mutex<Stage>,
@@ -40,7 +40,6 @@ struct Client {
     account: Account,
     signals: Signals,
     alive: bool,
-    codes: Vec<String>,
 }
 
 impl Default for Script {
@@ -51,12 +50,12 @@ impl Default for Script {
 
 impl Script {
     /// Sets how long a client takes to stop from now on.
-    pub fn stops_take(&self, long: Duration) {
+    pub(crate) fn stops_take(&self, long: Duration) {
         self.0.stage().stop_takes = long;
     }
 
     /// Waits until `count` clients of an account were started.
-    pub async fn client(&self, session: &SessionId, count: usize) {
+    pub(crate) async fn client(&self, session: &SessionId, count: usize) {
         let mut changed = self.0.changed.subscribe();
         while self.starts(session) < count {
             // The sender lives in `self`, so this cannot fail.
@@ -65,36 +64,29 @@ impl Script {
     }
 
     /// How many clients of an account were started.
-    pub fn starts(&self, session: &SessionId) -> usize {
+    pub(crate) fn starts(&self, session: &SessionId) -> usize {
         self.0.stage().clients.iter().filter(|client| client.account.session == *session).count()
     }
 
     /// How many clients of an account were alive at one time, at most.
-    pub fn most_at_once(&self, session: &SessionId) -> usize {
+    pub(crate) fn most_at_once(&self, session: &SessionId) -> usize {
         self.0.stage().most_at_once.get(session).copied().unwrap_or_default()
     }
 
     /// How many clients of an account live now.
-    pub fn alive(&self, session: &SessionId) -> usize {
+    pub(crate) fn alive(&self, session: &SessionId) -> usize {
         self.0.stage().alive(session)
     }
 
     /// The epochs of an account's clients, in the order of their starts.
-    pub fn epochs(&self, session: &SessionId) -> Vec<u64> {
+    pub(crate) fn epochs(&self, session: &SessionId) -> Vec<u64> {
         let stage = self.0.stage();
         let clients = stage.clients.iter().filter(|client| client.account.session == *session);
         clients.map(|client| client.account.epoch).collect()
     }
 
-    /// The numbers for which the newest client of an account was asked for a code.
-    pub fn codes(&self, session: &SessionId) -> Vec<String> {
-        let stage = self.0.stage();
-        let newest = stage.clients.iter().rfind(|client| client.account.session == *session);
-        newest.map(|client| client.codes.clone()).unwrap_or_default()
-    }
-
     /// Lets the newest client of an account signal this, if it is alive.
-    pub fn says(&self, session: &SessionId, signal: Signal) {
+    pub(crate) fn says(&self, session: &SessionId, signal: Signal) {
         let mut stage = self.0.stage();
         if matches!(signal, Signal::Paired { .. }) {
             stage.linked.insert(session.clone());
@@ -107,7 +99,7 @@ impl Script {
     }
 
     /// Lets the client of this epoch signal this, if it is alive.
-    pub fn says_in(&self, session: &SessionId, epoch: u64, signal: Signal) {
+    pub(crate) fn says_in(&self, session: &SessionId, epoch: u64, signal: Signal) {
         let stage = self.0.stage();
         let is_it = |client: &&Client| client.account.session == *session && client.account.epoch == epoch;
         if let Some(client) = stage.clients.iter().filter(|client| client.alive).rfind(is_it) {
@@ -116,14 +108,8 @@ impl Script {
         }
     }
 
-    /// A signal with a QR.
-    pub fn shows_qr(&self, session: &SessionId) {
-        let (qr_string, expires_in) = ("a QR".to_owned(), Duration::from_secs(60));
-        self.says(session, Signal::Qr { qr_string, attempt: 1, max_attempts: 6, expires_in });
-    }
-
     /// Lets a phone scan, and the client log in with nothing missing.
-    pub fn links(&self, session: &SessionId) {
+    pub(crate) fn links(&self, session: &SessionId) {
         let id = format!("{}:1@s.whatsapp.net", session.user_id());
         let me = Me { id: id.clone(), push_name: None, platform: None };
         self.says(session, Signal::Paired { me });
@@ -131,7 +117,7 @@ impl Script {
     }
 
     /// Lets the client of a linked device log in.
-    pub fn connects(&self, session: &SessionId) {
+    pub(crate) fn connects(&self, session: &SessionId) {
         let id = format!("{}:1@s.whatsapp.net", session.user_id());
         self.says(session, Signal::Connected { id, push_name: None, missing: None });
     }
@@ -149,9 +135,9 @@ impl Stage {
     }
 
     fn start(&mut self, account: &Account, signals: Signals) -> usize {
-        let (account, codes) = (account.clone(), Vec::new());
+        let account = account.clone();
         let session = account.session.clone();
-        self.clients.push(Client { account, signals, alive: true, codes });
+        self.clients.push(Client { account, signals, alive: true });
         let alive = self.alive(&session);
         let most = self.most_at_once.entry(session).or_default();
         *most = alive.max(*most);
@@ -289,11 +275,7 @@ impl Link for ScriptedLink {
         std::future::pending().await
     }
 
-    fn request_code(&self, phone_number: String) {
-        if let Some(at) = self.at {
-            self.script.0.stage().clients[at].codes.push(phone_number);
-        }
-    }
+    fn request_code(&self, _: String) {}
 
     fn cancel_code(&self) {}
 

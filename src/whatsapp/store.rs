@@ -34,18 +34,19 @@
 //! All of it goes with [`Engine::wipe`].
 
 mod app_sync;
-pub mod device;
-pub mod engine;
+pub(crate) mod device;
+pub(crate) mod engine;
 mod key;
 mod lid;
-pub mod memory;
+#[cfg(test)]
+pub(crate) mod memory;
 mod messages;
 mod msg_secret;
 mod protocol;
-pub mod redis;
+pub(crate) mod redis;
 mod row;
 mod signal;
-pub mod sqlite;
+pub(crate) mod sqlite;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -59,8 +60,8 @@ use tokio_util::sync::CancellationToken;
 use wacore::store::error::{Result, StoreError};
 use wacore::store::traits::DeviceStore as _;
 
-pub use self::device::is_linked;
-pub use self::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
+pub(crate) use self::device::is_linked;
+pub(crate) use self::engine::{Change, CommitLock, Engine, EngineError, Fence, Key, Table};
 use self::messages::{Sent, Sweep};
 use crate::event::Missing;
 use crate::storage::StorageError;
@@ -69,7 +70,7 @@ use crate::storage::StorageError;
 ///
 /// One instance per claim at a time, because two would not share a lock. [`retire`](Self::retire) the
 /// old one before opening another for the same epoch.
-pub struct DeviceStorage {
+pub(crate) struct DeviceStorage {
     engine: Arc<dyn Engine>,
     fence: Fence,
     commit_lock: Arc<Mutex<()>>,
@@ -101,7 +102,10 @@ impl DeviceStorage {
     /// true.
     ///
     /// [`EngineError::Fenced`] when a newer epoch has claimed it already.
-    pub async fn open(engine: Arc<dyn Engine>, fence: Fence) -> std::result::Result<Self, EngineError> {
+    pub(crate) async fn open(
+        engine: Arc<dyn Engine>,
+        fence: Fence,
+    ) -> std::result::Result<Self, EngineError> {
         engine.claim(&fence).await?;
         Ok(Self {
             engine,
@@ -120,18 +124,18 @@ impl DeviceStorage {
     /// Returns once a commit was refused because the session has another owner, or none any more (it was
     /// wiped), or once it was [retired](Self::retire). The caller must then stop the client, because the library would
     /// retry without end.
-    pub async fn fenced(&self) {
+    pub(crate) async fn fenced(&self) {
         self.fenced.cancelled().await;
     }
 
     /// Whether [`fenced`](Self::fenced) would return at once.
-    pub fn is_fenced(&self) -> bool {
+    pub(crate) fn is_fenced(&self) -> bool {
         self.fenced.is_cancelled()
     }
 
     /// Refuses every commit that begins after this, regardless of the session's owner, so that leftovers of a stopped
     /// client cannot write beside its successor.
-    pub fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.fenced.cancel();
     }
 

@@ -40,7 +40,7 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A version of WhatsApp Web: the last number of `2.3000.N`, the only one that changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32);
+pub(crate) struct Version(pub u32);
 
 impl Version {
     /// The version in the library's form.
@@ -57,7 +57,7 @@ impl fmt::Display for Version {
 
 /// The source of the version that is claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VersionSource {
+pub(crate) enum VersionSource {
     /// Built into this binary.
     BuiltIn,
     /// Stored by an earlier process or another replica.
@@ -70,7 +70,7 @@ pub enum VersionSource {
 
 impl VersionSource {
     /// The word of `/health`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::BuiltIn => "built_in",
             Self::Stored => "stored",
@@ -82,7 +82,7 @@ impl VersionSource {
 
 /// A report about the version for an operator.
 #[derive(Clone, Copy, Debug)]
-pub struct VersionReport {
+pub(crate) struct VersionReport {
     /// The version that new clients claim.
     pub version: Version,
     /// The source of that version.
@@ -97,7 +97,7 @@ pub struct VersionReport {
 
 /// The newest version that was ever found, and when a look-up last succeeded: what a store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredVersion {
+pub(crate) struct StoredVersion {
     /// The newest version.
     pub version: Version,
     /// The time of the last success.

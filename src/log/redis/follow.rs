@@ -25,15 +25,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// On a cluster a message can be lost between two nodes without a sign: so often the log is read unasked.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
 
-/// What a follower of everything is told.
-#[derive(Clone, Debug)]
-pub enum News {
-    /// An event of any session; a QR has no string.
-    Event(Arc<Event>),
-    /// Events may have been missed, as at the beginning: read what is of interest anew.
-    Missed,
-}
-
 struct Follower {
     log: RedisLog,
     session: SessionId,
@@ -65,31 +56,6 @@ pub(super) fn follow(
         gone: false,
     };
     unfold(follower, async |mut follower| follower.next().await.map(|next| (next, follower)))
-}
-
-impl RedisLog {
-    /// The events of all sessions as they come, without QRs and without a promise: no log stands behind it. Ends when
-    /// the storage is closed; a replica that has no viewer of it drops it.
-    pub fn follow_all(&self) -> impl Stream<Item = News> + Send + use<> {
-        let subscription = self.redis.listen(self.redis.keys().all_live());
-        unfold(subscription, async |mut subscription| {
-            let news = match subscription.next().await? {
-                Heard::Missed => News::Missed,
-                // One that cannot be read is one that was missed.
-                Heard::Message(message) => {
-                    parse_news(&message).map_or(News::Missed, |event| News::Event(Arc::new(event)))
-                }
-            };
-            Some((news, subscription))
-        })
-    }
-}
-
-/// `<session> <id> <event>`
-fn parse_news(message: &[u8]) -> Option<Event> {
-    let mut words = std::str::from_utf8(message).ok()?.splitn(3, ' ');
-    let (session, at, body) = (words.next()?, words.next()?, words.next()?);
-    Event::from_log(session.parse().ok()?, at.parse().ok()?, body).ok()
 }
 
 impl Follower {

@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::event::{Disconnected, Reason, State, Time};
+use crate::storage::redis::Heard;
 use crate::storage::redis::tests::{Cluster, Server};
 
 fn id() -> SessionId {
@@ -335,24 +336,26 @@ async fn on_a_cluster_a_follower_gets_it_all_as_well() {
 }
 
 #[tokio::test]
-async fn who_follows_everything_sees_no_qr() {
+async fn every_event_is_told_to_the_deployment_without_its_qr() {
     let server = Server::start();
     let log = connect(&server, 10).await;
     lease(&server, "me", 7);
-    let mut all = Box::pin(log.follow_all());
-    assert!(matches!(all.next().await, Some(News::Missed)));
+    let mut all = log.redis.listen(log.redis.keys().all_live());
+    assert!(matches!(all.next().await, Some(Heard::Missed)));
     log.append(qr(at(7, 1), "2@secret", 60_000)).await.unwrap();
     log.append(lost(7, 2)).await.unwrap();
-    match all.next().await {
-        Some(News::Event(event)) => {
-            assert_eq!((&event.session, event.at), (&id(), at(7, 1)));
-            assert!(matches!(&event.kind, Kind::Qr(qr) if qr.qr_string.is_empty()));
-        }
-        other => panic!("{other:?}"),
-    }
-    assert!(matches!(all.next().await, Some(News::Event(event)) if event.at == at(7, 2)));
-    server.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    assert!(matches!(all.next().await, Some(News::Missed)));
+    let first = told(all.next().await);
+    assert_eq!((&first.session, first.at), (&id(), at(7, 1)));
+    assert!(matches!(&first.kind, Kind::Qr(qr) if qr.qr_string.is_empty()));
+    assert_eq!(told(all.next().await).at, at(7, 2));
+}
+
+/// `<session> <id> <event>`
+fn told(heard: Option<Heard>) -> Event {
+    let Some(Heard::Message(message)) = heard else { panic!("no message") };
+    let mut words = std::str::from_utf8(&message).unwrap().splitn(3, ' ');
+    let mut next = || words.next().unwrap();
+    Event::from_log(next().parse().unwrap(), next().parse().unwrap(), next()).unwrap()
 }
 
 /// As between two nodes of a cluster, where nothing else tells of the loss.

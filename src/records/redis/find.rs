@@ -26,7 +26,7 @@ impl RedisRecords {
     ///
     /// # Errors
     /// See [`RecordsError`].
-    pub async fn find(&self, session: &SessionId) -> Result<Option<SessionInfo>, RecordsError> {
+    pub(crate) async fn find(&self, session: &SessionId) -> Result<Option<SessionInfo>, RecordsError> {
         let found = self.look(session).await?;
         if found.is_none() {
             self.surely_unknown(session).await?;
@@ -38,7 +38,7 @@ impl RedisRecords {
     ///
     /// # Errors
     /// See [`RecordsError`].
-    pub async fn look(&self, session: &SessionId) -> Result<Option<SessionInfo>, RecordsError> {
+    pub(crate) async fn look(&self, session: &SessionId) -> Result<Option<SessionInfo>, RecordsError> {
         let key = self.redis.keys().session(session);
         let fields = self.redis.script(&FIND).key(&key).run().await;
         let fields = self.redis.about(&key, Some(session), fields)?;

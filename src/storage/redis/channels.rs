@@ -47,7 +47,7 @@ struct Channel {
 
 /// What a listener receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// The channel was subscribed just now: what was published before may have been missed.
     Missed,
     /// A message.
@@ -55,7 +55,7 @@ pub enum Heard {
 }
 
 /// A listener's end of a channel. Dropping it ends the subscription.
-pub struct Subscription {
+pub(crate) struct Subscription {
     channel: String,
     receiver: broadcast::Receiver<Heard>,
     /// Whether the listener must be told at once that it may have missed something, because the channel was subscribed
@@ -68,7 +68,7 @@ impl Subscription {
     /// The next message. `None` when the storage is closed.
     ///
     /// Cancel-safe.
-    pub async fn next(&mut self) -> Option<Heard> {
+    pub(crate) async fn next(&mut self) -> Option<Heard> {
         if std::mem::take(&mut self.missed) {
             return Some(Heard::Missed);
         }

@@ -10,19 +10,19 @@ use crate::id::SessionId;
 const SHARDS: &str = "0123456789abcdef";
 
 /// The shard of a session: the last digit of its uuid, which is random.
-pub fn shard_of(session: &SessionId) -> &str {
+pub(crate) fn shard_of(session: &SessionId) -> &str {
     let id = session.as_str();
     &id[id.len() - 1..]
 }
 
 /// Every shard.
-pub fn shards() -> impl Iterator<Item = &'static str> {
+pub(crate) fn shards() -> impl Iterator<Item = &'static str> {
     (0..SHARDS.len()).map(|at| &SHARDS[at..=at])
 }
 
 /// One index.
 #[derive(Clone, Debug)]
-pub struct Index {
+pub(crate) struct Index {
     redis: Redis,
     name: fn(&Keys, &str) -> String,
 }
@@ -37,7 +37,7 @@ impl Index {
     ///
     /// # Errors
     /// See [`Redis::query`].
-    pub async fn add(&self, session: &SessionId) -> Result<(), StorageError> {
+    pub(crate) async fn add(&self, session: &SessionId) -> Result<(), StorageError> {
         self.change("SADD", session).await
     }
 
@@ -45,7 +45,7 @@ impl Index {
     ///
     /// # Errors
     /// See [`Redis::query`].
-    pub async fn remove(&self, session: &SessionId) -> Result<(), StorageError> {
+    pub(crate) async fn remove(&self, session: &SessionId) -> Result<(), StorageError> {
         self.change("SREM", session).await
     }
 
@@ -53,7 +53,7 @@ impl Index {
     ///
     /// # Errors
     /// See [`Redis::query`].
-    pub async fn all(&self) -> Result<Vec<SessionId>, StorageError> {
+    pub(crate) async fn all(&self) -> Result<Vec<SessionId>, StorageError> {
         let mut all = Vec::new();
         for shard in shards() {
             let key = self.key(shard);
@@ -81,7 +81,11 @@ impl Redis {
     ///
     /// # Errors
     /// See [`Redis::query`].
-    pub async fn session_ids(&self, key: &str, command: &redis::Cmd) -> Result<Vec<SessionId>, StorageError> {
+    pub(crate) async fn session_ids(
+        &self,
+        key: &str,
+        command: &redis::Cmd,
+    ) -> Result<Vec<SessionId>, StorageError> {
         let names = match self.about(key, None, self.query(command).await) {
             Err(error) if error.is_damage() => return Ok(Vec::new()),
             names => names?,

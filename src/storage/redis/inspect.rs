@@ -9,7 +9,7 @@ use super::{ConnectError, LIMIT, failure};
 
 /// What a Redis reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// Host and port of the URL.
     pub address: String,
     /// How many nodes answered; `None` if it is not a cluster.
@@ -22,7 +22,7 @@ pub struct Inspection {
 
 /// What one node reports about itself. A field is `None` if the node does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
+pub(crate) struct Node {
     /// Product and version, for example `Redis 7.2.4`.
     pub product: Option<String>,
     /// The major and minor version of Redis with which it is compatible.
@@ -37,7 +37,7 @@ pub struct Node {
 
 /// Why a Redis could not be inspected. Contains neither user nor password.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum InspectError {
+pub(crate) enum InspectError {
     /// Mend the setting.
     #[error("{0}")]
     Url(ConnectError),
@@ -53,7 +53,7 @@ pub enum InspectError {
 ///
 /// # Errors
 /// See [`InspectError`].
-pub async fn inspect(url: &str) -> Result<Inspection, InspectError> {
+pub(crate) async fn inspect(url: &str) -> Result<Inspection, InspectError> {
     let target = Target::alone(url).map_err(InspectError::Url)?;
     let address = target.address();
     let failed = |error: RedisError| explain(&address, &error);

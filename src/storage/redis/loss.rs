@@ -26,7 +26,7 @@ impl Redis {
     ///
     /// # Errors
     /// See [`query`](Self::query).
-    pub async fn has_lost_data(&self, grace: Duration) -> Result<bool, StorageError> {
+    pub(crate) async fn has_lost_data(&self, grace: Duration) -> Result<bool, StorageError> {
         // The order matters: a process that noticed the loss has left the mark by the time of the second read.
         let known = self.0.seen.word();
         let lost = self.script(&LOST).key(self.keys().word()).key(self.keys().lost());
@@ -40,7 +40,7 @@ impl Redis {
     ///
     /// # Errors
     /// See [`query`](Self::query).
-    pub async fn knows_all(&self, grace: Duration) -> Result<bool, StorageError> {
+    pub(crate) async fn knows_all(&self, grace: Duration) -> Result<bool, StorageError> {
         let lost = self.has_lost_data(grace).await?;
         Ok(!lost && self.0.seen.data().since.is_none_or(|since| since.elapsed() >= grace))
     }

@@ -9,14 +9,14 @@ use super::{Redis, schema};
 use crate::storage::StorageError;
 
 /// A script. Make each one once.
-pub struct Script {
+pub(crate) struct Script {
     source: String,
     hash: String,
 }
 
 impl Script {
     /// From what it alone does.
-    pub fn new(body: &str) -> Self {
+    pub(crate) fn new(body: &str) -> Self {
         let source = [schema::LUA, include_str!("fence.lua"), body].concat();
         let hash = redis::Script::new(&source).get_hash().to_owned();
         Self { source, hash }
@@ -31,7 +31,7 @@ impl Script {
 }
 
 /// A script with its keys and arguments. All keys must have the same hash tag.
-pub struct Call {
+pub(crate) struct Call {
     redis: Redis,
     script: &'static Script,
     keys: Vec<String>,
@@ -45,14 +45,14 @@ impl Call {
 
     /// Adds the next of `KEYS`.
     #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
+    pub(crate) fn key(mut self, key: impl Into<String>) -> Self {
         self.keys.push(key.into());
         self
     }
 
     /// Adds the next of `ARGV`, or several.
     #[must_use]
-    pub fn arg(mut self, arg: impl ToRedisArgs) -> Self {
+    pub(crate) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
         self.args.extend(arg.to_redis_args());
         self
     }
@@ -61,7 +61,7 @@ impl Call {
     ///
     /// # Errors
     /// See [`Redis::query`].
-    pub async fn run<T: FromRedisValue>(&self) -> Result<T, StorageError> {
+    pub(crate) async fn run<T: FromRedisValue>(&self) -> Result<T, StorageError> {
         let answer = self.redis.ask(&self.command("EVALSHA", &self.script.hash)).await?;
         let unknown = |error: &redis::RedisError| {
             error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) || error.code() == Some("NOSCRIPT")

@@ -13,7 +13,7 @@ use crate::storage::StorageError;
 use crate::storage::folder::FolderLock;
 
 /// The file name of the note, in the folder of the database.
-pub const MILESTONE: &str = "milestone";
+pub(crate) const MILESTONE: &str = "milestone";
 
 /// The table of the engine itself; all others belong to its callers.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS milestone (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL) STRICT";

@@ -41,7 +41,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One step of the schema. Steps are run once each, in order, all missing ones in one transaction.
 #[derive(Clone, Copy, Debug)]
-pub struct SchemaStep {
+pub(crate) struct SchemaStep {
     /// The schema's version after this step: 1, 2, 3, ... over all modules together.
     pub version: u32,
     /// The statements of this step. None of them begins or ends a transaction.

@@ -252,7 +252,7 @@ async fn after_close_nothing_is_done_and_the_log_is_gone() {
     closed.unwrap();
     assert!(matches!(add(&sqlite, 2, "x").await, Err(StorageError::Closed)));
     assert!(matches!(sqlite.read(|_| Ok(())).await, Err(StorageError::Closed)));
-    assert!(matches!(sqlite.scrub().await, Err(StorageError::Closed)));
+    assert!(matches!(sqlite.milestone().await, Err(StorageError::Closed)));
     sqlite.close().await.unwrap();
     let files: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -286,7 +286,7 @@ async fn after_a_scrub_no_byte_of_a_deleted_value_is_left() {
     sqlite.write(|tx| tx.execute("DELETE FROM note WHERE id = 25 OR id = 99", [])).await.unwrap();
     sqlite.write(|tx| tx.execute("UPDATE note SET text = x'00' WHERE id = 24", [])).await.unwrap();
     assert!(folder.holds(b"opensesame"), "in the log until the scrub");
-    sqlite.scrub().await.unwrap();
+    sqlite.milestone().await.unwrap();
     assert!(!folder.holds(b"opensesame") && !folder.holds(b"friendandenter"));
     assert_eq!(fs::metadata(folder.path().join("qrcast.db-wal")).unwrap().len(), 0);
     assert_eq!(count(&sqlite).await, 49);

@@ -17,7 +17,6 @@ pub(super) type Answer = oneshot::Sender<Result<(), StorageError>>;
 
 pub(super) enum Order {
     Job(Box<dyn Job>),
-    Scrub(Answer),
     /// A scrub and, if milestones are counted, a milestone.
     Milestone(Answer),
     Close(Answer),
@@ -87,7 +86,7 @@ pub(super) fn run(
             Some(left) if left.is_zero() => Err(RecvTimeoutError::Timeout),
             Some(left) => orders.recv_timeout(left),
         };
-        let Round { jobs, scrubs, milestone, close, ended } = match first {
+        let Round { jobs, milestones, close, ended } = match first {
             Ok(first) => Round::gather(first, orders),
             Err(RecvTimeoutError::Timeout) => {
                 // After a failure the next attempt follows a whole interval later, so that an obstacle does not cause a
@@ -101,11 +100,11 @@ pub(super) fn run(
             unscrubbed.get_or_insert_with(Instant::now);
             commit_group(&mut connection, jobs);
         }
-        owed |= milestone;
-        if !scrubs.is_empty() {
+        if !milestones.is_empty() {
+            owed = true;
             let outcome = settle(&connection, folder, &mut owed);
             unscrubbed = outcome.is_err().then(Instant::now);
-            for answer in scrubs {
+            for answer in milestones {
                 let _ = answer.send(outcome.clone());
             }
         }
@@ -138,9 +137,7 @@ fn settle(connection: &Connection, folder: Option<&FolderLock>, owed: &mut bool)
 #[derive(Default)]
 struct Round {
     jobs: Vec<Box<dyn Job>>,
-    scrubs: Vec<Answer>,
-    /// Whether one of the orders is a milestone.
-    milestone: bool,
+    milestones: Vec<Answer>,
     close: Option<Answer>,
     ended: bool,
 }
@@ -149,22 +146,18 @@ impl Round {
     fn gather(first: Queued<Order>, orders: &Receiver<Queued<Order>>) -> Self {
         let mut round = Self::default();
         let mut next = Some(first);
-        // A scrub ends the round, because it is about the jobs before it.
+        // A milestone ends the round, because it is about the jobs before it.
         while let Some(Queued(order, place)) = next {
             drop(place);
             match order {
                 Order::Job(job) => round.jobs.push(job),
-                Order::Scrub(answer) => round.scrubs.push(answer),
-                Order::Milestone(answer) => {
-                    round.milestone = true;
-                    round.scrubs.push(answer);
-                }
+                Order::Milestone(answer) => round.milestones.push(answer),
                 Order::Close(answer) => {
                     round.close = Some(answer);
                     round.ended = true;
                 }
             }
-            let full = round.jobs.len() >= WAITING || round.ended || !round.scrubs.is_empty();
+            let full = round.jobs.len() >= WAITING || round.ended || !round.milestones.is_empty();
             next = if full { None } else { orders.try_recv().ok() };
         }
         round

@@ -22,7 +22,10 @@ const DEVICE: &str = "device";
 ///
 /// # Errors
 /// See [`EngineError`].
-pub async fn is_whole(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
+pub(crate) async fn is_whole(
+    engine: &dyn Engine,
+    session: &SessionId,
+) -> std::result::Result<bool, EngineError> {
     let stored = match stored(engine, session).await {
         Err(EngineError::Storage(error)) if error.is_damage() => {
             engine.tell(session, Table::Device, Some("it is of another type"));
@@ -43,7 +46,10 @@ impl DeviceStorage {
 }
 
 /// Whether a phone has linked the device of a session, regardless of the session's owner.
-pub async fn is_linked(engine: &dyn Engine, session: &SessionId) -> std::result::Result<bool, EngineError> {
+pub(crate) async fn is_linked(
+    engine: &dyn Engine,
+    session: &SessionId,
+) -> std::result::Result<bool, EngineError> {
     let device = read(stored(engine, session).await?).map_err(failed)?;
     Ok(device.is_some_and(|device| device.pn.is_some()))
 }

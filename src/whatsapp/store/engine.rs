@@ -14,7 +14,7 @@ use crate::whatsapp::version::StoredVersion;
 
 /// The identity of a writer: the owner of `session` in `epoch`. A greater epoch is a later owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fence {
+pub(crate) struct Fence {
     /// The session of the device.
     pub session: SessionId,
     /// The epoch of the owner; at most `i64::MAX`.
@@ -22,24 +22,24 @@ pub struct Fence {
 }
 
 /// A key within a table: any bytes. `key.rs` says how they are made.
-pub type Key = Vec<u8>;
+pub(crate) type Key = Vec<u8>;
 
 /// The lock that a commit holds, passed in with it. The engine drops it only when the commit has succeeded or failed,
 /// even if the caller has dropped the call by then.
-pub type CommitLock = OwnedMutexGuard<()>;
+pub(crate) type CommitLock = OwnedMutexGuard<()>;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $table:ident = $name:literal,)*) => {
         /// The tables. Their names are part of the stored data and must not change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Table { $($(#[$doc])* $table,)* }
+        pub(crate) enum Table { $($(#[$doc])* $table,)* }
 
         impl Table {
             /// Every table.
-            pub const ALL: &'static [Self] = &[$(Self::$table,)*];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$table,)*];
 
             /// The name in stored data.
-            pub fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$table => $name,)* }
             }
         }
@@ -91,7 +91,7 @@ tables! {
 
 /// One change of a commit. It has no `Debug`, because a value is a secret.
 #[derive(Clone)]
-pub enum Change {
+pub(crate) enum Change {
     /// The key has this value afterwards.
     Put(Table, Key, Bytes),
     /// The key is gone afterwards; it need not have been there.
@@ -102,7 +102,7 @@ pub enum Change {
 
 /// Why an engine did not carry out a call. Nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// The session has a later owner, or was wiped: stop the client, do not try again.
     #[error("the session is no longer ours to write")]
     Fenced,
@@ -116,7 +116,7 @@ pub enum EngineError {
 /// Changes that `commit` has answered with Ok are as durable as the engine is, and visible to every later `get` and
 /// `scan`. The changes of a commit are made in order, all or none.
 #[async_trait]
-pub trait Engine: Send + Sync + 'static {
+pub(crate) trait Engine: Send + Sync + 'static {
     /// Makes `fence` the only writer that may commit. Repeating a claim is allowed. It is refused if a greater epoch
     /// has claimed.
     async fn claim(&self, fence: &Fence) -> Result<(), EngineError>;

@@ -14,7 +14,7 @@ use crate::whatsapp::version::StoredVersion;
 
 /// The engine in memory. An entry is removed by `wipe`.
 #[derive(Default)]
-pub struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<StoredVersion>>);
+pub(crate) struct MemoryEngine(Mutex<HashMap<SessionId, Shelf>>, Mutex<Option<StoredVersion>>);
 
 #[derive(Default)]
 struct Shelf {
@@ -24,7 +24,7 @@ struct Shelf {
 
 impl MemoryEngine {
     /// An empty engine.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 

@@ -33,7 +33,7 @@ static WIPE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis
 static KEEP_VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/keep_version.lua")));
 
 /// The engine; a handle on Redis.
-pub struct RedisEngine {
+pub(crate) struct RedisEngine {
     redis: Redis,
     /// The name of this replica, as `records` writes it into a lease.
     owner: String,
@@ -44,7 +44,7 @@ pub struct RedisEngine {
 
 impl RedisEngine {
     /// The engine of the replica with the name `owner`.
-    pub fn new(redis: Redis, owner: impl Into<String>) -> Self {
+    pub(crate) fn new(redis: Redis, owner: impl Into<String>) -> Self {
         let devices = Index::new(redis.clone(), Keys::devices);
         // Greater than any number that an earlier engine has used.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -56,7 +56,7 @@ impl RedisEngine {
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub async fn count(&self, session: &SessionId, table: Table) -> Result<usize, EngineError> {
+    pub(crate) async fn count(&self, session: &SessionId, table: Table) -> Result<usize, EngineError> {
         Ok(self.redis.query(redis::cmd("HLEN").arg(self.table(session, table))).await?)
     }
 

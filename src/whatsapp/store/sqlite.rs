@@ -18,7 +18,7 @@ use crate::storage::sqlite::Sqlite;
 use crate::whatsapp::version::{StoredVersion, Version};
 
 /// The first schema of this module.
-pub const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     CREATE TABLE device (
         id INTEGER PRIMARY KEY,
         session TEXT NOT NULL UNIQUE,
@@ -34,7 +34,7 @@ pub const SCHEMA: &str = "
 ";
 
 /// The newest version of WhatsApp Web that a look-up has found, and when one last succeeded (Unix ms).
-pub const VERSION_SCHEMA: &str = "
+pub(crate) const VERSION_SCHEMA: &str = "
     CREATE TABLE whatsapp_version (
         id INTEGER PRIMARY KEY CHECK (id = 0),
         revision INTEGER NOT NULL,
@@ -67,11 +67,11 @@ const KEEP_VERSION: &str = "INSERT INTO whatsapp_version (id, revision, at) VALU
     ON CONFLICT (id) DO UPDATE SET revision = max(revision, excluded.revision), at = max(at, excluded.at)";
 
 /// The engine; a handle on the file.
-pub struct SqliteEngine(Sqlite);
+pub(crate) struct SqliteEngine(Sqlite);
 
 impl SqliteEngine {
     /// An engine on a file whose schema includes all steps of this module.
-    pub fn new(sqlite: Sqlite) -> Self {
+    pub(crate) fn new(sqlite: Sqlite) -> Self {
         Self(sqlite)
     }
 }
