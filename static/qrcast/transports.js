@@ -121,14 +121,16 @@ export async function sse(line) {
 
 /** Polling: only the newest state, as the event that made it. Ends after a while, so that a stream is tried again. */
 export async function polling(line) {
-  const { api, signal, sessionId } = line;
+  const { api, signal } = line;
   const until = Date.now() + line.pollForMs;
   let before = {};
   while (!signal.aborted) {
     const token = await api.token.get();
     try {
-      const state = await api.call("GET", `/api/session-status/${encodeURIComponent(sessionId)}`, undefined, { signal });
+      const state = await status(line);
       const qr = state.status === "scan_qr" && state.hasQrCode ? await liveQr(line) : undefined;
+      // The answer about a QR has no event id. A new one is that of this state only if nothing came between the requests.
+      if (qr && !isSameQr(qr, before.qr) && (await status(line)).lastEventId !== state.lastEventId) continue;
       if (signal.aborted) break;
       if (before.status !== state.status) line.onFrame(opening(line, state, before, qr));
       const data = newest(state, qr);
@@ -147,6 +149,10 @@ export async function polling(line) {
     await sleep(line.pollMs, signal);
   }
   return { how: "again", opened: true };
+}
+
+function status({ api, sessionId, signal }) {
+  return api.call("GET", `/api/session-status/${encodeURIComponent(sessionId)}`, undefined, { signal });
 }
 
 async function liveQr({ api, sessionId, signal }) {

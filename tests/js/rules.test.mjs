@@ -299,6 +299,21 @@ test("SSE is read whatever the line ends and however the bytes are cut", async (
   assert.equal(heard[0].data.me.pushName, "Ağa 😀");
 });
 
+test("a QR that comes between the two requests of a poll is told under its own id", async () => {
+  const waits = (lastEventId) => ({ status: "scan_qr", hasQrCode: true, lastEventId });
+  // The server restarts between them: the first answer is of the old QR, the second of the new one.
+  const states = [waits("7-3"), waits("9-2"), waits("9-2"), waits("9-2"), { status: "failed", reason: "banned", lastEventId: "9-3" }];
+  const qr = { qrString: "new", qrDataUrl: "data:", expiresAt: "2026-01-01T00:01:00.000Z", timeRemaining: 60_000 };
+  const { events } = await world({
+    fetches: {
+      "/api/session-status/ID": () => ({ body: states.length > 1 ? states.shift() : states[0] }),
+      "/api/qr-code/ID": { body: qr },
+    },
+    options: { transports: ["polling"], pollMs: 1 },
+  });
+  assert.deepEqual(events, ["9-2", "9-3"]);
+});
+
 test("no id twice and none backwards", async () => {
   const frames = [opening, ...["7-2", "7-2", "7-1", "7-10", "7-9", "10-1", "9-99"].map((id) => event(id))];
   const { events } = await world({ sockets: [{ frames, code: 1000 }] });
