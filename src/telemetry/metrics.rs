@@ -13,69 +13,69 @@ use metrics_util::layers::{FilterLayer, Layer as _};
 use super::alerts::AlertName;
 
 /// Always 1, with the `version`.
-pub const BUILD_INFO: &str = "qrcast_build_info";
+pub(crate) const BUILD_INFO: &str = "qrcast_build_info";
 /// Sessions by `status`.
-pub const SESSIONS: &str = "qrcast_sessions";
+pub(crate) const SESSIONS: &str = "qrcast_sessions";
 /// Sessions that have been `authenticated` for more than two minutes.
-pub const SESSIONS_STUCK: &str = "qrcast_sessions_stuck";
+pub(crate) const SESSIONS_STUCK: &str = "qrcast_sessions_stuck";
 /// Sessions that need a link task and have had none for half a minute.
-pub const SESSIONS_UNATTENDED: &str = "qrcast_sessions_unattended";
+pub(crate) const SESSIONS_UNATTENDED: &str = "qrcast_sessions_unattended";
 /// Open streams by `transport`.
-pub const STREAMS: &str = "qrcast_streams";
+pub(crate) const STREAMS: &str = "qrcast_streams";
 /// Streams opened, by `transport`.
-pub const STREAMS_OPENED: &str = "qrcast_streams_opened_total";
+pub(crate) const STREAMS_OPENED: &str = "qrcast_streams_opened_total";
 /// Streams closed, by `transport` and `reason`.
-pub const STREAMS_CLOSED: &str = "qrcast_streams_closed_total";
+pub(crate) const STREAMS_CLOSED: &str = "qrcast_streams_closed_total";
 /// Events written, by `event`.
-pub const EVENTS: &str = "qrcast_events_total";
+pub(crate) const EVENTS: &str = "qrcast_events_total";
 /// Streams resumed with a cursor.
-pub const REPLAYS: &str = "qrcast_replays_total";
+pub(crate) const REPLAYS: &str = "qrcast_replays_total";
 /// Streams with a cursor that is too old or unknown.
-pub const GAPS: &str = "qrcast_gaps_total";
+pub(crate) const GAPS: &str = "qrcast_gaps_total";
 /// Viewers that fell behind and were served from the history.
-pub const VIEWER_LAGS: &str = "qrcast_viewer_lags_total";
+pub(crate) const VIEWER_LAGS: &str = "qrcast_viewer_lags_total";
 /// Seconds to draw a QR as PNG.
-pub const QR_RENDER_SECONDS: &str = "qrcast_qr_render_seconds";
+pub(crate) const QR_RENDER_SECONDS: &str = "qrcast_qr_render_seconds";
 /// Seconds to store an event.
-pub const APPEND_SECONDS: &str = "qrcast_append_seconds";
+pub(crate) const APPEND_SECONDS: &str = "qrcast_append_seconds";
 /// Sessions taken over.
-pub const TAKEOVERS: &str = "qrcast_takeovers_total";
+pub(crate) const TAKEOVERS: &str = "qrcast_takeovers_total";
 /// Seconds from the claim of a linked session to its first `ready`.
-pub const TAKEOVER_SECONDS: &str = "qrcast_takeover_seconds";
+pub(crate) const TAKEOVER_SECONDS: &str = "qrcast_takeover_seconds";
 /// Renewals of leases, by `result`.
-pub const LEASE_RENEWALS: &str = "qrcast_lease_renewals_total";
+pub(crate) const LEASE_RENEWALS: &str = "qrcast_lease_renewals_total";
 /// Whether Redis answers.
-pub const REDIS_UP: &str = "qrcast_redis_up";
+pub(crate) const REDIS_UP: &str = "qrcast_redis_up";
 /// Seconds of a call to Redis that was answered.
-pub const REDIS_CALL_SECONDS: &str = "qrcast_redis_call_seconds";
+pub(crate) const REDIS_CALL_SECONDS: &str = "qrcast_redis_call_seconds";
 /// Calls to Redis that were not answered.
-pub const REDIS_FAILURES: &str = "qrcast_redis_failures_total";
+pub(crate) const REDIS_FAILURES: &str = "qrcast_redis_failures_total";
 /// Tries to reach WhatsApp, by `result`.
-pub const WHATSAPP_CONNECTS: &str = "qrcast_whatsapp_connects_total";
+pub(crate) const WHATSAPP_CONNECTS: &str = "qrcast_whatsapp_connects_total";
 /// Ways out through which WhatsApp is known to be unreachable.
-pub const WHATSAPP_WAYS_DEAD: &str = "qrcast_whatsapp_ways_dead";
+pub(crate) const WHATSAPP_WAYS_DEAD: &str = "qrcast_whatsapp_ways_dead";
 /// Probes of such ways, by `result`.
-pub const WHATSAPP_PROBES: &str = "qrcast_whatsapp_probes_total";
+pub(crate) const WHATSAPP_PROBES: &str = "qrcast_whatsapp_probes_total";
 /// Sessions that wait for their turn to log in.
-pub const WHATSAPP_LOGINS_WAITING: &str = "qrcast_whatsapp_logins_waiting";
+pub(crate) const WHATSAPP_LOGINS_WAITING: &str = "qrcast_whatsapp_logins_waiting";
 /// Events that the client's queue dropped.
-pub const WHATSAPP_EVENTS_DROPPED: &str = "qrcast_whatsapp_events_dropped_total";
+pub(crate) const WHATSAPP_EVENTS_DROPPED: &str = "qrcast_whatsapp_events_dropped_total";
 /// The version of WhatsApp Web that new clients claim: N of `2.3000.N`.
-pub const WHATSAPP_VERSION: &str = "qrcast_whatsapp_version";
+pub(crate) const WHATSAPP_VERSION: &str = "qrcast_whatsapp_version";
 /// Look-ups of the version of WhatsApp Web, by `result`.
-pub const WHATSAPP_VERSION_LOOKUPS: &str = "qrcast_whatsapp_version_lookups_total";
+pub(crate) const WHATSAPP_VERSION_LOOKUPS: &str = "qrcast_whatsapp_version_lookups_total";
 /// Requests by `method`, `route` and `status`.
-pub const HTTP_REQUESTS: &str = "qrcast_http_requests_total";
+pub(crate) const HTTP_REQUESTS: &str = "qrcast_http_requests_total";
 /// Seconds until the head of an answer, by `route`.
-pub const HTTP_REQUEST_SECONDS: &str = "qrcast_http_request_seconds";
+pub(crate) const HTTP_REQUEST_SECONDS: &str = "qrcast_http_request_seconds";
 /// Requests over a limit, by `limit`.
-pub const REQUESTS_LIMITED: &str = "qrcast_requests_limited_total";
+pub(crate) const REQUESTS_LIMITED: &str = "qrcast_requests_limited_total";
 /// Requests that were refused as unauthorized, by `reason`.
-pub const AUTH_FAILURES: &str = "qrcast_auth_failures_total";
+pub(crate) const AUTH_FAILURES: &str = "qrcast_auth_failures_total";
 /// Stored records that cannot be read and were skipped.
-pub const DAMAGED_RECORDS: &str = "qrcast_damaged_records";
+pub(crate) const DAMAGED_RECORDS: &str = "qrcast_damaged_records";
 /// Whether an alert holds, by `name`.
-pub const ALERT: &str = "qrcast_alert";
+pub(crate) const ALERT: &str = "qrcast_alert";
 
 /// What the names of the WhatsApp client's own metrics begin with (`wacore::telemetry`).
 const CLIENTS_OWN: &str = "wa_";
