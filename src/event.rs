@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 pub use self::encoded::Encoded;
+pub(crate) use self::encoded::{frame, text_frame};
 pub use self::kind::{
     Assertion, Code, Disconnected, Kind, Me, Missing, PairingError, PairingMethod, PairingRefusal, Passkey,
     Qr, Reason,

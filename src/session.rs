@@ -3,6 +3,7 @@
 //! [`Session::record`] and [`Session::watch`] are the only doors. The owner's runner records what it has stored; streams
 //! watch. It knows no store and no socket.
 
+mod audience;
 mod error;
 mod history;
 pub(crate) mod status;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
+use self::audience::Audience;
+pub(crate) use self::audience::{Listener, Seat};
 pub(crate) use self::error::Error;
 use self::history::History;
 use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
@@ -30,6 +33,7 @@ pub(crate) const RESTART: &str = "restart";
 pub(crate) struct Session {
     record: Record,
     inner: Mutex<Inner>,
+    audience: Audience,
 }
 
 #[derive(Debug)]
@@ -79,15 +83,6 @@ pub(crate) struct Watch {
     pub live: broadcast::Receiver<Arc<Event>>,
 }
 
-/// What a viewer missed while it fell behind, and how it hears the rest; taken at one moment.
-#[derive(Debug)]
-pub(crate) struct CatchUp {
-    /// What it missed.
-    pub missed: Vec<Arc<Event>>,
-    /// What comes next.
-    pub live: broadcast::Receiver<Arc<Event>>,
-}
-
 impl Session {
     /// A session without events. `history` is how many events it keeps for returning viewers.
     pub(crate) fn new(record: Record, history: u32) -> Self {
@@ -108,7 +103,7 @@ impl Session {
         let erased = is_erased(&record);
         let inner =
             Inner { state, history, deleted, erased, owner, live: broadcast::Sender::new(LIVE_EVENTS) };
-        Self { record, inner: Mutex::new(inner) }
+        Self { record, inner: Mutex::new(inner), audience: Audience::default() }
     }
 
     /// What the deployment knows of a session that another replica runs, or nobody.
@@ -241,11 +236,13 @@ impl Session {
         }
     }
 
-    /// For a viewer that fell behind: what it missed since this event, and how it goes on. `None` when the history
-    /// does not reach back that far.
-    pub(crate) fn catch_up(&self, after: Option<Cursor>) -> Option<CatchUp> {
-        let inner = self.inner();
-        Some(CatchUp { missed: inner.history.missed(after)?, live: inner.live.subscribe() })
+    /// For a viewer that fell behind: what it missed since this event. `None` when the history does not reach back that far.
+    pub(crate) fn missed(&self, after: Option<Cursor>) -> Option<Vec<Arc<Event>>> {
+        self.inner().history.missed(after)
+    }
+
+    fn live(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.inner().live.subscribe()
     }
 
     /// Where it stands now.
@@ -279,7 +276,7 @@ impl Session {
 
     /// How many streams watch it here.
     pub(crate) fn viewers(&self) -> usize {
-        self.inner().live.receiver_count()
+        self.audience.len()
     }
 
     /// All events that it keeps, oldest first.

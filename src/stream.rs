@@ -1,6 +1,7 @@
 //! One browser: opening, replay, live, heartbeat, goodbye.
 //!
-//! A [`Viewer`] yields [`Frame`]s and knows no socket; `http/stream/sse.rs` and `http/stream/websocket.rs` are its two encoders.
+//! A [`Viewer`] yields [`Frame`]s and knows no socket: `http/stream/open.rs` writes them, in the words of its two encoders,
+//! `http/stream/sse.rs` and `http/stream/websocket.rs`.
 
 pub(crate) mod drain;
 pub(crate) mod guard;
@@ -13,22 +14,22 @@ use std::sync::Arc;
 
 use metrics::counter;
 use serde::Serialize;
-use tokio::sync::broadcast::error::RecvError;
 use tracing::{Span, debug, debug_span};
 
-use self::drain::{Drain, DrainingStream};
 use self::guard::StreamGuard;
-use self::heartbeat::Heartbeat;
 use crate::close::Close;
 use crate::event::{Cursor, Event, Me, Status, Time};
-use crate::session::{CatchUp, Session, Watch};
+use crate::session::{Session, Watch};
 use crate::telemetry::metrics::{GAPS, REPLAYS, VIEWER_LAGS};
+
+/// Room for how many frames an idle viewer keeps.
+const KEPT: usize = 4;
 
 /// One message to a browser.
 #[derive(Debug)]
 pub(crate) enum Frame {
     /// The status of the session; the first frame of every stream.
-    Opening(Opening),
+    Opening(Box<Opening>),
     /// An event of the session.
     Event(Arc<Event>),
     /// A sign of life while nothing happens.
@@ -48,35 +49,26 @@ pub(crate) struct Opening {
     now: Time,
 }
 
-/// One viewer of one session, from its opening to its goodbye.
+/// One viewer of one session, from its opening to its goodbye. It waits for nothing: its transport tells it what happens, and
+/// takes the frames that follow from that.
 #[derive(Debug)]
 pub(crate) struct Viewer {
     session: Arc<Session>,
-    live: tokio::sync::broadcast::Receiver<Arc<Event>>,
-    /// Events to send before anything new. Freed once it is empty.
+    /// Frames to send. Freed once it is empty.
     queue: VecDeque<Frame>,
-    /// The last event that this viewer has.
+    /// The last event that was put in the queue.
     last: Option<Cursor>,
-    heartbeat: Heartbeat,
     /// When its token expires.
     until: Option<Time>,
-    /// Tells it when to end after the server has begun to stop.
-    drain: DrainingStream,
     open: StreamGuard,
     span: Span,
     done: bool,
 }
 
 impl Viewer {
-    /// Begins to watch a session after a cursor, or from now, until `drain` sends it away at its moment.
-    pub(crate) fn new(
-        session: Arc<Session>,
-        after: Option<Cursor>,
-        heartbeat: Heartbeat,
-        open: StreamGuard,
-        drain: &Drain,
-    ) -> Self {
-        let Watch { state, resumed, gap, last, replay, live } = session.watch(after);
+    /// Begins to watch a session after a cursor, or from now.
+    pub(crate) fn new(session: Arc<Session>, after: Option<Cursor>, open: StreamGuard) -> Self {
+        let Watch { state, resumed, gap, last, replay, .. } = session.watch(after);
         if resumed {
             counter!(REPLAYS).increment(1);
         }
@@ -92,7 +84,7 @@ impl Viewer {
             now: Time::now(),
         };
         let mut queue = VecDeque::with_capacity(replay.len() + 2);
-        queue.push_back(Frame::Opening(opening));
+        queue.push_back(Frame::Opening(Box::new(opening)));
         queue.extend(replay.into_iter().map(Frame::Event));
         if state.ended {
             queue.push_back(Frame::Goodbye(Close::Ended));
@@ -100,18 +92,7 @@ impl Viewer {
         // The span exists at `debug` only: a recorded span costs memory in each of thousands of idle streams.
         let span = debug_span!("stream", sessionId = %session.id(), transport = open.transport().as_str());
         debug!(parent: &span, sessionId = %session.id(), resumed, gap, "stream opened");
-        Self {
-            session,
-            live,
-            queue,
-            last,
-            heartbeat,
-            until: None,
-            drain: drain.enter(),
-            open,
-            span,
-            done: false,
-        }
+        Self { session, queue, last, until: None, open, span, done: false }
     }
 
     /// Ends the stream when its token has expired. This is checked at each heartbeat, which needs no timer of its own.
@@ -121,81 +102,72 @@ impl Viewer {
         self
     }
 
-    /// The span in which the stream's transport runs.
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
-    }
-
     /// Notes a reason of the transport for the end.
     pub(crate) fn closes(&mut self, end: Close) {
         self.open.closes(end);
     }
 
-    /// The next frame; `None` after the goodbye.
-    ///
-    /// Cancel-safe: nothing is lost if it is dropped while it waits.
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
+    /// An event was recorded. The viewer was told of all before it: see [`Viewer::catches_up`].
+    pub(crate) fn hears(&mut self, event: &Arc<Event>) {
+        if self.last.is_none_or(|last| last < event.at) {
+            self.enqueue(event.clone());
+        }
+    }
+
+    /// It fell behind: events may have been recorded that it did not hear.
+    pub(crate) fn catches_up(&mut self) {
+        counter!(VIEWER_LAGS).increment(1);
+        self.reads_history();
+    }
+
+    fn reads_history(&mut self) {
+        match self.session.missed(self.last) {
+            Some(missed) => missed.into_iter().for_each(|event| self.enqueue(event)),
+            None => self.queue.push_back(Frame::Goodbye(Close::TooSlow)),
+        }
+    }
+
+    /// It is time for a sign of life.
+    pub(crate) fn beat(&mut self) {
+        self.queue.push_back(match self.until {
+            Some(until) if until <= Time::now() => Frame::Goodbye(Close::TokenExpired),
+            _ => Frame::Heartbeat,
+        });
+    }
+
+    /// It ends at once, for this reason of its transport.
+    pub(crate) fn fails(&mut self, end: Close) {
+        self.queue = VecDeque::from([Frame::Goodbye(end)]);
+    }
+
+    /// It has to go. The session's last event comes before the goodbye.
+    pub(crate) fn leaves(&mut self, end: Close) {
+        self.reads_history();
+        self.queue.push_back(Frame::Goodbye(end));
+    }
+
+    /// The next frame that is there. Nothing comes after the goodbye.
+    pub(crate) fn next(&mut self) -> Option<Frame> {
         if self.done {
             return None;
         }
-        let frame = match self.queue.pop_front() {
-            Some(frame) => frame,
-            None => self.wait().await,
-        };
-        if self.queue.is_empty() {
+        let frame = self.queue.pop_front();
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
             self.queue = VecDeque::new();
         }
-        if let Frame::Goodbye(end) = frame {
+        if let Some(Frame::Goodbye(end)) = frame {
             self.open.closes(end);
             self.done = true;
         }
-        Some(frame)
+        frame
     }
 
-    async fn wait(&mut self) -> Frame {
-        loop {
-            // The order matters: the last event of a session comes before the server's goodbye.
-            let received = tokio::select! {
-                biased;
-                received = self.live.recv() => received,
-                goodbye = self.drain.goodbye() => return Frame::Goodbye(goodbye),
-                () = self.heartbeat.beat() => return self.heartbeat(),
-            };
-            match received {
-                Ok(event) => self.enqueue([event]),
-                // The channel is closed: the session itself has missed events.
-                Err(error) => match self.session.catch_up(self.last) {
-                    Some(CatchUp { missed, live }) => {
-                        if let RecvError::Lagged(_) = error {
-                            counter!(VIEWER_LAGS).increment(1);
-                        }
-                        self.live = live;
-                        self.enqueue(missed);
-                    }
-                    None => return Frame::Goodbye(Close::TooSlow),
-                },
-            }
-            if let Some(frame) = self.queue.pop_front() {
-                return frame;
-            }
-        }
-    }
-
-    fn heartbeat(&self) -> Frame {
-        match self.until {
-            Some(until) if until <= Time::now() => Frame::Goodbye(Close::TokenExpired),
-            _ => Frame::Heartbeat,
-        }
-    }
-
-    fn enqueue(&mut self, events: impl IntoIterator<Item = Arc<Event>>) {
-        for event in events {
-            self.last = Some(event.at);
-            let ended = event.state.ended;
-            self.queue.push_back(Frame::Event(event));
-            if ended {
-                self.queue.push_back(Frame::Goodbye(Close::Ended));
-            }
+    fn enqueue(&mut self, event: Arc<Event>) {
+        self.last = Some(event.at);
+        let ended = event.state.ended;
+        self.queue.push_back(Frame::Event(event));
+        if ended {
+            self.queue.push_back(Frame::Goodbye(Close::Ended));
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::{Code, Disconnected, Event, Kind, Me, Missing, PairingError, Passkey, Qr, Time};
 use crate::id::SessionId;
@@ -12,7 +14,7 @@ use crate::qr;
 pub struct Encoded {
     /// `id:`, `event:`, `data:` and the empty line.
     pub sse: Bytes,
-    /// One text frame: `{"id":…,"event":…,"data":{…}}`. Valid UTF-8.
+    /// One whole text frame, with its header: `{"id":…,"event":…,"data":{…}}`.
     pub websocket: Bytes,
 }
 
@@ -22,15 +24,27 @@ impl Encoded {
         let (at, name) = (event.at, event.kind.name());
         Self {
             sse: format!("id: {at}\nevent: {name}\ndata: {data}\n\n").into(),
-            websocket: format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#).into(),
+            websocket: text_frame(format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#)),
         }
     }
+}
+
+/// A WebSocket frame of a server with this text.
+pub(crate) fn text_frame(text: String) -> Bytes {
+    frame(Frame::message(text, OpCode::Data(Data::Text), true))
+}
+
+/// The bytes of a WebSocket frame of a server.
+pub(crate) fn frame(frame: Frame) -> Bytes {
+    let mut bytes = Vec::with_capacity(frame.len());
+    frame.format(&mut bytes).unwrap_or_else(|error| unreachable!("memory takes every byte: {error}"));
+    bytes.into()
 }
 
 /// The fields that every event has, followed by those of its kind.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data<'a> {
+struct EventData<'a> {
     session_id: &'a SessionId,
     at: Time,
     #[serde(flatten)]
@@ -81,7 +95,7 @@ fn data(event: &Event) -> String {
         },
         Kind::Disconnected(disconnected) => Fields::Disconnected(disconnected),
     };
-    let data = Data { session_id: &event.session, at: event.time, fields };
+    let data = EventData { session_id: &event.session, at: event.time, fields };
     serde_json::to_string(&data)
         .unwrap_or_else(|error| unreachable!("strings and numbers always encode: {error}"))
 }
@@ -97,6 +111,13 @@ mod tests {
         Event::new(id, Cursor { epoch: 7, seq: 3 }, now, kind, State::initializing(now, None))
     }
 
+    /// Of an unmasked text frame in one piece (RFC 6455, section 5.2).
+    fn payload(frame: &[u8]) -> &[u8] {
+        assert_eq!(frame[0], 0x81);
+        let header = if frame[1] < 126 { 2 } else { 4 };
+        &frame[header..]
+    }
+
     #[test]
     fn both_encodings_carry_the_same_json() {
         let event =
@@ -107,7 +128,7 @@ mod tests {
             sse.strip_prefix("id: 7-3\nevent: disconnected\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
         assert!(!data.contains('\n'));
         let data: serde_json::Value = serde_json::from_str(data).unwrap();
-        let websocket: serde_json::Value = serde_json::from_slice(&encoded.websocket).unwrap();
+        let websocket: serde_json::Value = serde_json::from_slice(payload(&encoded.websocket)).unwrap();
         assert_eq!(websocket, serde_json::json!({"id": "7-3", "event": "disconnected", "data": data}));
         assert_eq!(
             data,
@@ -128,7 +149,8 @@ mod tests {
             max_attempts: 6,
         };
         let event = event(Kind::Qr(qr));
-        let websocket: serde_json::Value = serde_json::from_slice(&event.encoded().websocket).unwrap();
+        let websocket: serde_json::Value =
+            serde_json::from_slice(payload(&event.encoded().websocket)).unwrap();
         let data = &websocket["data"];
         assert_eq!(data["qrString"], "2@ref,a,b,c,1");
         assert_eq!(data["attempt"], 2);

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::drain::{Drain, DrainingStream};
 use super::guard::Transport;
+use super::heartbeat::{Heartbeat, Heartbeats};
 use super::*;
 use crate::event::{Disconnected, Kind, Qr, Reason};
 use crate::id::SessionId;
 use crate::records::Record;
-use crate::session::status;
+use crate::session::{Listener, Seat, status};
 use crate::shutdown::Shutdown;
 
 const PERIOD: Duration = Duration::from_secs(15);
@@ -16,8 +21,61 @@ const PERIOD: Duration = Duration::from_secs(15);
 struct Stage {
     session: Arc<Session>,
     next: Cursor,
-    heartbeats: heartbeat::Heartbeats,
+    heartbeats: Heartbeats,
     drain: Drain,
+    tasks: Shutdown,
+}
+
+/// A stream whose socket takes everything.
+struct Stream {
+    told: Arc<Told>,
+    beats: Heartbeat,
+    draining: DrainingStream,
+    _seat: Seat,
+}
+
+struct Told {
+    viewer: Mutex<Viewer>,
+    news: Notify,
+}
+
+impl Listener for Told {
+    fn hears(&self, event: &Arc<Event>) {
+        self.viewer.lock().hears(event);
+        self.news.notify_one();
+    }
+
+    fn has_missed(&self) {
+        self.viewer.lock().catches_up();
+        self.news.notify_one();
+    }
+}
+
+impl Stream {
+    fn until(self, until: Option<Time>) -> Self {
+        self.told.viewer.lock().until = until;
+        self
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            {
+                let mut viewer = self.told.viewer.lock();
+                if viewer.done {
+                    return None;
+                }
+                if let Some(frame) = viewer.next() {
+                    return Some(frame);
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.told.news.notified() => {}
+                end = self.draining.goodbye() => self.told.viewer.lock().leaves(end),
+                () = self.beats.beat() => self.told.viewer.lock().beat(),
+            }
+        }
+    }
 }
 
 impl Stage {
@@ -34,15 +92,26 @@ impl Stage {
             claimed: true,
             deleted: None,
         };
-        let heartbeats = heartbeat::Heartbeats::start(PERIOD, &Shutdown::new());
+        let heartbeats = Heartbeats::start(PERIOD, &Shutdown::new());
         let session = Arc::new(Session::new(record, history));
-        Self { session, next: Cursor { epoch: 7, seq: 1 }, heartbeats, drain: Drain::default() }
+        Self {
+            session,
+            next: Cursor { epoch: 7, seq: 1 },
+            heartbeats,
+            drain: Drain::default(),
+            tasks: Shutdown::new(),
+        }
     }
 
-    fn viewer(&self, after: Option<&str>) -> Viewer {
+    fn viewer(&self, after: Option<&str>) -> Stream {
         let after = after.map(|cursor| cursor.parse().unwrap());
-        let open = StreamGuard::new(Transport::Sse);
-        Viewer::new(self.session.clone(), after, self.heartbeats.join(), open, &self.drain)
+        let viewer = Viewer::new(self.session.clone(), after, StreamGuard::new(Transport::Sse));
+        let told = Arc::new(Told { viewer: Mutex::new(viewer), news: Notify::new() });
+        let (seat, fanout) = self.session.follow(told.clone());
+        if let Some(fanout) = fanout {
+            self.tasks.spawn(fanout.run());
+        }
+        Stream { told, beats: self.heartbeats.join(), draining: self.drain.enter(), _seat: seat }
     }
 
     fn records(&mut self, kind: Kind) {
@@ -70,12 +139,12 @@ impl Stage {
 }
 
 /// The next frames that are there, in short: `7-1` an event, `status gap`, `end`.
-async fn told(viewer: &mut Viewer, count: usize) -> Vec<String> {
+async fn told(viewer: &mut Stream, count: usize) -> Vec<String> {
     let mut all = Vec::new();
     for _ in 0..count {
         all.push(match viewer.next().await {
-            Some(Frame::Opening(Opening { gap: true, .. })) => "status gap".into(),
-            Some(Frame::Opening(Opening { resumed: true, .. })) => "status resumed".into(),
+            Some(Frame::Opening(opening)) if opening.gap => "status gap".into(),
+            Some(Frame::Opening(opening)) if opening.resumed => "status resumed".into(),
             Some(Frame::Opening(_)) => "status".into(),
             Some(Frame::Event(event)) => event.at.to_string(),
             Some(Frame::Heartbeat) => "heartbeat".into(),

@@ -1,19 +1,17 @@
 //! A stream as Server-Sent Events. An encoder without logic: `stream.rs` decides what is said.
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::stream;
-use tracing::Instrument as _;
 
+use super::handover::{self, Opened};
 use super::viewer::{self, Follow};
 use crate::clock;
 use crate::close::Close;
 use crate::http::app::App;
-use crate::http::door::limits::Place;
+use crate::stream::Frame;
 use crate::stream::guard::Transport;
-use crate::stream::{Frame, Viewer};
 
 /// How long an `EventSource` waits before it comes back, in milliseconds.
 const RETRY_MS: u64 = 2000;
@@ -27,6 +25,8 @@ pub(in crate::http) async fn events(State(app): State<App>, follow: Follow) -> R
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache, no-transform"),
+        // Without a length the end of the connection is the end of the stream.
+        (header::CONNECTION, "close"),
         // nginx would hold the events back otherwise.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
@@ -34,8 +34,8 @@ pub(in crate::http) async fn events(State(app): State<App>, follow: Follow) -> R
         // Tells an EventSource to stop.
         Follow::Session(request) if request.is_over() => StatusCode::NO_CONTENT.into_response(),
         Follow::Session(request) => {
-            let viewer = request.viewer(app.sse_heartbeats.join(), Transport::Sse);
-            (headers, Body::from_stream(stream::unfold(viewer, next))).into_response()
+            let opened = Opened { app, transport: Transport::Sse, watch: Ok(request) };
+            handover::mark(headers.into_response(), opened)
         }
         Follow::Refused(close) => {
             viewer::refused(Transport::Sse, close);
@@ -44,17 +44,8 @@ pub(in crate::http) async fn events(State(app): State<App>, follow: Follow) -> R
     }
 }
 
-/// A viewer and its place, which is free again when the body is dropped.
-type Watching = (Viewer, Place);
-
-async fn next((mut viewer, place): Watching) -> Option<(Result<Bytes, std::convert::Infallible>, Watching)> {
-    let span = viewer.span().clone();
-    let frame = viewer.next().instrument(span).await?;
-    let bytes = viewer.span().in_scope(|| encode(&frame));
-    Some((Ok(bytes), (viewer, place)))
-}
-
-fn encode(frame: &Frame) -> Bytes {
+/// What goes out for a frame.
+pub(super) fn encode(frame: &Frame) -> Bytes {
     match frame {
         Frame::Opening(opening) => {
             let data = serde_json::json!(opening);

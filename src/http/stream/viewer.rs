@@ -15,7 +15,6 @@ use crate::http::error::{ApiError, ErrorCode};
 use crate::session::Session;
 use crate::stream::Viewer;
 use crate::stream::guard::{StreamGuard, Transport};
-use crate::stream::heartbeat::Heartbeat;
 
 /// A request to follow a session.
 pub(in crate::http) enum Follow {
@@ -27,7 +26,6 @@ pub(in crate::http) enum Follow {
 
 /// Which session to follow, and from where on.
 pub(in crate::http) struct Request {
-    app: App,
     session: Arc<Session>,
     after: Option<Cursor>,
     /// When the viewer's token expires.
@@ -42,10 +40,15 @@ impl Request {
         snapshot.state.ended && self.after.is_some() && self.after == snapshot.last
     }
 
+    /// Which session.
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
     /// Begins to watch. The place must be kept as long as the viewer.
-    pub(super) fn viewer(self, heartbeat: Heartbeat, transport: Transport) -> (Viewer, Place) {
-        let Self { app, session, after, until, place } = self;
-        let viewer = Viewer::new(session, after, heartbeat, StreamGuard::new(transport), &app.drain);
+    pub(super) fn viewer(self, transport: Transport) -> (Viewer, Place) {
+        let Self { session, after, until, place } = self;
+        let viewer = Viewer::new(session, after, StreamGuard::new(transport));
         (viewer.until(until), place)
     }
 }
@@ -86,7 +89,7 @@ impl FromRequestParts<App> for Follow {
         Ok(match app.drain.goodbye().map_or_else(|| app.limits.enter(&client), Err) {
             Ok(place) => {
                 let until = caller.expires();
-                Self::Session(Request { app: app.clone(), session, after, until, place })
+                Self::Session(Request { session, after, until, place })
             }
             Err(close) => Self::Refused(close),
         })

@@ -1,0 +1,152 @@
+//! The streams that follow a session, and the task that offers each event to all of them in turn.
+//!
+//! One task a session, not one a stream: waking a task for each of thousands of viewers costs more than writing to their
+//! sockets. It runs while there is somebody to offer events to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::sync::broadcast::Receiver;
+
+use super::Session;
+use crate::event::Event;
+
+/// How many listeners are told before other tasks have a turn.
+const BATCH: usize = 32;
+
+/// Somebody who follows a session. Both calls come from the session's fan-out, one at a time, and must not block.
+pub(crate) trait Listener: Send + Sync {
+    /// An event that was recorded just now. It may be one that the listener has seen already.
+    fn hears(&self, event: &Arc<Event>);
+    /// Events were recorded that it was not told of: it asks [`Session::missed`].
+    fn has_missed(&self);
+}
+
+/// Who follows one session.
+#[derive(Default)]
+pub(super) struct Audience {
+    seats: Mutex<Seats>,
+    /// The last listener has left.
+    emptied: Notify,
+}
+
+#[derive(Default)]
+struct Seats {
+    listeners: Slab<Arc<dyn Listener>>,
+    has_fanout: bool,
+}
+
+/// A listener's place. Dropping it ends the listening.
+pub(crate) struct Seat {
+    session: Arc<Session>,
+    key: usize,
+}
+
+/// Offers a session's events to its listeners, until the last of them has left.
+#[must_use]
+pub(crate) struct Fanout {
+    session: Arc<Session>,
+    live: Receiver<Arc<Event>>,
+}
+
+impl Session {
+    /// Every event that is recorded from now on is told to this listener. The first one has to start the fan-out.
+    pub(crate) fn follow(self: &Arc<Self>, listener: Arc<dyn Listener>) -> (Seat, Option<Fanout>) {
+        let mut seats = self.audience.seats();
+        let key = seats.listeners.insert(listener);
+        let is_first = !std::mem::replace(&mut seats.has_fanout, true);
+        let fanout = is_first.then(|| Fanout { session: self.clone(), live: self.live() });
+        (Seat { session: self.clone(), key }, fanout)
+    }
+}
+
+impl Audience {
+    /// How many listen.
+    pub(super) fn len(&self) -> usize {
+        self.seats().listeners.len()
+    }
+
+    /// Tells every listener. One that comes meanwhile may be left out: it sees what is recorded before it came by itself.
+    async fn each(&self, tell: impl Fn(&dyn Listener)) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let (batch, rest) = self.batch(from);
+            batch.iter().for_each(|listener| tell(&**listener));
+            next = rest;
+            if rest.is_some() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// The listeners from this key on, and the key behind them if there are more. Keys stay as they are while others leave.
+    fn batch(&self, from: usize) -> (Vec<Arc<dyn Listener>>, Option<usize>) {
+        let seats = self.seats();
+        let end = seats.listeners.capacity();
+        let mut batch = Vec::with_capacity(seats.listeners.len().min(BATCH));
+        for key in from..end {
+            if batch.len() == BATCH {
+                return (batch, Some(key));
+            }
+            batch.extend(seats.listeners.get(key).cloned());
+        }
+        (batch, None)
+    }
+
+    /// Whether nobody is left. The fan-out ends then, and the next listener starts another.
+    fn is_over(&self) -> bool {
+        let mut seats = self.seats();
+        seats.has_fanout = !seats.listeners.is_empty();
+        !seats.has_fanout
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock()
+    }
+}
+
+impl fmt::Debug for Audience {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Audience").field("listeners", &self.len()).finish()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let audience = &self.session.audience;
+        let mut seats = audience.seats();
+        let listener = seats.listeners.try_remove(self.key);
+        let is_last = seats.listeners.is_empty();
+        drop(seats);
+        // After the lock: a listener may hold what its own end has to lock.
+        drop(listener);
+        if is_last {
+            audience.emptied.notify_one();
+        }
+    }
+}
+
+impl Fanout {
+    /// The task.
+    pub(crate) async fn run(mut self) {
+        let session = self.session;
+        loop {
+            tokio::select! {
+                biased;
+                event = self.live.recv() => if let Ok(event) = event {
+                    session.audience.each(|listener| listener.hears(&event)).await;
+                } else {
+                    // Too many at once, or cut: each reads what it has missed.
+                    self.live = session.live();
+                    session.audience.each(|listener| listener.has_missed()).await;
+                },
+                () = session.audience.emptied.notified() => if session.audience.is_over() {
+                    return;
+                },
+            }
+        }
+    }
+}
