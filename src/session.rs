@@ -7,13 +7,15 @@ mod audience;
 mod error;
 mod history;
 pub(crate) mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
-use self::audience::Audience;
+use self::audience::{Audience, Fanout};
 pub(crate) use self::audience::{Listener, Seat};
 pub(crate) use self::error::Error;
 use self::history::History;
@@ -21,9 +23,6 @@ use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
 use crate::id::SessionId;
 use crate::log::LogTail;
 use crate::records::{Record, SessionInfo};
-
-/// How many events a viewer may be behind before it reads them from the history instead.
-const LIVE_EVENTS: usize = 16;
 
 /// The `detail` of a `disconnected` that a restart makes.
 pub(crate) const RESTART: &str = "restart";
@@ -45,8 +44,6 @@ struct Inner {
     erased: bool,
     /// The replica that runs its link task.
     owner: Option<String>,
-    /// Those who watch. Another one takes its place when events were missed for good.
-    live: broadcast::Sender<Arc<Event>>,
 }
 
 /// What a session is at one moment.
@@ -101,9 +98,8 @@ impl Session {
         }
         let deleted = record.deleted;
         let erased = is_erased(&record);
-        let inner =
-            Inner { state, history, deleted, erased, owner, live: broadcast::Sender::new(LIVE_EVENTS) };
-        Self { record, inner: Mutex::new(inner), audience: Audience::default() }
+        let inner = Inner { state, history, deleted, erased, owner };
+        Self { record, inner: Mutex::new(inner), audience: Audience::new() }
     }
 
     /// What the deployment knows of a session that another replica runs, or nobody.
@@ -148,7 +144,7 @@ impl Session {
     pub(crate) fn cut(&self, at: Cursor) {
         let mut inner = self.inner();
         inner.history.cut(at);
-        inner.live = broadcast::Sender::new(LIVE_EVENTS);
+        self.audience.cut();
     }
 
     /// A start of the link task: what was on screen and what had ended is over.
@@ -201,8 +197,8 @@ impl Session {
         inner.history.push(event.clone());
         // Read late from a log that keeps the string of the newest QR only: nothing to show.
         if !event.is_blank() {
-            // Under the lock, so that a viewer's replay and its receiver meet without a gap. Nobody may be watching.
-            let _ = inner.live.send(event);
+            // Under the lock, so that a viewer's replay and its receiver meet without a gap.
+            self.audience.tell(event);
         }
         true
     }
@@ -232,7 +228,7 @@ impl Session {
             gap: after.is_some() && missed.is_none(),
             last: inner.history.last().map(|event| event.at),
             replay: missed.unwrap_or_else(|| inner.history.snapshot(inner.state.status, now)),
-            live: inner.live.subscribe(),
+            live: self.audience.live(),
         }
     }
 
@@ -241,8 +237,9 @@ impl Session {
         self.inner().history.missed(after)
     }
 
-    fn live(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.inner().live.subscribe()
+    /// Tells this listener every event that is recorded from now on. The first one has to start the fan-out.
+    pub(crate) fn follow(&self, listener: Arc<dyn Listener>) -> (Seat, Option<Fanout>) {
+        self.audience.join(listener)
     }
 
     /// Where it stands now.

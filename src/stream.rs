@@ -1,6 +1,6 @@
 //! One browser: opening, replay, live, heartbeat, goodbye.
 //!
-//! A [`Viewer`] yields [`Frame`]s and knows no socket: `http/stream/open.rs` writes them, in the words of its two encoders,
+//! A [`Viewer`] yields [`Frame`]s and knows no socket: `http/stream/socket.rs` writes them, in the words of its two encoders,
 //! `http/stream/sse.rs` and `http/stream/websocket.rs`.
 
 pub(crate) mod drain;

@@ -4,7 +4,8 @@
 
 pub(super) mod handover;
 mod incoming;
-pub(super) mod open;
+mod socket;
 pub(super) mod sse;
+pub(super) mod task;
 mod viewer;
 pub(super) mod websocket;

@@ -1,4 +1,4 @@
-//! The streams that follow a session, and the task that offers each event to all of them in turn.
+//! Who follows a session: a broadcast channel, and the task that offers each of its events to all streams in turn.
 //!
 //! One task a session, not one a stream: waking a task for each of thousands of viewers costs more than writing to their
 //! sockets. It runs while there is somebody to offer events to.
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::Notify;
-use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::{self, Receiver};
 
-use super::Session;
 use crate::event::Event;
+
+/// How many events a listener's task may be behind before its listeners read them from the history instead.
+const LIVE_EVENTS: usize = 16;
 
 /// How many listeners are told before other tasks have a turn.
 const BATCH: usize = 32;
@@ -21,13 +23,17 @@ const BATCH: usize = 32;
 pub(crate) trait Listener: Send + Sync {
     /// An event that was recorded just now. It may be one that the listener has seen already.
     fn hears(&self, event: &Arc<Event>);
-    /// Events were recorded that it was not told of: it asks [`Session::missed`].
+    /// Events were recorded that it was not told of: it reads the session's history.
     fn has_missed(&self);
 }
 
-/// Who follows one session.
-#[derive(Default)]
-pub(super) struct Audience {
+/// Who follows one session. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Audience(Arc<Inner>);
+
+struct Inner {
+    /// Another one takes its place when events were missed for good.
+    live: Mutex<broadcast::Sender<Arc<Event>>>,
     seats: Mutex<Seats>,
     /// The last listener has left.
     emptied: Notify,
@@ -41,29 +47,47 @@ struct Seats {
 
 /// A listener's place. Dropping it ends the listening.
 pub(crate) struct Seat {
-    session: Arc<Session>,
+    audience: Audience,
     key: usize,
 }
 
 /// Offers a session's events to its listeners, until the last of them has left.
 #[must_use]
 pub(crate) struct Fanout {
-    session: Arc<Session>,
+    audience: Audience,
     live: Receiver<Arc<Event>>,
 }
 
-impl Session {
-    /// Every event that is recorded from now on is told to this listener. The first one has to start the fan-out.
-    pub(crate) fn follow(self: &Arc<Self>, listener: Arc<dyn Listener>) -> (Seat, Option<Fanout>) {
-        let mut seats = self.audience.seats();
+impl Audience {
+    pub(super) fn new() -> Self {
+        let live = Mutex::new(broadcast::Sender::new(LIVE_EVENTS));
+        Self(Arc::new(Inner { live, seats: Mutex::default(), emptied: Notify::new() }))
+    }
+
+    /// Tells everyone. There may be nobody.
+    pub(super) fn tell(&self, event: Arc<Event>) {
+        let _ = self.0.live.lock().send(event);
+    }
+
+    /// What is told from now on.
+    pub(super) fn live(&self) -> Receiver<Arc<Event>> {
+        self.0.live.lock().subscribe()
+    }
+
+    /// Events were missed for good: each listener reads the history, and finds that it does not reach back far enough.
+    pub(super) fn cut(&self) {
+        *self.0.live.lock() = broadcast::Sender::new(LIVE_EVENTS);
+    }
+
+    /// Tells this listener every event from now on. The first one has to start the fan-out.
+    pub(super) fn join(&self, listener: Arc<dyn Listener>) -> (Seat, Option<Fanout>) {
+        let mut seats = self.seats();
         let key = seats.listeners.insert(listener);
         let is_first = !std::mem::replace(&mut seats.has_fanout, true);
-        let fanout = is_first.then(|| Fanout { session: self.clone(), live: self.live() });
-        (Seat { session: self.clone(), key }, fanout)
+        let fanout = is_first.then(|| Fanout { audience: self.clone(), live: self.live() });
+        (Seat { audience: self.clone(), key }, fanout)
     }
-}
 
-impl Audience {
     /// How many listen.
     pub(super) fn len(&self) -> usize {
         self.seats().listeners.len()
@@ -104,7 +128,7 @@ impl Audience {
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.seats.lock()
+        self.0.seats.lock()
     }
 }
 
@@ -116,15 +140,14 @@ impl fmt::Debug for Audience {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let audience = &self.session.audience;
-        let mut seats = audience.seats();
+        let mut seats = self.audience.seats();
         let listener = seats.listeners.try_remove(self.key);
         let is_last = seats.listeners.is_empty();
         drop(seats);
         // After the lock: a listener may hold what its own end has to lock.
         drop(listener);
         if is_last {
-            audience.emptied.notify_one();
+            self.audience.0.emptied.notify_one();
         }
     }
 }
@@ -132,18 +155,18 @@ impl Drop for Seat {
 impl Fanout {
     /// The task.
     pub(crate) async fn run(mut self) {
-        let session = self.session;
+        let audience = self.audience;
         loop {
             tokio::select! {
                 biased;
                 event = self.live.recv() => if let Ok(event) = event {
-                    session.audience.each(|listener| listener.hears(&event)).await;
+                    audience.each(|listener| listener.hears(&event)).await;
                 } else {
                     // Too many at once, or cut: each reads what it has missed.
-                    self.live = session.live();
-                    session.audience.each(|listener| listener.has_missed()).await;
+                    self.live = audience.live();
+                    audience.each(|listener| listener.has_missed()).await;
                 },
-                () = session.audience.emptied.notified() => if session.audience.is_over() {
+                () = audience.0.emptied.notified() => if audience.is_over() {
                     return;
                 },
             }

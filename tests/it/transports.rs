@@ -275,3 +275,63 @@ async fn a_viewer_that_accepts_no_bytes_is_closed() {
     // Nobody else was slowed.
     session.sse().await.awaits("qr").await;
 }
+
+/// The bytes that come until the server closes, or until these are among them.
+async fn reads_until(socket: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(end) {
+        match socket.read_u8().await {
+            Ok(byte) => read.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test]
+async fn the_head_of_a_stream_is_like_any_other_and_no_request_follows_it() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let connect = async || TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
+    let path = format!("/api/sessions/{}/events", session.id);
+    for version in ["1.0", "1.1"] {
+        let mut socket = connect().await;
+        let pipelined = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let request = format!("GET {path} HTTP/{version}\r\nHost: localhost\r\n\r\n{pipelined}");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let answer = soon("a QR", reads_until(&mut socket, "event: qr\n")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/{version} 200 OK\r\n")), "{head}");
+        for header in ["content-type: text/event-stream", "connection: close", "date: ", "x-request-id: "] {
+            assert!(head.contains(&format!("\r\n{header}")), "no {header} in {head}");
+        }
+        assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+        assert!(body.starts_with("retry: ") && !body.contains("HTTP/"), "{body}");
+    }
+    let mut socket = connect().await;
+    socket.write_all(format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let answer = soon("the end", reads_until(&mut socket, "never")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let list = async || server.get("/api/sessions").await.json::<serde_json::Value>().await.unwrap();
+    eventually("nobody to watch", || async { list().await["sessions"][0]["viewers"] == 0 }).await;
+}
+
+#[tokio::test]
+async fn what_comes_in_one_packet_is_all_read() {
+    let (_whatsapp, server) = world().await;
+    let session = server.init("ada").await;
+    let mut socket = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "GET /api/sessions/{}/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        session.id
+    );
+    // Behind the head, before the answer, and more than is read at a time.
+    let pings: Vec<u8> = (0..100).flat_map(|_| masked(0x89, b"")).collect();
+    let close = masked(0x88, &1000_u16.to_be_bytes());
+    socket.write_all(&[head.as_bytes(), &pings, &close].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    // The server is the one that closes.
+    soon("the end", socket.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.ends_with(&[0x88, 2, 3, 232]), "{answer:?}");
+}

@@ -29,7 +29,7 @@ use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use super::head_timeout::HeadClock;
 use crate::http::door::limits::connections::Connection;
 use crate::http::stream::handover::{self, Opened};
-use crate::http::stream::open;
+use crate::http::stream::task;
 use crate::shutdown::Shutdown;
 
 /// A stream that begins on this connection, and the head of its answer.
@@ -102,9 +102,9 @@ pub(super) async fn converse(
         Ok(socket) => {
             // What was read lies in a buffer of hyper's, which is much larger.
             let read_already = Bytes::copy_from_slice(&parts.read_buf);
-            let connection = open::RawConnection { socket, read_already, patience, place };
+            let connection = task::RawConnection { socket, read_already, patience, place };
             let (opened, head) = leaving;
-            open::start(opened, head, connection);
+            task::start(opened, head, connection);
         }
         Err(error) => tracing::warn!(%error, "a stream cannot be taken over"),
     }

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
-use super::open::OpenStream;
+use super::socket::StreamSocket;
 use crate::close::Close;
 use crate::stream::guard::Transport;
 
@@ -41,11 +41,15 @@ pub(super) enum Incoming {
     /// Made when the first bytes come: most viewers are silent until the first ping.
     Expected { read_already: Bytes },
     /// Reads frames, and answers pings and closes by itself.
-    WebSocket(Box<WebSocket<Peer>>),
+    WebSocket {
+        socket: Box<WebSocket<Peer>>,
+        /// It was left before it had nothing more: what it holds makes the socket say nothing.
+        has_more: bool,
+    },
 }
 
 /// The peer of a stream, as tungstenite wants it. What it writes goes the way of all frames.
-pub(super) struct Peer(Arc<OpenStream>);
+pub(super) struct Peer(Arc<StreamSocket>);
 
 impl Incoming {
     /// `read_already`: what hyper has read beyond the request.
@@ -56,38 +60,43 @@ impl Incoming {
         }
     }
 
-    /// Whether there is something to read before the socket says so.
+    /// Whether there may be something to read though the socket does not say so.
     pub(super) fn has_bytes(&self) -> bool {
-        matches!(self, Self::Expected { read_already } if !read_already.is_empty())
+        match self {
+            Self::Silence => false,
+            Self::Expected { read_already } => !read_already.is_empty(),
+            Self::WebSocket { has_more, .. } => *has_more,
+        }
     }
 
     /// Reads what has come, as long as the peer takes what this makes.
-    pub(super) fn read(&mut self, stream: &Arc<OpenStream>) -> Heard {
+    pub(super) fn read(&mut self, stream: &Arc<StreamSocket>) -> Heard {
+        if let Self::Expected { read_already } = self {
+            let socket = Box::new(websocket(stream.clone(), std::mem::take(read_already)));
+            *self = Self::WebSocket { socket, has_more: true };
+        }
         for _ in 0..BATCH {
             // A peer that asks and does not listen is not read: there would be an answer to keep for each of its pings.
             if stream.is_full() {
-                break;
+                return Heard::Nothing;
             }
             let heard = match self {
-                Self::Silence => silence(stream),
-                Self::Expected { read_already } => {
-                    *self =
-                        Self::WebSocket(Box::new(websocket(stream.clone(), std::mem::take(read_already))));
-                    continue;
-                }
-                Self::WebSocket(socket) => message(socket, stream),
+                Self::WebSocket { socket, .. } => message(socket, stream),
+                _ => silence(stream),
             };
+            if let Self::WebSocket { has_more, .. } = self {
+                *has_more = heard.is_some();
+            }
             match heard {
                 Some(Heard::Nothing) => {}
-                Some(heard) => return heard,
-                None => break,
+                heard => return heard.unwrap_or(Heard::Nothing),
             }
         }
         Heard::Nothing
     }
 }
 
-fn silence(stream: &OpenStream) -> Option<Heard> {
+fn silence(stream: &StreamSocket) -> Option<Heard> {
     match stream.socket().try_read(&mut [0; READ_BUFFER]) {
         Ok(0) => Some(Heard::Gone),
         Ok(_) => Some(Heard::Nothing),
@@ -96,7 +105,7 @@ fn silence(stream: &OpenStream) -> Option<Heard> {
     }
 }
 
-fn websocket(stream: Arc<OpenStream>, read_already: Bytes) -> WebSocket<Peer> {
+fn websocket(stream: Arc<StreamSocket>, read_already: Bytes) -> WebSocket<Peer> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         // Each frame is written at once.
@@ -107,7 +116,7 @@ fn websocket(stream: Arc<OpenStream>, read_already: Bytes) -> WebSocket<Peer> {
 }
 
 /// One message; `None` when there is none.
-fn message(socket: &mut WebSocket<Peer>, stream: &OpenStream) -> Option<Heard> {
+fn message(socket: &mut WebSocket<Peer>, stream: &StreamSocket) -> Option<Heard> {
     Some(match socket.read() {
         Ok(Message::Pong(_)) => {
             stream.pong_came();
