@@ -24,6 +24,7 @@ use crate::phone::{Offer, Phone};
 
 pub(crate) use attempts::Attempts;
 pub use attempts::{Attempt, AttemptKind};
+pub use clients::PasskeyState;
 pub(crate) use clients::{Client, ClientId, LinkCode, Order, Refusal, Role, Waiting};
 pub(crate) use device::Device;
 pub use device::Presence;
@@ -37,7 +38,7 @@ pub(crate) use rules::Rules;
 pub use rules::{Blobs, KeyShare};
 pub use version::Latest;
 pub(crate) use version::Versions;
-pub use view::{DeviceState, PasskeyState, State};
+pub use view::{DeviceState, State};
 
 /// Push name of a phone that was given none.
 const PUSH_NAME: &str = "Ada";
