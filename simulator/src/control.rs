@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 
 use crate::actions::{ActionError, EnterCode, Fail, LinkError, Passkey, Scan, Write, WriteError};
-use crate::server::{Shared, connection};
+use crate::server::{Shared, serve};
 
 type Shares_ = Shares<Control>;
 
@@ -75,7 +75,7 @@ async fn chat(Shares(control): Shares_, upgrade: WebSocketUpgrade) -> Response {
     // Held from now on: the simulator's end waits for a connection that is still being upgraded, too.
     let task = control.tasks.token();
     upgrade.on_upgrade(async move |socket| {
-        connection::serve(control.shared, socket).await;
+        serve::client(control.shared, socket).await;
         drop(task);
     })
 }

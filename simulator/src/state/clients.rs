@@ -1,5 +1,5 @@
 //! What the simulator knows of a connected client, and the orders its connection takes from elsewhere.
-//! The connection itself is `server::connection`.
+//! `server::serve` obeys them.
 
 use std::sync::Arc;
 use std::time::Instant;
