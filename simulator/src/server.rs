@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) shelf: Shelf,
     /// References per pairing.
     pub(crate) refs: AtomicUsize,
-    /// The tasks besides connections; the simulator's end waits for them.
+    /// Every task, also each connection's; the simulator's end waits for them.
     pub(crate) tasks: TaskTracker,
     pub(crate) conditions: Conditions,
     /// True while nothing is answered.

@@ -37,6 +37,19 @@ impl Simulator {
         self.shared.enter_code(enter).await
     }
 
+    /// A phone enters a pairing code, and its account then requires a passkey. Otherwise as
+    /// [`Simulator::scan_with_passkey`]; after `Refuse` the code can be entered again.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn enter_code_with_passkey(
+        &self,
+        enter: EnterCode,
+        passkey: Passkey,
+    ) -> Result<String, LinkError> {
+        self.shared.enter_code_with_passkey(enter, passkey).await
+    }
+
     /// The next request for a pairing code is refused with this error: 400, 403, 429, 452 or 500.
     ///
     /// # Errors
