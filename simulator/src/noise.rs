@@ -34,8 +34,7 @@ pub(crate) enum NoiseError {
 }
 
 /// Which handshake the client chose, or was led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// First contact: the client does not know the server's key.
     Xx,

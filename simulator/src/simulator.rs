@@ -55,12 +55,6 @@ impl Simulator {
         format!("ws://{}/ws/chat", self.address)
     }
 
-    /// Public key of the root that signs the server's certificates, for a client whose pinned root is replaced by it.
-    #[must_use]
-    pub fn root_key(&self) -> [u8; 32] {
-        self.shared.identity().root()
-    }
-
     /// Gives the server another static key under the same root: clients that kept the old one are led through XXfallback.
     ///
     /// # Errors
