@@ -77,10 +77,14 @@ impl House {
     fn used_by(&self, module: &str, code: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
         let above = module.rsplit_once("::").map_or(String::new(), |(above, _)| format!("{above}::"));
         let own = format!("{module}::");
-        let mut starts =
-            vec![("crate::".to_owned(), String::new()), ("super::".to_owned(), above), ("self::".to_owned(), own.clone())];
+        let mut starts = vec![
+            ("crate::".to_owned(), String::new()),
+            ("super::".to_owned(), above),
+            ("self::".to_owned(), own.clone()),
+        ];
         // A module reaches its children by their bare names, …
-        let children = known.iter().filter_map(|known| known.strip_prefix(&own)).filter(|name| !name.contains("::"));
+        let children =
+            known.iter().filter_map(|known| known.strip_prefix(&own)).filter(|name| !name.contains("::"));
         starts.extend(children.map(|child| (format!("{child}::"), format!("{own}{child}::"))));
         let mut used = BTreeSet::new();
         for (start, base) in &starts {
@@ -91,7 +95,8 @@ impl House {
         // … and what it hands on by its name alone.
         let handed_on = self.handed_on.keys().filter(|path| {
             let name = path.strip_prefix(&own).unwrap_or_default();
-            !name.is_empty() && code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+            !name.is_empty()
+                && code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
         });
         used.extend(handed_on.cloned());
         let mut used: BTreeSet<_> = used.iter().map(|path| self.home_of(path, known)).collect();
