@@ -31,7 +31,7 @@ fn in_the_simulator_nothing_runs_up() {
 fn order() -> Vec<String> {
     let text = std::fs::read_to_string("simulator/src/lib.rs").unwrap();
     let (_, order) = text.split_once("//! From below: ").unwrap();
-    let order: String = order.lines().take_while(|line| !line.is_empty()).collect();
+    let (order, _) = order.split_once('.').unwrap();
     order.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -57,6 +57,8 @@ impl House {
                 while let Some(at) = code.find(start) {
                     let length = code[at..].find(';').unwrap() + 1;
                     for path in paths(&code[at + start.len()..at + length]) {
+                        let elsewhere = ["crate::", "super::"].iter().any(|start| path.starts_with(start));
+                        assert!(!elsewhere, "{module} hands on {path}, which is not of its room");
                         let name = path.rsplit("::").next().unwrap();
                         house.handed_on.insert(format!("{module}::{name}"), format!("{module}::{path}"));
                     }
