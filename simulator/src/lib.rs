@@ -23,7 +23,9 @@
 //! `docs/simulator.md` says what a caller must know beyond the controls' fields, and what the client does with each.
 //!
 //! From below: `noise` (handshake), `phone` (keys and signatures of accounts), `state` (what is remembered), `server`
-//! (one client's connection), `actions` (what a test can make happen), `control` (the same over HTTP).
+//! (one client's connection), `simulator` (the handle of a test), `actions` (what a test can make happen), `control`
+//! (the same over HTTP), `start` (all of it on a port). A module uses those before it and never one behind it, and no two
+//! files use each other: `tests/it/house/simulator.rs` reads this order and compares.
 
 mod actions;
 mod control;
@@ -31,6 +33,7 @@ mod noise;
 mod phone;
 mod server;
 mod simulator;
+mod start;
 mod state;
 
 pub use actions::{
@@ -39,5 +42,6 @@ pub use actions::{
 };
 pub use noise::Pattern;
 pub use phone::{Authenticator, AuthenticatorError};
-pub use simulator::{Config, Simulator, StartError};
+pub use simulator::{Simulator, StartError};
+pub use start::Config;
 pub use state::{Attempt, AttemptKind, Blobs, DeviceState, KeyShare, Latest, PasskeyState, Presence, State};

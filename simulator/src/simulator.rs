@@ -1,40 +1,11 @@
-//! [`Simulator`]: start, address, end. What it can be made to do is in `actions`.
+//! [`Simulator`], once it runs: its address and its end. `start` makes one; what it can be made to do is in `actions`.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
-
-use crate::control;
-use crate::noise::{Pattern, ServerIdentity};
+use crate::noise::Pattern;
 use crate::server::Shared;
-use crate::server::line::Lines;
-
-/// References per pairing, as WhatsApp gives them.
-const REFS: usize = 6;
-/// How long requests that are still open at the end may take.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// How the simulator starts.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Must be on loopback. Default: a free port of 127.0.0.1.
-    pub listen: SocketAddr,
-    /// QR references per pairing, at least 1. Default: 6.
-    pub refs: usize,
-    /// Contacts of every account without settings of its own ([`Simulator::account`]). Default: 0, accounts without a
-    /// history.
-    pub contacts: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), refs: REFS, contacts: 0 }
-    }
-}
 
 /// Why it did not start. Converts into [`io::Error`], which is what [`Simulator::start`] returns.
 #[derive(Debug, thiserror::Error)]
@@ -64,42 +35,12 @@ impl From<StartError> for io::Error {
 pub struct Simulator {
     pub(crate) shared: Arc<Shared>,
     address: SocketAddr,
-    tasks: TaskTracker,
 }
 
 impl Simulator {
-    /// Binds the port and serves until the simulator ends.
-    ///
-    /// # Errors
-    /// [`StartError`] as `InvalidInput` or `Other`, or whatever binding says.
-    pub async fn start(config: Config) -> io::Result<Self> {
-        if !config.listen.ip().is_loopback() {
-            return Err(StartError::NotLoopback(config.listen).into());
-        }
-        if config.refs == 0 {
-            return Err(StartError::NoRefs.into());
-        }
-        let identity = ServerIdentity::generate().map_err(|error| StartError::Chain(error.to_string()))?;
-        let listener = TcpListener::bind(config.listen).await?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(identity, address, config.refs, config.contacts));
-        let tasks = shared.tasks.clone();
-        let listener = Lines::new(listener, Arc::clone(&shared));
-        let app = control::router(Arc::clone(&shared), tasks.clone());
-        let stop = shared.stop.clone();
-        let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-        tasks.spawn(async move {
-            let ended = async {
-                stop.cancelled().await;
-                tokio::time::sleep(GRACE).await;
-            };
-            tokio::select! {
-                result = server => if let Err(error) = result { tracing::error!(%error, "the listener failed") },
-                () = ended => tracing::debug!("requests were still open at the end"),
-            }
-        });
-        tasks.close();
-        Ok(Self { shared, address, tasks })
+    /// The handle of what is served on `address`.
+    pub(crate) fn new(shared: Arc<Shared>, address: SocketAddr) -> Self {
+        Self { shared, address }
     }
 
     /// The address on which it listens.
@@ -112,12 +53,6 @@ impl Simulator {
     #[must_use]
     pub fn url(&self) -> String {
         format!("ws://{}/ws/chat", self.address)
-    }
-
-    /// Public key of the root that signs the server's certificates, for a client whose pinned root is replaced by it.
-    #[must_use]
-    pub fn root_key(&self) -> [u8; 32] {
-        self.shared.identity().root()
     }
 
     /// Gives the server another static key under the same root: clients that kept the old one are led through XXfallback.
@@ -151,7 +86,7 @@ impl Simulator {
     /// Ends every connection and waits until every task is gone.
     pub async fn shutdown(self) {
         self.stop();
-        self.tasks.wait().await;
+        self.shared.tasks.wait().await;
     }
 }
 

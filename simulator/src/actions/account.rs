@@ -1,11 +1,7 @@
 //! An account with a history, and what WhatsApp and its phone do to its devices. What the client makes of it is in
 //! `docs/simulator-accounts.md`.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::select;
-use tokio::time::sleep;
 
 use crate::phone::{AppState, PhoneError, normalize_number};
 use crate::server::{Shared, peer, stanza};
@@ -137,21 +133,6 @@ fn rule(rules: &mut Rules, account: &Account, refuse: Option<Vec<(String, u16)>>
         Some(Removal::After(time)) => rules.remove_after = Some(time),
         None => {}
     }
-}
-
-/// Removes a device that has just been linked after a while, if its account's rules say so.
-pub(crate) fn take_back(shared: &Arc<Shared>, number: &str, jid: String) {
-    let Some(after) = shared.shelf.world().rules(number).remove_after else { return };
-    let shared = Arc::clone(shared);
-    let tasks = shared.tasks.clone();
-    tasks.spawn(async move {
-        select! {
-            () = sleep(after) => {}
-            () = shared.stop.cancelled() => return,
-        }
-        // It may have been logged out meanwhile.
-        let _gone = shared.logout(&jid);
-    });
 }
 
 /// Encrypts a history outside the lock and on a thread of its own.

@@ -6,13 +6,13 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::ActionError;
 use super::link::{Claimed, LinkError, Linker, claim, link};
 use super::passkey::{Passkey, ask};
-use super::{ActionError, known_refusal};
 use crate::phone::{CodeEntry, Phone};
 use crate::server::Shared;
 use crate::simulator::Simulator;
-use crate::state::{ClientId, LinkCode, Order, Role, World};
+use crate::state::{ClientId, LinkCode, Order, Role};
 
 /// The client derives a key from the code first, which takes more than a second in a debug build.
 const KEY_BUNDLE: Duration = Duration::from_secs(20);
@@ -35,6 +35,19 @@ impl Simulator {
     /// See [`LinkError`]; after `WrongCode` the code can be entered again, three times in all.
     pub async fn enter_code(&self, enter: EnterCode) -> Result<String, LinkError> {
         self.shared.enter_code(enter).await
+    }
+
+    /// A phone enters a pairing code, and its account then requires a passkey. Otherwise as
+    /// [`Simulator::scan_with_passkey`]; after `Refuse` the code can be entered again.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn enter_code_with_passkey(
+        &self,
+        enter: EnterCode,
+        passkey: Passkey,
+    ) -> Result<String, LinkError> {
+        self.shared.enter_code_with_passkey(enter, passkey).await
     }
 
     /// The next request for a pairing code is refused with this error: 400, 403, 429, 452 or 500.
@@ -132,11 +145,21 @@ impl Shared {
     }
 
     pub(crate) fn refuse_code(&self, error: u16) -> Result<(), ActionError> {
-        if known_refusal(error).is_none() {
-            return Err(ActionError::CodeError);
-        }
-        let world: &mut World = &mut self.shelf.world();
-        world.code_refusals.push_back(error);
+        let text = known_refusal(error).ok_or(ActionError::CodeError)?;
+        self.shelf.world().code_refusals.push_back((error, text));
         Ok(())
     }
+}
+
+/// The text that WhatsApp pairs with the code of a refused pairing code; the client ignores a code without its text.
+/// Source: `wacore` 0.7.0 `pair_code.rs` (`PairCodeRejection`).
+fn known_refusal(code: u16) -> Option<&'static str> {
+    Some(match code {
+        400 => "bad-request",
+        403 => "forbidden",
+        429 => "rate-overlimit",
+        452 => "feature-not-available",
+        500 => "internal-server-error",
+        _ => return None,
+    })
 }

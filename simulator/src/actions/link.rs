@@ -122,10 +122,7 @@ impl<'a> Claimed<'a> {
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
-        let mut world = self.shared.shelf.world();
-        if let Some(Role::Waiting(waiting)) = world.clients.get_mut(&client).map(|client| &mut client.role) {
-            waiting.offered = false;
-        }
+        self.shared.shelf.world().wait_again(client);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::link::{LinkError, Linker};
-use super::{EnterCode, Scan};
 use crate::phone::read_public_key;
 use crate::server::Shared;
 use crate::simulator::Simulator;
@@ -21,28 +20,6 @@ pub enum Passkey {
 }
 
 impl Simulator {
-    /// A phone scans `scan.qr`, and its account requires a passkey first. Returns the JID that the device is going to
-    /// have. The progress is in [`crate::State::passkey`], and after `Refuse` the QR can be scanned again.
-    ///
-    /// # Errors
-    /// See [`LinkError`].
-    pub fn scan_with_passkey(&self, scan: Scan, passkey: Passkey) -> Result<String, LinkError> {
-        self.shared.scan_with_passkey(scan, passkey)
-    }
-
-    /// A phone enters a pairing code, and its account then requires a passkey. Otherwise as
-    /// [`Simulator::scan_with_passkey`]; after `Refuse` the code can be entered again.
-    ///
-    /// # Errors
-    /// See [`LinkError`].
-    pub async fn enter_code_with_passkey(
-        &self,
-        enter: EnterCode,
-        passkey: Passkey,
-    ) -> Result<String, LinkError> {
-        self.shared.enter_code_with_passkey(enter, passkey).await
-    }
-
     /// The account of this phone has this passkey and takes assertions of no other from now on. `public_key` is a P-256 key
     /// in base64: a point that is not compressed, or DER as a browser's `getPublicKey()` gives it.
     ///

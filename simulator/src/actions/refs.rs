@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::server::{Shared, fresh_ref};
+use crate::server::{Shared, stanza};
 use crate::simulator::Simulator;
 use crate::state::{ClientId, Order, Role};
 
@@ -69,7 +69,7 @@ impl Shared {
                         Order::RenewSecret
                     }
                     Refresh::References => {
-                        waiting.refs = (0..count).map(|_| fresh_ref()).collect();
+                        waiting.refs = (0..count).map(|_| stanza::fresh_ref()).collect();
                         Order::RenewRefs(waiting.refs.clone())
                     }
                 },

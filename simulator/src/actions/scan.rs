@@ -36,6 +36,15 @@ impl Simulator {
         let shared = Arc::clone(&self.shared);
         async move { shared.scan(scan).await }
     }
+
+    /// A phone scans `scan.qr`, and its account requires a passkey first. Returns the JID that the device is going to
+    /// have. The progress is in [`crate::State::passkey`], and after `Refuse` the QR can be scanned again.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub fn scan_with_passkey(&self, scan: Scan, passkey: Passkey) -> Result<String, LinkError> {
+        self.shared.scan_with_passkey(scan, passkey)
+    }
 }
 
 impl Shared {

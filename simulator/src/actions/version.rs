@@ -21,12 +21,6 @@ impl Simulator {
     pub fn version(&self, version: Version) {
         self.shared.version(version);
     }
-
-    /// The URL that a client asks for the newest build: `http://…/sw.js`.
-    #[must_use]
-    pub fn sw_js_url(&self) -> String {
-        format!("http://{}/sw.js", self.addr())
-    }
 }
 
 impl Shared {

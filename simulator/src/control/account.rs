@@ -8,22 +8,24 @@
 //! `refs`: {`refresh`? `true` (another secret: `companion_reg_refresh`) | `"pair-device"` (other references), `count`? 1 to
 //! 100, for the next pairings}; answers {`refreshed`}: how many clients were told.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State as Shares};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::{Json, Router, routing};
 use serde_json::{Value, json};
-use std::time::Duration;
 
-use super::{Answer, Body, Control, Refused, Shares_, bad_request, required};
-use crate::actions::{Account, AccountError, Refresh, Refs, RefsError, Removal};
+use super::body::{Body, required};
+use super::refused::{Answer, Refused, bad_request};
+use crate::actions::{Account, Refresh, Refs, Removal};
 use crate::phone::BLOB_PATH;
-use crate::server::media;
+use crate::server::{Shared, media};
 use crate::state::{Blobs, KeyShare};
 
 /// Adds the routes of this file.
-pub(super) fn routes(router: Router<Control>) -> Router<Control> {
+pub(super) fn routes(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
     router
         .route("/control/account", routing::post(account))
         .route("/control/refs", routing::post(refs))
@@ -31,14 +33,14 @@ pub(super) fn routes(router: Router<Control>) -> Router<Control> {
 }
 
 async fn media(
-    Shares(control): Shares_,
+    State(shared): State<Arc<Shared>>,
     at: Path<(String, String)>,
     shown: Query<media::Credentials>,
 ) -> Response {
-    media::serve(control.shared, at, shown).await
+    media::serve(shared, at, shown).await
 }
 
-async fn account(Shares(control): Shares_, body: Bytes) -> Answer {
+async fn account(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let body = Body::read(&body)?;
     let account = Account {
         phone: required(body.text("phone")?, "phone")?,
@@ -49,11 +51,11 @@ async fn account(Shares(control): Shares_, body: Bytes) -> Answer {
         hosted: body.flag("hosted")?,
         remove: removal(&body)?,
     };
-    control.shared.account(account).await?;
+    shared.account(account).await?;
     Ok(Json(json!({})))
 }
 
-async fn refs(Shares(control): Shares_, body: Bytes) -> Answer {
+async fn refs(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let body = Body::read(&body)?;
     let refresh = match body.get("refresh") {
         None | Some(Value::Bool(false)) => None,
@@ -61,7 +63,7 @@ async fn refs(Shares(control): Shares_, body: Bytes) -> Answer {
         Some(Value::String(text)) if text == "pair-device" => Some(Refresh::References),
         Some(_) => return Err(bad_request("refresh is none of true, false, \"pair-device\"".to_owned())),
     };
-    let refreshed = control.shared.refs(Refs { refresh, count: body.number("count")? })?;
+    let refreshed = shared.refs(Refs { refresh, count: body.number("count")? })?;
     Ok(Json(json!({ "refreshed": refreshed })))
 }
 
@@ -101,39 +103,4 @@ fn key_share(text: &str) -> Result<KeyShare, Refused> {
         "never" => KeyShare::Never,
         _ => return Err(bad_request("keyShare is none of now, late, never".to_owned())),
     })
-}
-
-impl Body {
-    /// A field that is not `null`.
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Refused> {
-        let wrong = || bad_request(format!("{name} is not a list of strings"));
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let texts = value.as_array().ok_or_else(wrong)?.iter();
-        texts
-            .map(|text| text.as_str().map(str::to_owned).ok_or_else(wrong))
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-}
-
-impl From<AccountError> for Refused {
-    fn from(error: AccountError) -> Self {
-        let (status, code) = match error {
-            AccountError::Number | AccountError::Contacts | AccountError::Refuse(_) => {
-                (StatusCode::BAD_REQUEST, "bad_request")
-            }
-            AccountError::Phone(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
-        Self(status, code, error.to_string())
-    }
-}
-
-impl From<RefsError> for Refused {
-    fn from(error: RefsError) -> Self {
-        bad_request(error.to_string())
-    }
 }

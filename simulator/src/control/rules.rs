@@ -1,23 +1,24 @@
 //! Routes that change what WhatsApp's server does, rather than what a phone does. `control` adds them to its own.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
-use axum::extract::State as Shares;
-use axum::http::StatusCode;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{Answer, Body, Control, Refused, Shares_, bad_request, required};
+use super::body::{Body, required};
+use super::refused::{Answer, Refused, bad_request};
 use crate::actions::{MOST, Network, Noise, Stream, Version, What};
-use crate::server::web;
-use crate::simulator::StartError;
+use crate::server::{Shared, web};
 use crate::state::Latest;
 
 /// A clock that is further off than ten years shows nothing more.
 const CLOCK_OFFSET: u64 = 10 * 366 * 24 * 3600;
 
-pub(super) fn routes() -> Router<Control> {
+pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/sw.js", get(sw_js))
         .route("/control/version", post(version))
@@ -26,18 +27,18 @@ pub(super) fn routes() -> Router<Control> {
         .route("/control/noise", post(noise))
 }
 
-async fn sw_js(Shares(control): Shares_) -> Response {
-    web::sw_js(&control.shared).await
+async fn sw_js(State(shared): State<Arc<Shared>>) -> Response {
+    web::sw_js(&shared).await
 }
 
-async fn version(Shares(control): Shares_, body: Bytes) -> Answer {
+async fn version(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let body = Body::read(&body)?;
     let version = Version { min: body.rule("min")?, latest: latest(&body)?, expires: body.rule("expires")? };
-    control.shared.version(version);
+    shared.version(version);
     Ok(Json(json!({})))
 }
 
-async fn network(Shares(control): Shares_, body: Bytes) -> Answer {
+async fn network(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let body = Body::read(&body)?;
     let network = Network {
         delay_ms: body.rule("delayMs")?,
@@ -46,11 +47,11 @@ async fn network(Shares(control): Shares_, body: Bytes) -> Answer {
         logins_per_second: body.rule("loginsPerSecond")?,
         clock_offset_seconds: body.signed_rule("clockOffsetSeconds")?,
     };
-    control.shared.network(network)?;
+    shared.network(network)?;
     Ok(Json(json!({})))
 }
 
-async fn stream(Shares(control): Shares_, body: Bytes) -> Answer {
+async fn stream(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let body = Body::read(&body)?;
     let what = match required(body.text("what")?, "what")?.as_str() {
         "recycle" => What::Recycle,
@@ -66,11 +67,11 @@ async fn stream(Shares(control): Shares_, body: Bytes) -> Answer {
     };
     // Some hundred years: a clock that adds more has no time for it.
     let seconds = body.number::<u32>("seconds")?.map(u64::from);
-    let streamed = control.shared.stream(Stream { jid: body.text("jid")?, what, seconds }).await?;
+    let streamed = shared.stream(Stream { jid: body.text("jid")?, what, seconds }).await?;
     Ok(Json(json!(streamed)))
 }
 
-async fn noise(Shares(control): Shares_, body: Bytes) -> Answer {
+async fn noise(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let body = Body::read(&body)?;
     let noise = Noise {
         jid: body.jid()?,
@@ -80,19 +81,13 @@ async fn noise(Shares(control): Shares_, body: Bytes) -> Answer {
         devices: body.amount("devices")?,
         prekeys_low: body.flag("prekeysLow")?.unwrap_or_default(),
     };
-    Ok(Json(json!(control.shared.noise(noise).await?)))
-}
-
-impl From<StartError> for Refused {
-    fn from(error: StartError) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-    }
+    Ok(Json(json!(shared.noise(noise).await?)))
 }
 
 fn latest(body: &Body) -> Result<Option<Latest>, Refused> {
     let wrong = || bad_request("latest is neither a build's number nor \"broken\" nor \"silent\"".to_owned());
-    Ok(Some(match body.0.get("latest") {
-        None | Some(Value::Null) => return Ok(None),
+    Ok(Some(match body.get("latest") {
+        None => return Ok(None),
         Some(Value::String(text)) if text == "broken" => Latest::Broken,
         Some(Value::String(text)) if text == "silent" => Latest::Silent,
         Some(value) => {
@@ -105,7 +100,7 @@ fn latest(body: &Body) -> Result<Option<Latest>, Refused> {
 impl Body {
     /// A number that is a rule: `false` turns it off as 0 does.
     fn rule<T: TryFrom<u64> + Default>(&self, name: &str) -> Result<Option<T>, Refused> {
-        match self.0.get(name) {
+        match self.get(name) {
             Some(Value::Bool(false)) => Ok(Some(T::default())),
             _ => self.number(name),
         }
@@ -121,8 +116,8 @@ impl Body {
     }
 
     fn signed_rule(&self, name: &str) -> Result<Option<i64>, Refused> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
+        match self.get(name) {
+            None => Ok(None),
             Some(Value::Bool(false)) => Ok(Some(0)),
             Some(value) => {
                 let number = value.as_i64().filter(|number| number.unsigned_abs() <= CLOCK_OFFSET);

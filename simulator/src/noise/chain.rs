@@ -1,6 +1,6 @@
 //! The server's static key and the certificate chain that vouches for it, signed by a root of our own.
-//! The real client pins WhatsApp's root: it believes this chain only when built with `danger-skip-cert-chain-verify`,
-//! when it logs in by IK, or when its pinned root was replaced by [`ServerIdentity::root`].
+//! The real client pins WhatsApp's root: it believes this chain only when built with `danger-skip-cert-chain-verify`, or
+//! when it logs in by IK.
 //!
 //! Source: `wacore-noise` 0.7.0 `HandshakeUtils::verify_server_cert`.
 
@@ -46,13 +46,6 @@ impl ServerIdentity {
         Self::below(self.root.clone(), self.static_key.clone(), offset)
     }
 
-    /// Public key of the root that signed the chain.
-    pub(crate) fn root(&self) -> [u8; 32] {
-        let mut key = [0; 32];
-        key.copy_from_slice(self.root.public_key.public_key_bytes());
-        key
-    }
-
     fn below(root: KeyPair, static_key: KeyPair, offset: i64) -> Result<Self, CurveError> {
         let intermediate = KeyPair::generate(&mut rand::rng());
         let chain = CertChain {
@@ -89,16 +82,15 @@ fn certificate(
 mod tests {
     use super::ServerIdentity;
     use buffa::Message as _;
-    use wacore::libsignal::protocol::PublicKey;
     use waproto::whatsapp::CertChain;
 
     #[test]
     fn the_intermediate_is_signed_by_the_root() {
         let identity = ServerIdentity::generate().unwrap();
         let chain = CertChain::decode_from_slice(&identity.chain).unwrap();
-        let root = PublicKey::from_djb_public_key_bytes(&identity.root()).unwrap();
+        let root = identity.root.public_key;
         let details = chain.intermediate.details.clone().unwrap();
         assert!(root.verify_signature(&details, chain.intermediate.signature.as_deref().unwrap()));
-        assert_eq!(identity.rotated().unwrap().root(), identity.root());
+        assert_eq!(identity.rotated().unwrap().root.public_key, root);
     }
 }

@@ -3,8 +3,6 @@
 //!
 //! Source: `wacore` 0.7.0 `pair.rs` (`do_pair_crypto`, what the client verifies and signs) and `adv.rs` (the prefixes).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use buffa::Message as _;
 use wacore::libsignal::crypto::hmac_sha256;
 use wacore::libsignal::protocol::{CurveError, PublicKey};
@@ -15,6 +13,7 @@ use waproto::whatsapp::{
 };
 
 use super::Phone;
+use super::clock::unix_now;
 
 const ACCOUNT_SIGNATURE: [u8; 2] = [6, 0];
 const DEVICE_SIGNATURE: [u8; 2] = [6, 1];
@@ -111,12 +110,6 @@ impl Phone {
         }
         .encode_to_vec())
     }
-
-    pub(super) fn sign(&self, parts: &[&[u8]]) -> Result<Vec<u8>, CurveError> {
-        let signature =
-            self.identity.private_key.calculate_signature_for_multipart_message(parts, &mut rand::rng())?;
-        Ok(signature.to_vec())
-    }
 }
 
 impl Offer {
@@ -143,10 +136,6 @@ impl Offer {
             false => Err(SignError::Signature),
         }
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::authenticator::{ORIGIN, has_signed, is_verified};
-use super::passkey::PasskeyError;
+use super::error::PasskeyError;
 
 /// The account's challenge, and its passkey if one is registered.
 pub(super) struct Expected<'a> {
@@ -87,7 +87,7 @@ fn bytes(object: &Map<String, Value>, field: &'static str) -> Result<Vec<u8>, Pa
 mod tests {
     use super::{Expected, check};
     use crate::phone::authenticator::{Authenticator, read_public_key};
-    use crate::phone::passkey::PasskeyError;
+    use crate::phone::error::PasskeyError;
     use serde_json::{Value, json};
 
     const OPTIONS: &str = r#"{"challenge":"AQID"}"#;

@@ -49,13 +49,6 @@ impl CodeEntry {
 }
 
 impl Phone {
-    /// Public key of the account's identity.
-    pub(crate) fn identity(&self) -> [u8; 32] {
-        let mut key = [0; 32];
-        key.copy_from_slice(self.identity.public_key.public_key_bytes());
-        key
-    }
-
     /// Opens the bundle of the device with this identity; the secret under which the phone then vouches for it.
     pub(crate) fn open_key_bundle(
         &self,

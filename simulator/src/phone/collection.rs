@@ -13,7 +13,7 @@ use waproto::whatsapp::{
 };
 
 use super::PhoneError;
-use super::sync::{Means, SyncKey};
+use super::sync_key::{Means, SyncKey};
 
 /// A patch with more mutations than this refers to a blob, as WhatsApp's do.
 const INLINE: usize = 100;

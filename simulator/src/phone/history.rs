@@ -11,7 +11,7 @@ use waproto::whatsapp::sync_action_value::{
     UnarchiveChatsSetting,
 };
 
-use super::sync::unix_millis;
+use super::clock::unix_millis;
 
 /// All collections.
 pub(crate) const COLLECTIONS: [&str; 5] =

@@ -19,36 +19,10 @@ use waproto::whatsapp::{
 
 use super::assertion::{self, Expected};
 use super::authenticator::RELYING_PARTY;
+use super::error::PasskeyError;
 
 /// How long a person has for the step, in milliseconds.
 const TIMEOUT: u32 = 600_000;
-
-/// What a client did wrong in the passkey step.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum PasskeyError {
-    #[error("{0} is missing or malformed")]
-    Malformed(&'static str),
-    #[error("the assertion has the field {0:?}, which WhatsApp does not take")]
-    Extra(String),
-    #[error("the assertion answers another challenge")]
-    Challenge,
-    #[error("the assertion was made for the page {0:?}")]
-    Origin(String),
-    #[error("the authenticator data are of another relying party, or nobody was verified")]
-    Unverified,
-    #[error("the signature is not of the account's passkey")]
-    Signature,
-    #[error("the reference is not the one that was given")]
-    Reference,
-    #[error("the nonce does not fit the commitment")]
-    Commitment,
-    #[error("the pairing request does not open")]
-    Sealed,
-    #[error("the pairing request names other keys than the registration")]
-    Keys,
-    #[error("{0} came before its turn")]
-    Order(&'static str),
-}
 
 /// One passkey step of one device.
 pub(crate) struct Ceremony {

@@ -9,7 +9,7 @@ use wacore::libsignal::protocol::{
     SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore, Timestamp,
 };
 
-use super::{Phone, PhoneError};
+use super::PhoneError;
 
 const ID: u32 = 1;
 /// Goes before a Curve25519 key where it is signed.
@@ -32,17 +32,22 @@ impl OwnKeys {
     pub(super) fn generate() -> Self {
         Self(KeyPair::generate(&mut rand::rng()))
     }
-}
 
-impl Phone {
-    /// What the server hands out for a session with this phone.
-    pub(crate) fn bundle(&self) -> Result<PublicBundle, PhoneError> {
-        let public = self.keys.0.public_key.public_key_bytes().to_vec();
+    /// The public half, signed by the account's identity.
+    pub(super) fn bundle(
+        &self,
+        identity: &KeyPair,
+        registration_id: u32,
+    ) -> Result<PublicBundle, PhoneError> {
+        let public = self.0.public_key.public_key_bytes().to_vec();
+        let signed: [&[u8]; 2] = [&[DJB_TYPE], &public];
+        let signature =
+            identity.private_key.calculate_signature_for_multipart_message(&signed, &mut rand::rng())?;
         Ok(PublicBundle {
-            registration_id: self.registration_id,
-            identity: self.identity.public_key.public_key_bytes().to_vec(),
+            registration_id,
+            identity: identity.public_key.public_key_bytes().to_vec(),
             id: ID,
-            signature: self.sign(&[&[DJB_TYPE], &public])?,
+            signature: signature.to_vec(),
             public,
         })
     }

@@ -14,7 +14,8 @@ use wacore::libsignal::protocol::{
 use wacore::messages::MessageUtils;
 use waproto::whatsapp::Message;
 
-use super::{OwnKeys, Phone, PhoneError};
+use super::PhoneError;
+use super::prekeys::OwnKeys;
 
 /// The store holds one session, so its key needs no meaning.
 const PEER: &str = "device";
@@ -82,21 +83,20 @@ impl Sender {
         Ok(Sealed { kind, ciphertext: sealed.serialize().to_vec() })
     }
 
-    /// Decrypts what the device wrote; `kind` as in [`Sealed`].
-    pub(crate) fn open(&mut self, phone: &Phone, kind: &str, bytes: &[u8]) -> Result<Message, PhoneError> {
+    /// Decrypts what the device wrote to the phone with these keys; `kind` as in [`Sealed`].
+    pub(crate) fn open(&mut self, keys: &OwnKeys, kind: &str, bytes: &[u8]) -> Result<Message, PhoneError> {
         let message = match kind {
             "pkmsg" => CiphertextMessage::PreKeySignalMessage(PreKeySignalMessage::try_from(bytes)?),
             _ => CiphertextMessage::SignalMessage(SignalMessage::try_from(bytes)?),
         };
-        let mut keys: OwnKeys = phone.own_keys().clone();
-        let signed = keys.clone();
+        let mut one_time = keys.clone();
         let opened = signal::message_decrypt(
             &message,
             &self.peer,
             &mut self.session,
             &mut self.identity,
-            &mut keys,
-            &signed,
+            &mut one_time,
+            keys,
             &mut rand::rng(),
             UsePQRatchet::No,
         )

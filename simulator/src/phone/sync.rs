@@ -1,38 +1,20 @@
-//! The app state of an account: the key under which it is encrypted, and its collections. A new account has its push name
+//! The app state of an account: its collections under its one key. A new account has its push name
 //! as a first patch and nothing else; one with a history has records that a fresh device gets as snapshots.
 //! Patches of devices are kept and handed on as they came; `server::app_state` asks for them.
 //!
 //! Source: `wacore-appstate` 0.7.0 (`encode.rs`, `hash.rs`), whose functions do the work here.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use buffa::MessageField;
-use rand::RngExt as _;
 use wacore::appstate::hash::generate_index_mac;
-use wacore::appstate::{ExpandedAppStateKeys, encode_record, expand_app_state_keys};
-use waproto::whatsapp::{
-    Message, SyncdMutation,
-    message::{
-        AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-        AppStateSyncKeyShare, ProtocolMessage, protocol_message,
-    },
-    syncd_mutation::SyncdOperation,
-};
+use waproto::whatsapp::{SyncdMutation, syncd_mutation::SyncdOperation};
 
 use super::PhoneError;
 use super::blobs::{Blob, Blobs};
 use super::collection::{Collection, Update};
 use super::history::{self, Entry, PUSH_NAME_COLLECTION};
-
-/// The one app state key of an account.
-#[derive(Clone)]
-pub(crate) struct SyncKey {
-    id: [u8; 6],
-    data: [u8; 32],
-    expanded: Arc<ExpandedAppStateKeys>,
-}
+use super::sync_key::{Means, SyncKey};
 
 /// Everything that is encrypted under an account's key.
 pub(crate) struct AppState {
@@ -42,13 +24,6 @@ pub(crate) struct AppState {
     contacts: usize,
     collections: BTreeMap<String, Collection>,
     blobs: Blobs,
-}
-
-/// What a collection needs to encrypt.
-pub(super) struct Means<'a> {
-    pub(super) number: &'a str,
-    pub(super) key: &'a SyncKey,
-    pub(super) blobs: &'a mut Blobs,
 }
 
 impl AppState {
@@ -185,58 +160,4 @@ fn difference(key: &SyncKey, entries: &[Entry], old: &Collection, new: &Collecti
         record: MessageField::some(record.clone()),
     });
     gone.chain(added).collect()
-}
-
-impl SyncKey {
-    fn generate() -> Self {
-        let mut rng = rand::rng();
-        let data = rng.random();
-        Self { id: rng.random(), data, expanded: Arc::new(expand_app_state_keys(&data)) }
-    }
-
-    pub(super) fn id(&self) -> &[u8] {
-        &self.id
-    }
-
-    pub(super) fn expanded(&self) -> &ExpandedAppStateKeys {
-        &self.expanded
-    }
-
-    fn seal(&self, entry: &Entry) -> SyncdMutation {
-        self.seal_as(SyncdOperation::SET, entry)
-    }
-
-    fn seal_as(&self, operation: SyncdOperation, entry: &Entry) -> SyncdMutation {
-        let iv: [u8; 16] = rand::rng().random();
-        let (index, keys) = (entry.index.as_bytes(), self.expanded());
-        encode_record(operation, index, &entry.value, keys, &self.id, &iv, entry.version).0
-    }
-
-    pub(super) fn share(&self, raw_id: u32) -> Message {
-        let key = AppStateSyncKey {
-            key_id: MessageField::some(AppStateSyncKeyId { key_id: Some(self.id.to_vec()) }),
-            key_data: MessageField::some(AppStateSyncKeyData {
-                key_data: Some(self.data.to_vec()),
-                fingerprint: MessageField::some(AppStateSyncKeyFingerprint {
-                    raw_id: Some(raw_id),
-                    current_index: Some(0),
-                    device_indexes: vec![0],
-                }),
-                timestamp: Some(unix_millis()),
-            }),
-        };
-        Message {
-            protocol_message: MessageField::some(ProtocolMessage {
-                r#type: Some(protocol_message::Type::APP_STATE_SYNC_KEY_SHARE),
-                app_state_sync_key_share: MessageField::some(AppStateSyncKeyShare { keys: vec![key] }),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
-}
-
-pub(super) fn unix_millis() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

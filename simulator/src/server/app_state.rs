@@ -6,7 +6,7 @@
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
-use super::iq::Answer;
+use super::answer::Answer;
 use super::stanza::{self, attr};
 use crate::phone::Update;
 use crate::state::{Blobs, World};

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use wacore_binary::NodeRef;
 use wacore_binary::builder::NodeBuilder;
 
-use super::connection::{Connection, Flow, GO_ON, Phase};
+use super::connection::{Connection, Flow, GO_ON};
+use super::phase::Phase;
 use super::stanza::{self, attr};
-use crate::actions::known_refusal;
 use crate::phone::{WRAPPED, normalize_number};
 use crate::state::{LinkCode, Role, World};
 
@@ -30,10 +30,7 @@ pub(super) async fn hear(connection: &mut Connection, id: &str, reg: &NodeRef<'_
     match result {
         Ok(Some(reference)) => connection.say(reference_answer(id, &reference)).await,
         Ok(None) => connection.say(stanza::result(id).build()).await,
-        Err(Refused::Ordered(code)) => {
-            let text = known_refusal(code).unwrap_or("internal-server-error");
-            connection.say(stanza::error(id, code, text)).await
-        }
+        Err(Refused::Ordered(code, text)) => connection.say(stanza::error(id, code, text)).await,
         Err(Refused::Wrong(what)) => {
             connection.complain(&what);
             connection.say(stanza::error(id, 400, "bad-request")).await
@@ -43,15 +40,15 @@ pub(super) async fn hear(connection: &mut Connection, id: &str, reg: &NodeRef<'_
 
 enum Refused {
     /// A test has ordered the refusal.
-    Ordered(u16),
+    Ordered(u16, &'static str),
     /// The client broke a rule.
     Wrong(String),
 }
 
 /// Notes whose phone may enter a code, and gives the reference that ties the stages together.
 fn companion_hello(world: &mut World, client: u64, reg: &NodeRef<'_>) -> Result<Option<Vec<u8>>, Refused> {
-    if let Some(code) = world.code_refusals.pop_front() {
-        return Err(Refused::Ordered(code));
+    if let Some((code, text)) = world.code_refusals.pop_front() {
+        return Err(Refused::Ordered(code, text));
     }
     let wrong = |what: &str| Refused::Wrong(format!("companion_hello: {what}"));
     let Some(Role::Waiting(waiting)) = world.clients.get_mut(&client).map(|client| &mut client.role) else {

@@ -1,7 +1,6 @@
 //! What every client meets after its handshake and before it is a login or a registration: the rules that hold for all.
 
 use super::Shared;
-use super::login::claimed_jid;
 use crate::noise::Hello;
 use crate::state::{AttemptKind, Failure};
 
@@ -14,7 +13,7 @@ pub(super) enum Refusal {
 /// Notes the try, and accepts or refuses the client.
 pub(super) fn pass(shared: &Shared, hello: &Hello) -> Result<(), Refusal> {
     let mut world = shared.shelf.world();
-    let login = hello.payload.username.map(|_| claimed_jid(hello).to_string());
+    let login = hello.payload.username.map(|_| hello.claimed_jid().to_string());
     let kind = if login.is_some() { AttemptKind::Login } else { AttemptKind::Registration };
     world.attempts.note(kind);
     if let Some(code) = world.outages.meets(login.as_deref()) {

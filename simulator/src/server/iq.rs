@@ -1,41 +1,15 @@
 //! Answers to what a logged-in device asks (iq), each as WhatsApp would give it to an empty account.
-//! Pure but for the [`World`]: the connection sends the answer and does what [`After`] says.
+//! Pure but for the [`World`]: `login` sends the answer and does what it says.
 //!
 //! Source: the `IqSpec`s of `wacore` 0.7.0 `iq/`, whose `parse_response` these answers must satisfy.
 
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
+use super::answer::{After, Answer};
 use super::stanza::{self, attr};
 use super::{app_state, prekeys, usync};
 use crate::state::World;
-
-/// The stanza to send, the complaint to note, and what to do next.
-pub(super) struct Answer {
-    pub(super) node: Node,
-    pub(super) after: After,
-    pub(super) complaint: Option<String>,
-}
-
-/// What the connection does after it has sent an answer.
-pub(super) enum After {
-    Nothing,
-    /// The device is active: it gets what it missed.
-    Offline,
-    /// The device removed itself.
-    Removed,
-}
-
-impl Answer {
-    pub(super) fn plain(node: Node) -> Self {
-        Self { node, after: After::Nothing, complaint: None }
-    }
-
-    /// Refuses, and says why in the log.
-    pub(super) fn refuse(id: &str, code: u16, text: &str, complaint: String) -> Self {
-        Self { node: stanza::error(id, code, text), after: After::Nothing, complaint: Some(complaint) }
-    }
-}
 
 /// Answers the question `iq` of the device `jid`.
 pub(super) fn answer(world: &mut World, jid: &str, id: &str, kind: &str, iq: &NodeRef<'_>) -> Answer {

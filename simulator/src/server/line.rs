@@ -1,6 +1,6 @@
 //! The TCP connections below everything: a line may be slow, both ways, and while the simulator refuses it is cut at its
 //! first word. Tests' own calls (`/control/…`) are neither delayed nor refused; what a connection is shows in its first
-//! bytes. `simulator` puts it under the listener.
+//! bytes. `start` puts it under the listener.
 //!
 //! A slow line keeps what is on its way in two queues, each chunk with the time at which it arrives. Nothing sleeps
 //! between two chunks, so a hundred stanzas in a row are late by one delay and not by a hundred.

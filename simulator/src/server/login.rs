@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use wacore_binary::{Jid, Node, NodeRef};
+use wacore_binary::{Node, NodeRef};
 
 use super::Shared;
-use super::connection::{Alarm, Connection, END, Flow, GO_ON, Phase};
-use super::iq::{self, After};
-use super::peer;
+use super::answer::After;
+use super::connection::{Connection, END, Flow, GO_ON};
+use super::phase::{Alarm, Phase};
 use super::stanza::{self, attr};
+use super::{iq, peer};
 use crate::noise::Hello;
 use crate::state::{Failure, Outcome, Presence, World};
 
@@ -25,7 +26,7 @@ const ROUTING: &[u8] = b"simulator";
 
 /// Lets a device in, or says why not.
 pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
-    let jid = claimed_jid(&hello).to_string();
+    let jid = hello.claimed_jid().to_string();
     let verdict = judge(&mut connection.shared.shelf.world(), &jid, &hello);
     if let Some(Refused { failure, complaint }) = verdict.refused {
         if let Some(complaint) = complaint {
@@ -50,12 +51,6 @@ pub(super) async fn begin(connection: &mut Connection, hello: Hello) -> Flow {
     connection.say(stanza::success(&lid)).await?;
     let expires = connection.shared.shelf.world().versions.expires;
     if expires > 0 { connection.say(stanza::client_expiration(expires)).await } else { GO_ON }
-}
-
-/// Who the client says it is.
-pub(super) fn claimed_jid(hello: &Hello) -> Jid {
-    let device = hello.payload.device.and_then(|device| u16::try_from(device).ok()).unwrap_or_default();
-    Jid::pn_device(hello.payload.username.unwrap_or_default().to_string(), device)
 }
 
 /// The decision about a login: refused, or accepted with or without a complaint.

@@ -1,6 +1,5 @@
 //! The passkey step on the connection of an unpaired client: after a scan the account requires an assertion, then
-//! client and
-//! phone agree on a new secret, and only then comes pair-success. What is computed is in `phone::passkey`.
+//! client and phone agree on a new secret, and only then comes pair-success. What is computed is in `phone::passkey`.
 //!
 //! Source: `whatsapp-rust` 0.7.0 `passkey/flow.rs`.
 
@@ -9,24 +8,15 @@ use tokio::time::Instant;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
-use super::connection::{Alarm, Connection, Flow, GO_ON, Phase};
-use super::{pairing, stanza};
+use super::connection::{Connection, Flow, GO_ON};
+use super::pair_success;
+use super::phase::{Alarm, PasskeyStep, Phase};
+use super::stanza;
 use crate::phone::{Ceremony, PasskeyError};
 use crate::state::{ClientId, PasskeyState, Role, World};
 
 /// The answer of an account that refuses the assertion. WhatsApp's own code is not known.
 const REFUSED: (u16, &str) = (403, "forbidden");
-
-/// A passkey step in progress.
-pub(super) struct Step {
-    ceremony: Ceremony,
-    /// Whether the account refuses every assertion.
-    refuse: bool,
-    device: u16,
-    number: String,
-    /// The client's new ADV secret, once it has sent it.
-    adv_secret: Option<[u8; 32]>,
-}
 
 /// Asks the client for an assertion.
 pub(super) async fn begin(connection: &mut Connection, number: String, device: u16, refuse: bool) -> Flow {
@@ -34,7 +24,7 @@ pub(super) async fn begin(connection: &mut Connection, number: String, device: u
     let known = connection.shared.shelf.world().phones.get(&number).and_then(|phone| phone.passkey.clone());
     let ceremony = Ceremony::new(format!("4@{}", stanza::fresh_id()), known);
     let options = options(&ceremony);
-    pairing.passkey = Some(Step { ceremony, refuse, device, number, adv_secret: None });
+    pairing.passkey = Some(PasskeyStep { ceremony, refuse, device, number, adv_secret: None });
     connection.say(stanza::notification("passkey_prologue_request", options)).await
 }
 
@@ -56,7 +46,7 @@ pub(super) async fn hear(connection: &mut Connection, id: &str, child: &NodeRef<
         }
         "passkey_prologue" => {
             prologue(step, &mut shelf.world(), connection.id, id, child).inspect(|answer| {
-                next = (super::stanza::is_result(answer)).then_some(Alarm::Continue);
+                next = stanza::is_result(answer).then_some(Alarm::Continue);
             })
         }
         "companion_nonce" => nonce(step, &mut shelf.world(), connection.id, id, child),
@@ -90,7 +80,7 @@ async fn answer_and_go_on(connection: &mut Connection, answer: Node, next: Optio
 }
 
 fn prologue(
-    step: &mut Step,
+    step: &mut PasskeyStep,
     world: &mut World,
     client: ClientId,
     id: &str,
@@ -105,9 +95,7 @@ fn prologue(
     );
     if step.refuse || taken.is_err() {
         stage(world, client, "refused", None);
-        if let Some(Role::Waiting(waiting)) = world.clients.get_mut(&client).map(|client| &mut client.role) {
-            waiting.offered = false;
-        }
+        world.wait_again(client);
     }
     taken?;
     if step.refuse {
@@ -118,7 +106,7 @@ fn prologue(
 }
 
 fn nonce(
-    step: &mut Step,
+    step: &mut PasskeyStep,
     world: &mut World,
     client: ClientId,
     id: &str,
@@ -130,7 +118,7 @@ fn nonce(
 }
 
 fn request(
-    step: &mut Step,
+    step: &mut PasskeyStep,
     world: &mut World,
     client: ClientId,
     id: &str,
@@ -163,7 +151,7 @@ pub(super) async fn go_on(connection: &mut Connection) -> Flow {
 /// The phone vouches for the device under the new secret.
 pub(super) async fn vouch(connection: &mut Connection) -> Flow {
     let Phase::Pairing(pairing) = &mut connection.phase else { return GO_ON };
-    let Some(Step { device, number, adv_secret: Some(secret), .. }) = pairing.passkey.take() else {
+    let Some(PasskeyStep { device, number, adv_secret: Some(secret), .. }) = pairing.passkey.take() else {
         return GO_ON;
     };
     let offer = {
@@ -179,7 +167,7 @@ pub(super) async fn vouch(connection: &mut Connection) -> Flow {
         Some(Ok(offer)) => {
             // The scan was answered earlier; nobody waits for this.
             let (answer, _) = oneshot::channel();
-            pairing::offer(connection, Box::new(offer), number, answer).await
+            pair_success::offer(connection, Box::new(offer), number, answer).await
         }
         Some(Err(error)) => {
             tracing::error!(%error, "the phone cannot sign");

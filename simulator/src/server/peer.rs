@@ -70,7 +70,7 @@ fn read(world: &mut World, jid: &str, message: &NodeRef<'_>) -> Result<(), Phone
     let Some(enc) = message.get_optional_child("enc") else { return Ok(()) };
     let kind = attr(enc, "type").unwrap_or_default();
     let session = device.phone_session.get_or_insert_with(|| phone.sender());
-    let opened = session.open(phone, &kind, enc.content_bytes().unwrap_or_default())?;
+    let opened = session.open(phone.own_keys(), &kind, enc.content_bytes().unwrap_or_default())?;
     let asked = opened.protocol_message.as_option().and_then(|it| it.app_state_sync_key_request.as_option());
     if asked.is_some() {
         device.key_asked = true;

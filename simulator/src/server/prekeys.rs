@@ -6,7 +6,7 @@
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
-use super::iq::Answer;
+use super::answer::Answer;
 use super::stanza;
 use crate::phone::PublicBundle;
 use crate::state::{Digest, PreKeyError, SignedPreKey, World, exactly, three_byte_id};

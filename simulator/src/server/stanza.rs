@@ -4,6 +4,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rand::RngExt as _;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node, NodeRef, SERVER_JID};
@@ -19,6 +21,12 @@ pub(crate) fn now() -> u64 {
 /// An id for a stanza of the server's own.
 pub(crate) fn fresh_id() -> String {
     format!("{:016X}", rand::rng().random::<u64>())
+}
+
+/// A reference of a QR, like WhatsApp's: no comma, which separates the fields of a QR.
+pub(crate) fn fresh_ref() -> String {
+    let bytes: [u8; 48] = rand::rng().random();
+    format!("2@{}", STANDARD.encode(bytes))
 }
 
 /// An attribute as text.

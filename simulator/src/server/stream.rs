@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef, SERVER_JID};
 
-use super::connection::{Connection, Flow, GO_ON, Phase};
+use super::connection::{Connection, Flow, GO_ON};
+use super::phase::Phase;
 use super::stanza::{self, attr};
 use crate::state::Happening;
 

@@ -5,7 +5,7 @@
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node, NodeRef};
 
-use super::iq::Answer;
+use super::answer::Answer;
 use super::stanza::{self, attr};
 use crate::phone::Phone;
 use crate::state::World;

@@ -1,9 +1,10 @@
 //! What the simulator knows of a connected client, and the orders its connection takes from elsewhere.
-//! The connection itself is `server::connection`.
+//! `server::serve` obeys them.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wacore::pair_code::PairCodeUtils;
@@ -67,6 +68,17 @@ impl LinkCode {
             && self.entered < PairCodeUtils::max_primary_hello_attempts()
             && self.since.elapsed() <= PairCodeUtils::code_validity()
     }
+}
+
+/// A link that waits for a passkey.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PasskeyState {
+    /// The JID the device will have.
+    pub jid: String,
+    /// `required`, `asserted`, `confirmation`, or `refused`.
+    pub stage: String,
+    /// The code as the phone shows it, once there is one.
+    pub code: Option<String>,
 }
 
 /// Something a connection is told to do.

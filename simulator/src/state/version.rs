@@ -1,6 +1,5 @@
 //! Which builds of WhatsApp Web are let in, and what a look-up of the newest one finds. `server::gate` and `server::web` ask.
 
-use serde::Serialize;
 use waproto::whatsapp::ClientPayload;
 
 /// What a look-up finds before a test says otherwise: newer than the build that the client of 0.7.0 carries.
@@ -9,7 +8,7 @@ const LATEST: u32 = 1_050_000_000;
 const LINE: (u32, u32) = (2, 3000);
 
 /// What `GET /sw.js` answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Latest {
     /// The newest build is `2.3000.N`.
     Build(u32),

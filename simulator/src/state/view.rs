@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Presence, Role, World};
+use super::{PasskeyState, Presence, Role, World};
 
 /// A snapshot of the simulator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,17 +55,6 @@ pub struct DeviceState {
     pub queued: usize,
     /// One-time pre-keys that the server has left of it.
     pub pre_keys: usize,
-}
-
-/// A link that waits for a passkey.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PasskeyState {
-    /// The JID the device will have.
-    pub jid: String,
-    /// `required`, `asserted`, `confirmation`, or `refused`.
-    pub stage: String,
-    /// The code as the phone shows it, once there is one.
-    pub code: Option<String>,
 }
 
 impl World {

@@ -1,20 +1,24 @@
 //! WhatsApp's server, as one client sees it: the byte stream, the handshake, pairing, login and everything asked after it.
-//! What is remembered is in `state`, what phones sign in `phone`; `control` hands every WebSocket to `connection::serve`.
+//! What is remembered is in `state`, what phones sign in `phone`; `control` hands every WebSocket to `serve`.
 
+mod answer;
 mod app_state;
 mod code;
 mod conditions;
-pub(crate) mod connection;
+mod connection;
 mod gate;
 mod iq;
 pub(crate) mod line;
 mod login;
 pub(crate) mod media;
 mod outbox;
+mod pair_success;
 mod pairing;
 mod passkey;
 pub(crate) mod peer;
+mod phase;
 mod prekeys;
+pub(crate) mod serve;
 pub(crate) mod stanza;
 mod stream;
 mod usync;
@@ -33,14 +37,13 @@ use tokio_util::task::TaskTracker;
 use self::conditions::Conditions;
 use crate::noise::ServerIdentity;
 use crate::state::{Media, Shelf};
-pub(crate) use pairing::fresh_ref;
 
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) shelf: Shelf,
     /// References per pairing.
     pub(crate) refs: AtomicUsize,
-    /// The tasks besides connections; the simulator's end waits for them.
+    /// Every task, also each connection's; the simulator's end waits for them.
     pub(crate) tasks: TaskTracker,
     pub(crate) conditions: Conditions,
     /// True while nothing is answered.

@@ -1,5 +1,5 @@
 //! Noise as WhatsApp's server speaks it: the responder's side of XX, IK and XXfallback, and the sealed frames after it.
-//! It knows no stanza and no account; `server::connection` feeds it frames and gets frames and a [`Hello`] back.
+//! It knows no stanza and no account; `server::serve` feeds it frames and gets frames and a [`Hello`] back.
 //!
 //! Source: `wacore-noise` 0.7.0 `handshake.rs` (the initiator this must answer) and the Noise specification, revision 34.
 
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use buffa::{Message as _, MessageField};
 use wacore::libsignal::protocol::KeyPair;
 use wacore::noise::{NoiseCipher, NoiseHandshake};
+use wacore_binary::Jid;
 use wacore_binary::consts::{NOISE_PATTERN_IK, NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER};
 use waproto::whatsapp::{ClientPayload, HandshakeMessage, handshake_message::ServerHello};
 
@@ -33,8 +34,7 @@ pub(crate) enum NoiseError {
 }
 
 /// Which handshake the client chose, or was led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// First contact: the client does not know the server's key.
     Xx,
@@ -49,6 +49,14 @@ pub(crate) struct Hello {
     pub(crate) pattern: Pattern,
     pub(crate) client_static: [u8; 32],
     pub(crate) payload: ClientPayload,
+}
+
+impl Hello {
+    /// The device that the client says it is, if it says that it is one.
+    pub(crate) fn claimed_jid(&self) -> Jid {
+        let device = self.payload.device.and_then(|device| u16::try_from(device).ok()).unwrap_or_default();
+        Jid::pn_device(self.payload.username.unwrap_or_default().to_string(), device)
+    }
 }
 
 /// What to do after a frame was read.

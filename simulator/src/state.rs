@@ -24,6 +24,7 @@ use crate::phone::{Offer, Phone};
 
 pub(crate) use attempts::Attempts;
 pub use attempts::{Attempt, AttemptKind};
+pub use clients::PasskeyState;
 pub(crate) use clients::{Client, ClientId, LinkCode, Order, Refusal, Role, Waiting};
 pub(crate) use device::Device;
 pub use device::Presence;
@@ -37,7 +38,7 @@ pub(crate) use rules::Rules;
 pub use rules::{Blobs, KeyShare};
 pub use version::Latest;
 pub(crate) use version::Versions;
-pub use view::{DeviceState, PasskeyState, State};
+pub use view::{DeviceState, State};
 
 /// Push name of a phone that was given none.
 const PUSH_NAME: &str = "Ada";
@@ -68,8 +69,8 @@ pub(crate) struct World {
     pub(crate) devices: BTreeMap<String, Device>,
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) failures: Failures,
-    /// Codes with which the next requests for a pairing code are refused.
-    pub(crate) code_refusals: VecDeque<u16>,
+    /// Codes, each with its text, with which the next requests for a pairing code are refused.
+    pub(crate) code_refusals: VecDeque<(u16, &'static str)>,
     /// Links that wait for a passkey.
     pub(crate) passkeys: BTreeMap<ClientId, PasskeyState>,
     pub(crate) paused: bool,
@@ -170,6 +171,21 @@ impl World {
         if let Some(device) = self.devices.get_mut(jid) {
             device.linked = false;
             device.mailbox.clear();
+        }
+    }
+
+    /// Takes a device off its account, and has the clients that are logged in as it told so.
+    pub(crate) fn log_out(&mut self, jid: &str) {
+        self.unlink(jid);
+        self.online(jid).for_each(|(id, _)| {
+            self.order(id, Order::LogOut);
+        });
+    }
+
+    /// Lets a phone link a waiting client that the last one has not linked.
+    pub(crate) fn wait_again(&mut self, id: ClientId) {
+        if let Some(Role::Waiting(waiting)) = self.clients.get_mut(&id).map(|client| &mut client.role) {
+            waiting.offered = false;
         }
     }
 

@@ -5,17 +5,20 @@ mod adv;
 mod assertion;
 mod authenticator;
 mod blobs;
+mod clock;
 mod code;
 mod collection;
+mod error;
 mod group;
 mod history;
 mod passkey;
 mod prekeys;
 mod signal;
 mod sync;
+mod sync_key;
 
 use rand::RngExt as _;
-use wacore::libsignal::protocol::{CurveError, KeyPair, SignalProtocolError};
+use wacore::libsignal::protocol::{CurveError, KeyPair};
 use wacore_binary::Jid;
 use waproto::whatsapp::Message;
 
@@ -25,32 +28,14 @@ pub use authenticator::{Authenticator, AuthenticatorError};
 pub(crate) use blobs::{BLOB_PATH, Blob};
 pub(crate) use code::{CodeEntry, WRAPPED};
 pub(crate) use collection::Update;
+pub(crate) use error::{PasskeyError, PhoneError};
 pub(crate) use group::Group;
 pub(crate) use history::COLLECTIONS;
-pub(crate) use passkey::{Ceremony, PasskeyError};
+pub(crate) use passkey::Ceremony;
 use prekeys::OwnKeys;
 pub(crate) use prekeys::PublicBundle;
 pub(crate) use signal::{Sealed, Sender};
 pub(crate) use sync::AppState;
-
-/// What a phone could not do with the keys it was given.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PhoneError {
-    #[error("signing failed: {0}")]
-    Sign(#[from] CurveError),
-    #[error("encrypting for the device failed: {0}")]
-    Encrypt(#[from] SignalProtocolError),
-    #[error("the device left no usable keys: {0}")]
-    Bundle(String),
-    #[error("a store in memory made Signal wait")]
-    Waited,
-    #[error("the app state patch does not add up: {0}")]
-    Patch(String),
-    #[error("encrypting a blob failed: {0}")]
-    Blob(String),
-    #[error("a message of the device cannot be read: {0}")]
-    Unreadable(String),
-}
 
 /// One account, on one phone.
 pub(crate) struct Phone {
@@ -113,8 +98,27 @@ impl Phone {
         Sender::new(self.identity.clone(), self.registration_id)
     }
 
-    fn own_keys(&self) -> &OwnKeys {
+    /// What a device opens a session with.
+    pub(crate) fn own_keys(&self) -> &OwnKeys {
         &self.keys
+    }
+
+    /// What the server hands out for a session with this phone.
+    pub(crate) fn bundle(&self) -> Result<PublicBundle, PhoneError> {
+        self.keys.bundle(&self.identity, self.registration_id)
+    }
+
+    /// Public key of the account's identity.
+    pub(crate) fn identity(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        key.copy_from_slice(self.identity.public_key.public_key_bytes());
+        key
+    }
+
+    fn sign(&self, parts: &[&[u8]]) -> Result<Vec<u8>, CurveError> {
+        let signature =
+            self.identity.private_key.calculate_signature_for_multipart_message(parts, &mut rand::rng())?;
+        Ok(signature.to_vec())
     }
 
     /// Plaintext of the first peer message: the key under which the app state is encrypted.

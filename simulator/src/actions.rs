@@ -17,7 +17,6 @@ use crate::server::Shared;
 use crate::simulator::Simulator;
 use crate::state::{ClientId, Failure, Order, State, World};
 
-pub(crate) use account::take_back;
 pub use account::{Account, AccountError, Removal};
 pub use code::EnterCode;
 pub use link::LinkError;
@@ -153,10 +152,7 @@ impl Shared {
         if world.devices.get(jid).is_some_and(|device| !device.linked) {
             return Err(ActionError::Unlinked(jid.to_owned()));
         }
-        world.unlink(jid);
-        world.online(jid).for_each(|(id, _)| {
-            world.order(id, Order::LogOut);
-        });
+        world.log_out(jid);
         Ok(())
     }
 
@@ -195,17 +191,4 @@ fn known(world: &World, jid: &str) -> Result<(), ActionError> {
         true => Ok(()),
         false => Err(ActionError::Unknown(jid.to_owned())),
     }
-}
-
-/// The text that WhatsApp pairs with the code of a refused pairing code; the client ignores a code without its text.
-/// Source: `wacore` 0.7.0 `pair_code.rs` (`PairCodeRejection`).
-pub(crate) fn known_refusal(code: u16) -> Option<&'static str> {
-    Some(match code {
-        400 => "bad-request",
-        403 => "forbidden",
-        429 => "rate-overlimit",
-        452 => "feature-not-available",
-        500 => "internal-server-error",
-        _ => return None,
-    })
 }
