@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::say;
+use super::wire::Wire;
+use super::{Played, say};
 
 /// What every stream is answered.
 const SSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
@@ -26,61 +27,69 @@ struct Frame {
     digits: usize,
 }
 
+/// The streams of each session.
+type Sessions = Vec<Vec<TcpStream>>;
+
 /// Serves until its standard input ends.
-pub(crate) fn run(is_websocket: bool, len: usize, per_second: f64) -> anyhow::Result<()> {
+pub(crate) fn run(wire: Wire, &Played { sessions, per_second, len }: &Played) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     say(&format!("listening {}", listener.local_addr()?));
-    say("session 0");
+    (0..sessions).for_each(|session| say(&format!("session {session}")));
     say("ready");
-    let streams = Arc::new(Mutex::new(Vec::new()));
+    let streams: Arc<Mutex<Sessions>> = Arc::new(Mutex::new((0..sessions).map(|_| Vec::new()).collect()));
     let newcomers = streams.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // A viewer that gives up is no viewer.
-            if let Ok(stream) = welcome(stream, if is_websocket { WEBSOCKET } else { SSE }) {
-                newcomers.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+            if let Ok((stream, session)) = welcome(stream, if wire == Wire::Sse { SSE } else { WEBSOCKET }) {
+                newcomers.lock().unwrap_or_else(PoisonError::into_inner)[session].push(stream);
             }
         }
     });
-    let mut frame = Frame::new(is_websocket, len);
-    let mut sent = 0_u64;
+    let mut frame = Frame::new(wire == Wire::WebSocket, len);
+    let mut sent = 0;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let count: u64 = line.strip_prefix("go ").context("not `go COUNT`")?.parse()?;
+        let count: usize = line.strip_prefix("go ").context("not `go COUNT`")?.parse()?;
         let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
-        streams.retain(|stream: &TcpStream| {
-            matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
-        });
+        streams.iter_mut().for_each(|streams| streams.retain(is_open));
         let begin = Instant::now();
         for number in 0..count {
             let due = begin + Duration::from_secs_f64(number as f64 / per_second);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            sent += 1;
-            frame.number(sent);
-            for stream in streams.iter_mut() {
+            frame.number(sent / sessions + 1);
+            for stream in &mut streams[sent % sessions] {
                 if stream.write(&frame.bytes)? < frame.bytes.len() {
                     bail!("a viewer does not read");
                 }
             }
+            sent += 1;
         }
         say(&format!("done {count}"));
     }
     Ok(())
 }
 
-fn welcome(mut stream: TcpStream, head: &str) -> std::io::Result<TcpStream> {
+fn is_open(stream: &TcpStream) -> bool {
+    matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+/// Answers the request, and says which session it names: `GET /7 HTTP/1.1`.
+fn welcome(mut stream: TcpStream, head: &str) -> anyhow::Result<(TcpStream, usize)> {
     let mut request = [0; 4096];
     let mut len = 0;
     while !request[..len].ends_with(b"\r\n\r\n") {
         match stream.read(&mut request[len..])? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            0 => bail!("it ends within its head"),
             more => len += more,
         }
     }
+    let request = String::from_utf8_lossy(&request[..len]);
+    let session = request.split(['/', ' ']).nth(2).context("no path")?.parse()?;
     stream.write_all(head.as_bytes())?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
-    Ok(stream)
+    Ok((stream, session))
 }
 
 impl Frame {
@@ -112,7 +121,7 @@ impl Frame {
         Self { bytes, digits }
     }
 
-    fn number(&mut self, number: u64) {
+    fn number(&mut self, number: usize) {
         let digits = format!("{number:0DIGITS$}");
         self.bytes[self.digits..self.digits + DIGITS].copy_from_slice(digits.as_bytes());
     }

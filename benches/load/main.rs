@@ -3,8 +3,13 @@
 
 #![expect(clippy::print_stdout, reason = "its result")]
 
+mod deliver;
 mod floor;
+mod idle;
+mod nchan;
+mod poll;
 mod proc;
+mod report;
 mod servers;
 mod viewers;
 mod wire;
@@ -14,8 +19,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use self::servers::{Script, Server};
-use self::viewers::Viewers;
+use self::deliver::Deliver;
+use self::idle::Idle;
+use self::servers::{Contender, Kind, Script};
 use self::wire::Wire;
 
 /// Measures what a stream costs.
@@ -26,6 +32,15 @@ struct Arguments {
     /// The built `examples/scripted.rs`, where it is not the one beside this program.
     #[arg(long, global = true)]
     scripted: Option<PathBuf>,
+    /// Who is measured.
+    #[arg(long, global = true, value_enum, value_delimiter = ',', default_value = "ours,floor")]
+    who: Vec<Kind>,
+    /// Over which wires.
+    #[arg(long, global = true, value_enum, value_delimiter = ',', default_value = "websocket,sse")]
+    wires: Vec<Transport>,
+    /// What happens to this server's sessions: `qr` or `life`.
+    #[arg(long, global = true, default_value = "qr")]
+    events: String,
     /// `cargo bench` says so.
     #[arg(long, hide = true, global = true)]
     bench: bool,
@@ -34,51 +49,64 @@ struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// Memory of an idle stream, PSS.
-    Idle(Idle),
-    /// Processor seconds for a million deliveries, as a multiple of the floor's.
-    Deliver(Deliver),
-    /// Is the floor, for `deliver`.
+    Idle {
+        #[arg(long, default_value_t = 5000)]
+        streams: usize,
+        #[arg(long, default_value_t = 100)]
+        sessions: usize,
+        /// Seconds without anything, before memory is read.
+        #[arg(long, default_value_t = 30)]
+        settle: u64,
+        /// Half SSE, half WebSocket, in one process.
+        #[arg(long)]
+        both: bool,
+    },
+    /// Processor seconds for a million deliveries, and as a multiple of the floor's.
+    Deliver {
+        #[arg(long, default_value_t = 3000)]
+        viewers: usize,
+        #[arg(long, default_value_t = 1)]
+        sessions: usize,
+        /// Over all sessions.
+        #[arg(long, default_value_t = 5.0)]
+        per_second: f64,
+        /// Events in a round, over all sessions.
+        #[arg(long, default_value_t = 50)]
+        count: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Answers for each second of the server's processor.
+    Poll {
+        /// Seconds of a round.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Is the floor.
     #[command(hide = true)]
     Floor {
         wire: Transport,
-        len: usize,
-        #[arg(long)]
-        per_second: f64,
+        #[command(flatten)]
+        played: Played,
+    },
+    /// Is nchan and its publisher.
+    #[command(hide = true)]
+    Nchan {
+        #[command(flatten)]
+        played: Played,
     },
 }
 
 #[derive(Args)]
-struct Idle {
-    #[arg(long, default_value_t = 5000)]
-    streams: usize,
-    #[arg(long, default_value_t = 100)]
+struct Played {
+    #[arg(long)]
     sessions: usize,
-    /// Seconds without anything, before memory is read.
-    #[arg(long, default_value_t = 30)]
-    settle: u64,
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "websocket,sse")]
-    wires: Vec<Transport>,
-}
-
-#[derive(Args)]
-struct Deliver {
-    #[arg(long, default_value_t = 3000)]
-    viewers: usize,
-    #[arg(long, default_value_t = 1)]
-    sessions: usize,
-    /// `qr` or `life`
-    #[arg(long, default_value = "qr")]
-    events: String,
-    /// Over all sessions.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long)]
     per_second: f64,
-    /// Events in a round, over all sessions.
-    #[arg(long, default_value_t = 50)]
-    count: u64,
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "websocket,sse")]
-    wires: Vec<Transport>,
+    #[arg(long)]
+    len: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -97,108 +125,39 @@ impl Transport {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { what, scripted, .. } = Arguments::parse();
-    let scripted = scripted.as_deref();
-    if let What::Floor { wire, len, per_second } = what {
-        return floor::run(wire.wire() != Wire::Sse, len, per_second);
-    }
+    let arguments = Arguments::parse();
     rlimit::increase_nofile_limit(u64::MAX)?;
-    servers::take_core()?;
-    match what {
-        What::Idle(idle) => {
-            for wire in &idle.wires {
-                idle.measure(wire.wire(), scripted)?;
-            }
-        }
-        What::Deliver(deliver) => deliver.measure(scripted)?,
-        What::Floor { .. } => {}
+    match &arguments.what {
+        What::Floor { wire, played } => return floor::run(wire.wire(), played),
+        What::Nchan { played } => return nchan::run(played),
+        _ => servers::take_core()?,
     }
+    let wires: Vec<_> = arguments.wires.iter().map(|wire| wire.wire()).collect();
+    let contenders = &Contender::all(&arguments.who, &wires);
+    let script = Script {
+        scripted: arguments.scripted.as_deref(),
+        sessions: 1,
+        events: &arguments.events,
+        per_second: 1.0,
+        len: 200,
+    };
+    let section = match arguments.what {
+        What::Idle { streams, sessions, settle, both } => {
+            let settle = Duration::from_secs(settle);
+            let idle = Idle { contenders, script: Script { sessions, ..script }, streams, settle };
+            if both { idle.measure_both() } else { idle.measure() }
+        }
+        What::Deliver { viewers, sessions, per_second, count, rounds } => {
+            let script = Script { sessions, per_second, ..script };
+            Deliver { contenders, script, viewers, count, rounds }.measure()
+        }
+        What::Poll { seconds, rounds } => {
+            poll::measure(&arguments.who, &script, Duration::from_secs(seconds), rounds)
+        }
+        What::Floor { .. } | What::Nchan { .. } => return Ok(()),
+    }?;
+    say(&section.to_string());
     Ok(())
-}
-
-impl Idle {
-    fn measure(&self, wire: Wire, scripted: Option<&std::path::Path>) -> anyhow::Result<()> {
-        let script = Script { sessions: self.sessions, events: "qr", per_second: 1.0 };
-        let server = Server::ours(scripted, script)?;
-        let settle = Duration::from_secs(self.settle);
-        std::thread::sleep(settle);
-        let (before, sockets) = (proc::pss(&server.pids), proc::sockets());
-        let paths: Vec<_> = (0..self.streams).map(|number| server.path(wire, number)).collect();
-        let mut viewers = Viewers::open(server.address, &[wire], paths.iter().map(String::as_str))?;
-        viewers.idle(settle)?;
-        let (after, held) = (proc::pss(&server.pids), proc::sockets());
-        let each = (after - before) / self.streams as f64 / 1024.0;
-        say(&format!(
-            "idle {wire:?}: {each:.2} KiB PSS a stream ({} streams on {} sessions, {:.1} MB before, {:.1} MB after; \
-             sockets {:.1} MB more)",
-            self.streams,
-            self.sessions,
-            before / 1e6,
-            after / 1e6,
-            (held - sockets) / 1e6
-        ));
-        Ok(())
-    }
-}
-
-impl Deliver {
-    fn measure(&self, scripted: Option<&std::path::Path>) -> anyhow::Result<()> {
-        let Self { sessions, per_second, .. } = *self;
-        let script = Script { sessions, events: &self.events, per_second };
-        let mut ours = Server::ours(scripted, script)?;
-        for wire in self.wires.iter().map(|wire| wire.wire()) {
-            // A short round tells how long a frame is, and warms up.
-            let warm = self.round(&mut ours, wire, 2 * sessions as u64)?;
-            let mut floor = Server::floor(wire, warm.frame, per_second)?;
-            self.round(&mut floor, wire, 2)?;
-            let (mut costs, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-            for _ in 0..self.rounds {
-                let cost = self.round(&mut ours, wire, self.count)?.cost;
-                let least = self.round(&mut floor, wire, self.count)?.cost;
-                costs.push(cost);
-                floors.push(least);
-                ratios.push(cost / least);
-            }
-            say(&format!(
-                "{} {wire:?}: {} CPU s/M, floor {}, ratio {} ({} viewers, {} B frame)",
-                self.events,
-                spread(&mut costs),
-                spread(&mut floors),
-                spread(&mut ratios),
-                self.viewers,
-                warm.frame
-            ));
-        }
-        Ok(())
-    }
-
-    fn round(&self, server: &mut Server, wire: Wire, count: u64) -> anyhow::Result<Round> {
-        let paths: Vec<_> = (0..self.viewers).map(|number| server.path(wire, number)).collect();
-        let mut viewers = Viewers::open(server.address, &[wire], paths.iter().map(String::as_str))?;
-        viewers.forget();
-        let before = proc::cpu(&server.pids);
-        server.go(count)?;
-        let seen = viewers.expect(count / server.sessions.len() as u64)?;
-        let took = proc::cpu(&server.pids) - before;
-        server.done()?;
-        let frame = (seen.bytes as f64 / seen.events as f64).round() as usize;
-        Ok(Round { cost: took / seen.events as f64 * 1e6, frame })
-    }
-}
-
-/// What one round showed.
-struct Round {
-    /// Processor seconds for a million deliveries.
-    cost: f64,
-    /// Bytes of a frame on the wire.
-    frame: usize,
-}
-
-/// The median, and between what all of them lie.
-fn spread(figures: &mut [f64]) -> String {
-    figures.sort_by(f64::total_cmp);
-    let (first, last) = (figures[0], figures[figures.len() - 1]);
-    format!("{:.2} ({first:.2} to {last:.2})", figures[figures.len() / 2])
 }
 
 fn say(line: &str) {

@@ -48,11 +48,8 @@ struct Stream {
 
 impl Viewers {
     /// Opens one stream for each path, and waits until all of them are open and silent.
-    pub(crate) fn open<'a>(
-        address: SocketAddr,
-        wires: &[Wire],
-        paths: impl ExactSizeIterator<Item = &'a str>,
-    ) -> anyhow::Result<Self> {
+    /// The streams speak these wires in turn.
+    pub(crate) fn open(address: SocketAddr, wires: &[Wire], paths: &[String]) -> anyhow::Result<Self> {
         let mut viewers = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
@@ -60,7 +57,7 @@ impl Viewers {
             streams: Vec::with_capacity(paths.len()),
             seen: Seen::default(),
         };
-        for (number, path) in paths.enumerate() {
+        for (number, path) in paths.iter().enumerate() {
             viewers.add(address, wires[number % wires.len()], path)?;
             if number % AT_ONCE == 0 {
                 viewers.turn(Duration::ZERO)?;
