@@ -62,8 +62,8 @@ const SCANNABLE: Duration = Duration::from_secs(3600);
 /// How many connections may wait to be accepted: thousands of viewers come at once.
 const WAITING: u32 = 4096;
 
-/// As much as a process can hold.
-const NO_LIMIT: &str = "1000000";
+/// As high as a limit can be set.
+const NO_LIMIT: &str = "100000";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

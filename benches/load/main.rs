@@ -3,13 +3,16 @@
 
 #![expect(clippy::print_stdout, reason = "its result")]
 
+mod all;
 mod deliver;
+mod draw;
 mod floor;
 mod idle;
 mod nchan;
 mod poll;
 mod proc;
 mod report;
+mod returns;
 mod servers;
 mod viewers;
 mod wire;
@@ -48,6 +51,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// All that docs/benchmarks.md has.
+    All {
+        /// Few viewers, short rounds.
+        #[arg(long)]
+        quick: bool,
+        /// The page to write.
+        #[arg(long)]
+        page: Option<PathBuf>,
+    },
     /// Memory of an idle stream, PSS.
     Idle {
         #[arg(long, default_value_t = 5000)]
@@ -81,6 +93,20 @@ enum What {
         /// Seconds of a round.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Viewers that come back at once, with cursors.
+    Returns {
+        #[arg(long, default_value_t = 5000)]
+        viewers: usize,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// The picture of a QR.
+    Draw {
+        #[arg(long, default_value_t = 300)]
+        count: usize,
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
@@ -153,6 +179,11 @@ fn main() -> anyhow::Result<()> {
         }
         What::Poll { seconds, rounds } => {
             poll::measure(&arguments.who, &script, Duration::from_secs(seconds), rounds)
+        }
+        What::Returns { viewers, rounds } => returns::measure(&script, viewers, rounds),
+        What::Draw { count, rounds } => draw::measure(count, rounds),
+        What::All { quick, ref page } => {
+            return all::run(quick, script.scripted, page.as_deref());
         }
         What::Floor { .. } | What::Nchan { .. } => return Ok(()),
     }?;

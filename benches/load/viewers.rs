@@ -47,9 +47,17 @@ struct Stream {
 }
 
 impl Viewers {
-    /// Opens one stream for each path, and waits until all of them are open and silent.
-    /// The streams speak these wires in turn.
+    /// Opens one stream for each path, and waits until all of them are open and silent. They speak these wires in turn.
     pub(crate) fn open(address: SocketAddr, wires: &[Wire], paths: &[String]) -> anyhow::Result<Self> {
+        let mut viewers = Self::begin(address, wires, paths)?;
+        let count = viewers.streams.len();
+        viewers.until(|seen| seen.opened == count)?;
+        viewers.quiet(Duration::from_millis(500))?;
+        Ok(viewers)
+    }
+
+    /// Asks for one stream for each path, and does not wait.
+    pub(crate) fn begin(address: SocketAddr, wires: &[Wire], paths: &[String]) -> anyhow::Result<Self> {
         let mut viewers = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
@@ -63,9 +71,6 @@ impl Viewers {
                 viewers.turn(Duration::ZERO)?;
             }
         }
-        let count = viewers.streams.len();
-        viewers.until(|seen| seen.opened == count)?;
-        viewers.quiet(Duration::from_millis(500))?;
         Ok(viewers)
     }
 
@@ -87,6 +92,11 @@ impl Viewers {
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
         self.streams.push(Stream { socket, reader: Reader::new(wire), last: None, events: 0 });
         Ok(())
+    }
+
+    /// The last event of each stream.
+    pub(crate) fn cursors(&self) -> Vec<Cursor> {
+        self.streams.iter().filter_map(|stream| stream.last).collect()
     }
 
     /// Begins to count anew.

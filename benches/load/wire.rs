@@ -3,11 +3,19 @@
 //!
 //! It keeps the beginning of a line or a frame and nothing else, and allocates nothing once the head was read.
 
+use std::fmt;
+
 /// An event's id, `<epoch>-<seq>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Cursor {
     pub(crate) epoch: u64,
     pub(crate) seq: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.seq)
+    }
 }
 
 /// How a stream speaks.
