@@ -26,7 +26,10 @@ use crate::shutdown::Shutdown;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;
 use crate::storage::sqlite::OpenError;
+use crate::whatsapp::WhatsApp;
 use crate::whatsapp::client::{Options, WhatsAppWeb};
+#[cfg(feature = "simulator")]
+use crate::whatsapp::script::Script;
 use crate::whatsapp::version::Version;
 
 /// Connections beside streams: requests, and streams that are refused for being too many.
@@ -72,33 +75,22 @@ pub enum ServerError {
 /// # Errors
 /// See [`ServerError`].
 pub async fn run(config: Config, listener: TcpListener, stop: Shutdown) -> Result<(), ServerError> {
-    let server = Server::new(config);
-    for warning in server.config.security.unwise() {
-        warn!("{warning}");
-    }
-    server.serve_metrics().await?;
-    // Nobody is answered before the one file has been read; Redis may take its time.
-    let mut store = None;
-    if server.config.redis.is_none() {
-        let alone = Store::alone(&server.config.data_dir).await?;
-        server.open(store.insert(alone)).await?;
-    }
-    server.listen(listener)?;
-    let result = server.live(&mut store, &stop).await;
-    let left = match store {
-        Some(_) if result.is_ok() => {
-            let Config { ready_delay, drain, .. } = server.config;
-            server.stages.end(ready_delay, drain, server.is_alone()).await
-        }
-        // It was never ready, so nobody has to notice.
-        _ => server.stages.end(Duration::ZERO, Duration::ZERO, std::future::ready(true)).await,
-    };
-    if let Some(store) = store
-        && tokio::time::timeout_at(left.until, store.close()).await.is_err()
-    {
-        warn!("the store was not closed in time");
-    }
-    result.and_then(|()| server.says(&left))
+    Server::new(config).run(listener, stop).await
+}
+
+/// The same on a scripted WhatsApp, for `examples/scripted.rs`.
+///
+/// # Errors
+/// See [`ServerError`].
+#[cfg(feature = "simulator")]
+pub async fn run_with(
+    config: Config,
+    listener: TcpListener,
+    stop: Shutdown,
+    script: Script,
+) -> Result<(), ServerError> {
+    let server = Server { script: Some(Arc::new(script)), ..Server::new(config) };
+    server.run(listener, stop).await
 }
 
 /// As many connections as this configuration may want.
@@ -142,6 +134,8 @@ struct Server {
     app: App,
     /// As soon as the store has been opened.
     registry: OnceLock<Arc<Registry>>,
+    /// Instead of the real WhatsApp.
+    script: Option<Arc<dyn WhatsApp>>,
 }
 
 impl Server {
@@ -151,7 +145,36 @@ impl Server {
         let Stages { links, drain, streams, .. } = stages.clone();
         let app = App::new(config.clone(), replica.clone(), links, drain, streams.clone());
         streams.spawn_until_begun(http::watch(app.clone()));
-        Self { config, replica, stages, app, registry: OnceLock::new() }
+        Self { config, replica, stages, app, registry: OnceLock::new(), script: None }
+    }
+
+    async fn run(self, listener: TcpListener, stop: Shutdown) -> Result<(), ServerError> {
+        for warning in self.config.security.unwise() {
+            warn!("{warning}");
+        }
+        self.serve_metrics().await?;
+        // Nobody is answered before the one file has been read; Redis may take its time.
+        let mut store = None;
+        if self.config.redis.is_none() {
+            let alone = Store::alone(&self.config.data_dir).await?;
+            self.open(store.insert(alone)).await?;
+        }
+        self.listen(listener)?;
+        let result = self.live(&mut store, &stop).await;
+        let left = match store {
+            Some(_) if result.is_ok() => {
+                let Config { ready_delay, drain, .. } = self.config;
+                self.stages.end(ready_delay, drain, self.is_alone()).await
+            }
+            // It was never ready, so nobody has to notice.
+            _ => self.stages.end(Duration::ZERO, Duration::ZERO, std::future::ready(true)).await,
+        };
+        if let Some(store) = store
+            && tokio::time::timeout_at(left.until, store.close()).await.is_err()
+        {
+            warn!("the store was not closed in time");
+        }
+        result.and_then(|()| self.says(&left))
     }
 
     /// Begins to answer requests.
@@ -311,7 +334,10 @@ impl Server {
             log,
             records,
             cluster: replicas.cluster(),
-            whatsapp: Arc::new(WhatsAppWeb::new(options, engine, links.clone())),
+            whatsapp: self
+                .script
+                .clone()
+                .unwrap_or_else(|| Arc::new(WhatsAppWeb::new(options, engine, links.clone()))),
             timers: Timers::faster(config.time_factor()),
             limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
             damage,

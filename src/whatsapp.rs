@@ -11,8 +11,8 @@ mod login_backoff;
 mod login_queue;
 mod reach;
 mod runtime;
-#[cfg(test)]
-pub(crate) mod script;
+#[cfg(any(test, feature = "simulator"))]
+pub mod script;
 pub(crate) mod store;
 mod translate;
 pub(crate) mod version;

@@ -1,5 +1,5 @@
-//! A scripted WhatsApp for tests, on tokio's clock. It tests the rules of link tasks, not the protocol: the simulator
-//! plays that, with the real client.
+//! A scripted WhatsApp for tests and for `examples/scripted.rs`, on tokio's clock. It tests the rules of link tasks, not
+//! the protocol: the simulator plays that, with the real client.
 //!
 //! It records every client that was started, and how many of one account were alive at the same time.
 
@@ -19,7 +19,7 @@ use crate::id::SessionId;
 
 /// A WhatsApp for any number of replicas. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Script(Arc<Shared>);
+pub struct Script(Arc<Shared>);
 
 struct Shared {
     stage: Mutex<Stage>,
@@ -30,6 +30,8 @@ struct Shared {
 struct Stage {
     /// Every client that was ever started, in order.
     clients: Vec<Client>,
+    /// Where the clients of an account stand among them: a look-up costs the same with thousands of accounts.
+    of: HashMap<SessionId, Vec<usize>>,
     /// The accounts whose keys are those of a linked device.
     linked: HashSet<SessionId>,
     most_at_once: HashMap<SessionId, usize>,
@@ -37,7 +39,7 @@ struct Stage {
 }
 
 struct Client {
-    account: Account,
+    epoch: u64,
     signals: Signals,
     alive: bool,
 }
@@ -49,13 +51,8 @@ impl Default for Script {
 }
 
 impl Script {
-    /// Sets how long a client takes to stop from now on.
-    pub(crate) fn stops_take(&self, long: Duration) {
-        self.0.stage().stop_takes = long;
-    }
-
     /// Waits until `count` clients of an account were started.
-    pub(crate) async fn client(&self, session: &SessionId, count: usize) {
+    pub async fn client(&self, session: &SessionId, count: usize) {
         let mut changed = self.0.changed.subscribe();
         while self.starts(session) < count {
             // The sender lives in `self`, so this cannot fail.
@@ -64,8 +61,58 @@ impl Script {
     }
 
     /// How many clients of an account were started.
-    pub(crate) fn starts(&self, session: &SessionId) -> usize {
-        self.0.stage().clients.iter().filter(|client| client.account.session == *session).count()
+    pub fn starts(&self, session: &SessionId) -> usize {
+        self.0.stage().of(session).count()
+    }
+
+    /// The epochs of an account's clients, in the order of their starts.
+    pub fn epochs(&self, session: &SessionId) -> Vec<u64> {
+        self.0.stage().of(session).map(|client| client.epoch).collect()
+    }
+
+    /// Lets the client of an account show a QR that a phone can scan for so long.
+    pub fn shows_qr(&self, session: &SessionId, qr_string: String, expires_in: Duration) {
+        self.says(session, Signal::Qr { qr_string, attempt: 1, max_attempts: 6, expires_in });
+    }
+
+    /// Lets a phone scan, and the client log in with nothing missing.
+    pub fn links(&self, session: &SessionId) {
+        let id = format!("{}:1@s.whatsapp.net", session.user_id());
+        let me = Me { id: id.clone(), push_name: None, platform: None };
+        self.says(session, Signal::Paired { me });
+        self.connects(session);
+    }
+
+    /// Lets the client of a linked device log in.
+    pub fn connects(&self, session: &SessionId) {
+        let id = format!("{}:1@s.whatsapp.net", session.user_id());
+        self.says(session, Signal::Connected { id, push_name: None, missing: None });
+    }
+
+    /// Lets the connection of an account break.
+    pub fn loses(&self, session: &SessionId) {
+        self.says(session, Signal::Lost { detail: "the connection was reset".into() });
+    }
+
+    /// Lets the newest client of an account signal this, if it is alive.
+    pub(crate) fn says(&self, session: &SessionId, signal: Signal) {
+        let mut stage = self.0.stage();
+        if matches!(signal, Signal::Paired { .. }) {
+            stage.linked.insert(session.clone());
+        }
+        if let Some(client) = stage.of(session).rfind(|client| client.alive) {
+            // Its link task has ended.
+            let _ = client.signals.send(signal);
+        }
+    }
+}
+
+/// What the tests of link tasks ask and say.
+#[cfg(test)]
+impl Script {
+    /// Sets how long a client takes to stop from now on.
+    pub(crate) fn stops_take(&self, long: Duration) {
+        self.0.stage().stop_takes = long;
     }
 
     /// How many clients of an account were alive at one time, at most.
@@ -78,48 +125,14 @@ impl Script {
         self.0.stage().alive(session)
     }
 
-    /// The epochs of an account's clients, in the order of their starts.
-    pub(crate) fn epochs(&self, session: &SessionId) -> Vec<u64> {
-        let stage = self.0.stage();
-        let clients = stage.clients.iter().filter(|client| client.account.session == *session);
-        clients.map(|client| client.account.epoch).collect()
-    }
-
-    /// Lets the newest client of an account signal this, if it is alive.
-    pub(crate) fn says(&self, session: &SessionId, signal: Signal) {
-        let mut stage = self.0.stage();
-        if matches!(signal, Signal::Paired { .. }) {
-            stage.linked.insert(session.clone());
-        }
-        let newest = stage.clients.iter().rfind(|client| client.account.session == *session && client.alive);
-        if let Some(client) = newest {
-            // Its link task has ended.
-            let _ = client.signals.send(signal);
-        }
-    }
-
     /// Lets the client of this epoch signal this, if it is alive.
     pub(crate) fn says_in(&self, session: &SessionId, epoch: u64, signal: Signal) {
         let stage = self.0.stage();
-        let is_it = |client: &&Client| client.account.session == *session && client.account.epoch == epoch;
-        if let Some(client) = stage.clients.iter().filter(|client| client.alive).rfind(is_it) {
+        let is_it = |client: &&Client| client.alive && client.epoch == epoch;
+        if let Some(client) = stage.of(session).rfind(is_it) {
             // Its link task has ended.
             let _ = client.signals.send(signal);
         }
-    }
-
-    /// Lets a phone scan, and the client log in with nothing missing.
-    pub(crate) fn links(&self, session: &SessionId) {
-        let id = format!("{}:1@s.whatsapp.net", session.user_id());
-        let me = Me { id: id.clone(), push_name: None, platform: None };
-        self.says(session, Signal::Paired { me });
-        self.connects(session);
-    }
-
-    /// Lets the client of a linked device log in.
-    pub(crate) fn connects(&self, session: &SessionId) {
-        let id = format!("{}:1@s.whatsapp.net", session.user_id());
-        self.says(session, Signal::Connected { id, push_name: None, missing: None });
     }
 }
 
@@ -130,14 +143,19 @@ impl Shared {
 }
 
 impl Stage {
+    /// The clients of an account, in the order of their starts.
+    fn of(&self, session: &SessionId) -> impl DoubleEndedIterator<Item = &Client> {
+        self.of.get(session).into_iter().flatten().map(|at| &self.clients[*at])
+    }
+
     fn alive(&self, session: &SessionId) -> usize {
-        self.clients.iter().filter(|client| client.alive && client.account.session == *session).count()
+        self.of(session).filter(|client| client.alive).count()
     }
 
     fn start(&mut self, account: &Account, signals: Signals) -> usize {
-        let account = account.clone();
         let session = account.session.clone();
-        self.clients.push(Client { account, signals, alive: true });
+        self.of.entry(session.clone()).or_default().push(self.clients.len());
+        self.clients.push(Client { epoch: account.epoch, signals, alive: true });
         let alive = self.alive(&session);
         let most = self.most_at_once.entry(session).or_default();
         *most = alive.max(*most);
