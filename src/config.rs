@@ -174,16 +174,8 @@ impl Config {
     /// Lists every mistake, not only the first.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(&variable);
-        let seconds = |reader: &mut Reader<'_>, name, default, most| {
-            Duration::from_secs(reader.number(name, default, 1..=most))
-        };
         let config = Self {
-            host: reader.parsed(
-                "HOST",
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                "an IP address to listen on, or localhost",
-                host,
-            ),
+            host: read_host(&mut reader),
             port: reader.number("PORT", 3000, 0..=65535),
             data_dir: reader.text("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
             redis: redis(&mut reader),
@@ -193,30 +185,14 @@ impl Config {
                 PublicUrl::parse,
             ),
             security: Security::read(&mut reader),
-            rates: RateLimits {
-                window: seconds(&mut reader, "RATE_LIMIT_WINDOW_SECONDS", 900, 86_400),
-                init: reader.number("RATE_LIMIT_INIT", 100, 1..=1_000_000),
-                read: reader.number("RATE_LIMIT_READ", 3000, 1..=1_000_000),
-                disabled: reader.flag("RATE_LIMIT_DISABLED"),
-            },
+            rates: RateLimits::read(&mut reader),
             max_streams: reader.number("MAX_STREAMS", 20_000, 1..=1_000_000),
             max_streams_per_client: reader.number("MAX_STREAMS_PER_IP", 100, 1..=1_000_000),
             ready_delay: Duration::from_millis(reader.number("READY_DELAY_MS", 2_000, 0..=60_000)),
             drain: Duration::from_secs(reader.number("DRAIN_SECONDS", 15, 0..=3_600)),
-            metrics_port: reader.optional("METRICS_PORT", "a TCP port from 1 to 65535", |text| {
-                text.parse().ok().filter(|port| *port > 0)
-            }),
-            alerts: AlertLimits {
-                memory: reader.number("ALERT_MEMORY_MB", 512, 1..=1_000_000) * 1024 * 1024,
-                sessions: reader.number("ALERT_SESSIONS", 50, 1..=100_000),
-                auth_failures: reader.number("ALERT_AUTH_FAILURES", 20, 1..=1_000_000),
-            },
-            log_filter: reader.parsed(
-                "RUST_LOG",
-                "qrcast=info,warn".into(),
-                "directives, for example warn or qrcast=debug,info",
-                log_filter,
-            ),
+            metrics_port: read_metrics_port(&mut reader),
+            alerts: AlertLimits::read(&mut reader),
+            log_filter: read_log_filter(&mut reader),
             log_format: log_format(&mut reader),
             history_events: reader.number("HISTORY_EVENTS", 200, 10..=10_000),
             slow_viewer: seconds(&mut reader, "SLOW_VIEWER_SECONDS", 30, 3600),
@@ -238,9 +214,7 @@ impl Config {
                 text.starts_with("ws://").then(|| text.to_owned())
             }),
             #[cfg(feature = "simulator")]
-            time_factor: reader.parsed("WHATSAPP_TIME_FACTOR", 1.0, "a number from 1 to 100", |text| {
-                text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor))
-            }),
+            time_factor: read_time_factor(&mut reader),
         };
         if config.security.is_open() && !config.security.anonymous && !config.host.is_loopback() {
             reader.open_to_others();
@@ -315,6 +289,52 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
     let revision = text.strip_prefix("2.3000.")?;
     let digits = !revision.is_empty() && revision.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| revision.parse().ok()).flatten().map(|revision| (2, 3000, revision))
+}
+
+impl RateLimits {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            window: seconds(reader, "RATE_LIMIT_WINDOW_SECONDS", 900, 86_400),
+            init: reader.number("RATE_LIMIT_INIT", 100, 1..=1_000_000),
+            read: reader.number("RATE_LIMIT_READ", 3000, 1..=1_000_000),
+            disabled: reader.flag("RATE_LIMIT_DISABLED"),
+        }
+    }
+}
+
+impl AlertLimits {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            memory: reader.number("ALERT_MEMORY_MB", 512, 1..=1_000_000) * 1024 * 1024,
+            sessions: reader.number("ALERT_SESSIONS", 50, 1..=100_000),
+            auth_failures: reader.number("ALERT_AUTH_FAILURES", 20, 1..=1_000_000),
+        }
+    }
+}
+
+fn seconds(reader: &mut Reader<'_>, name: &'static str, default: u64, most: u64) -> Duration {
+    Duration::from_secs(reader.number(name, default, 1..=most))
+}
+
+fn read_host(reader: &mut Reader<'_>) -> IpAddr {
+    let allowed = "an IP address to listen on, or localhost";
+    reader.parsed("HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), allowed, host)
+}
+
+fn read_log_filter(reader: &mut Reader<'_>) -> String {
+    let allowed = "directives, for example warn or qrcast=debug,info";
+    reader.parsed("RUST_LOG", "qrcast=info,warn".into(), allowed, log_filter)
+}
+
+fn read_metrics_port(reader: &mut Reader<'_>) -> Option<u16> {
+    let port = |text: &str| text.parse().ok().filter(|port| *port > 0);
+    reader.optional("METRICS_PORT", "a TCP port from 1 to 65535", port)
+}
+
+#[cfg(feature = "simulator")]
+fn read_time_factor(reader: &mut Reader<'_>) -> f64 {
+    let factor = |text: &str| text.parse().ok().filter(|factor| (1.0..=100.0).contains(factor));
+    reader.parsed("WHATSAPP_TIME_FACTOR", 1.0, "a number from 1 to 100", factor)
 }
 
 #[cfg(test)]

@@ -100,11 +100,7 @@ impl Registry {
         });
         let deleted = session.snapshot().deleted.is_some();
         if request == Some(OwnerRequest::Restart { epoch: record.epoch }) && !deleted {
-            return match self.restart_entry(entry, &mut past).await {
-                Ok(()) => Ok(true),
-                Err(RestartError::Records(error)) => Err(error),
-                Err(error) => Err(RecordsError::failed(error)),
-            };
+            return self.restart_entry(entry, &mut past).await.map(|()| true).map_err(as_records_error);
         }
         if !session.needs_task() {
             // A claim that outlived its session's end: the process died between the two.
@@ -237,5 +233,12 @@ impl Entry {
         let session = Arc::new(session);
         let slot = Arc::new(super::slot::Slot::idle(session.clone()));
         Self { session, slot }
+    }
+}
+
+fn as_records_error(error: RestartError) -> RecordsError {
+    match error {
+        RestartError::Records(error) => error,
+        error => RecordsError::failed(error),
     }
 }

@@ -50,22 +50,13 @@ pub(crate) fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
         Signal::Lost { .. } if state.status == Status::Reconnecting => Vec::new(),
         Signal::Lost { detail } => vec![cut_off(Reason::ConnectionLost, Some(detail))],
         Signal::TurnedAway { code, again_in, .. } => turned_away(state, code, again_in),
-        Signal::Unreachable { detail } => match state.reason {
-            Some(Reason::WhatsappUnreachable) if state.status == Status::Reconnecting => Vec::new(),
-            _ => vec![cut_off(Reason::WhatsappUnreachable, Some(detail))],
-        },
+        Signal::Unreachable { detail } => unreachable(state, detail),
         // While a pairing code still waits for a phone, this is no end yet.
         Signal::QrExhausted { stops } if stops && state.runs() => vec![cut_off(Reason::QrExhausted, None)],
         Signal::QrExhausted { .. } => Vec::new(),
         Signal::LoggedOut { detail, help } => vec![ended(Reason::LoggedOut, detail, help)],
         Signal::Replaced => vec![cut_off(Reason::Replaced, None)],
-        Signal::Banned { until, detail, help } => {
-            vec![Kind::Disconnected(Disconnected {
-                until,
-                help,
-                ..Disconnected::new(Reason::Banned, detail)
-            })]
-        }
+        Signal::Banned { until, detail, help } => vec![banned(until, detail, help)],
         Signal::Outdated { detail, .. } => outdated(state, detail),
         Signal::Rejected { detail, help } => vec![ended(Reason::Rejected, detail, help)],
     }
@@ -121,6 +112,18 @@ fn cut_off(reason: Reason, detail: Option<String>) -> Kind {
 
 fn ended(reason: Reason, detail: Option<String>, help: Option<String>) -> Kind {
     Kind::Disconnected(Disconnected { help, ..Disconnected::new(reason, detail) })
+}
+
+fn banned(until: Option<Time>, detail: Option<String>, help: Option<String>) -> Kind {
+    Kind::Disconnected(Disconnected { until, help, ..Disconnected::new(Reason::Banned, detail) })
+}
+
+/// Viewers hear once that WhatsApp cannot be reached.
+fn unreachable(state: &State, detail: String) -> Vec<Kind> {
+    match state.reason {
+        Some(Reason::WhatsappUnreachable) if state.status == Status::Reconnecting => Vec::new(),
+        _ => vec![cut_off(Reason::WhatsappUnreachable, Some(detail))],
+    }
 }
 
 /// The client rotates its QRs on while a phone links the device; a linked session shows none.

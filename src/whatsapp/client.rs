@@ -189,16 +189,19 @@ impl WebLink {
             .map_err(|error| StartError::Failed(error.to_string()))?;
         let client = bot.client();
         translator.attach(&client);
-        let told = translator.clone();
-        storage.listen(move |stored| {
-            told.signal(match stored {
-                Stored::Key => Signal::KeyStored,
-                Stored::Settings => Signal::SettingsStored,
-            });
-        });
+        tell_what_is_stored(&storage, translator.clone());
         self.running = Some(RunningClient { handle: bot.spawn(), client, translator, storage, holds, pass });
         Ok(())
     }
+}
+
+fn tell_what_is_stored(storage: &DeviceStorage, translator: Arc<Translator>) {
+    storage.listen(move |stored| {
+        translator.signal(match stored {
+            Stored::Key => Signal::KeyStored,
+            Stored::Settings => Signal::SettingsStored,
+        });
+    });
 }
 
 fn in_whatsapps_words(platform: Platform) -> PlatformType {

@@ -119,7 +119,7 @@ fn in_http_nothing_runs_up() {
 
 #[test]
 fn no_two_files_of_a_room_use_each_other() {
-    for room in ["http", "ownership", "registry", "session", "cluster"] {
+    for room in ["http", "link", "ownership", "registry", "session", "cluster"] {
         assert_no_circle(imports_within(room));
     }
 }
@@ -135,6 +135,47 @@ fn assert_no_circle(mut left: BTreeMap<String, BTreeSet<String>>) {
         left.retain(|module, _| used.contains(module));
         assert!(left.len() < before, "these use each other: {left:#?}");
     }
+}
+
+/// A function is read on one screen.
+#[test]
+fn no_function_is_longer_than_fifty_lines() {
+    let (mut files, mut long, mut seen) = (Vec::new(), Vec::new(), 0);
+    walk(Path::new("src"), &mut files);
+    files.retain(|file| file.components().all(|part| part.as_os_str() != "tests"));
+    for file in files.iter().filter(|file| file.extension().is_some_and(|ext| ext == "rs")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let code: Vec<_> = text.split("#[cfg(test)]\nmod tests").next().unwrap().lines().collect();
+        for (begin, line) in code.iter().enumerate() {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            if !begins_function(line) || line.ends_with('}') {
+                continue;
+            }
+            // A declaration without a body ends in a semicolon before any closing brace.
+            let rest = &code[begin..];
+            let closing = format!("{indent}}}");
+            let Some(end) = rest.iter().position(|line| *line == closing) else { continue };
+            let body = rest[..end].iter().position(|line| line.ends_with('{'));
+            let declared = rest[..end].iter().position(|line| line.ends_with(';'));
+            if declared.is_some_and(|declared| body.is_none_or(|body| declared < body)) {
+                continue;
+            }
+            seen += 1;
+            if end + 1 > 50 {
+                long.push(format!("{}:{}: {} lines", file.display(), begin + 1, end + 1));
+            }
+        }
+    }
+    assert!(seen > 500, "{seen}");
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+fn begins_function(line: &str) -> bool {
+    let mut words = line
+        .trim_start()
+        .split(' ')
+        .skip_while(|word| word.starts_with("pub") || ["const", "async"].contains(word));
+    words.next() == Some("fn")
 }
 
 /// What each file of a room uses of the others.

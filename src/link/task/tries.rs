@@ -8,16 +8,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use super::{LinkTask, Next};
+use super::owned::{Next, Owned};
+use super::version::Outdated;
+use crate::link::End;
+use crate::whatsapp::version::Version;
 use crate::whatsapp::{Link, LoginTurn, Signal, StartError, Stopped};
 
 /// The tries of one client.
 #[derive(Default)]
-pub(crate) struct Tries {
+pub(super) struct Tries {
     /// When another client is wanted, should this one not try by itself before.
     retry_at: Option<Instant>,
     /// A place in the queue of those who log in: when the turn comes another client is built.
-    turn: Option<LoginTurn>,
+    pub(super) turn: Option<LoginTurn>,
+    /// WhatsApp refuses the client's version.
+    pub(super) outdated: Outdated,
     outage: Option<Outage>,
     /// The client was halted: whatever it said before that changes nothing.
     halted: bool,
@@ -34,151 +39,195 @@ struct Outage {
 
 impl Tries {
     /// When another client is wanted.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
+    pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
     /// The client tries by itself. The word of one that was halted meanwhile may have been on its way: that one does not.
-    pub(crate) fn connecting(&mut self) {
+    pub(super) fn connecting(&mut self) {
         if !self.halted {
             self.retry_at = None;
         }
     }
 
     /// When viewers hear of an outage.
-    pub(crate) fn tell_at(&self) -> Option<Instant> {
+    pub(super) fn tell_at(&self) -> Option<Instant> {
         self.outage.as_ref().and_then(|outage| outage.tell_at)
     }
 
     /// Ends when it is this session's turn. May be dropped while it waits; its place is kept.
-    pub(crate) async fn turn(turn: &mut Option<LoginTurn>) {
+    pub(super) async fn turn(turn: &mut Option<LoginTurn>) {
         match turn {
             Some(turn) => turn.as_mut().await,
             None => std::future::pending().await,
         }
     }
 
-    /// What [`Tries::turn`] waits for, apart from all else.
-    pub(crate) fn place(&mut self) -> &mut Option<LoginTurn> {
-        &mut self.turn
-    }
-
-    pub(crate) fn retry_after(&mut self, pause: Duration) {
+    pub(super) fn retry_after(&mut self, pause: Duration) {
         self.retry_at = Some(Instant::now() + pause);
     }
-}
 
-impl LinkTask<'_> {
     /// WhatsApp is there: it said something.
-    pub(crate) fn answered(&mut self) {
-        self.tries.outage = None;
-        self.tries.turn = None;
-        self.tries.failed = 0;
+    pub(super) fn answered(&mut self) {
+        self.outage = None;
+        self.turn = None;
+        self.failed = 0;
         self.outdated.is_over();
     }
 
     /// The connection broke. The client opens another after a pause of its own; a longer one is a client that hangs.
-    pub(crate) fn lost(&mut self, link: &dyn Link) {
-        if self.tries.halted {
+    pub(super) fn lost(&mut self, owned: &Owned<'_>, link: &dyn Link) {
+        if self.halted {
             return;
         }
-        self.tries.retry_after(link.back_off() + self.parts.timers.retry);
+        self.retry_after(link.back_off() + owned.parts.timers.retry);
     }
 
     /// WhatsApp wants to be left alone for now.
-    pub(crate) async fn turned_away(&mut self, again_in: Duration, by_client: bool, link: &mut dyn Link) {
+    pub(super) async fn turned_away(
+        &mut self,
+        again_in: Duration,
+        by_client: bool,
+        owned: &Owned<'_>,
+        link: &mut dyn Link,
+    ) {
         self.answered();
         if by_client {
-            return self.lost(link);
+            return self.lost(owned, link);
         }
         link.halt().await;
-        self.tries.halted = true;
-        self.tries.retry_after(again_in);
+        self.halted = true;
+        self.retry_after(again_in);
     }
 
     /// A try did not reach WhatsApp.
-    pub(crate) fn try_failed(&mut self, detail: &str, link: &dyn Link) {
-        if self.tries.halted {
+    pub(super) fn try_failed(&mut self, detail: &str, owned: &Owned<'_>, link: &dyn Link) {
+        if self.halted {
             return;
         }
-        self.tries.failed += 1;
-        self.out_of_reach(detail.to_owned());
-        let (id, retries) = (self.session.id(), self.tries.failed);
+        self.failed += 1;
+        self.out_of_reach(detail.to_owned(), owned);
+        let (id, retries) = (owned.id(), self.failed);
         if link.may_dial() {
             warn!(sessionId = %id, error = %detail, retryCount = retries, "client connection failed");
-            return self.tries.retry_after(self.parts.timers.retry);
+            return self.retry_after(owned.parts.timers.retry);
         }
         debug!(sessionId = %id, error = %detail, retryCount = retries, "client does not try to connect");
-        self.tries.retry_at = None;
+        self.retry_at = None;
         self.queue(link);
     }
 
-    fn out_of_reach(&mut self, detail: String) {
-        let tell_at = Instant::now() + self.parts.timers.unreachable;
-        match &mut self.tries.outage {
+    fn out_of_reach(&mut self, detail: String, owned: &Owned<'_>) {
+        let tell_at = Instant::now() + owned.parts.timers.unreachable;
+        match &mut self.outage {
             Some(outage) => outage.detail = detail,
-            None => self.tries.outage = Some(Outage { tell_at: Some(tell_at), detail }),
+            None => self.outage = Some(Outage { tell_at: Some(tell_at), detail }),
         }
     }
 
-    pub(crate) async fn tell_unreachable(&mut self, link: &dyn Link) -> Next {
-        let Some(outage) = self.tries.outage.as_mut().filter(|_| !link.is_reached()) else {
-            self.tries.outage = None;
+    pub(super) async fn tell_unreachable(&mut self, owned: &mut Owned<'_>, link: &dyn Link) -> Next {
+        let Some(outage) = self.outage.as_mut().filter(|_| !link.is_reached()) else {
+            self.outage = None;
             return Ok(());
         };
         outage.tell_at = None;
         let detail = outage.detail.clone();
-        self.write(Signal::Unreachable { detail }).await
+        owned.write(Signal::Unreachable { detail }).await
     }
 
     /// The client ended without a word that ends the session, as when its QRs ran out while nobody could scan them.
-    pub(crate) async fn client_stopped(&mut self, stopped: Stopped) -> Next {
+    pub(super) async fn client_stopped(&mut self, stopped: Stopped, owned: &mut Owned<'_>) -> Next {
         if stopped == Stopped::Fenced {
-            warn!(sessionId = %self.session.id(), "another owner has the keys of this account");
-            return Err(super::End::Leave);
+            warn!(sessionId = %owned.id(), "another owner has the keys of this account");
+            return Err(End::Leave);
         }
         if self.outdated.holds() {
             // That is why.
             return Ok(());
         }
-        self.tries.retry_after(self.parts.timers.again);
-        self.write(Signal::Lost { detail: "the client stopped".into() }).await
+        self.retry_after(owned.parts.timers.again);
+        owned.write(Signal::Lost { detail: "the client stopped".into() }).await
     }
 
     /// Another client is wanted, when its turn comes.
-    pub(crate) fn queue(&mut self, link: &dyn Link) {
-        self.tries.retry_at = None;
-        if self.tries.turn.is_none() {
-            self.tries.turn = Some(link.turn());
+    pub(super) fn queue(&mut self, link: &dyn Link) {
+        self.retry_at = None;
+        if self.turn.is_none() {
+            self.turn = Some(link.turn());
         }
     }
 
     /// It is this session's turn to log in.
-    pub(crate) async fn take_turn(&mut self, link: &mut dyn Link) -> Next {
-        self.tries.turn = None;
+    pub(super) async fn take_turn(&mut self, owned: &mut Owned<'_>, link: &mut dyn Link) -> Next {
+        self.turn = None;
         // It has come back by itself, and its word is on its way.
-        if link.is_reached() { Ok(()) } else { self.retry(link).await }
+        if link.is_reached() { Ok(()) } else { self.retry(owned, link).await }
     }
 
-    pub(crate) async fn retry(&mut self, link: &mut dyn Link) -> Next {
-        self.tries.retry_at = None;
-        self.tries.halted = false;
+    pub(super) async fn retry(&mut self, owned: &mut Owned<'_>, link: &mut dyn Link) -> Next {
+        self.retry_at = None;
+        self.halted = false;
         self.outdated.rebuilt();
         let started = link.retry().await;
-        self.started(started).await
+        self.started(started, owned).await
     }
 
-    pub(crate) async fn started(&mut self, started: Result<(), StartError>) -> Next {
+    pub(super) async fn started(&mut self, started: Result<(), StartError>, owned: &mut Owned<'_>) -> Next {
         match started {
             Ok(()) => Ok(()),
-            Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced).await,
+            Err(StartError::Fenced) => self.client_stopped(Stopped::Fenced, owned).await,
             Err(error @ StartError::Failed(_)) => {
-                error!(sessionId = %self.session.id(), %error, "session error");
-                self.out_of_reach(error.to_string());
-                self.tries.retry_after(self.parts.timers.retry);
+                error!(sessionId = %owned.id(), %error, "session error");
+                self.out_of_reach(error.to_string(), owned);
+                self.retry_after(owned.parts.timers.retry);
                 Ok(())
             }
         }
+    }
+
+    /// WhatsApp refused the version of this client.
+    pub(super) async fn version_refused(
+        &mut self,
+        version: Version,
+        detail: String,
+        owned: &mut Owned<'_>,
+    ) -> Next {
+        let retried = self.outdated.is_retried();
+        self.answered();
+        self.connecting();
+        // A session that no phone has linked ends by this, so a newer version is tried once before viewers are told.
+        if owned.state().was_paired() || retried {
+            owned.write(Signal::Outdated { version, detail: detail.clone() }).await?;
+        }
+        self.outdated.refused(version, detail, owned.parts.whatsapp.clone());
+        Ok(())
+    }
+
+    /// The search for a newer version has ended. Many sessions hear of one in the same moment, so each waits for its turn;
+    /// only where a person waits in front of a page the client is built at once.
+    pub(super) async fn version_searched(
+        &mut self,
+        found: bool,
+        owned: &mut Owned<'_>,
+        link: &mut dyn Link,
+    ) -> Next {
+        match (found, owned.state().was_paired()) {
+            (true, false) => return self.retry(owned, link).await,
+            (true, true) => {
+                self.outdated.stop_searching();
+                self.queue(link);
+            }
+            (false, false) => {
+                if let Some(signal) = self.outdated.take_signal() {
+                    return owned.write(signal).await;
+                }
+            }
+            (false, true) => {
+                self.retry_after(owned.parts.timers.outdated);
+                self.outdated.search_on(owned.parts.whatsapp.clone());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,16 +5,17 @@
 //! version is known; it also tries every hour, since WhatsApp might change its mind. Where no phone has, a person waits in
 //! front of a page: one more try with a newer version, then that is the end.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::{LinkTask, Next};
 use crate::whatsapp::version::Version;
-use crate::whatsapp::{Link, Signal};
+use crate::whatsapp::{Signal, WhatsApp};
 
 /// What becomes of a client whose version is refused.
 #[derive(Default)]
-pub(crate) struct Outdated {
+pub(super) struct Outdated {
     /// What was refused, until a client is built anew.
     refused: Option<Refused>,
     /// Whether this client was built because the one before was refused.
@@ -37,76 +38,59 @@ fn search(future: impl Future<Output = bool> + Send + 'static) -> Search {
 
 impl Outdated {
     /// Whether the client is done for that.
-    pub(crate) fn holds(&self) -> bool {
+    pub(super) fn holds(&self) -> bool {
         self.refused.is_some()
     }
 
     /// A client is built anew.
-    pub(crate) fn rebuilt(&mut self) {
+    pub(super) fn rebuilt(&mut self) {
         self.retried = self.refused.take().is_some();
     }
 
     /// WhatsApp took the version.
-    pub(crate) fn is_over(&mut self) {
+    pub(super) fn is_over(&mut self) {
         self.retried = false;
     }
 
     /// Whether a newer version is known, as soon as that can be said.
-    pub(crate) async fn searched(&mut self) -> bool {
+    pub(super) async fn searched(&mut self) -> bool {
         match &mut self.refused {
             Some(refused) => refused.search.get_mut().await,
             None => std::future::pending().await,
         }
     }
-}
 
-impl LinkTask<'_> {
-    /// WhatsApp refused the version of this client.
-    pub(crate) async fn version_refused(&mut self, version: Version, detail: String) -> Next {
-        let retried = self.outdated.retried;
-        self.answered();
-        self.tries.connecting();
-        // Only a session that no phone has linked ends by it.
-        if self.is_linked() || retried {
-            self.write(Signal::Outdated { version, detail: detail.clone() }).await?;
-        }
-        let whatsapp = self.parts.whatsapp.clone();
-        let search = search(async move { whatsapp.newer_version(version).await.is_some() });
-        self.outdated.refused = Some(Refused { version, detail, search });
-        Ok(())
+    /// Whether this client was built because the version of the one before was refused.
+    pub(super) fn is_retried(&self) -> bool {
+        self.retried
     }
 
-    /// The search has ended. Many sessions hear of a newer version in the same moment: each takes its turn. Only a person
-    /// in front of a page does not wait.
-    pub(crate) async fn version_searched(&mut self, found: bool, link: &mut dyn Link) -> Next {
-        if found {
-            if !self.is_linked() {
-                return self.retry(link).await;
-            }
-            self.queue(link);
-            // It has said its word.
-            if let Some(refused) = &mut self.outdated.refused {
-                refused.search = search(std::future::pending());
-            }
-            return Ok(());
-        }
-        if !self.is_linked() {
-            let Some(Refused { version, detail, .. }) = self.outdated.refused.take() else { return Ok(()) };
-            return self.write(Signal::Outdated { version, detail }).await;
-        }
-        self.tries.retry_after(self.parts.timers.outdated);
-        let whatsapp = self.parts.whatsapp.clone();
-        if let Some(refused) = &mut self.outdated.refused {
-            let version = refused.version;
-            refused.search = search(async move {
+    /// WhatsApp refused this version: a newer one is looked for.
+    pub(super) fn refused(&mut self, version: Version, detail: String, whatsapp: Arc<dyn WhatsApp>) {
+        let search = search(async move { whatsapp.newer_version(version).await.is_some() });
+        self.refused = Some(Refused { version, detail, search });
+    }
+
+    /// No newer version is known: waits until one is.
+    pub(super) fn search_on(&mut self, whatsapp: Arc<dyn WhatsApp>) {
+        if let Some(Refused { version, search: running, .. }) = &mut self.refused {
+            let version = *version;
+            *running = search(async move {
                 whatsapp.until_newer_version(version).await;
                 true
             });
         }
-        Ok(())
     }
 
-    fn is_linked(&self) -> bool {
-        self.session.snapshot().state.was_paired()
+    /// A newer version is known, and the next client has its place in the queue.
+    pub(super) fn stop_searching(&mut self) {
+        if let Some(refused) = &mut self.refused {
+            refused.search = search(std::future::pending());
+        }
+    }
+
+    /// The refusal, for viewers; it no longer holds.
+    pub(super) fn take_signal(&mut self) -> Option<Signal> {
+        self.refused.take().map(|Refused { version, detail, .. }| Signal::Outdated { version, detail })
     }
 }
