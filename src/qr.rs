@@ -1,6 +1,8 @@
-//! A QR string as a picture: a matrix by `qrcode`, an SVG of it, and a PNG from that SVG by `resvg`.
+//! A QR string as a picture: a matrix with the help of `qrcode`, an SVG of it, and a PNG from that SVG by `resvg`.
 //!
 //! An event of the kind `qr` is encoded with its picture, once for all viewers; `http/api/polling.rs` takes it from there.
+
+mod matrix;
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -8,10 +10,11 @@ use std::time::Instant;
 use ::png::{BitDepth, ColorType, Encoder, EncodingError, Filter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use qrcode::{Color, EcLevel, QrCode};
+use qrcode::Color;
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg;
 
+use self::matrix::Matrix;
 use crate::telemetry::metrics::QR_RENDER_SECONDS;
 
 /// Width of a module in pixels. A module is a whole number of pixels, so edges stay sharp.
@@ -27,10 +30,7 @@ const PREFIX: &str = "data:image/png;base64,";
 ///
 /// Empty when the text is longer than any QR can hold (2,331 bytes at this error correction): WhatsApp's are near 240.
 pub fn svg(text: &str) -> String {
-    match QrCode::with_error_correction_level(text, EcLevel::M) {
-        Ok(code) => document(code.width(), &code.into_colors()),
-        Err(_) => String::new(),
-    }
+    Matrix::of(text).map(|matrix| document(&matrix)).unwrap_or_default()
 }
 
 /// The QR as a PNG file. Empty if [`svg`] is.
@@ -53,11 +53,11 @@ pub(crate) fn png_of(data_url: &str) -> Vec<u8> {
 }
 
 /// One rectangle for each run of dark modules: half as long to write, read and paint as one for each module.
-fn document(width: usize, modules: &[Color]) -> String {
-    let side = width + 2 * QUIET;
+fn document(matrix: &Matrix) -> String {
+    let side = matrix.width + 2 * QUIET;
     let pixels = side * MODULE;
     let mut path = String::new();
-    for (y, row) in modules.chunks_exact(width).enumerate() {
+    for (y, row) in matrix.modules.chunks_exact(matrix.width).enumerate() {
         let mut x = 0;
         for run in row.chunk_by(|one, next| one == next) {
             if run[0] == Color::Dark {
@@ -127,18 +127,20 @@ mod tests {
 
     #[test]
     fn the_png_has_one_bit_a_pixel_and_whole_modules_with_a_margin() {
-        let (png, code) = (png(TEXT), QrCode::with_error_correction_level(TEXT, EcLevel::M).unwrap());
+        let (png, matrix) = (png(TEXT), Matrix::of(TEXT).unwrap());
         let reader = ::png::Decoder::new(std::io::Cursor::new(&png)).read_info().unwrap();
         let info = reader.info();
         assert_eq!((info.color_type, info.bit_depth), (ColorType::Grayscale, BitDepth::One));
-        let pixels = (code.width() + 2 * QUIET) * MODULE;
+        let pixels = (matrix.width + 2 * QUIET) * MODULE;
         assert_eq!((info.width as usize, info.height as usize), (pixels, pixels));
         let pixmap = Pixmap::decode_png(&png).unwrap();
         let margin = QUIET * MODULE;
         for (index, pixel) in pixmap.pixels().iter().enumerate() {
             let (x, y) = (index % pixels, index / pixels);
             let inside = |at: usize| (margin..pixels - margin).contains(&at).then(|| (at - margin) / MODULE);
-            let dark = inside(x).zip(inside(y)).is_some_and(|(x, y)| code[(x, y)] == Color::Dark);
+            let dark = inside(x)
+                .zip(inside(y))
+                .is_some_and(|(x, y)| matrix.modules[y * matrix.width + x] == Color::Dark);
             let grey = if dark { 0 } else { 255 };
             assert_eq!((pixel.red(), pixel.green(), pixel.blue(), pixel.alpha()), (grey, grey, grey, 255));
         }
