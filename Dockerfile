@@ -17,16 +17,16 @@ RUN cargo chef prepare --recipe-path recipe.json
 # Default features only: no other build may be shipped, for it would not check WhatsApp's certificate.
 FROM chef AS build
 COPY --from=plan /build/recipe.json recipe.json
-RUN cargo chef cook --release --locked --package qrcast --bin qrcast --recipe-path recipe.json
+RUN cargo chef cook --profile dist --locked --package qrcast --bin qrcast --recipe-path recipe.json
 COPY . .
-RUN cargo build --release --locked --package qrcast --bin qrcast \
+RUN cargo build --profile dist --locked --package qrcast --bin qrcast \
  && mkdir /data
 
 # Distroless cc: glibc, libgcc and root certificates, smaller than debian-slim, and no shell or package manager to misuse or to
 # patch. Its tags name a Debian, not a version: pin it by digest where builds must repeat to the byte.
 FROM gcr.io/distroless/cc-debian13:nonroot
 
-COPY --from=build /build/target/release/qrcast /usr/local/bin/qrcast
+COPY --from=build /build/target/dist/qrcast /usr/local/bin/qrcast
 # 65532 is `nonroot`, by number because Kubernetes' runAsNonRoot cannot read names. A new named volume on /data takes its
 # owner from here. There is no volume instruction: Railway refuses a Dockerfile that has one ("docker VOLUME at Line … is
 # not supported, use Railway Volumes"), and without one a forgotten `-v` shows at once, not after a year of anonymous volumes.

@@ -1,5 +1,7 @@
 //! An event as clients see it: its JSON inside one SSE block and one WebSocket text, made once.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -16,15 +18,22 @@ pub struct Encoded {
     pub sse: Bytes,
     /// One whole text frame, with its header: `{"id":…,"event":…,"data":{…}}`.
     pub websocket: Bytes,
+    /// The picture of a QR as a data URL, for those who ask for it. `None` for any other kind.
+    pub(crate) qr_data_url: Option<Arc<str>>,
 }
 
 impl Encoded {
     pub(super) fn of(event: &Event) -> Self {
-        let data = data(event);
+        let qr_data_url: Option<Arc<str>> = match &event.kind {
+            Kind::Qr(qr) => Some(qr::data_url(&qr.qr_string).into()),
+            _ => None,
+        };
+        let data = data(event, qr_data_url.as_deref());
         let (at, name) = (event.at, event.kind.name());
         Self {
             sse: format!("id: {at}\nevent: {name}\ndata: {data}\n\n").into(),
             websocket: text_frame(format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#)),
+            qr_data_url,
         }
     }
 }
@@ -58,8 +67,8 @@ enum Fields<'a> {
     Qr {
         #[serde(flatten)]
         qr: &'a Qr,
-        /// The picture is drawn here and not stored, because it follows from the string.
-        qr_data_url: String,
+        /// Not stored, because it follows from the string.
+        qr_data_url: Option<&'a str>,
     },
     Code(&'a Code),
     PairingError(&'a PairingError),
@@ -80,9 +89,9 @@ enum Fields<'a> {
     Disconnected(&'a Disconnected),
 }
 
-fn data(event: &Event) -> String {
+fn data(event: &Event, qr_data_url: Option<&str>) -> String {
     let fields = match &event.kind {
-        Kind::Qr(qr) => Fields::Qr { qr, qr_data_url: qr::data_url(&qr.qr_string) },
+        Kind::Qr(qr) => Fields::Qr { qr, qr_data_url },
         Kind::Code(code) => Fields::Code(code),
         Kind::PairingError(error) => Fields::PairingError(error),
         Kind::Authenticated { me } => Fields::Authenticated { me },
@@ -156,5 +165,6 @@ mod tests {
         assert_eq!(data["attempt"], 2);
         assert_eq!(data["maxAttempts"], 6);
         assert!(data["qrDataUrl"].as_str().unwrap().starts_with("data:image/png;base64,"));
+        assert_eq!(data["qrDataUrl"].as_str(), event.encoded().qr_data_url.as_deref());
     }
 }

@@ -105,6 +105,7 @@ impl Journal {
             histogram!(TAKEOVER_SECONDS).record(taken.elapsed());
         }
         self.cursor = event.at;
+        event.drawn().await;
         self.session.record(event);
         Ok(())
     }

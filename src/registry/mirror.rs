@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Registry;
 use super::slot::{Entry, Follower};
 use crate::cluster::{Viewers, Whereabouts};
-use crate::event::{Cursor, Status};
+use crate::event::{Cursor, Kind, Status};
 use crate::id::SessionId;
 use crate::log::{Followed, LogTail};
 use crate::records::{RecordsError, SessionInfo};
@@ -131,18 +131,27 @@ impl Registry {
         let entry = match self.known(id) {
             Some(entry) => entry,
             None => {
-                let log = self.parts.log.read(id).await?;
+                let log = self.read_log(id).await?;
                 self.insert_found(&found, log)
             }
         };
         if entry.session.snapshot().last < found.last {
-            entry.session.absorb(self.parts.log.read(id).await?);
+            entry.session.absorb(self.read_log(id).await?);
         }
         if entry.slot.tenure().is_none() {
             entry.session.learn(&found);
             self.rest(&entry);
         }
         Ok(entry)
+    }
+
+    async fn read_log(&self, id: &SessionId) -> Result<LogTail, RecordsError> {
+        let log = self.parts.log.read(id).await?;
+        // Older QRs have no string.
+        if let Some(qr) = log.events.iter().rfind(|event| matches!(event.kind, Kind::Qr(_))) {
+            qr.drawn().await;
+        }
+        Ok(log)
     }
 
     /// What was found, as a session that is about to be claimed: its log is read after that.
@@ -189,6 +198,7 @@ impl Registry {
             tokio::select! {
                 next = followed.next() => match next {
                     Some(Followed::Event(event)) => {
+                        event.drawn().await;
                         session.record(event);
                     }
                     Some(Followed::Cut(at)) => session.cut(at),

@@ -52,6 +52,7 @@ impl History {
 
     /// The link task starts again: what was on screen cannot be scanned or typed any more.
     pub(crate) fn clear_screen(&mut self) {
+        self.forget_picture();
         self.live = Live::default();
     }
 
@@ -86,17 +87,21 @@ impl History {
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
-        self.retire_pictures(&event);
         match &event.kind {
-            Kind::Qr(_) if event.is_blank() => self.live.qr = None,
-            Kind::Qr(_) => self.live.qr = Some(event.clone()),
+            Kind::Qr(_) => {
+                self.forget_picture();
+                self.live.qr = (!event.is_blank()).then(|| event.clone());
+            }
             Kind::Code(_) => self.live.code = Some(event.clone()),
-            // What was scanned or typed to come here is used up.
-            Kind::Passkey(_) => self.live = Live { passkey: Some(event.clone()), ..Live::default() },
+            Kind::Passkey(_) => {
+                // What was scanned or typed to come here is used up.
+                self.clear_screen();
+                self.live.passkey = Some(event.clone());
+            }
             Kind::PairingError(error) if error.method == PairingMethod::Code => {}
             Kind::PairingError(_) => self.live.passkey = None,
             Kind::Authenticated { .. } | Kind::Ready { .. } | Kind::Disconnected(_) => {
-                self.live = Live::default();
+                self.clear_screen();
                 self.made = Some(event.clone());
             }
         }
@@ -106,15 +111,12 @@ impl History {
         }
     }
 
-    /// A superseded QR is seldom replayed: its encoded picture, some 8 KB, need not stay in memory.
-    fn retire_pictures(&mut self, next: &Event) {
-        if matches!(next.kind, Kind::PairingError(_) | Kind::Code(_) | Kind::Passkey(_)) {
-            return;
-        }
+    /// A QR that is no longer shown is seldom replayed: its encoded picture, some 5 KB, need not stay in memory.
+    fn forget_picture(&mut self) {
         if let Some(old) = &self.live.qr
-            && let Some(kept) = self.events.iter_mut().rev().find(|event| event.at == old.at)
+            && let Ok(index) = self.events.binary_search_by_key(&old.at, |event| event.at)
         {
-            *kept = Arc::new(kept.bare());
+            self.events[index] = Arc::new(old.bare());
         }
     }
 
@@ -161,5 +163,38 @@ impl History {
 
     fn knows(&self, cursor: Cursor) -> bool {
         self.trimmed == Some(cursor) || self.events.binary_search_by_key(&cursor, |event| event.at).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Disconnected, Passkey, Qr, Reason, State};
+
+    fn event(seq: u64, kind: Kind) -> Arc<Event> {
+        let (now, id) = (Time::now(), "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap());
+        Arc::new(Event::new(id, Cursor { epoch: 7, seq }, now, kind, State::initializing(now, None)))
+    }
+
+    fn qr(seq: u64) -> Arc<Event> {
+        let expires_at = Time::from_millis(Time::now().as_millis() + 60_000);
+        event(seq, Kind::Qr(Qr { qr_string: "2@x".into(), expires_at, attempt: 1, max_attempts: 6 }))
+    }
+
+    #[test]
+    fn a_picture_is_kept_as_long_as_its_qr_is_shown() {
+        let passkey = Passkey::Required { options: serde_json::json!({}), expires_at: Time::now() };
+        let kept = |then: &dyn Fn(&mut History)| {
+            let (mut history, shown) = (History::new(10), qr(1));
+            history.push(shown.clone());
+            then(&mut history);
+            history.events().iter().any(|event| Arc::ptr_eq(event, &shown))
+        };
+        assert!(kept(&|_| {}));
+        assert!(!kept(&|history| history.push(qr(2))));
+        assert!(!kept(&|history| history.push(event(2, Kind::Passkey(passkey.clone())))));
+        let end = Disconnected::new(Reason::QrExhausted, None);
+        assert!(!kept(&|history| history.push(event(2, Kind::Disconnected(end.clone())))));
+        assert!(!kept(&History::clear_screen));
     }
 }

@@ -27,7 +27,7 @@ use crate::session::{Session, Snapshot};
 struct QrAnswer<'a> {
     session_id: &'a SessionId,
     qr_string: &'a str,
-    qr_data_url: String,
+    qr_data_url: Option<&'a str>,
     expires_at: Time,
     time_remaining: i64,
     is_valid: bool,
@@ -100,10 +100,11 @@ pub(in crate::http) async fn qr_code(
     let event = live_qr(&session.snapshot())?;
     let Kind::Qr(qr) = &event.kind else { return Err(ErrorCode::QrNotReady.into()) };
     let kind = |kind| ([(header::CONTENT_TYPE, kind)], CROSS_ORIGIN);
+    let picture = event.encoded().qr_data_url.as_deref();
     Ok(match format {
-        Format::Png => NoStore((kind("image/png"), qr::png(&qr.qr_string)).into_response()),
+        Format::Png => NoStore((kind("image/png"), qr::png_of(picture.unwrap_or_default())).into_response()),
         Format::Svg => NoStore((kind("image/svg+xml"), qr::svg(&qr.qr_string)).into_response()),
-        Format::Json => NoStore(Json(qr_answer(session.id(), qr)).into_response()),
+        Format::Json => NoStore(Json(qr_answer(session.id(), qr, picture)).into_response()),
     }
     .into_response())
 }
@@ -124,12 +125,12 @@ pub(in crate::http) async fn status(
     Ok(NoStore(Json(answer)).into_response())
 }
 
-fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr) -> QrAnswer<'a> {
+fn qr_answer<'a>(session_id: &'a SessionId, qr: &'a Qr, qr_data_url: Option<&'a str>) -> QrAnswer<'a> {
     let remaining = qr.expires_at.remaining(Time::now());
     QrAnswer {
         session_id,
         qr_string: &qr.qr_string,
-        qr_data_url: qr::data_url(&qr.qr_string),
+        qr_data_url,
         expires_at: qr.expires_at,
         time_remaining: clock::millis(remaining),
         is_valid: !remaining.is_zero(),

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_websockets::MaybeTlsStream;
 use whatsapp_rust::http::{HttpClient as _, HttpRequest, HttpResponse};
 
-use super::dialler::{Dialler, Way};
+use super::dialler::{Dialler, Stream, Way};
 use super::fetch::{Bounds, Fetcher};
 use super::hosts::Hosts;
 use super::{Egresses, Watch};
@@ -232,10 +232,47 @@ async fn a_proxy_that_cannot_be_read_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn what_is_sent_goes_out_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("ws://{}/ws/chat", listener.local_addr().unwrap()).parse().unwrap();
-    let stream = Dialler::new(Way::Direct).connect(&uri).await.unwrap();
+async fn what_is_sent_goes_out_at_once_whatever_the_way() {
+    let uri = "ws://127.0.0.1:1/ws/chat".parse().unwrap();
+    let http = one_connection(async |mut socket| {
+        head(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        socket
+    });
+    // The words of RFC 1928: no password is asked for, and IPv4 is connected to.
+    let socks = one_connection(async |mut socket| {
+        socket.read_exact(&mut [0; 3]).await.unwrap();
+        socket.write_all(&[5, 0]).await.unwrap();
+        socket.read_exact(&mut [0; 10]).await.unwrap();
+        socket.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 1]).await.unwrap();
+        socket
+    });
+    let ways = [("http", http.await), ("socks5", socks.await)];
+    for (scheme, port) in ways {
+        let proxy = format!("{scheme}://127.0.0.1:{port}").parse().unwrap();
+        let stream = Dialler::new(Way::Through(proxy)).connect(&uri).await.unwrap();
+        assert!(goes_out_at_once(&stream), "{scheme}");
+    }
+    let port = one_connection(async |socket| socket).await;
+    let uri = format!("ws://127.0.0.1:{port}/ws/chat").parse().unwrap();
+    assert!(goes_out_at_once(&Dialler::new(Way::Direct).connect(&uri).await.unwrap()));
+}
+
+fn goes_out_at_once(stream: &Stream) -> bool {
     let MaybeTlsStream::Plain(socket) = stream else { panic!("no TLS was asked for") };
-    assert!(socket.nodelay().unwrap());
+    socket.nodelay().unwrap()
+}
+
+/// The port of a server that has one connection, and keeps it after these words.
+async fn one_connection<F>(words: impl FnOnce(TcpStream) -> F + Send + 'static) -> u16
+where
+    F: Future<Output = TcpStream> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    Shutdown::new().spawn(async move {
+        let _socket = words(listener.accept().await.unwrap().0).await;
+        std::future::pending::<()>().await;
+    });
+    port
 }
