@@ -147,8 +147,9 @@ impl Registry {
 
     async fn read_log(&self, id: &SessionId) -> Result<LogTail, RecordsError> {
         let log = self.parts.log.read(id).await?;
-        // Older QRs have no string.
-        if let Some(qr) = log.events.iter().rfind(|event| matches!(event.kind, Kind::Qr(_))) {
+        // One that was scanned or has run out keeps its string for a while, and is not shown.
+        let shows_qr = log.events.last().is_some_and(|last| last.state.status == Status::ScanQr);
+        if shows_qr && let Some(qr) = log.events.iter().rfind(|event| matches!(event.kind, Kind::Qr(_))) {
             qr.drawn().await;
         }
         Ok(log)
