@@ -1,9 +1,11 @@
 //! One connection: request after request by hyper, until it ends or one of its answers is the head of a stream.
 
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -15,9 +17,9 @@ use axum::http::header::{CONTENT_LENGTH, DATE};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::http1::{Builder, Parts};
 use hyper::service::{Service as _, service_fn};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Version};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
@@ -29,7 +31,7 @@ use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use super::head_timeout::HeadClock;
 use crate::http::door::limits::connections::Connection;
 use crate::http::stream::handover::{self, Opened};
-use crate::http::stream::task;
+use crate::http::stream::task::{self, RawConnection};
 use crate::shutdown::Shutdown;
 
 /// A stream that begins on this connection, and the head of its answer.
@@ -44,74 +46,66 @@ pub(super) async fn converse(
     stop: Shutdown,
 ) {
     let routes = TowerToHyperService::new(routes);
-    let place = socket.place.clone();
-    let used = place.clone();
+    let (place, patience, used) = (socket.place.clone(), socket.patience, socket.place.clone());
     let leaving: Arc<Mutex<Option<Leaving>>> = Arc::default();
     let leaves = leaving.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(used.clone());
-        let (version, with_body) = (request.version(), request.method() != Method::HEAD);
+        let (version, has_body, leaves) =
+            (request.version(), request.method() != Method::HEAD, leaves.clone());
         // One that was sent away in this moment has asked nothing yet; below it ends.
         let answer = used.is_used().then(|| routes.call(request));
-        let leaves = leaves.clone();
         async move {
-            let Some(answer) = answer else { return std::future::pending().await };
+            let Some(answer) = answer else { return pending().await };
             let mut answer = answer.await?;
-            let stream = handover::take(answer.extensions_mut()).filter(|_| with_body);
-            if let Some(stream) = stream {
-                *answer.version_mut() = version;
-                *leaves.lock() = Some((stream, head(answer)));
-                // hyper is dropped while it waits for this.
-                return std::future::pending().await;
-            }
-            Ok::<_, std::convert::Infallible>(answer)
+            let stream = handover::take(answer.extensions_mut()).filter(|_| has_body);
+            let Some(stream) = stream else { return Ok::<_, Infallible>(answer) };
+            *leaves.lock() = Some((stream, head(answer, version)));
+            // hyper is dropped while it waits for this.
+            pending().await
         }
     });
     http.timer(socket.clock.clone());
     let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    let mut stopping = pin!(stop.begun());
     let mut is_stopping = false;
-    let leaving = loop {
-        let talk = std::future::poll_fn(|context| match Pin::new(&mut connection).poll(context) {
-            Poll::Ready(ended) => Poll::Ready(Err(ended)),
-            // In the same poll, so that hyper has not read on.
-            Poll::Pending => leaving.lock().take().map_or(Poll::Pending, |leaving| Poll::Ready(Ok(leaving))),
-        });
-        tokio::select! {
-            talked = talk => match talked {
-                Ok(leaving) => break leaving,
-                Err(ended) => {
-                    if let Err(error) = ended {
-                        // The peer's doing: gone in the middle, too slow, or no HTTP.
-                        tracing::trace!(%error, "connection ended");
-                    }
-                    return;
-                }
-            },
-            () = place.must_leave() => return,
-            () = stop.begun(), if !is_stopping => {
-                is_stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
+    let talk = poll_fn(|context| {
+        if !is_stopping && stopping.as_mut().poll(context).is_ready() {
+            is_stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
+        let ended = Pin::new(&mut connection).poll(context);
+        // In one poll with hyper, so that it does not read on.
+        leaving.lock().take().map_or_else(|| ended.map(Err), |leaving| Poll::Ready(Ok(leaving)))
+    });
+    let talked = tokio::select! {
+        talked = talk => talked,
+        () = place.must_leave() => return,
     };
-    let parts = connection.into_parts();
-    let socket = parts.io.into_inner();
-    let patience = socket.patience;
-    match socket.into_tcp() {
+    // Where there was no answer, it is the peer's doing: gone in the middle, too slow, or no HTTP.
+    match talked {
+        Ok(leaving) => hand_over(connection.into_parts(), leaving, patience, place),
+        Err(ended) => tracing::trace!(?ended, "connection ended"),
+    }
+}
+
+/// Lets a stream begin on a connection that hyper has given back.
+fn hand_over<S>(parts: Parts<TokioIo<Socket>, S>, leaving: Leaving, patience: Duration, place: Connection) {
+    let (opened, head) = leaving;
+    match parts.io.into_inner().into_tcp() {
         Ok(socket) => {
             // What was read lies in a buffer of hyper's, which is much larger.
             let read_already = Bytes::copy_from_slice(&parts.read_buf);
-            let connection = task::RawConnection { socket, read_already, patience, place };
-            let (opened, head) = leaving;
-            task::start(opened, head, connection);
+            task::start(opened, head, RawConnection { socket, read_already, patience, place });
         }
         Err(error) => tracing::warn!(%error, "a stream cannot be taken over"),
     }
 }
 
 /// The head of an answer without a length: what follows it is a stream.
-fn head(mut answer: Response) -> Bytes {
+fn head(mut answer: Response, version: Version) -> Bytes {
+    *answer.version_mut() = version;
     let now = httpdate::fmt_http_date(SystemTime::now());
     // axum's router has counted the bytes of the body that it saw.
     answer.headers_mut().remove(CONTENT_LENGTH);
