@@ -10,7 +10,7 @@ use super::idle::Idle;
 use super::report::Section;
 use super::servers::{Contender, Kind, Script, peers};
 use super::wire::Wire;
-use super::{draw, poll, returns, say};
+use super::{deaf, draw, poll, returns, say};
 
 /// How much is measured.
 struct Size {
@@ -22,6 +22,8 @@ struct Size {
     viewers: [usize; 2],
     /// Events of a round.
     count: u64,
+    /// Viewers of which some never read.
+    deaf: usize,
     returning: usize,
     poll: Duration,
     pictures: usize,
@@ -34,6 +36,7 @@ const WHOLE: Size = Size {
     sessions: 5000,
     viewers: [3000, 1000],
     count: 50,
+    deaf: 500,
     returning: 5000,
     poll: Duration::from_secs(5),
     pictures: 300,
@@ -46,6 +49,7 @@ const QUICK: Size = Size {
     sessions: 500,
     viewers: [1000, 500],
     count: 10,
+    deaf: 200,
     returning: 1000,
     poll: Duration::from_secs(1),
     pictures: 50,
@@ -63,7 +67,7 @@ pub(crate) fn run(quick: bool, scripted: Option<&Path>, page: Option<&Path>) -> 
         say(&section.to_string());
         writeln!(text, "{section}")
     };
-    let script = Script { scripted, sessions: 100, events: "qr", per_second: 1.0, len: 200 };
+    let script = Script { scripted, sessions: 100, events: "qr", per_second: 1.0, len: 200, variables: &[] };
     let everybody = &Contender::all(EVERYBODY, WIRES);
     let us = &Contender::all(&[Kind::Floor, Kind::Ours], WIRES);
     let [beside, alone] = size.idle;
@@ -86,6 +90,7 @@ pub(crate) fn run(quick: bool, scripted: Option<&Path>, page: Option<&Path>) -> 
     let per_second = each as f64 / 20.0;
     let polled = Script { sessions: each, per_second, ..script };
     add(Deliver { contenders: us, script: polled, viewers: each, count: each as u64, rounds: 1 }.measure()?)?;
+    add(deaf::measure(&script, size.deaf)?)?;
     add(returns::measure(&script, size.returning, rounds)?)?;
     add(poll::measure(&[Kind::Ours, Kind::Express], &script, size.poll, rounds)?)?;
     add(draw::measure(size.pictures, rounds)?)?;

@@ -55,6 +55,8 @@ pub(crate) struct Script<'a> {
     pub(crate) per_second: f64,
     /// The bytes of an event on the wire, for all but this server.
     pub(crate) len: usize,
+    /// Variables of this server's.
+    pub(crate) variables: &'a [(&'a str, &'a str)],
 }
 
 /// One that runs. It ends when it is dropped.
@@ -123,7 +125,7 @@ impl Contender {
         if self.kind != Kind::Ours {
             arguments.push(format!("--len={len}"));
         }
-        Server::start(self, &program, &arguments)
+        Server::start(self, &program, &arguments, script.variables)
     }
 }
 
@@ -142,13 +144,18 @@ impl fmt::Display for Contender {
 }
 
 impl Server {
-    fn start(contender: Contender, program: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+    fn start(
+        contender: Contender,
+        program: &Path,
+        arguments: &[String],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         if has_cores() {
             command = Command::new("taskset");
             command.args(["-c", SERVERS]).arg(program);
         }
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("no output")?);
