@@ -92,6 +92,17 @@ impl Contender {
         all
     }
 
+    /// Who it is, in a table.
+    pub(crate) fn name(self) -> &'static str {
+        match self.kind {
+            Kind::Ours => "**qrcast**",
+            Kind::Floor => "floor",
+            Kind::Nchan => "nchan",
+            Kind::Express => "express + ws",
+            Kind::SocketIo => "socket.io",
+        }
+    }
+
     /// The floor that it is compared with.
     pub(crate) fn floor(self) -> Self {
         let wire = if self.wire == Wire::Sse { Wire::Sse } else { Wire::WebSocket };
@@ -131,15 +142,8 @@ impl Contender {
 
 impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Ours => "**qrcast**",
-            Kind::Floor => "floor",
-            Kind::Nchan => "nchan",
-            Kind::Express => "express + ws",
-            Kind::SocketIo => return f.write_str("socket.io, WebSocket"),
-        };
         let wire = if self.wire == Wire::Sse { "SSE" } else { "WebSocket" };
-        write!(f, "{kind}, {wire}")
+        write!(f, "{}, {wire}", self.name())
     }
 }
 
