@@ -47,12 +47,12 @@ const WHOLE: Size = Size {
 
 const QUICK: Size = Size {
     rounds: 3,
-    settle: Duration::from_secs(5),
+    settle: Duration::from_secs(3),
     idle: [1000, 3000],
     sessions: 500,
     spread: 200,
     viewers: [1000, 500],
-    count: 20,
+    count: 10,
     deaf: 200,
     returning: 1000,
     poll: Duration::from_secs(1),
@@ -140,7 +140,9 @@ fn machine() -> String {
 }
 
 fn versions() -> String {
-    let lock = std::fs::read_to_string(peers().join("package-lock.json")).unwrap_or_default();
+    let lock = peers()
+        .and_then(|peers| Ok(std::fs::read_to_string(peers.join("package-lock.json"))?))
+        .unwrap_or_default();
     let mut versions =
         vec![first_line("nginx", &["-v"]), format!("Node {}", first_line("node", &["--version"]))];
     for name in ["express", "qrcode", "socket.io", "ws"] {

@@ -129,7 +129,7 @@ impl Contender {
             }
             Kind::Express | Kind::SocketIo => {
                 let file = if self.kind == Kind::Express { "express.js" } else { "socketio.js" };
-                arguments.insert(0, peers().join(file).display().to_string());
+                arguments.insert(0, peers()?.join(file).display().to_string());
                 PathBuf::from("node")
             }
         };
@@ -248,9 +248,12 @@ fn has_cores() -> bool {
     Path::new("/sys/devices/system/cpu/cpu1").exists()
 }
 
-/// Where `npm ci` was run.
-pub(crate) fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
+/// Where `scripts/bench` has put the peers that run on Node, with their packages.
+pub(crate) fn peers() -> anyhow::Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    let peers = me.ancestors().nth(3).context("no target folder")?.join("peers");
+    anyhow::ensure!(peers.exists(), "{} is missing: scripts/bench makes it", peers.display());
+    Ok(peers)
 }
 
 /// Cargo puts benchmarks in `deps`, and examples in `examples` beside it.
