@@ -10,7 +10,7 @@ use super::idle::Idle;
 use super::report::Section;
 use super::servers::{Contender, Kind, Script, peers};
 use super::wire::Wire;
-use super::{draw, poll, returns, say};
+use super::{deaf, draw, poll, returns, say};
 
 /// How much is measured.
 struct Size {
@@ -19,9 +19,13 @@ struct Size {
     /// Idle streams beside the peers, and alone.
     idle: [usize; 2],
     sessions: usize,
+    /// Sessions with one viewer each.
+    spread: usize,
     viewers: [usize; 2],
     /// Events of a round.
     count: u64,
+    /// Viewers of which some never read.
+    deaf: usize,
     returning: usize,
     poll: Duration,
     pictures: usize,
@@ -32,8 +36,10 @@ const WHOLE: Size = Size {
     settle: Duration::from_secs(30),
     idle: [5000, 15_000],
     sessions: 5000,
+    spread: 2000,
     viewers: [3000, 1000],
     count: 50,
+    deaf: 500,
     returning: 5000,
     poll: Duration::from_secs(5),
     pictures: 300,
@@ -41,11 +47,13 @@ const WHOLE: Size = Size {
 
 const QUICK: Size = Size {
     rounds: 3,
-    settle: Duration::from_secs(5),
+    settle: Duration::from_secs(3),
     idle: [1000, 3000],
     sessions: 500,
+    spread: 200,
     viewers: [1000, 500],
     count: 10,
+    deaf: 200,
     returning: 1000,
     poll: Duration::from_secs(1),
     pictures: 50,
@@ -59,11 +67,16 @@ pub(crate) fn run(quick: bool, scripted: Option<&Path>, page: Option<&Path>) -> 
     let begin = Instant::now();
     let size = if quick { QUICK } else { WHOLE };
     let mut text = String::new();
-    let mut add = |section: Section| {
+    // The page is written anew with each table: a run that is cut off has said something.
+    let mut add = |section: Section| -> anyhow::Result<()> {
         say(&section.to_string());
-        writeln!(text, "{section}")
+        writeln!(text, "{section}")?;
+        let minutes = begin.elapsed().as_secs().div_ceil(60);
+        page.map_or(Ok(()), |page| {
+            Ok(std::fs::write(page, format!("{}\n{}\n", head(quick, minutes), text.trim_end()))?)
+        })
     };
-    let script = Script { scripted, sessions: 100, events: "qr", per_second: 1.0, len: 200 };
+    let script = Script { scripted, sessions: 100, events: "qr", per_second: 1.0, len: 200, variables: &[] };
     let everybody = &Contender::all(EVERYBODY, WIRES);
     let us = &Contender::all(&[Kind::Floor, Kind::Ours], WIRES);
     let [beside, alone] = size.idle;
@@ -82,17 +95,14 @@ pub(crate) fn run(quick: bool, scripted: Option<&Path>, page: Option<&Path>) -> 
     let life = Script { events: "life", ..fast };
     add(Deliver { script: life, viewers, count: 2 * count, ..qr }.measure()?)?;
     add(Deliver { contenders: us, script: fast, viewers, count: 2 * count, ..qr }.measure()?)?;
-    let each = sessions / 5;
+    let each = size.spread;
     let per_second = each as f64 / 20.0;
     let polled = Script { sessions: each, per_second, ..script };
     add(Deliver { contenders: us, script: polled, viewers: each, count: each as u64, rounds: 1 }.measure()?)?;
+    add(deaf::measure(&script, size.deaf)?)?;
     add(returns::measure(&script, size.returning, rounds)?)?;
     add(poll::measure(&[Kind::Ours, Kind::Express], &script, size.poll, rounds)?)?;
     add(draw::measure(size.pictures, rounds)?)?;
-    if let Some(page) = page {
-        let took = begin.elapsed().as_secs().div_ceil(60);
-        std::fs::write(page, format!("{}\n{}\n", head(quick, took), text.trim_end()))?;
-    }
     Ok(())
 }
 
@@ -130,7 +140,9 @@ fn machine() -> String {
 }
 
 fn versions() -> String {
-    let lock = std::fs::read_to_string(peers().join("package-lock.json")).unwrap_or_default();
+    let lock = peers()
+        .and_then(|peers| Ok(std::fs::read_to_string(peers.join("package-lock.json"))?))
+        .unwrap_or_default();
     let mut versions =
         vec![first_line("nginx", &["-v"]), format!("Node {}", first_line("node", &["--version"]))];
     for name in ["express", "qrcode", "socket.io", "ws"] {

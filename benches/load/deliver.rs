@@ -6,6 +6,9 @@ use super::servers::{Contender, Kind, Script, Server};
 use super::viewers::Viewers;
 use super::wire::Wire;
 
+/// Events of a round that does not count: both that `life` has.
+const WARM_UP: u64 = 2;
+
 /// One measurement.
 pub(crate) struct Deliver<'a> {
     pub(crate) contenders: &'a [Contender],
@@ -39,9 +42,11 @@ impl Deliver<'_> {
             let server = contender.start(&Script { len, ..self.script })?;
             runners.push(Runner { contender, server, costs: Vec::new() });
         }
-        for runner in &mut runners {
-            self.round(runner, self.warm_up())?;
-            runner.costs.clear();
+        if self.script.sessions == 1 {
+            for runner in &mut runners {
+                self.round(runner, WARM_UP)?;
+                runner.costs.clear();
+            }
         }
         for _ in 0..self.rounds {
             for runner in &mut runners {
@@ -56,16 +61,11 @@ impl Deliver<'_> {
         let mut lens = [0; 2];
         for (len, wire) in lens.iter_mut().zip([Wire::WebSocket, Wire::Sse]) {
             let contender = Contender { kind: Kind::Ours, wire };
-            let server = contender.start(&self.script)?;
+            let server = contender.start(&Script { sessions: 1, ..self.script })?;
             let mut runner = Runner { contender, server, costs: Vec::new() };
-            *len = self.round(&mut runner, self.warm_up())?;
+            *len = self.round(&mut runner, WARM_UP)?;
         }
         Ok(lens)
-    }
-
-    /// Two events for each session: both that `life` has.
-    fn warm_up(&self) -> u64 {
-        2 * self.script.sessions as u64
     }
 
     /// How many bytes a delivery had.

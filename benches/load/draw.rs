@@ -13,6 +13,7 @@ use super::servers::peers;
 pub(crate) fn measure(count: usize, rounds: usize) -> anyhow::Result<Section> {
     let columns = ["", "ms of processor time for a picture, median (least to most)"];
     let mut section = Section::new("A QR drawn, as the PNG of a data URL", &columns);
+    let script = peers()?.join("draw.js");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let before = proc::cpu(&[std::process::id()]);
@@ -21,7 +22,7 @@ pub(crate) fn measure(count: usize, rounds: usize) -> anyhow::Result<Section> {
         }
         let took = proc::cpu(&[std::process::id()]) - before;
         ours.push(took * 1000.0 / count as f64);
-        let output = Command::new("node").arg(peers().join("draw.js")).arg(count.to_string()).output()?;
+        let output = Command::new("node").arg(&script).arg(count.to_string()).output()?;
         ensure!(output.status.success(), "draw.js: {}", String::from_utf8_lossy(&output.stderr));
         theirs.push(String::from_utf8_lossy(&output.stdout).trim().parse()?);
     }

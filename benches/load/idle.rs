@@ -47,7 +47,7 @@ impl Idle<'_> {
         Ok(section)
     }
 
-    /// This server alone with both kinds of streams at once.
+    /// With both kinds of streams in one process: this server, whose paths are known.
     pub(crate) fn measure_both(&self) -> anyhow::Result<Section> {
         let Self { contenders, script, streams, settle } = self;
         let title =
@@ -62,7 +62,7 @@ impl Idle<'_> {
                 "without streams, MB",
             ],
         );
-        for contender in contenders.iter() {
+        for contender in contenders.iter().filter(|contender| contender.wire == Wire::Sse) {
             let server = contender.start(script)?;
             std::thread::sleep(*settle);
             let (before, sockets) = (proc::pss(&server.pids), proc::sockets());
@@ -72,7 +72,7 @@ impl Idle<'_> {
             viewers.idle(*settle)?;
             let all = proc::pss(&server.pids) - before;
             section.add(row![
-                contender,
+                contender.name(),
                 format!("{:.2}", all / *streams as f64 / 1024.0),
                 format!("{:.1}", all / 1e6),
                 format!("{:.1}", (proc::sockets() - sockets) / 1e6),

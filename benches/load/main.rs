@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "its result")]
 
 mod all;
+mod deaf;
 mod deliver;
 mod draw;
 mod floor;
@@ -103,6 +104,11 @@ enum What {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// Viewers that never read.
+    Deaf {
+        #[arg(long, default_value_t = 500)]
+        viewers: usize,
+    },
     /// The picture of a QR.
     Draw {
         #[arg(long, default_value_t = 300)]
@@ -166,6 +172,7 @@ fn main() -> anyhow::Result<()> {
         events: &arguments.events,
         per_second: 1.0,
         len: 200,
+        variables: &[],
     };
     let section = match arguments.what {
         What::Idle { streams, sessions, settle, both } => {
@@ -181,6 +188,7 @@ fn main() -> anyhow::Result<()> {
             poll::measure(&arguments.who, &script, Duration::from_secs(seconds), rounds)
         }
         What::Returns { viewers, rounds } => returns::measure(&script, viewers, rounds),
+        What::Deaf { viewers } => deaf::measure(&script, viewers),
         What::Draw { count, rounds } => draw::measure(count, rounds),
         What::All { quick, ref page } => {
             return all::run(quick, script.scripted, page.as_deref());

@@ -22,12 +22,7 @@ pub(crate) fn run(&Played { sessions, per_second, len }: &Played) -> anyhow::Res
     let mut nginx = Nginx(start(folder.path(), address)?);
     let mut publisher = connect(&mut nginx.0, address)?;
     say(&format!("listening {address}"));
-    let master = nginx.0.id();
-    let workers = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
-    [master.to_string().as_str()]
-        .into_iter()
-        .chain(workers.split_whitespace())
-        .for_each(|pid| say(&format!("pid {pid}")));
+    pids(&nginx.0)?.iter().for_each(|pid| say(&format!("pid {pid}")));
     (0..sessions).for_each(|session| say(&format!("session {session}")));
     say("ready");
     let mut sent = 0;
@@ -96,6 +91,20 @@ fn connect(nginx: &mut Child, address: SocketAddr) -> anyhow::Result<BufReader<T
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The master and its worker, once it has one.
+fn pids(nginx: &Child) -> anyhow::Result<Vec<u32>> {
+    let (master, begin) = (nginx.id(), Instant::now());
+    while begin.elapsed() < TO_START {
+        let workers = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
+        let workers: Vec<u32> = workers.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        if !workers.is_empty() {
+            return Ok([vec![master], workers].concat());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("nginx has no worker")
 }
 
 fn publish(publisher: &mut BufReader<TcpStream>, channel: usize, event: &str) -> anyhow::Result<()> {

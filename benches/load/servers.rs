@@ -55,6 +55,8 @@ pub(crate) struct Script<'a> {
     pub(crate) per_second: f64,
     /// The bytes of an event on the wire, for all but this server.
     pub(crate) len: usize,
+    /// Variables of this server's.
+    pub(crate) variables: &'a [(&'a str, &'a str)],
 }
 
 /// One that runs. It ends when it is dropped.
@@ -90,6 +92,17 @@ impl Contender {
         all
     }
 
+    /// Who it is, in a table.
+    pub(crate) fn name(self) -> &'static str {
+        match self.kind {
+            Kind::Ours => "**qrcast**",
+            Kind::Floor => "floor",
+            Kind::Nchan => "nchan",
+            Kind::Express => "express + ws",
+            Kind::SocketIo => "socket.io",
+        }
+    }
+
     /// The floor that it is compared with.
     pub(crate) fn floor(self) -> Self {
         let wire = if self.wire == Wire::Sse { Wire::Sse } else { Wire::WebSocket };
@@ -116,39 +129,37 @@ impl Contender {
             }
             Kind::Express | Kind::SocketIo => {
                 let file = if self.kind == Kind::Express { "express.js" } else { "socketio.js" };
-                arguments.insert(0, peers().join(file).display().to_string());
+                arguments.insert(0, peers()?.join(file).display().to_string());
                 PathBuf::from("node")
             }
         };
         if self.kind != Kind::Ours {
             arguments.push(format!("--len={len}"));
         }
-        Server::start(self, &program, &arguments)
+        Server::start(self, &program, &arguments, script.variables)
     }
 }
 
 impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Ours => "**qrcast**",
-            Kind::Floor => "floor",
-            Kind::Nchan => "nchan",
-            Kind::Express => "express + ws",
-            Kind::SocketIo => return f.write_str("socket.io, WebSocket"),
-        };
         let wire = if self.wire == Wire::Sse { "SSE" } else { "WebSocket" };
-        write!(f, "{kind}, {wire}")
+        write!(f, "{}, {wire}", self.name())
     }
 }
 
 impl Server {
-    fn start(contender: Contender, program: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+    fn start(
+        contender: Contender,
+        program: &Path,
+        arguments: &[String],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         if has_cores() {
             command = Command::new("taskset");
             command.args(["-c", SERVERS]).arg(program);
         }
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("no output")?);
@@ -237,9 +248,12 @@ fn has_cores() -> bool {
     Path::new("/sys/devices/system/cpu/cpu1").exists()
 }
 
-/// Where `npm ci` was run.
-pub(crate) fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
+/// Where `scripts/bench` has put the peers that run on Node, with their packages.
+pub(crate) fn peers() -> anyhow::Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    let peers = me.ancestors().nth(3).context("no target folder")?.join("peers");
+    anyhow::ensure!(peers.exists(), "{} is missing: scripts/bench makes it", peers.display());
+    Ok(peers)
 }
 
 /// Cargo puts benchmarks in `deps`, and examples in `examples` beside it.

@@ -107,11 +107,16 @@ impl Viewers {
 
     /// Reads until each stream has got so many events since [`Viewers::forget`], or fails.
     pub(crate) fn expect(&mut self, each: u64) -> anyhow::Result<Seen> {
-        let all = each * self.streams.len() as u64;
-        self.until(|seen| seen.events >= all)?;
+        self.about(each)?;
         let uneven = self.streams.iter().filter(|stream| stream.events != each).count();
         ensure!(uneven == 0, "{uneven} streams did not get {each} events");
         Ok(self.seen)
+    }
+
+    /// The same for all of them together: some may have more, and others less.
+    pub(crate) fn about(&mut self, each: u64) -> anyhow::Result<()> {
+        let all = each * self.streams.len() as u64;
+        self.until(|seen| seen.events >= all)
     }
 
     /// Reads for so long.
@@ -121,6 +126,19 @@ impl Viewers {
             self.turn(left)?;
         }
         self.check()
+    }
+
+    /// How many of these, which nobody has read, the server has closed.
+    pub(crate) fn closed(&mut self) -> usize {
+        let Self { streams, buffer, .. } = self;
+        let is_closed = |stream: &mut Stream| loop {
+            match stream.socket.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Ok(0) | Err(_) => return true,
+                Ok(_) => {}
+            }
+        };
+        streams.iter_mut().map(is_closed).filter(|closed| *closed).count()
     }
 
     /// Reads until nothing has come for so long.
