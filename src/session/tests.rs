@@ -108,7 +108,7 @@ async fn the_task_ends_with_the_last_listener_and_begins_with_the_next() {
         has_heard(&ear, &[round]).await;
         drop(seat);
         let ended = async {
-            while tasks.len() > 0 {
+            while !tasks.is_empty() {
                 yield_now().await;
             }
         };

@@ -66,8 +66,7 @@ pub(super) async fn converse(
             pending().await
         }
     });
-    http.timer(socket.clock.clone());
-    let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    let mut connection = http.timer(socket.clock.clone()).serve_connection(TokioIo::new(socket), service);
     let mut stopping = pin!(stop.begun());
     let mut is_stopping = false;
     let talk = poll_fn(|context| {
