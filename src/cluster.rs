@@ -82,7 +82,7 @@ pub(crate) trait Leases: Cluster {
     async fn claimed(&self) -> Result<usize, RecordsError>;
 
     /// Renews the lease of a session, of the epoch that this replica holds. `keeps` says, when the answer is here, whether
-    /// it still does: a session that is given up meanwhile must not look as if it were owned.
+    /// it still does: a session that is released meanwhile must not look as if it were owned.
     async fn renew(&self, session: &SessionId, epoch: u64, keeps: &(dyn Fn() -> bool + Sync)) -> Renewal;
 
     /// Up to `limit` sessions that are to run and have no owner; or that are this replica's, with a lapsed lease, whether or

@@ -21,7 +21,7 @@ use crate::cluster::{Cluster, Lease};
 use crate::event::Assertion;
 use crate::id::SessionId;
 use crate::log::EventLog;
-use crate::records::{Damage, Limits, OwnerRequest, Records, RecordsError};
+use crate::records::{Damage, OwnerRequest, Records, RecordsError, SessionLimits};
 use crate::shutdown::Shutdown;
 use crate::whatsapp::WhatsApp;
 
@@ -38,7 +38,7 @@ pub(crate) struct Parts {
     /// The link tasks' clocks.
     pub timers: Timers,
     /// How many sessions may run.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// What of the store cannot be read.
     pub damage: Damage,
     /// How many events a session keeps for returning viewers.
@@ -52,8 +52,8 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// A session was to be given up. Where that was not acknowledged while the server stops, the exit code says so.
-    pub(crate) fn given_up(&self, session: &SessionId, outcome: Result<(), RecordsError>) {
+    /// What came of a release. Where it was not acknowledged while the server stops, the exit code says so.
+    pub(crate) fn note_release(&self, session: &SessionId, outcome: Result<(), RecordsError>) {
         let Err(error) = outcome else { return };
         if self.shutdown.has_begun() {
             self.not_released.fetch_add(1, Ordering::Relaxed);

@@ -32,7 +32,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::LEASE_RENEWALS;
 
 /// How many sessions are taken over, or written again, at a time.
-const AT_ONCE: usize = 8;
+const STARTS_AT_ONCE: usize = 8;
 
 /// How many leases are written at a time.
 const RENEWED_AT_ONCE: usize = 64;
@@ -203,7 +203,7 @@ impl Ownership {
         let this = self.clone();
         self.registry.parts.shutdown.spawn_until_begun(async move {
             let restore = async |tenure: Tenure| this.restore(&tenure).await;
-            futures::stream::iter(ours).for_each_concurrent(AT_ONCE, restore).await;
+            futures::stream::iter(ours).for_each_concurrent(STARTS_AT_ONCE, restore).await;
         });
     }
 
@@ -300,10 +300,10 @@ impl Ownership {
         Ok(share::to_give(tenures.into_iter().filter_map(candidate)))
     }
 
-    /// Whether this ownership has neither ended nor is being given up.
+    /// Whether this ownership has neither ended nor is being released.
     fn keeps(&self, tenure: &Tenure) -> bool {
         let current = self.registry.tenure(tenure.session.id());
-        current.is_some_and(|current| current.epoch == tenure.epoch) && !tenure.lease.is_given_up()
+        current.is_some_and(|current| current.epoch == tenure.epoch) && !tenure.lease.is_releasing()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

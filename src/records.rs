@@ -44,7 +44,7 @@ pub(crate) struct Record {
 
 /// How many claimed sessions there may be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct SessionLimits {
     /// In all.
     pub all: u32,
     /// Of one user.
@@ -76,14 +76,14 @@ pub(crate) trait Records: Send + Sync {
     async fn create(
         &self,
         record: Record,
-        limits: Limits,
+        limits: SessionLimits,
         once: Option<IdempotencyKey>,
     ) -> Result<Created, RecordsError>;
 
     /// Takes the session for a start of its link task: a new epoch. The larger of the last one plus one and the Unix
     /// time in milliseconds, so that event ids rise even when a store has lost its end. The limits hold for a session
     /// that was not claimed.
-    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError>;
+    async fn claim(&self, session: &SessionId, limits: SessionLimits) -> Result<u64, RecordsError>;
 
     /// The session needs no link task any more. Nothing happens where it was claimed again since this epoch.
     async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError>;
@@ -111,7 +111,7 @@ pub(crate) trait Records: Send + Sync {
     fn health(&self) -> watch::Receiver<Judgement>;
 }
 
-/// How long a request for a pairing code stands: whoever asked has given up by then.
+/// How long a request for a pairing code stands: its caller has stopped waiting by then.
 pub(crate) const REQUEST_LIFE: Duration = Duration::from_secs(20);
 
 /// A session, as the deployment knows it.

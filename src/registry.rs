@@ -28,13 +28,13 @@ pub(crate) use crate::link::{Ask, Parts, Timers};
 use crate::link::{Claim, Command, Start};
 use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
-use crate::records::{Created, Limits, Record, RecordsError};
+use crate::records::{Created, Record, RecordsError, SessionLimits};
 pub(crate) use crate::records::{IdempotencyKey, Judgement};
 use crate::session::{Error, Session};
 pub(crate) use crate::whatsapp::version::VersionReport;
 
-/// Limits for what must be possible in any case.
-const UNLIMITED: Limits = Limits { all: u32::MAX, user: u32::MAX };
+/// SessionLimits for what must be possible in any case.
+const UNLIMITED: SessionLimits = SessionLimits { all: u32::MAX, user: u32::MAX };
 
 /// The sessions, and the parts they stand on.
 pub(crate) struct Registry {

@@ -18,7 +18,7 @@ use self::store::{Replicas, Store, Stores};
 use crate::config::{Config, LEAST_TOKEN_SECRET, is_token_secret};
 use crate::http::{self, App, Door, KEPT, listener};
 use crate::ownership::Ownership;
-use crate::records::{Limits, RecordsError};
+use crate::records::{RecordsError, SessionLimits};
 use crate::registry::janitor::{self, Ages};
 use crate::registry::supervisor;
 use crate::registry::{Parts, Registry, Timers};
@@ -339,7 +339,7 @@ impl Server {
                 .clone()
                 .unwrap_or_else(|| Arc::new(WhatsAppWeb::new(options, engine, links.clone()))),
             timers: Timers::faster(config.time_factor()),
-            limits: Limits { all: config.max_sessions, user: config.max_sessions_per_user },
+            limits: SessionLimits { all: config.max_sessions, user: config.max_sessions_per_user },
             damage,
             history: config.history_events,
             shutdown: links.clone(),

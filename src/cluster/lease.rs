@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub(crate) struct Lease {
     end: watch::Sender<Option<Instant>>,
-    given_up: AtomicBool,
+    releasing: AtomicBool,
 }
 
 impl Lease {
     /// Where every session is always ours.
     pub(crate) fn forever() -> Self {
-        Self { end: watch::Sender::new(None), given_up: AtomicBool::new(false) }
+        Self { end: watch::Sender::new(None), releasing: AtomicBool::new(false) }
     }
 
     /// From now on, for this long.
@@ -26,7 +26,7 @@ impl Lease {
     }
 
     fn until(end: Instant) -> Self {
-        Self { end: watch::Sender::new(Some(end)), given_up: AtomicBool::new(false) }
+        Self { end: watch::Sender::new(Some(end)), releasing: AtomicBool::new(false) }
     }
 
     pub(crate) fn renew(&self, end: Instant) {
@@ -38,12 +38,12 @@ impl Lease {
     }
 
     /// This replica is about to release it: from now on it is no surprise that it is gone.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_releasing(&self) {
+        self.releasing.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Relaxed)
+    pub(crate) fn is_releasing(&self) -> bool {
+        self.releasing.load(Ordering::Relaxed)
     }
 
     /// Waits until it has lapsed.

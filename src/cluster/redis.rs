@@ -114,7 +114,7 @@ impl Cluster for OnRedis {
     }
 
     async fn hand_over(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
-        if self.records.give_up(session, epoch, true).await? {
+        if self.records.release_lease(session, epoch, true).await? {
             let mut publish = redis::cmd("PUBLISH");
             publish.arg(self.records.redis.keys().released()).arg(session.as_str());
             self.records.redis.query::<()>(&publish).await?;

@@ -26,7 +26,7 @@ enum Phone {
 /// Logs a device out and wipes it. `running`: its client, where one runs; `connected`: whether that is logged in.
 ///
 /// # Errors
-/// When the session was not given up: it may still be ours.
+/// When the session was not released: it may still be ours.
 pub(crate) async fn erase(
     session: &Arc<Session>,
     parts: &Parts,
@@ -46,7 +46,7 @@ pub(crate) async fn erase(
     if linked && log_out(session, parts, start.epoch, running, connected).await == Phone::StillLists {
         warn!(sessionId = %session.id(), "session deleted, but its phone still lists the device");
     }
-    start.lease.give_up();
+    start.lease.mark_releasing();
     forget(session, parts, start.epoch).await
 }
 

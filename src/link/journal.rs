@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Pause before events that were shown first are stored.
 const SOON: Duration = Duration::from_millis(200);
 
-/// How long a session that is given up waits for what was shown to be stored. With one call before and one after it,
+/// How long a release waits for what was shown to be stored. With one call before and one after it,
 /// each of at most a second, a stop with no time for viewers still has enough.
 const SETTLE: Duration = Duration::from_millis(1500);
 
@@ -49,7 +49,7 @@ pub(crate) struct Journal {
 pub(crate) enum WriteError {
     /// Another owner has the session, or may have it: leave it alone.
     Fenced,
-    /// The server stops while nothing can be stored: the session is still ours, and to be given up.
+    /// The server stops while nothing can be stored: the session is still ours, and is to be released.
     Stopping,
 }
 
@@ -135,17 +135,17 @@ impl Journal {
         }
     }
 
-    /// Stores what was shown before the session is given up: whoever has it next knows it from the log alone.
+    /// Stores what was shown before the session is released: its next owner knows it from the log alone.
     ///
     /// # Errors
     /// When it still cannot be stored after a while.
     pub(crate) async fn settle(&mut self) -> Result<(), AppendError> {
-        let give_up = Instant::now() + SETTLE;
+        let deadline = Instant::now() + SETTLE;
         loop {
             match self.flush().await {
                 // Fenced: what is in this log now is the next owner's matter.
                 Ok(()) | Err(AppendError::Fenced) => return Ok(()),
-                Err(error) if Instant::now() + SOON > give_up => return Err(error),
+                Err(error) if Instant::now() + SOON > deadline => return Err(error),
                 Err(AppendError::Away | AppendError::Storage(_)) => tokio::time::sleep(SOON).await,
             }
         }

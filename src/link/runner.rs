@@ -37,7 +37,7 @@ impl Runner {
             End::HandOver => Some(parts.cluster.turn_to_hand_over().await),
             _ => None,
         };
-        let given_up = if let End::Erase { connected } = end {
+        let released = if let End::Erase { connected } = end {
             start.last_client_stopped().await;
             eraser::erase(&session, &parts, &start, running, connected).await
         } else {
@@ -45,9 +45,9 @@ impl Runner {
             if let Some((link, _)) = running {
                 link.stop().await;
             }
-            give_up(&session, &parts, &start, &mut journal, end).await
+            release(&session, &parts, &start, &mut journal, end).await
         };
-        parts.given_up(session.id(), given_up);
+        parts.note_release(session.id(), released);
         debug!(sessionId = %session.id(), epoch = start.epoch, ?end, "link task ended");
     }
 
@@ -83,8 +83,8 @@ impl Runner {
     }
 }
 
-/// Gives a session up that nobody has deleted, after its last word; an error where it may still be ours.
-async fn give_up(
+/// Releases a session that nobody has deleted, after its last event; an error where it may still be ours.
+async fn release(
     session: &Session,
     parts: &Parts,
     start: &Start,
@@ -103,7 +103,7 @@ async fn give_up(
     }
     // Released before, it would go on elsewhere with a log that lacks what viewers here have seen.
     journal.settle().await.map_err(RecordsError::failed)?;
-    start.lease.give_up();
+    start.lease.mark_releasing();
     match end {
         End::Over => parts.records.release(session.id(), start.epoch).await,
         // Left while the server stops it may be ours nevertheless: nobody could tell, or its next start does not come

@@ -119,7 +119,7 @@ impl Cluster for Replica {
     async fn hand_over(&self, session: &SessionId, epoch: u64) -> Decided<()> {
         let session = session.clone();
         let give = move |all: &Deployment, me: &str| {
-            if all.give_up(me, &session, epoch, true) {
+            if all.release_lease(me, &session, epoch, true) {
                 all.tell(None, News::Released(session));
             }
         };

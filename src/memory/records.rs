@@ -9,11 +9,12 @@ use crate::cluster::{News, Replica as Living};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::records::{
-    Created, IdempotencyKey, Judgement, Limits, REQUEST_LIFE, Record, Records, RecordsError, SessionInfo,
+    Created, IdempotencyKey, Judgement, REQUEST_LIFE, Record, Records, RecordsError, SessionInfo,
+    SessionLimits,
 };
 
 impl World {
-    fn over(&self, session: &SessionId, limits: Limits) -> Option<RecordsError> {
+    fn over(&self, session: &SessionId, limits: SessionLimits) -> Option<RecordsError> {
         let counts = |mine: bool| {
             let is_mine = |id: &SessionId| !mine || id.user_id() == session.user_id();
             self.sessions.iter().filter(|(id, row)| row.runs && is_mine(id)).count() as u64
@@ -37,7 +38,7 @@ impl Deployment {
         &self,
         me: &str,
         record: Record,
-        limits: Limits,
+        limits: SessionLimits,
         once: Option<&IdempotencyKey>,
     ) -> Decided<Created> {
         let mut world = self.world();
@@ -63,7 +64,7 @@ impl Deployment {
         Ok(Created::New(epoch))
     }
 
-    fn claim(&self, me: &str, session: &SessionId, limits: Limits) -> Decided<u64> {
+    fn claim(&self, me: &str, session: &SessionId, limits: SessionLimits) -> Decided<u64> {
         let mut world = self.world();
         let over = world.over(session, limits);
         let row = world.sessions.get_mut(session).filter(|row| row.record.is_some());
@@ -81,8 +82,8 @@ impl Deployment {
         Ok(row.epoch)
     }
 
-    /// Whether it was given up.
-    pub(super) fn give_up(&self, me: &str, session: &SessionId, epoch: u64, runs_on: bool) -> bool {
+    /// Whether it was released.
+    pub(super) fn release_lease(&self, me: &str, session: &SessionId, epoch: u64, runs_on: bool) -> bool {
         let mut world = self.world();
         let Some(row) = world.sessions.get_mut(session) else { return true };
         if row.epoch != epoch || row.is_held_by_another(me) {
@@ -132,18 +133,23 @@ impl Replica {
 
 #[async_trait]
 impl Records for Replica {
-    async fn create(&self, record: Record, limits: Limits, once: Option<IdempotencyKey>) -> Decided<Created> {
+    async fn create(
+        &self,
+        record: Record,
+        limits: SessionLimits,
+        once: Option<IdempotencyKey>,
+    ) -> Decided<Created> {
         self.call("create", move |all, me| all.create(me, record, limits, once.as_ref())).await?
     }
 
-    async fn claim(&self, session: &SessionId, limits: Limits) -> Decided<u64> {
+    async fn claim(&self, session: &SessionId, limits: SessionLimits) -> Decided<u64> {
         let session = session.clone();
         self.call("claim", move |all, me| all.claim(me, &session, limits)).await?
     }
 
     async fn release(&self, session: &SessionId, epoch: u64) -> Decided<()> {
         let session = session.clone();
-        self.call("release", move |all, me| all.give_up(me, &session, epoch, false)).await?;
+        self.call("release", move |all, me| all.release_lease(me, &session, epoch, false)).await?;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::log::{EventLog as _, LogTail};
 use crate::proxy::ProxyUrl;
 use crate::records::redis::RedisRecords;
 use crate::records::sqlite::SqliteRecords;
-use crate::records::{Limits, Records as _, RecordsError};
+use crate::records::{Records as _, RecordsError, SessionLimits};
 use crate::server::MIGRATIONS;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::tests::Server;
@@ -27,7 +27,7 @@ use crate::whatsapp::store::sqlite::SqliteEngine;
 use crate::whatsapp::store::{Change, Engine, Key};
 
 const HISTORY: u32 = 10;
-const ROOM: Limits = Limits { all: 100, user: 100 };
+const ROOM: SessionLimits = SessionLimits { all: 100, user: 100 };
 const LEASE: Duration = Duration::from_secs(5);
 const DAY: i64 = 24 * 3600 * 1000;
 

@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, error};
 
-use super::{AT_ONCE, Ownership, share};
+use super::{Ownership, STARTS_AT_ONCE, share};
 use crate::cluster::Contact;
 use crate::id::SessionId;
 use crate::records::RecordsError;
 
-/// Between two looks for sessions that nobody runs, and up to as much again as this over four.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two searches for sessions that nobody runs. Up to a quarter of it is added at random.
+const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many sessions are taken in one go.
 const MOST: usize = 32;
@@ -37,7 +37,7 @@ impl Ownership {
                 Err(error) => debug!(%error, "no session can be taken over"),
             }
             tokio::select! {
-                () = sleep(LOOK + LOOK.mul_f64(random() / 4.0)) => {}
+                () = sleep(CLAIM_INTERVAL + CLAIM_INTERVAL.mul_f64(random() / 4.0)) => {}
                 () = self.look.notified() => {}
             }
         }
@@ -78,7 +78,8 @@ impl Ownership {
             let taken = async move { Ok::<_, RecordsError>(this.take_over(&id).await) };
             self.registry.to_its_end(taken).await.unwrap_or(false)
         };
-        let some = futures::stream::iter(waiting.into_iter().take(room)).map(take).buffer_unordered(AT_ONCE);
+        let some =
+            futures::stream::iter(waiting.into_iter().take(room)).map(take).buffer_unordered(STARTS_AT_ONCE);
         let taken = some.filter(|taken| std::future::ready(*taken)).count().await;
         Ok(full && taken > 0)
     }

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 pub(crate) use self::find::each;
-use super::{Created, IdempotencyKey, Judgement, KEY_LIFE, Limits, Record, Records, RecordsError};
+use super::{Created, IdempotencyKey, Judgement, KEY_LIFE, Record, Records, RecordsError, SessionLimits};
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -59,7 +59,7 @@ impl RedisRecords {
         Self { redis, owner: owner.into(), lease }
     }
 
-    async fn create_within(&self, record: &Record, limits: Limits) -> Result<u64, RecordsError> {
+    async fn create_within(&self, record: &Record, limits: SessionLimits) -> Result<u64, RecordsError> {
         record.check_reads_back()?;
         let session = &record.session;
         self.take_place(session, limits).await?;
@@ -140,8 +140,8 @@ impl RedisRecords {
         done.arg(session.as_str()).arg(millis(keep)).run().await
     }
 
-    /// Gives a session up; false where it is another's, or was claimed again since.
-    pub(crate) async fn give_up(
+    /// Releases a session; false where it is another's, or was claimed again since.
+    pub(crate) async fn release_lease(
         &self,
         session: &SessionId,
         epoch: u64,
@@ -196,7 +196,7 @@ impl Records for RedisRecords {
     async fn create(
         &self,
         record: Record,
-        limits: Limits,
+        limits: SessionLimits,
         once: Option<IdempotencyKey>,
     ) -> Result<Created, RecordsError> {
         if let Some(once) = &once
@@ -216,7 +216,7 @@ impl Records for RedisRecords {
     }
 
     /// [`RecordsError::OwnedElsewhere`] while another replica's lease lasts.
-    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError> {
+    async fn claim(&self, session: &SessionId, limits: SessionLimits) -> Result<u64, RecordsError> {
         let mut runs = redis::cmd("HGET");
         runs.arg(self.redis.keys().session(session)).arg(field::RUNS);
         let runs: Option<String> = self.redis.query(&runs).await?;
@@ -249,7 +249,7 @@ impl Records for RedisRecords {
 
     /// Of another replica's session: nothing, while its lease lasts.
     async fn release(&self, session: &SessionId, epoch: u64) -> Result<(), RecordsError> {
-        if self.give_up(session, epoch, false).await? {
+        if self.release_lease(session, epoch, false).await? {
             self.give_place_back(session).await?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::watch;
 
 use super::{
-    Created, IdempotencyKey, Judgement, KEY_LIFE, Limits, Record, Records, RecordsError, epoch, moment,
+    Created, IdempotencyKey, Judgement, KEY_LIFE, Record, Records, RecordsError, SessionLimits, epoch, moment,
 };
 use crate::event::Time;
 use crate::id::SessionId;
@@ -96,7 +96,7 @@ impl Records for SqliteRecords {
     async fn create(
         &self,
         record: Record,
-        limits: Limits,
+        limits: SessionLimits,
         once: Option<IdempotencyKey>,
     ) -> Result<Created, RecordsError> {
         record.check_reads_back()?;
@@ -104,7 +104,7 @@ impl Records for SqliteRecords {
         self.0.write(create).await?
     }
 
-    async fn claim(&self, session: &SessionId, limits: Limits) -> Result<u64, RecordsError> {
+    async fn claim(&self, session: &SessionId, limits: SessionLimits) -> Result<u64, RecordsError> {
         let session = session.clone();
         let claim = move |tx: &Transaction<'_>| -> Decided<u64> {
             let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?));
@@ -195,7 +195,7 @@ impl Records for SqliteRecords {
 fn create(
     tx: &Transaction<'_>,
     record: &Record,
-    limits: Limits,
+    limits: SessionLimits,
     once: Option<&IdempotencyKey>,
 ) -> Decided<Created> {
     if let Some(once) = once {
@@ -230,7 +230,7 @@ fn create(
 }
 
 /// Why there is no room for one more session of this user.
-fn over(tx: &Transaction<'_>, user: &str, limits: Limits) -> rusqlite::Result<Option<RecordsError>> {
+fn over(tx: &Transaction<'_>, user: &str, limits: SessionLimits) -> rusqlite::Result<Option<RecordsError>> {
     let count = |sql, params: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql)?.query_row(params, |row| row.get::<_, u32>(0))
     };

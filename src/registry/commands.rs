@@ -67,11 +67,11 @@ impl Registry {
     }
 
     async fn restart_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RestartError> {
-        let give_up = Instant::now() + OWNER_PATIENCE;
-        while Instant::now() < give_up {
+        let deadline = Instant::now() + OWNER_PATIENCE;
+        while Instant::now() < deadline {
             let entry = self.lookup(id).await?.ok_or(RecordsError::Unknown)?;
             if self.runs_elsewhere(&entry) {
-                if self.ask_for_restart(id, give_up).await? {
+                if self.ask_for_restart(id, deadline).await? {
                     return Ok(());
                 }
             } else {
@@ -184,7 +184,7 @@ impl Registry {
     }
 
     /// Whether the owner has done it; no, when there is none any more.
-    async fn ask_for_restart(&self, id: &SessionId, give_up: Instant) -> Result<bool, RestartError> {
+    async fn ask_for_restart(&self, id: &SessionId, deadline: Instant) -> Result<bool, RestartError> {
         let cluster = &self.parts.cluster;
         let Whereabouts::Shared(found) = cluster.find(id).await? else { return Ok(false) };
         if found.record.deleted.is_some() {
@@ -192,7 +192,7 @@ impl Registry {
         }
         let epoch = found.record.epoch;
         let mut owned = cluster.ask_owner(id, &OwnerRequest::Restart { epoch }).await?;
-        while owned && Instant::now() < give_up {
+        while owned && Instant::now() < deadline {
             sleep(LOOK_AGAIN).await;
             let Whereabouts::Shared(found) = cluster.find(id).await? else { break };
             if found.record.epoch > epoch {

@@ -20,7 +20,7 @@ use crate::session::{Error, Session};
 const MIRROR_SWEEP: Duration = Duration::from_secs(10);
 
 /// Sessions that are read at a time.
-const AT_ONCE: usize = 32;
+const READS_AT_ONCE: usize = 32;
 
 /// Which sessions to list.
 pub(crate) struct Page<'a> {
@@ -69,7 +69,7 @@ impl Registry {
         let mut ids = self.ids().await?;
         ids.retain(|id| (page.takes)(id));
         ids.sort_unstable();
-        let read = futures::stream::iter(ids).map(async |id| self.peek(&id).await).buffered(AT_ONCE);
+        let read = futures::stream::iter(ids).map(async |id| self.peek(&id).await).buffered(READS_AT_ONCE);
         let mut read = std::pin::pin!(read);
         let mut sessions = Vec::new();
         while let Some(session) = read.next().await {

@@ -19,7 +19,7 @@ use crate::event::{Me, Reason};
 use crate::id::SessionId;
 use crate::link::runner::Runner;
 use crate::link::{Ask, Claim, Command, Purpose, Start};
-use crate::records::{Limits, OwnerRequest, Record, RecordsError};
+use crate::records::{OwnerRequest, Record, RecordsError, SessionLimits};
 use crate::session::Session;
 use crate::telemetry::metrics::TAKEOVERS;
 
@@ -130,7 +130,7 @@ impl Registry {
     }
 
     /// A new epoch, after which nobody else writes this session; what others have written before is known here.
-    pub(crate) async fn claim(&self, entry: &Entry, limits: Limits) -> Result<Claim, RecordsError> {
+    pub(crate) async fn claim(&self, entry: &Entry, limits: SessionLimits) -> Result<Claim, RecordsError> {
         let (id, lease) = (entry.session.id(), self.parts.cluster.lease());
         let epoch = self.parts.records.claim(id, limits).await?;
         if entry.slot.tenure().is_none() {
@@ -222,7 +222,7 @@ impl Registry {
         let id = entry.session.id();
         error!(sessionId = %id, "a link task ended by a panic");
         if self.parts.shutdown.has_begun() {
-            self.parts.given_up(id, self.parts.cluster.hand_over(id, epoch).await);
+            self.parts.note_release(id, self.parts.cluster.hand_over(id, epoch).await);
         }
     }
 }

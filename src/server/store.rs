@@ -188,7 +188,7 @@ async fn connect(settings: &RedisSettings) -> Result<Option<Redis>, ConnectError
 mod tests {
     use super::*;
     use crate::proxy::ProxyUrl;
-    use crate::records::{Limits, Record};
+    use crate::records::{Record, SessionLimits};
     use crate::storage::sqlite::tests::Folder;
 
     #[tokio::test]
@@ -210,7 +210,7 @@ mod tests {
             proxy: Some(ProxyUrl::new("http://a:b@127.0.0.1:1")),
             ..found
         };
-        records.create(new.clone(), Limits { all: 9, user: 9 }, None).await.unwrap();
+        records.create(new.clone(), SessionLimits { all: 9, user: 9 }, None).await.unwrap();
         let all = records.all().await.unwrap();
         let stored = all.iter().find(|record| record.session == new.session).unwrap();
         assert_eq!(stored.proxy, new.proxy);
@@ -232,7 +232,7 @@ mod tests {
             deleted: None,
         };
         let create = async |record: Record| {
-            records.create(record, Limits { all: 99, user: 99 }, None).await.unwrap();
+            records.create(record, SessionLimits { all: 99, user: 99 }, None).await.unwrap();
         };
         let damages = [
             ("metadata = 'null'", "its metadata is not a JSON object"),
@@ -254,8 +254,10 @@ mod tests {
         let is_new = async || {
             let record =
                 Record { session: crate::id::SessionId::new(&"eve".parse().unwrap()), ..whole.clone() };
-            let made =
-                records.create(record, Limits { all: 99, user: 99 }, Some(once.clone())).await.unwrap();
+            let made = records
+                .create(record, SessionLimits { all: 99, user: 99 }, Some(once.clone()))
+                .await
+                .unwrap();
             matches!(made, crate::records::Created::New(_))
         };
         assert!(is_new().await && !is_new().await);

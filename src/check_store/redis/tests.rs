@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::{Leases as _, Viewers};
-use crate::records::{Created, Limits, Record};
+use crate::records::{Created, Record, SessionLimits};
 use crate::storage::redis::index::shard_of;
 use crate::storage::redis::tests::Server;
 
@@ -21,7 +21,7 @@ async fn create(records: &RedisRecords, user: &str) -> SessionId {
         claimed: true,
         deleted: None,
     };
-    let made = records.create(record, Limits { all: 9, user: 9 }, None).await.unwrap();
+    let made = records.create(record, SessionLimits { all: 9, user: 9 }, None).await.unwrap();
     assert!(matches!(made, Created::New(_)));
     session
 }

@@ -13,8 +13,8 @@ use crate::http::app::alerts::{Alert, Readings};
 use crate::registry::Storage;
 use crate::telemetry::metrics::upkeep;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two readings.
+const READING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a session may be `authenticated`. A minute after the login viewers are told in any case; a link task that does not
 /// is broken.
@@ -22,7 +22,7 @@ pub(super) const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Looks once a second, whether or not anybody asks.
 pub(crate) async fn watch(app: App) {
-    let mut tick = interval(LOOK);
+    let mut tick = interval(READING_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;

@@ -15,7 +15,7 @@ use crate::event::Status;
 use crate::id::SessionId;
 use crate::memory::{Deployment, Replica};
 use crate::ownership::Ownership;
-use crate::records::{Damage, Limits};
+use crate::records::{Damage, SessionLimits};
 use crate::registry::supervisor;
 use crate::registry::{NewSession, Parts, Registry, Timers};
 use crate::shutdown::Shutdown;
@@ -87,7 +87,7 @@ impl Net {
             cluster,
             whatsapp: Arc::new(self.whatsapp.clone()),
             timers: Timers::faster(1.0),
-            limits: Limits { all: 100, user: 100 },
+            limits: SessionLimits { all: 100, user: 100 },
             history: 50,
             shutdown: links.clone(),
             streams: streams.clone(),

@@ -13,11 +13,11 @@ use crate::storage::redis::index::shards;
 static FIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("find.lua")));
 
 /// Commands under way at a time, where there is one for each session.
-const AT_ONCE: usize = 64;
+const LOOK_UPS_AT_ONCE: usize = 64;
 
 /// Does something for each session, some at a time; the answers in their order.
 pub(crate) async fn each<F: Future>(sessions: &[SessionId], work: impl Fn(SessionId) -> F) -> Vec<F::Output> {
-    stream::iter(sessions.to_vec()).map(work).buffered(AT_ONCE).collect().await
+    stream::iter(sessions.to_vec()).map(work).buffered(LOOK_UPS_AT_ONCE).collect().await
 }
 
 impl RedisRecords {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use super::RedisRecords;
 use crate::id::SessionId;
-use crate::records::{Limits, RecordsError};
+use crate::records::{RecordsError, SessionLimits};
 use crate::storage::StorageError;
 use crate::storage::redis::Script;
 
@@ -14,7 +14,11 @@ static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("re
 
 impl RedisRecords {
     /// Takes both places of a session, or none; false when it had them.
-    pub(crate) async fn take_place(&self, session: &SessionId, limits: Limits) -> Result<bool, RecordsError> {
+    pub(crate) async fn take_place(
+        &self,
+        session: &SessionId,
+        limits: SessionLimits,
+    ) -> Result<bool, RecordsError> {
         let keys = self.redis.keys();
         let of_user = keys.user_places(session.user_id());
         let among_all = self.reserve(keys.places(), session, limits.all).await?;

@@ -12,7 +12,7 @@ use crate::records::OwnerRequest;
 use crate::storage::redis::tests::{Cluster, Server, is_up, until};
 
 const LEASE: Duration = Duration::from_millis(600);
-const ROOM: Limits = Limits { all: 100, user: 100 };
+const ROOM: SessionLimits = SessionLimits { all: 100, user: 100 };
 const MOST: usize = 1000;
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const KEPT: &(dyn Fn() -> bool + Sync) = &|| true;
@@ -97,7 +97,7 @@ async fn a_record_reads_back_and_leaves_nothing() {
 async fn limits_hold_over_replicas_and_places_come_back() {
     let server = Server::start();
     let (a, b) = (records(&server, "a").await, records(&server, "b").await);
-    let limits = Limits { all: 3, user: 2 };
+    let limits = SessionLimits { all: 3, user: 2 };
     let (one, two, other) = (record("ada"), record("ada"), record("bob"));
     a.create(one.clone(), limits, None).await.unwrap();
     b.create(two.clone(), limits, None).await.unwrap();
@@ -120,7 +120,7 @@ async fn limits_hold_over_replicas_and_places_come_back() {
 async fn of_many_creations_at_once_no_more_than_allowed_are_made() {
     let server = Server::start();
     let (a, b) = (records(&server, "a").await, records(&server, "b").await);
-    let limits = Limits { all: 7, user: 5 };
+    let limits = SessionLimits { all: 7, user: 5 };
     let create = |at: usize| {
         let records = if at.is_multiple_of(2) { &a } else { &b };
         records.create(record(if at.is_multiple_of(3) { "ada" } else { "bob" }), limits, None)
@@ -141,7 +141,7 @@ async fn a_request_that_comes_twice_is_done_once() {
     let server = Server::start();
     let (a, b) = (records(&server, "a").await, records(&server, "b").await);
     let once = |body: u8| Some(IdempotencyKey { key: "{k} ü".into(), body: [body; 32] });
-    let none = Limits { all: 0, user: 0 };
+    let none = SessionLimits { all: 0, user: 0 };
     assert!(matches!(a.create(record("ada"), none, once(1)).await, Err(RecordsError::UserLimit(0))));
     let first = record("ada");
     assert!(matches!(a.create(first.clone(), ROOM, once(1)).await, Ok(Created::New(_))));
@@ -289,7 +289,7 @@ async fn an_owner_writes_again_what_redis_lost() {
     assert_eq!(b.all().await.unwrap(), std::slice::from_ref(&mine));
     assert!(matches!(b.claim(&mine.session, ROOM).await, Err(RecordsError::OwnedElsewhere)));
     assert!(matches!(
-        b.create(super::tests::record("ada"), Limits { all: 9, user: 1 }, None).await,
+        b.create(super::tests::record("ada"), SessionLimits { all: 9, user: 1 }, None).await,
         Err(RecordsError::UserLimit(1))
     ));
     sleep(LEASE + Duration::from_millis(50)).await;

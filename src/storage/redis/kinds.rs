@@ -15,7 +15,7 @@ use crate::id::SessionId;
 const OTHER_KIND: &str = "it is of another type";
 
 /// How many keys a node looks at before it answers.
-const AT_ONCE: usize = 1000;
+const SCAN_COUNT: usize = 1000;
 
 impl Redis {
     /// Passes on an answer about a key. Where the key is of another kind, that is noted, and its name is in the log.
@@ -82,7 +82,7 @@ async fn scan_on(
     cursor: u64,
 ) -> Result<(u64, Vec<Vec<u8>>), StorageError> {
     let mut scan = redis::cmd("SCAN");
-    scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(AT_ONCE);
+    scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
     let answer = timeout(LIMIT, connection.query(&scan)).await.map_err(|_| StorageError::Away)?;
     answer.map_err(|error| failure::explain(&error))
 }
