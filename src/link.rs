@@ -219,7 +219,8 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// Of a session whose last word is written (or cannot be). Whoever asked waits for that, not for what follows.
+    /// The end of a deleted session, once its last event is written or cannot be. The caller waits until then, not for the
+    /// logout.
     pub(crate) fn erase(written: Result<bool, WriteError>, done: oneshot::Sender<()>) -> Self {
         let _ = done.send(());
         written.map_or_else(Self::from, |connected| Self::Erase { connected })

@@ -1,6 +1,6 @@
 //! Port: appends an event to its session's log, and reads the log back.
 //!
-//! The owner of a session appends; whoever opens the session reads. An event is shown to viewers after `append` said yes.
+//! The owner of a session appends; every replica that opens the session reads. An event is shown to viewers after `append` said yes.
 
 pub(crate) mod redis;
 pub(crate) mod sqlite;
@@ -77,7 +77,7 @@ impl LogTail {
             match event {
                 Ok(event) => log.events.push(event),
                 Err(_) if log.events.is_empty() => return Err(StorageError::Corrupt),
-                // Whoever has seen no more than what comes before it is told that there is a gap.
+                // A viewer that has seen only what comes before it is told that there is a gap.
                 Err(damaged) => {
                     log.trimmed = Some(damaged);
                     break;
@@ -106,7 +106,7 @@ pub(crate) enum AppendError {
     /// Somebody else owns the session now: stop writing.
     #[error("a later event is in this log already")]
     Fenced,
-    /// The store does not answer: try again. It may have been stored; whoever still owns the session may show it.
+    /// The store does not answer: try again. It may have been stored; a replica that still owns the session may show it.
     #[error("the store is away")]
     Away,
     /// Try again: nothing was stored, and nothing may be shown.

@@ -190,8 +190,8 @@ fn moment(stored: i64) -> Option<Time> {
 }
 
 impl Record {
-    /// Looks whether the metadata is read back from the store as it is: a record that cannot be read would be found by
-    /// whoever reads all of them. Both engines write it as JSON and read it with the same reader as here.
+    /// Looks whether the metadata is read back from the store as it is: a record that cannot be read would be
+    /// damage of this server's own making. Both engines write it as JSON and read it with the same reader as here.
     fn check_reads_back(&self) -> Result<(), RecordsError> {
         let Some(metadata) = &self.metadata else { return Ok(()) };
         let read = |text: String| serde_json::from_str::<serde_json::Map<_, _>>(&text).ok();

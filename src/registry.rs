@@ -48,7 +48,7 @@ pub(crate) struct Registry {
 /// What an embedder says of a new session.
 #[derive(Clone, Debug)]
 pub(crate) struct NewSession {
-    /// Whose.
+    /// The user it belongs to.
     pub user: UserId,
     /// What the phone lists the device as.
     pub device_name: Option<String>,
@@ -63,7 +63,6 @@ pub(crate) struct NewSession {
 /// A session that was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Creation {
-    /// Which.
     pub id: SessionId,
     /// Whether it was made now; otherwise the same request had made it before.
     pub is_new: bool,
@@ -103,7 +102,7 @@ impl Registry {
         Ok(Arc::new(registry))
     }
 
-    /// What a session's log holds; `None` where that, or its device, is damaged. Whoever reads either notes it.
+    /// What a session's log holds; `None` where that, or its device, is damaged. The damage was noted where it was read.
     async fn log_of(&self, id: &SessionId) -> Result<Option<LogTail>, RecordsError> {
         let log = match self.parts.log.read(id).await {
             Ok(log) => Some(log),

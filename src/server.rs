@@ -188,7 +188,7 @@ impl Server {
         Ok(())
     }
 
-    /// On a port of their own, where one is set: for whoever can reach it.
+    /// Serves the metrics on `METRICS_PORT`, where one is set, to everyone who can reach it.
     async fn serve_metrics(&self) -> Result<(), ServerError> {
         let Some(port) = self.config.metrics_port else { return Ok(()) };
         let address = SocketAddr::new(self.config.host, port);

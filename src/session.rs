@@ -1,4 +1,4 @@
-//! A session in this process: its state, the end of its log, and whoever watches.
+//! A session in this process: its state, the end of its log, and its viewers.
 //!
 //! [`Session::record`] and [`Session::watch`] are the only doors. The owner's runner records what it has stored; streams
 //! watch. It knows no store and no socket.
@@ -86,7 +86,7 @@ impl Session {
         Self::restored(record, None, LogTail::default(), history)
     }
 
-    /// A session with the events that its log still holds, and whoever runs its link task now.
+    /// A session with the events that its log still holds, and the replica that runs its link task now.
     pub(crate) fn restored(record: Record, owner: Option<String>, log: LogTail, history: u32) -> Self {
         let last = log.events.last();
         let state = state_of(&record, last, owner.is_some());
@@ -139,8 +139,8 @@ impl Session {
         self.inner().history.clear_screen();
     }
 
-    /// Events up to this one were missed and are kept nowhere: whoever watches is sent away, to come back and be told of
-    /// the gap.
+    /// Events up to this one were missed and are kept nowhere. Its viewers are sent away; when they come back they are
+    /// told of the gap.
     pub(crate) fn cut(&self, at: Cursor) {
         let mut inner = self.inner();
         inner.history.cut(at);

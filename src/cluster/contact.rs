@@ -65,7 +65,7 @@ impl StoreContact {
         self.contact.clone()
     }
 
-    /// As of this moment: whoever gets an answer from the store and then looks knows from which data it came.
+    /// As of this moment. A caller that looks after an answer of the store knows which data the answer came from.
     fn look(&self) -> Known {
         let contact = self.contact.borrow().clone();
         let mut known = self.known.lock();

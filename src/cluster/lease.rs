@@ -37,7 +37,7 @@ impl Lease {
         self.end.borrow().is_none_or(|end| Instant::now() < end)
     }
 
-    /// This replica is about to release it: from now on it is no surprise that it is gone.
+    /// This replica is about to release it: from now on its absence is expected.
     pub(crate) fn mark_releasing(&self) {
         self.releasing.store(true, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 //!
 //! An entry's id is the event's own, so Redis itself refuses one that is not greater than the last. One script checks
 //! owner and epoch in the session's lease (`records` writes it), appends, notes the event as the session's last, and
-//! publishes it: whoever hears of an event finds it in the log.
+//! publishes it: an event that was published is in the log.
 //!
 //! The string of a QR is not in the log: an entry of a stream cannot be changed, and the string is a credential. It is
 //! in a key of its own that Redis lets go by itself, [`QR_MARGIN`] after the QR has expired. A newer QR replaces it.
@@ -119,7 +119,7 @@ impl RedisLog {
                 Some(event) => events.push(Arc::new(event)),
                 None => {
                     self.redis.damage().note(&log, &id, Some(session), "it is not an event");
-                    // Whoever has seen no more than what comes before it is told that there is a gap.
+                    // A viewer that has seen only what comes before it is told that there is a gap.
                     cut = Some(id_of(&id)?);
                     events.clear();
                 }

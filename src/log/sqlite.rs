@@ -30,7 +30,7 @@ pub(crate) const SCHEMA: &str = "
 ";
 
 const LAST: &str = "SELECT epoch, seq FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1";
-// Whatever a damaged one says, it is no login.
+// A damaged event does not count as a login.
 const WAS_LINKED: &str =
     "SELECT coalesce(CASE WHEN json_valid(body) THEN json_extract(body, '$.state.linked') END, 0) IS 1 FROM event
     WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1";
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(
             ids(&log).await,
             (["7-4", "7-5", "7-6"].map(String::from).to_vec(), Some("7-3".to_owned())),
-            "whoever has seen less than that is told of a gap"
+            "a viewer that has seen less than that is told of a gap"
         );
         assert_eq!((sqlite.damage().count(), sqlite.damage().is_about(&id())), (2, true));
         // Neither does one that is no JSON stop those that have expired from losing their strings.

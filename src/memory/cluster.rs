@@ -36,7 +36,7 @@ impl Deployment {
         let world = self.world();
         let waits = |row: &Row| {
             let Some(owner) = &row.owner else { return true };
-            // Whoever asks knows best whether its own link task still runs.
+            // The owner itself knows best whether its link task still runs.
             let since = if owner == me { Some(Duration::ZERO) } else { since };
             since.is_some_and(|since| row.expires.is_none_or(|at| at + since <= Instant::now()))
         };

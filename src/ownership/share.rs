@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cluster::Replica;
 
-/// No replica appeared for so long: a rolling restart is over, or has not begun.
+/// When no replica has appeared for this long, a rolling restart is over or has not begun.
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// A session that may be given away: linked, and connected at this moment.

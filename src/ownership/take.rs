@@ -20,7 +20,7 @@ const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
 /// How many sessions are taken in one go.
 const MOST: usize = 32;
 
-/// A session that was handed over is taken within this time, sooner by whoever has fewer.
+/// A session that was handed over is taken within this time, sooner by a replica that has fewer.
 const JITTER: Duration = Duration::from_millis(40);
 
 impl Ownership {
@@ -106,14 +106,14 @@ impl Ownership {
     pub(crate) async fn take_released(self: &Arc<Self>, id: &SessionId) {
         let owned = self.registry.running().len();
         let Ok(mut room) = self.room(owned).await else { return };
-        // Whoever gave it up may have left just now.
+        // The replica that released it may have left just now.
         if room == 0 && self.beat().await.is_ok() {
             room = self.room(owned).await.unwrap_or(0);
         }
         if room == 0 {
             return;
         }
-        // Whoever has fewer comes first.
+        // The replica that has fewest comes first.
         let filled = owned as f64 / (owned + room) as f64;
         sleep(JITTER.mul_f64(0.75 * filled + 0.25 * random())).await;
         self.take_over(id).await;

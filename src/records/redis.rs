@@ -259,7 +259,7 @@ impl Records for RedisRecords {
         let delete = self.redis.script(&DELETE).key(self.redis.keys().session(session)).arg(at.as_millis());
         let delete = delete.arg(self.redis.keys().wishes("")).arg(session.as_str());
         match delete.run::<i64>().await? {
-            // Nobody has it: whoever looks for work finds it at once.
+            // Nobody owns it: the next replica that looks for work finds it.
             2 => Ok(self.put_in_index(session, 0).await?),
             // To say yes would be wrong where its owner writes it again.
             -1 => self.surely_unknown(session).await,

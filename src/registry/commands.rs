@@ -87,7 +87,7 @@ impl Registry {
     }
 
     /// Ends a session for good: its device is logged out and its keys are forgotten. Returns when that is certain to
-    /// happen, not when it has. An unknown session is no error.
+    /// happen, not when it has. An unknown session is not an error.
     pub(crate) async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
         let (this, id) = (self.clone(), id.clone());
         Ok(self.to_its_end(async move { this.delete_anywhere(&id).await }).await?)
@@ -133,7 +133,7 @@ impl Registry {
         Ok(entry.slot.tenure().is_some_and(|tenure| tenure.commands.send(Command::Ask(ask)).is_ok()))
     }
 
-    /// Goes on with it when whoever asked has gone: half of it would leave a session without a task, or with two.
+    /// Finishes `work` even if the caller is dropped: half of it would leave a session without a task, or with two.
     pub(crate) async fn to_its_end<T: Send + 'static, E: From<RecordsError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,

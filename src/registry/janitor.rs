@@ -110,7 +110,7 @@ impl Registry {
 
     /// Rows whose session's record is gone.
     async fn remove_orphans(&self) -> Result<usize, RecordsError> {
-        // In this order: what was created meanwhile is no orphan.
+        // In this order: what was created meanwhile is not an orphan.
         let mut remains = self.parts.whatsapp.sessions().await.map_err(RecordsError::failed)?;
         remains.extend(self.parts.log.sessions().await?);
         let known: std::collections::HashSet<_> = self.ids().await?.into_iter().collect();

@@ -1,7 +1,7 @@
 //! The order in which a server ends: link tasks, streams, what streams stood on, connections.
 //!
-//! Accepting goes on until the last stream has gone: a balancer that has not noticed yet still sends requests, and whoever
-//! comes back too soon is told so instead of being refused.
+//! Accepting goes on until the last stream has gone: a balancer that has not noticed yet still sends requests, and a viewer
+//! that comes back too soon is told so instead of being refused.
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ pub(crate) fn facts(state: &State, signal: Signal, now: Time) -> Vec<Kind> {
         Signal::Lost { detail } => vec![cut_off(Reason::ConnectionLost, Some(detail))],
         Signal::TurnedAway { code, again_in, .. } => turned_away(state, code, again_in),
         Signal::Unreachable { detail } => unreachable(state, detail),
-        // While a pairing code still waits for a phone, this is no end yet.
+        // While a pairing code still waits for a phone, the link has not ended.
         Signal::QrExhausted { stops } if stops && state.runs() => vec![cut_off(Reason::QrExhausted, None)],
         Signal::QrExhausted { .. } => Vec::new(),
         Signal::LoggedOut { detail, help } => vec![ended(Reason::LoggedOut, detail, help)],

@@ -1,4 +1,4 @@
-//! What can go wrong while an account is being linked, and is no end: a passkey step that fails, a device that WhatsApp takes
+//! What can go wrong while an account is being linked, without ending it: a passkey step that fails, a device that WhatsApp takes
 //! back.
 
 use std::time::Duration;

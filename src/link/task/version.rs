@@ -1,7 +1,7 @@
 //! WhatsApp no longer takes the version that the client claims. A newer one is looked for, once for the whole process; a
 //! client built anew claims it.
 //!
-//! Where a phone has linked the device this is no end: viewers are told, and the session comes back as soon as a newer
+//! A linked device does not end by this: viewers are told, and the session comes back as soon as a newer
 //! version is known; it also tries every hour, since WhatsApp might change its mind. Where no phone has, a person waits in
 //! front of a page: one more try with a newer version, then that is the end.
 

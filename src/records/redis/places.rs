@@ -1,6 +1,6 @@
 //! What the limits count, over all replicas: a place for each claimed session, among all and among its user's.
 //!
-//! A place among all is taken first and given back last, so whoever looks through those finds what a crash left of both.
+//! A place among all is taken first and given back last, so a look through all of them finds what a crash left in either.
 
 use std::sync::LazyLock;
 
