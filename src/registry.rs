@@ -126,7 +126,7 @@ impl Registry {
         once: Option<IdempotencyKey>,
     ) -> Result<Creation, Error> {
         let this = self.clone();
-        self.to_its_end(async move { this.create_now(new, once).await }).await
+        self.finish(async move { this.create_now(new, once).await }).await
     }
 
     async fn create_now(

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,6 +79,20 @@ impl Shutdown {
     /// Starts a task that a stop waits for. The task itself must watch [`Shutdown::begun`].
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.inner.tasks.spawn(task);
+    }
+
+    /// Runs work to its end even if the caller is dropped meanwhile. `None` when it did not come to its end: it panicked, or the
+    /// process ends.
+    pub(crate) async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (done, ended) = oneshot::channel();
+        self.spawn(async move {
+            // The caller may be gone.
+            let _ = done.send(work.await);
+        });
+        ended.await.ok()
     }
 
     /// Starts a task that is dropped when a stop begins.

@@ -76,7 +76,7 @@ impl Ownership {
             let this = self.clone();
             // Goes on when this loop is told to stop: what is claimed must be started, to be handed over.
             let taken = async move { Ok::<_, RecordsError>(this.take_over(&id).await) };
-            self.registry.to_its_end(taken).await.unwrap_or(false)
+            self.registry.finish(taken).await.unwrap_or(false)
         };
         let some =
             futures::stream::iter(waiting.into_iter().take(room)).map(take).buffer_unordered(STARTS_AT_ONCE);

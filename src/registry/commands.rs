@@ -61,7 +61,7 @@ impl Registry {
     /// See [`Error`].
     pub(crate) async fn restart(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
         let (this, id) = (self.clone(), id.clone());
-        let restart = self.to_its_end(async move { this.restart_anywhere(&id).await });
+        let restart = self.finish(async move { this.restart_anywhere(&id).await });
         // What is under way goes on.
         Ok(timeout(OWNER_PATIENCE, restart).await.unwrap_or(Err(RestartError::OwnerSilent))?)
     }
@@ -90,7 +90,7 @@ impl Registry {
     /// happen, not when it has. An unknown session is not an error.
     pub(crate) async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
         let (this, id) = (self.clone(), id.clone());
-        Ok(self.to_its_end(async move { this.delete_anywhere(&id).await }).await?)
+        Ok(self.finish(async move { this.delete_anywhere(&id).await }).await?)
     }
 
     async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
@@ -126,7 +126,7 @@ impl Registry {
         }
         if !self.is_surely_owned(id) {
             let (this, id) = (self.clone(), id.clone());
-            self.to_its_end::<bool, RecordsError>(async move { this.take_over(&id).await }).await?;
+            self.finish::<bool, RecordsError>(async move { this.take_over(&id).await }).await?;
         }
         // One that begins just now is asked as well.
         let _begun = entry.slot.change.lock().await;
@@ -134,16 +134,11 @@ impl Registry {
     }
 
     /// Finishes `work` even if the caller is dropped: half of it would leave a session without a task, or with two.
-    pub(crate) async fn to_its_end<T: Send + 'static, E: From<RecordsError> + Send + 'static>(
+    pub(crate) async fn finish<T: Send + 'static, E: From<RecordsError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
-        let (done, ended) = oneshot::channel();
-        self.parts.shutdown.spawn(async move {
-            // Nobody may be there to hear it.
-            let _ = done.send(work.await);
-        });
-        ended.await.unwrap_or_else(|_| Err(RecordsError::away().into()))
+        self.parts.shutdown.finish(work).await.unwrap_or_else(|| Err(RecordsError::away().into()))
     }
 
     /// Does what others want of a session that is owned here.

@@ -220,12 +220,7 @@ impl Redis {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        self.0.tasks.spawn(async move {
-            // The call was dropped, so nobody receives the result.
-            let _ = answer.send(work.await);
-        });
-        answered.await.map_err(|_| StorageError::Closed)
+        self.0.tasks.finish(work).await.ok_or(StorageError::Closed)
     }
 
     /// Redis's own clock, Unix time in milliseconds.
