@@ -1,7 +1,7 @@
 //! A session in this process: its state, the end of its log, and its viewers.
 //!
-//! [`Session::record`] and [`Session::watch`] are the only doors. The owner's runner records what it has stored; streams
-//! watch. It knows no store and no socket.
+//! [`Session::record`], [`Session::watch`] and [`Session::follow`] are the only doors. The owner's runner records what it has stored;
+//! streams watch from a cursor on, and follow. It knows no store and no socket.
 
 mod audience;
 mod error;
