@@ -9,10 +9,9 @@ mod time;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use self::encoded::Encoded;
 pub(crate) use self::encoded::{frame, text_frame};
@@ -209,27 +208,6 @@ impl Event {
         Self { session, at, time, kind, state, encoded: OnceLock::new() }
     }
 
-    /// The event as clients see it. The first call encodes it; later calls share the result.
-    ///
-    /// A QR that waits for a phone was drawn before anybody is shown it ([`Event::drawn`]). One that another has replaced
-    /// is drawn here again, where a viewer that comes back has missed it.
-    pub fn encoded(&self) -> &Encoded {
-        self.encoded.get_or_init(|| match self.kind {
-            Kind::Qr(_) => beside_the_workers(|| Encoded::of(self)),
-            _ => Encoded::of(self),
-        })
-    }
-
-    /// Draws a QR that a phone can still scan, on a thread that no stream waits for. Does nothing with any other event.
-    pub(crate) async fn drawn(self: &Arc<Self>) {
-        let shows = matches!(self.kind, Kind::Qr(_)) && !self.is_blank() && !self.expired(Time::now());
-        if shows && self.encoded.get().is_none() {
-            let event = self.clone();
-            // Should it panic, the next call of `encoded` does too, where somebody notices.
-            let _ = tokio::task::spawn_blocking(move || _ = event.encoded()).await;
-        }
-    }
-
     /// The event as a log keeps it: JSON without what follows from the rest (the id is the log's own, the picture is
     /// drawn from the string).
     pub fn to_log(&self) -> String {
@@ -261,17 +239,6 @@ impl Event {
     #[must_use]
     pub fn bare(&self) -> Self {
         Self::new(self.session.clone(), self.at, self.time, self.kind.clone(), self.state.clone())
-    }
-}
-
-/// Runs something that takes a millisecond, and lets other threads take over the tasks of this one.
-fn beside_the_workers<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current() {
-        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
-            tokio::task::block_in_place(work)
-        }
-        // A runtime with one thread has nobody to take over.
-        _ => work(),
     }
 }
 
@@ -317,34 +284,6 @@ mod tests {
             let read = Event::from_log(id, at, &event.to_log()).unwrap();
             assert_eq!((read.time, &read.kind, &read.state), (event.time, &event.kind, &event.state));
         }
-    }
-
-    #[tokio::test]
-    async fn only_a_qr_that_can_be_scanned_is_drawn_beforehand() {
-        let now = Time::now();
-        let event = |qr_string: &str, expires_at| {
-            let id = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap();
-            let kind = Kind::Qr(Qr { qr_string: qr_string.into(), expires_at, attempt: 1, max_attempts: 6 });
-            let state = State::initializing(now, None);
-            Arc::new(Event::new(id, Cursor { epoch: 7, seq: 3 }, now, kind, state))
-        };
-        let soon = Time::from_millis(now.as_millis() + 60_000);
-        for (event, drawn) in
-            [(event("2@x", soon), true), (event("", soon), false), (event("2@x", now), false)]
-        {
-            event.drawn().await;
-            assert_eq!(event.encoded.get().is_some(), drawn, "{event:?}");
-            assert!(event.bare().encoded.get().is_none());
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_qr_is_drawn_where_it_was_not_beforehand() {
-        let now = Time::now();
-        let id = "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap();
-        let kind = Kind::Qr(Qr { qr_string: "2@x".into(), expires_at: now, attempt: 1, max_attempts: 6 });
-        let event = Event::new(id, Cursor { epoch: 7, seq: 3 }, now, kind, State::initializing(now, None));
-        assert!(event.encoded().qr_data_url.is_some());
     }
 
     #[test]
