@@ -22,8 +22,8 @@ use crate::event::{Cursor, Event, Me, Status, Time};
 use crate::session::{Session, Watch};
 use crate::telemetry::metrics::{GAPS, REPLAYS, VIEWER_LAGS};
 
-/// Room for how many frames an idle viewer keeps.
-const KEPT: usize = 4;
+/// An idle stream keeps room for this many frames.
+pub(crate) const IDLE_FRAMES: usize = 4;
 
 /// One message to a browser.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct Opening {
 #[derive(Debug)]
 pub(crate) struct Viewer {
     session: Arc<Session>,
-    /// Frames to send. Freed once it is empty.
+    /// Frames to send.
     queue: VecDeque<Frame>,
     /// The last event that was put in the queue.
     last: Option<Cursor>,
@@ -152,8 +152,8 @@ impl Viewer {
             return None;
         }
         let frame = self.queue.pop_front();
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
-            self.queue = VecDeque::new();
+        if self.queue.is_empty() {
+            self.queue.shrink_to(IDLE_FRAMES);
         }
         if let Some(Frame::Goodbye(end)) = frame {
             self.open.closes(end);

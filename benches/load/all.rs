@@ -97,8 +97,8 @@ pub(crate) fn run(quick: bool, scripted: Option<&Path>, page: Option<&Path>) -> 
     add(Deliver { contenders: us, script: fast, viewers, count: 2 * count, ..qr }.measure()?)?;
     let each = size.spread;
     let per_second = each as f64 / 20.0;
-    let polled = Script { sessions: each, per_second, ..script };
-    add(Deliver { contenders: us, script: polled, viewers: each, count: each as u64, rounds: 1 }.measure()?)?;
+    let spread = Script { sessions: each, per_second, ..script };
+    add(Deliver { contenders: us, script: spread, viewers: each, count: each as u64, rounds: 1 }.measure()?)?;
     add(deaf::measure(&script, size.deaf)?)?;
     add(returns::measure(&script, size.returning, rounds)?)?;
     add(poll::measure(&[Kind::Ours, Kind::Express], &script, size.poll, rounds)?)?;

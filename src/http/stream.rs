@@ -4,7 +4,7 @@
 
 pub(super) mod handover;
 mod incoming;
-mod socket;
+pub(super) mod socket;
 pub(super) mod sse;
 pub(super) mod task;
 mod viewer;

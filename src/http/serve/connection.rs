@@ -31,7 +31,8 @@ use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use super::head_timeout::HeadClock;
 use crate::http::door::limits::connections::Connection;
 use crate::http::stream::handover::{self, Opened};
-use crate::http::stream::task::{self, RawConnection};
+use crate::http::stream::socket::RawConnection;
+use crate::http::stream::task;
 use crate::shutdown::Shutdown;
 
 /// A stream that begins on this connection, and the head of its answer.
@@ -96,7 +97,7 @@ fn hand_over<S>(parts: Parts<TokioIo<Socket>, S>, leaving: Leaving, patience: Du
         Ok(socket) => {
             // What was read lies in a buffer of hyper's, which is much larger.
             let read_already = Bytes::copy_from_slice(&parts.read_buf);
-            task::start(opened, head, RawConnection { socket, read_already, patience, place });
+            task::start(opened, head, RawConnection { socket, patience, _place: place }, read_already);
         }
         Err(error) => tracing::warn!(%error, "a stream cannot be taken over"),
     }

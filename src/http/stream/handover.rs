@@ -1,8 +1,8 @@
 //! How a stream leaves HTTP: its answer is only a head, marked with what is to come after it. The connection
 //! (`serve/connection.rs`) takes its socket back from hyper and starts the stream on it with [`super::task`].
 //!
-//! hyper keeps some 20 KB for a connection that has nothing to do but wait for the next event. To every layer around the
-//! handlers the answer is one like any other.
+//! hyper's buffers would be most of what a stream costs that waits for its next event. To every layer around the handlers the
+//! answer is one like any other.
 
 use std::sync::Arc;
 

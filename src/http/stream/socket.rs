@@ -18,19 +18,26 @@ use tokio::time::timeout;
 use super::{sse, websocket};
 use crate::close::Close;
 use crate::event::Event;
+use crate::http::door::limits::connections::Connection;
 use crate::session::Listener;
 use crate::stream::guard::Transport;
-use crate::stream::{Frame, Viewer};
+use crate::stream::{Frame, IDLE_FRAMES, Viewer};
 
 /// How many frames are written with one call.
 const BATCH: usize = 16;
 
-/// Room for how many frames an idle stream keeps.
-const KEPT: usize = 4;
+/// A connection that hyper has given back.
+pub(in crate::http) struct RawConnection {
+    pub(in crate::http) socket: TcpStream,
+    /// How long the peer may accept nothing.
+    pub(in crate::http) patience: Duration,
+    /// Its place among those that may be open.
+    pub(in crate::http) _place: Connection,
+}
 
 /// The socket of one open stream.
 pub(super) struct StreamSocket {
-    socket: TcpStream,
+    connection: RawConnection,
     transport: Transport,
     outgoing: Mutex<Outgoing>,
     /// The stream's own task has something to do: the state is not [`State::Writing`] any more.
@@ -40,7 +47,7 @@ pub(super) struct StreamSocket {
 struct Outgoing {
     /// None where the stream is refused or over: it only says so.
     viewer: Option<Viewer>,
-    /// Encoded, and not yet taken by the socket. Freed once it is empty.
+    /// Encoded, and not yet taken by the socket.
     unsent: VecDeque<Bytes>,
     state: State,
     /// Events were recorded while the socket was full.
@@ -67,7 +74,7 @@ pub(super) enum State {
 impl StreamSocket {
     /// `unsent` goes out first; `end`, where that ends it.
     pub(super) fn new(
-        socket: TcpStream,
+        connection: RawConnection,
         transport: Transport,
         unsent: impl Into<VecDeque<Bytes>>,
         end: Option<Close>,
@@ -80,12 +87,12 @@ impl StreamSocket {
             pong_is_out: false,
             end,
         };
-        Self { socket, transport, outgoing: Mutex::new(outgoing), attention: Notify::new() }
+        Self { connection, transport, outgoing: Mutex::new(outgoing), attention: Notify::new() }
     }
 
     /// The socket, to read from it.
     pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
+        &self.connection.socket
     }
 
     /// SSE or WebSocket.
@@ -155,11 +162,11 @@ impl StreamSocket {
         true
     }
 
-    /// Waits until the socket has taken all that there was, which may be more by then. False when it accepted nothing for this
+    /// Waits until the socket has taken all that there was, which may be more by then. False when it accepted nothing for too
     /// long, or is gone.
-    pub(super) async fn takes_bytes(&self, patience: Duration) -> bool {
+    pub(super) async fn takes_bytes(&self) -> bool {
         while self.is_full() {
-            match timeout(patience, self.socket.writable()).await {
+            match timeout(self.connection.patience, self.socket().writable()).await {
                 Ok(Ok(())) => self.flush(),
                 Ok(Err(_)) => return false,
                 Err(_) => {
@@ -189,10 +196,10 @@ impl Listener for StreamSocket {
 impl Outgoing {
     /// What was recorded in the session. A viewer whose socket is full misses it for now.
     fn hears(&mut self, stream: &StreamSocket, news: impl FnOnce(&mut Viewer)) {
-        if self.state == State::Full {
-            self.has_missed = true;
-        } else {
-            self.tell(stream, news);
+        match self.state {
+            State::Writing => self.tell(stream, news),
+            State::Full => self.has_missed = true,
+            State::Ended(_) | State::Gone => {}
         }
     }
 
@@ -213,7 +220,7 @@ impl Outgoing {
             if self.unsent.is_empty() && !self.fill(stream.transport) {
                 break self.end.map_or(State::Writing, State::Ended);
             }
-            match write(&stream.socket, &mut self.unsent) {
+            match write(stream.socket(), &mut self.unsent) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break State::Full,
                 Err(_) => break State::Gone,
@@ -243,8 +250,8 @@ impl Outgoing {
                 None => break,
             }
         }
-        if self.unsent.is_empty() && self.unsent.capacity() > KEPT {
-            self.unsent = VecDeque::new();
+        if self.unsent.is_empty() {
+            self.unsent.shrink_to(IDLE_FRAMES);
         }
         !self.unsent.is_empty()
     }

@@ -5,19 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::handover::Opened;
 use super::incoming::{Heard, Incoming};
-use super::socket::{State, StreamSocket};
+use super::socket::{RawConnection, State, StreamSocket};
 use super::viewer::Request;
 use super::{viewer, websocket};
 use crate::close::Close;
 use crate::http::app::App;
 use crate::http::door::limits::Place;
-use crate::http::door::limits::connections::Connection;
 use crate::session::Seat;
 use crate::stream::drain::DrainingStream;
 use crate::stream::guard::Transport;
@@ -26,37 +24,24 @@ use crate::stream::heartbeat::Heartbeat;
 /// How long a peer has to answer a close frame.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// A connection that hyper has given back.
-pub(in crate::http) struct RawConnection {
-    pub(in crate::http) socket: TcpStream,
-    /// What hyper has read beyond the request.
-    pub(in crate::http) read_already: Bytes,
-    /// How long the peer may accept nothing.
-    pub(in crate::http) patience: Duration,
-    /// Its place among those that may be open.
-    pub(in crate::http) place: Connection,
-}
-
 /// The stream's own task.
 struct Task {
     stream: Arc<StreamSocket>,
     incoming: Incoming,
     beats: Heartbeat,
     draining: DrainingStream,
-    patience: Duration,
-    _held: (Seat, Place, Connection),
+    _held: (Seat, Place),
 }
 
 /// Begins a stream on the connection of its request, with the head of the answer, and runs it until either side ends it. The
-/// task that does so is small: there may be tens of thousands.
-pub(in crate::http) fn start(opened: Opened, head: Bytes, connection: RawConnection) {
+/// task that does so is small: there may be tens of thousands. `read_already`: what hyper has read beyond the request.
+pub(in crate::http) fn start(opened: Opened, head: Bytes, connection: RawConnection, read_already: Bytes) {
     let Opened { app, transport, watch } = opened;
-    let RawConnection { socket, read_already, patience, place } = connection;
     let mut incoming = Incoming::new(transport, read_already);
     match watch {
         Ok(request) => {
-            let stream = StreamSocket::new(socket, transport, [head], None);
-            let mut task = follow(&app, request, stream, incoming, (patience, place));
+            let stream = StreamSocket::new(connection, transport, [head], None);
+            let mut task = follow(&app, request, Arc::new(stream), incoming);
             app.streams.spawn(async move { task.run().await });
         }
         Err(end) => {
@@ -65,11 +50,10 @@ pub(in crate::http) fn start(opened: Opened, head: Bytes, connection: RawConnect
                 viewer::refused(transport, end);
             }
             let frames = [head, websocket::goodbye(end)];
-            let stream = Arc::new(StreamSocket::new(socket, transport, frames, Some(end)));
+            let stream = Arc::new(StreamSocket::new(connection, transport, frames, Some(end)));
             app.streams.spawn(async move {
-                let _place = place;
                 stream.flush();
-                if stream.takes_bytes(patience).await {
+                if stream.takes_bytes().await {
                     lets_go(&stream, &mut incoming, end).await;
                 }
             });
@@ -77,15 +61,8 @@ pub(in crate::http) fn start(opened: Opened, head: Bytes, connection: RawConnect
     }
 }
 
-fn follow(
-    app: &App,
-    request: Request,
-    stream: StreamSocket,
-    incoming: Incoming,
-    (patience, place): (Duration, Connection),
-) -> Task {
+fn follow(app: &App, request: Request, stream: Arc<StreamSocket>, incoming: Incoming) -> Task {
     let (session, transport) = (request.session().clone(), stream.transport());
-    let stream = Arc::new(stream);
     let (seat, fanout) = session.follow(stream.clone());
     if let Some(fanout) = fanout {
         app.streams.spawn(fanout.run());
@@ -94,20 +71,13 @@ fn follow(
         Transport::Sse => app.sse_heartbeats.join(),
         Transport::WebSocket => app.websocket_heartbeats.join(),
     };
-    let stream_place = stream.begin(|| request.viewer(transport));
-    Task {
-        stream,
-        incoming,
-        beats,
-        draining: app.drain.enter(),
-        patience,
-        _held: (seat, stream_place, place),
-    }
+    let place = stream.begin(|| request.viewer(transport));
+    Task { stream, incoming, beats, draining: app.drain.enter(), _held: (seat, place) }
 }
 
 impl Task {
     async fn run(&mut self) {
-        let Self { stream, incoming, beats, draining, patience, .. } = self;
+        let Self { stream, incoming, beats, draining, .. } = self;
         let mut heard = Heard::Nothing;
         loop {
             match heard {
@@ -115,7 +85,7 @@ impl Task {
                 Heard::Gone => return,
                 Heard::Closing => {
                     // The answer is on its way; whether it arrives changes nothing.
-                    let _ = stream.takes_bytes(CLOSE_LIMIT).await;
+                    let _ = timeout(CLOSE_LIMIT, stream.takes_bytes()).await;
                     return;
                 }
                 Heard::Fault(end) => stream.tell(|viewer| viewer.fails(end)),
@@ -123,7 +93,7 @@ impl Task {
             heard = Heard::Nothing;
             match stream.state() {
                 State::Writing => {}
-                State::Full if stream.takes_bytes(*patience).await => continue,
+                State::Full if stream.takes_bytes().await => continue,
                 State::Full | State::Gone => return,
                 State::Ended(end) => return lets_go(stream, incoming, end).await,
             }
@@ -154,7 +124,7 @@ async fn lets_go(stream: &Arc<StreamSocket>, incoming: &mut Incoming, end: Close
 /// Reads what is still to come and writes what still has to go out, for a while.
 async fn reads_to_the_end(stream: &Arc<StreamSocket>, incoming: &mut Incoming) {
     let end = async {
-        while stream.takes_bytes(CLOSE_LIMIT).await
+        while stream.takes_bytes().await
             && (incoming.has_bytes() || stream.socket().readable().await.is_ok())
             && incoming.read(stream) == Heard::Nothing
         {}
