@@ -1,13 +1,11 @@
 //! Each example and the tutorial do what they say, against the real server: from Rust, from a page, from curl, from Python.
 
-use std::process::Stdio;
-
 use serde_json::{Value, json};
 use simulator::{Scan, Simulator};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::Command;
 
 use crate::support::browser::{Browser, Screen, reads_qr};
+use crate::support::program::{Program, example};
 use crate::support::proxy::{Proxy, free_port};
 use crate::support::{Seen, Server, Session, eventually, soon, whatsapp, world};
 
@@ -15,37 +13,6 @@ use crate::support::{Seen, Server, Session, eventually, soon, whatsapp, world};
 #[path = "../../examples/watch.rs"]
 #[expect(dead_code, reason = "`main` is called by people")]
 mod watch;
-
-/// A program that prints lines.
-struct Program {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Program {
-    fn start(command: &mut Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, lines }
-    }
-
-    async fn line(&mut self) -> String {
-        soon("a line", self.lines.next_line()).await.unwrap().expect("the program ended")
-    }
-
-    async fn until(&mut self, beginning: &str) -> String {
-        loop {
-            let line = self.line().await;
-            if line.starts_with(beginning) {
-                return line;
-            }
-        }
-    }
-
-    async fn ends(mut self) -> Option<i32> {
-        soon("the program to end", self.process.wait()).await.unwrap().code()
-    }
-}
 
 async fn scan(whatsapp: &Simulator, session: &Session<'_>) -> String {
     let qr = session.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
@@ -219,12 +186,9 @@ fn cursor(frame: &Value) -> qrcast::event::Cursor {
     frame["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// Cargo builds the examples with the tests, beside them.
 #[tokio::test]
 async fn the_demo_links_an_account_by_itself_and_ends_when_told() {
-    let tests = std::env::current_exe().unwrap();
-    let demo = tests.ancestors().nth(2).unwrap().join("examples/demo");
-    let mut demo = Program::start(Command::new(demo).env("PORT", "0").env("RUST_LOG", "off"));
+    let mut demo = Program::start(example("demo").env("PORT", "0").env("RUST_LOG", "off"));
     let open = demo.until("open").await;
     let link = open.split_whitespace().last().unwrap().to_owned();
     let (base, id) = link.split_once("/?session=").unwrap();
@@ -235,7 +199,6 @@ async fn the_demo_links_an_account_by_itself_and_ends_when_told() {
         answer["status"] == "connected"
     })
     .await;
-    let pid = demo.process.id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    demo.signal("-TERM");
     assert_eq!(demo.ends().await, Some(0));
 }

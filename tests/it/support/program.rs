@@ -1,0 +1,56 @@
+//! Another program, which prints lines: an example, a client in another language.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::{signal, soon};
+
+/// It runs until it ends, or this is dropped.
+pub(crate) struct Program {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// One of the examples: Cargo builds them with the tests, beside them.
+pub(crate) fn example(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    Command::new(tests.ancestors().nth(2).unwrap().join("examples").join(name))
+}
+
+impl Program {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, lines }
+    }
+
+    pub(crate) async fn line(&mut self) -> String {
+        soon("a line", self.lines.next_line()).await.unwrap().expect("the program ended")
+    }
+
+    /// The first line that begins like this.
+    pub(crate) async fn until(&mut self, beginning: &str) -> String {
+        loop {
+            let line = self.line().await;
+            if line.starts_with(beginning) {
+                return line;
+            }
+        }
+    }
+
+    /// Writes a line to its standard input, which must be a pipe.
+    pub(crate) async fn hears(&mut self, line: &str) {
+        let input = self.process.stdin.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.process.id().unwrap(), name);
+    }
+
+    pub(crate) async fn ends(mut self) -> Option<i32> {
+        soon("the program to end", self.process.wait()).await.unwrap().code()
+    }
+}
