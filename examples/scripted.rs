@@ -120,6 +120,10 @@ async fn play(arguments: &Arguments, base: &str, script: Script) -> anyhow::Resu
     let mut stage =
         Stage { script, events: arguments.events, sessions: Vec::new(), cut_off: Vec::new(), next: 0 };
     let http = reqwest::Client::new();
+    // On Redis it is not ready at once.
+    while http.get(format!("{base}/readyz")).send().await?.error_for_status().is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     for number in 0..arguments.sessions {
         let id = init(&http, base, number).await?;
         stage.script.client(&id, 1).await;

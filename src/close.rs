@@ -14,6 +14,9 @@ pub(crate) enum Close {
     },
     /// The viewer is further behind than the history reaches, or accepts no data. It should come back with its cursor.
     TooSlow,
+    /// The viewer of the feed is too far behind, or events were lost on their way to this replica. It should come back, and read
+    /// the list of sessions.
+    Missed,
     /// The viewer sent too much data. It should not come back.
     TooBig,
     /// The viewer broke the WebSocket protocol.
@@ -38,6 +41,7 @@ impl Close {
             Close::Ended => "ended",
             Close::Draining { .. } => "draining",
             Close::TooSlow => "too_slow",
+            Close::Missed => "missed",
             Close::TooBig => "too_big",
             Close::Broken => "broken",
             Close::NoText => "no_text",
@@ -55,7 +59,7 @@ impl Close {
             Close::NoText => 1007,
             Close::TooBig => 1009,
             Close::Draining { .. } => 1012,
-            Close::TooSlow | Close::StoreAway | Close::Overloaded { .. } => 1013,
+            Close::TooSlow | Close::Missed | Close::StoreAway | Close::Overloaded { .. } => 1013,
             // In the range for applications: RFC 6455, section 7.4.2.
             Close::TokenExpired => 4401,
         }
@@ -67,6 +71,7 @@ impl Close {
             Close::Ended => "the session has ended",
             Close::Draining { .. } => "the server restarts",
             Close::TooSlow => "too slow; return with the cursor",
+            Close::Missed => "events were missed; return and read the list of sessions",
             Close::TooBig => "message too big",
             Close::Broken => "this is not the WebSocket protocol",
             Close::NoText => "a text must be UTF-8",
@@ -82,6 +87,7 @@ impl Close {
             Close::Draining { pause } => Some(("DRAINING", pause)),
             Close::StoreAway => Some(("STORE_AWAY", Duration::from_secs(2))),
             Close::Overloaded { pause } => Some(("OVERLOADED", pause)),
+            Close::Missed => Some(("OVERLOADED", Duration::from_secs(1))),
             Close::TokenExpired => Some(("TOKEN_EXPIRED", Duration::from_secs(5))),
             Close::Ended | Close::TooSlow | Close::TooBig | Close::Broken | Close::NoText => None,
         }

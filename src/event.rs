@@ -200,12 +200,14 @@ pub struct Event {
     /// The state of the session after it.
     pub state: State,
     encoded: OnceLock<Encoded>,
+    /// Boxed: few events are ever shown in the feed.
+    in_feed: OnceLock<Box<Encoded>>,
 }
 
 impl Event {
     /// A new fact. Only the session's owner numbers one.
     pub fn new(session: SessionId, at: Cursor, time: Time, kind: Kind, state: State) -> Self {
-        Self { session, at, time, kind, state, encoded: OnceLock::new() }
+        Self { session, at, time, kind, state, encoded: OnceLock::new(), in_feed: OnceLock::new() }
     }
 
     /// The event as a log keeps it: JSON without what follows from the rest (the id is the log's own, the picture is

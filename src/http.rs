@@ -90,6 +90,8 @@ fn routes() -> Vec<Route> {
         get("/api/session-status/{id}", Access::Follow, self::get(polling::status)),
         get("/api/sessions/{id}/events", Access::Follow, self::get(sse::events)).stream(),
         get("/api/sessions/{id}/ws", Access::Follow, self::get(websocket::upgrade)).stream(),
+        get("/api/events", Access::Key, self::get(sse::feed)).stream(),
+        get("/api/ws", Access::Key, self::get(websocket::feed)).stream(),
         get("/health", Access::Everyone, self::get(health::health)),
         get("/metrics", Access::Operator, self::get(metrics::metrics)),
         get("/livez", Access::Everyone, self::get(health::livez)),

@@ -25,6 +25,10 @@ pub(crate) trait EventLog: Send + Sync {
     /// there is nobody else to hear of.
     fn follow(&self, session: SessionId, after: Option<Cursor>) -> BoxStream<'static, Followed>;
 
+    /// Every event that anybody appends to any log from when this says [`Appended::Missed`] for the first time. One of many
+    /// replicas gets QRs without their strings.
+    fn follow_all(&self) -> BoxStream<'static, Appended>;
+
     /// Writes again what a store that came back may have lost: the owner's own history, oldest first, under the epoch
     /// that it holds. What is still there is left as it is.
     async fn restore(
@@ -98,6 +102,15 @@ pub(crate) enum Followed {
     Cut(Cursor),
     /// The log was removed; nothing follows.
     Gone,
+}
+
+/// What somebody who follows all logs is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Appended {
+    /// An event that was appended. Those of one session come in their order.
+    Event(Arc<Event>),
+    /// What was appended before may have been missed.
+    Missed,
 }
 
 /// The event is not stored.

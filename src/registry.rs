@@ -1,9 +1,11 @@
 //! All sessions of this process: creates them, starts their link tasks, forgets them.
 //!
 //! Each has a [`slot::Slot`] that says what this process is to it. `start` begins link tasks, `mirror` shows what others run,
-//! `commands` asks things of a session wherever it runs, the supervisor and the janitor go round.
+//! `commands` asks things of a session wherever it runs, `feed` tells what happens to any of them, the supervisor and the
+//! janitor go round.
 
 pub(crate) mod commands;
+mod feed;
 pub(crate) mod janitor;
 pub(crate) mod mirror;
 pub(crate) mod slot;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
 
+use self::feed::Feed;
 use self::slot::{Entry, Slot, Tenure};
 use self::unattended::Unattended;
 pub(crate) use crate::cluster::Storage;
@@ -43,6 +46,7 @@ pub(crate) struct Registry {
     pub(crate) parts: Arc<Parts>,
     /// Those that should have a link task and have none.
     pub(crate) unattended: Unattended,
+    pub(crate) feed: Feed,
 }
 
 /// What an embedder says of a new session.
@@ -91,8 +95,9 @@ impl Registry {
     /// # Errors
     /// When the records or the logs cannot be read.
     pub(crate) async fn open(parts: Parts) -> Result<Arc<Self>, RecordsError> {
-        let registry =
-            Self { slots: DashMap::default(), parts: Arc::new(parts), unattended: Unattended::default() };
+        let feed = Feed::new(parts.log.clone(), parts.streams.clone());
+        let (slots, unattended) = Default::default();
+        let registry = Self { slots, parts: Arc::new(parts), unattended, feed };
         for record in registry.parts.cluster.at_start().await? {
             let Some(log) = registry.log_of(&record.session).await? else { continue };
             let session = Session::restored(record, None, log, registry.parts.history);

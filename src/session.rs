@@ -15,8 +15,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
-use self::audience::{Audience, Fanout};
-pub(crate) use self::audience::{Listener, Seat};
+pub(crate) use self::audience::{Audience, Fanout, Listener, Seat};
 pub(crate) use self::error::Error;
 use self::history::History;
 use crate::event::{Cursor, Event, Kind, Me, Reason, State, Status, Time};
@@ -26,6 +25,9 @@ use crate::records::{Record, SessionInfo};
 
 /// The `detail` of a `disconnected` that a restart makes.
 pub(crate) const RESTART: &str = "restart";
+
+/// How many events a session's fan-out may be behind before its listeners read them from the history instead.
+const LIVE_EVENTS: usize = 16;
 
 /// One session.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl Session {
         let deleted = record.deleted;
         let erased = is_erased(&record);
         let inner = Inner { state, history, deleted, erased, owner };
-        Self { record, inner: Mutex::new(inner), audience: Audience::new() }
+        Self { record, inner: Mutex::new(inner), audience: Audience::new(LIVE_EVENTS) }
     }
 
     /// What the deployment knows of a session that another replica runs, or nobody.

@@ -1,4 +1,4 @@
-//! One browser: opening, replay, live, heartbeat, goodbye.
+//! One browser: opening, replay, live, heartbeat, goodbye. It watches one session, or the feed of all of them.
 //!
 //! A [`Viewer`] yields [`Frame`]s and knows no socket: `http/stream/socket.rs` writes them, in the words of its two encoders,
 //! `http/stream/sse.rs` and `http/stream/websocket.rs`.
@@ -25,13 +25,20 @@ use crate::telemetry::metrics::{GAPS, REPLAYS, VIEWER_LAGS};
 /// An idle stream keeps room for this many frames.
 pub(crate) const IDLE_FRAMES: usize = 4;
 
+/// How many events of the feed may wait for a viewer whose socket is full. Each is encoded once for all viewers.
+const FEED_BACKLOG: usize = 1024;
+
 /// One message to a browser.
 #[derive(Debug)]
 pub(crate) enum Frame {
-    /// The status of the session; the first frame of every stream.
+    /// The status of the session; the first frame of its stream.
     Opening(Box<Opening>),
     /// An event of the session.
     Event(Arc<Event>),
+    /// The first frame of the feed, which has nothing to say.
+    FeedOpening,
+    /// An event of any session.
+    FeedEvent(Arc<Event>),
     /// A sign of life while nothing happens.
     Heartbeat,
     /// The last frame.
@@ -49,20 +56,27 @@ pub(crate) struct Opening {
     now: Time,
 }
 
-/// One viewer of one session, from its opening to its goodbye. It waits for nothing: its transport tells it what happens, and
-/// takes the frames that follow from that.
+/// One viewer, from its opening to its goodbye. It waits for nothing: its transport tells it what happens, and takes the frames
+/// that follow from that.
 #[derive(Debug)]
 pub(crate) struct Viewer {
-    session: Arc<Session>,
+    source: Source,
     /// Frames to send.
     queue: VecDeque<Frame>,
-    /// The last event that was put in the queue.
-    last: Option<Cursor>,
     /// When its token expires.
     until: Option<Time>,
     open: StreamGuard,
     span: Span,
     done: bool,
+}
+
+/// What a viewer watches.
+#[derive(Debug)]
+enum Source {
+    /// One session. `last`: the last event that was put in the queue.
+    Session { session: Arc<Session>, last: Option<Cursor> },
+    /// The sessions of all users whose ids begin with this.
+    Feed { prefix: Option<String> },
 }
 
 impl Viewer {
@@ -92,7 +106,15 @@ impl Viewer {
         // The span exists at `debug` only: a recorded span costs memory in each of thousands of idle streams.
         let span = debug_span!("stream", sessionId = %session.id(), transport = open.transport().as_str());
         debug!(parent: &span, sessionId = %session.id(), resumed, gap, "stream opened");
-        Self { session, queue, last, until: None, open, span, done: false }
+        Self { source: Source::Session { session, last }, queue, until: None, open, span, done: false }
+    }
+
+    /// Begins to watch all sessions of the users whose ids begin with `prefix`, from now on.
+    pub(crate) fn of_feed(prefix: Option<String>, open: StreamGuard) -> Self {
+        let span = debug_span!("stream", transport = open.transport().as_str());
+        debug!(parent: &span, "stream of all sessions opened");
+        let queue = VecDeque::from([Frame::FeedOpening]);
+        Self { source: Source::Feed { prefix }, queue, until: None, open, span, done: false }
     }
 
     /// Ends the stream when its token has expired. This is checked at each heartbeat, which needs no timer of its own.
@@ -109,19 +131,43 @@ impl Viewer {
 
     /// An event was recorded. The viewer was told of all before it: see [`Viewer::catches_up`].
     pub(crate) fn hears(&mut self, event: &Arc<Event>) {
-        if self.last.is_none_or(|last| last < event.at) {
-            self.enqueue(event.clone());
+        match &self.source {
+            Source::Session { last, .. } if last.is_none_or(|last| last < event.at) => {
+                self.enqueue(event.clone());
+            }
+            Source::Feed { prefix } if is_of(prefix.as_deref(), event) => {
+                self.queue.push_back(Frame::FeedEvent(event.clone()));
+            }
+            Source::Session { .. } | Source::Feed { .. } => {}
+        }
+    }
+
+    /// An event was recorded while its socket is full. False where it has to catch up later.
+    pub(crate) fn hears_later(&mut self, event: &Arc<Event>) -> bool {
+        match self.source {
+            // It reads the session's history.
+            Source::Session { .. } => false,
+            Source::Feed { .. } if self.queue.len() >= FEED_BACKLOG => false,
+            Source::Feed { .. } => {
+                self.hears(event);
+                true
+            }
         }
     }
 
     /// It fell behind: events may have been recorded that it did not hear.
     pub(crate) fn catches_up(&mut self) {
         counter!(VIEWER_LAGS).increment(1);
-        self.reads_history();
+        match self.source {
+            Source::Session { .. } => self.reads_history(),
+            // Nothing keeps them in one order. It reads the list of sessions when it is back.
+            Source::Feed { .. } => self.fails(Close::Missed),
+        }
     }
 
     fn reads_history(&mut self) {
-        match self.session.missed(self.last) {
+        let Source::Session { session, last } = &self.source else { return };
+        match session.missed(*last) {
             Some(missed) => missed.into_iter().for_each(|event| self.enqueue(event)),
             None => self.queue.push_back(Frame::Goodbye(Close::TooSlow)),
         }
@@ -163,7 +209,9 @@ impl Viewer {
     }
 
     fn enqueue(&mut self, event: Arc<Event>) {
-        self.last = Some(event.at);
+        if let Source::Session { last, .. } = &mut self.source {
+            *last = Some(event.at);
+        }
         let ended = event.state.ended;
         self.queue.push_back(Frame::Event(event));
         if ended {
@@ -172,9 +220,19 @@ impl Viewer {
     }
 }
 
+/// Whether an event belongs to a user whose id begins with this.
+fn is_of(prefix: Option<&str>, event: &Event) -> bool {
+    prefix.is_none_or(|prefix| event.session.user_id().starts_with(prefix))
+}
+
 impl Drop for Viewer {
     fn drop(&mut self) {
         let reason = self.open.reason();
-        debug!(parent: &self.span, sessionId = %self.session.id(), reason, "stream closed");
+        match &self.source {
+            Source::Session { session, .. } => {
+                debug!(parent: &self.span, sessionId = %session.id(), reason, "stream closed");
+            }
+            Source::Feed { .. } => debug!(parent: &self.span, reason, "stream of all sessions closed"),
+        }
     }
 }

@@ -29,7 +29,7 @@ impl Encoded {
             Kind::Qr(qr) => Some(qr::data_url(&qr.qr_string).into()),
             _ => None,
         };
-        let data = data(event, qr_data_url.as_deref());
+        let data = data(event, Shown::Whole { qr_data_url: qr_data_url.as_deref() });
         let (at, name) = (event.at, event.kind.name());
         Self {
             sse: format!("id: {at}\nevent: {name}\ndata: {data}\n\n").into(),
@@ -37,6 +37,26 @@ impl Encoded {
             qr_data_url,
         }
     }
+
+    /// As the feed of all sessions shows it: the id stands in the data, and a QR has neither string nor picture.
+    fn in_feed(event: &Event) -> Self {
+        let data = data(event, Shown::InFeed);
+        let (at, name) = (event.at, event.kind.name());
+        Self {
+            sse: format!("event: {name}\ndata: {data}\n\n").into(),
+            websocket: text_frame(format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#)),
+            qr_data_url: None,
+        }
+    }
+}
+
+/// How much of an event is shown.
+#[derive(Clone, Copy)]
+enum Shown<'a> {
+    /// All of it, and the picture of its QR.
+    Whole { qr_data_url: Option<&'a str> },
+    /// What the feed has of it.
+    InFeed,
 }
 
 impl Event {
@@ -49,6 +69,11 @@ impl Event {
             Kind::Qr(_) => beside_the_workers(|| Encoded::of(self)),
             _ => Encoded::of(self),
         })
+    }
+
+    /// The event as the feed of all sessions shows it. The first call encodes it.
+    pub(crate) fn in_feed(&self) -> &Encoded {
+        self.in_feed.get_or_init(|| Encoded::in_feed(self).into())
     }
 
     /// Draws a QR that a phone can still scan, on a thread that no stream waits for. Does nothing with any other event.
@@ -89,6 +114,9 @@ pub(crate) fn frame(frame: Frame) -> Bytes {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EventData<'a> {
+    /// Only in the feed, where the frame of SSE has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     session_id: &'a SessionId,
     at: Time,
     #[serde(flatten)]
@@ -104,6 +132,12 @@ enum Fields<'a> {
         qr: &'a Qr,
         /// Not stored, because it follows from the string.
         qr_data_url: Option<&'a str>,
+    },
+    #[serde(rename_all = "camelCase")]
+    QrInFeed {
+        expires_at: Time,
+        attempt: u32,
+        max_attempts: u32,
     },
     Code(&'a Code),
     PairingError(&'a PairingError),
@@ -124,9 +158,16 @@ enum Fields<'a> {
     Disconnected(&'a Disconnected),
 }
 
-fn data(event: &Event, qr_data_url: Option<&str>) -> String {
+fn data(event: &Event, shown: Shown<'_>) -> String {
     let fields = match &event.kind {
-        Kind::Qr(qr) => Fields::Qr { qr, qr_data_url },
+        Kind::Qr(qr) => match shown {
+            Shown::Whole { qr_data_url } => Fields::Qr { qr, qr_data_url },
+            Shown::InFeed => Fields::QrInFeed {
+                expires_at: qr.expires_at,
+                attempt: qr.attempt,
+                max_attempts: qr.max_attempts,
+            },
+        },
         Kind::Code(code) => Fields::Code(code),
         Kind::PairingError(error) => Fields::PairingError(error),
         Kind::Authenticated { me } => Fields::Authenticated { me },
@@ -139,7 +180,8 @@ fn data(event: &Event, qr_data_url: Option<&str>) -> String {
         },
         Kind::Disconnected(disconnected) => Fields::Disconnected(disconnected),
     };
-    let data = EventData { session_id: &event.session, at: event.time, fields };
+    let id = matches!(shown, Shown::InFeed).then(|| event.at.to_string());
+    let data = EventData { id, session_id: &event.session, at: event.time, fields };
     serde_json::to_string(&data)
         .unwrap_or_else(|error| unreachable!("strings and numbers always encode: {error}"))
 }
@@ -201,6 +243,30 @@ mod tests {
         assert_eq!(data["maxAttempts"], 6);
         assert!(data["qrDataUrl"].as_str().unwrap().starts_with("data:image/png;base64,"));
         assert_eq!(data["qrDataUrl"].as_str(), event.encoded().qr_data_url.as_deref());
+    }
+
+    #[test]
+    fn the_feed_shows_a_qr_without_what_a_phone_could_scan() {
+        let qr = Qr {
+            qr_string: "2@ref,a,b,c,1".into(),
+            expires_at: Time::from_millis(1_763_985_660_000),
+            attempt: 2,
+            max_attempts: 6,
+        };
+        let event = event(Kind::Qr(qr));
+        let shown = event.in_feed();
+        let data = serde_json::json!({
+            "id": "7-3",
+            "sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11",
+            "at": "2025-11-24T12:00:00.000Z",
+            "expiresAt": "2025-11-24T12:01:00.000Z", "attempt": 2, "maxAttempts": 6,
+        });
+        let websocket: serde_json::Value = serde_json::from_slice(payload(&shown.websocket)).unwrap();
+        assert_eq!(websocket, serde_json::json!({ "id": "7-3", "event": "qr", "data": data }));
+        let sse = std::str::from_utf8(&shown.sse).unwrap();
+        let sse = sse.strip_prefix("event: qr\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(sse).unwrap(), data);
+        assert!(event.encoded.get().is_none(), "nothing was drawn");
     }
 
     #[tokio::test]

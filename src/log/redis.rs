@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
-use super::{AppendError, EventLog, Followed, LogTail};
+use super::{AppendError, Appended, EventLog, Followed, LogTail};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -179,6 +179,10 @@ impl EventLog for RedisLog {
 
     fn follow(&self, session: SessionId, after: Option<Cursor>) -> BoxStream<'static, Followed> {
         follow::follow(self, session, after).boxed()
+    }
+
+    fn follow_all(&self) -> BoxStream<'static, Appended> {
+        follow::follow_all(self).boxed()
     }
 
     async fn restore(

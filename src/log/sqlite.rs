@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use rusqlite::{OptionalExtension as _, Transaction, params};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
 
-use super::{AppendError, EventLog, Followed, LogTail};
+use super::{AppendError, Appended, EventLog, Followed, LogTail};
 use crate::event::{Cursor, Event, Kind, Reason, Time};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -44,6 +46,9 @@ const BLANK: &str = "UPDATE event SET expires = NULL, body = json_set(body, '$.k
     WHERE expires <= ?1 AND json_valid(body)";
 const SESSIONS: &str = "SELECT DISTINCT session FROM event";
 
+/// How many events may wait for somebody who follows all logs.
+const WAITING: usize = 1024;
+
 /// A log is trimmed once in so many events, not at each.
 const TRIM_EVERY: u64 = 16;
 
@@ -52,12 +57,14 @@ pub(crate) struct SqliteLog {
     sqlite: Sqlite,
     /// How many events a log keeps, and one more, which says where it was cut.
     keep: u32,
+    /// Every event that was appended.
+    all: broadcast::Sender<Arc<Event>>,
 }
 
 impl SqliteLog {
     /// On a file whose migrations include [`SCHEMA`]; each log keeps its last `history` events.
     pub(crate) fn new(sqlite: Sqlite, history: u32) -> Self {
-        Self { sqlite, keep: history.saturating_add(1) }
+        Self { sqlite, keep: history.saturating_add(1), all: broadcast::Sender::new(WAITING) }
     }
 
     /// A row as an event, or where the damaged row stands.
@@ -85,7 +92,7 @@ impl EventLog for SqliteLog {
             _ => None,
         };
         let body = event.to_log();
-        let keep = self.keep;
+        let (keep, appended) = (self.keep, event.clone());
         let append = move |tx: &Transaction<'_>| {
             let session = event.session.as_str();
             let last = tx.prepare_cached(LAST)?.query_row([session], cursor).optional()?;
@@ -101,6 +108,8 @@ impl EventLog for SqliteLog {
             Ok(Some(milestone))
         };
         let milestone = self.sqlite.write(append).await?.ok_or(AppendError::Fenced)?;
+        // Nobody may be following.
+        let _ = self.all.send(appended);
         if milestone {
             // The event is on the disk in any case; where this fails the log says so, and it is tried again.
             let _ = self.sqlite.milestone().await;
@@ -110,6 +119,12 @@ impl EventLog for SqliteLog {
 
     fn follow(&self, _: SessionId, _: Option<Cursor>) -> BoxStream<'static, Followed> {
         stream::pending().boxed()
+    }
+
+    fn follow_all(&self) -> BoxStream<'static, Appended> {
+        let appended = BroadcastStream::new(self.all.subscribe());
+        let heard = appended.map(|event| event.map_or(Appended::Missed, Appended::Event));
+        stream::once(async { Appended::Missed }).chain(heard).boxed()
     }
 
     /// This file loses nothing that it said yes to.

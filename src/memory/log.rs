@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use tokio::sync::broadcast::error::RecvError;
+use tokio_stream::wrappers::BroadcastStream;
 
 use super::{Deployment, Replica};
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
-use crate::log::{AppendError, EventLog, Followed, LogTail};
+use crate::log::{AppendError, Appended, EventLog, Followed, LogTail};
 use crate::storage::StorageError;
 
 impl Deployment {
@@ -84,6 +85,15 @@ impl EventLog for Replica {
             }
         })
         .boxed()
+    }
+
+    fn follow_all(&self) -> BoxStream<'static, Appended> {
+        let heard = BroadcastStream::new(self.deployment.0.live.subscribe());
+        let told = heard.filter_map(async |heard| match heard {
+            Ok((_, event)) => event.map(Appended::Event),
+            Err(_) => Some(Appended::Missed),
+        });
+        stream::once(async { Appended::Missed }).chain(told).boxed()
     }
 
     async fn restore(

@@ -1,4 +1,4 @@
-//! Who follows a session: a broadcast channel, and the task that offers each of its events to all streams in turn.
+//! Who follows a session, or all of them: a broadcast channel, and the task that offers each of its events to all streams in turn.
 //!
 //! One task a session, not one a stream: waking a task for each of thousands of viewers costs more than writing to their
 //! sockets. It runs while there is somebody to offer events to.
@@ -13,27 +13,26 @@ use tokio::sync::broadcast::{self, Receiver};
 
 use crate::event::Event;
 
-/// How many events a listener's task may be behind before its listeners read them from the history instead.
-const LIVE_EVENTS: usize = 16;
-
 /// How many listeners are told before other tasks have a turn.
 const BATCH: usize = 32;
 
-/// Somebody who follows a session. Both calls come from the session's fan-out, one at a time, and must not block.
+/// Somebody who follows a session, or all of them. Both calls come from the session's fan-out, one at a time, and must not block.
 pub(crate) trait Listener: Send + Sync {
     /// An event that was recorded just now. It may be one that the listener has seen already.
     fn hears(&self, event: &Arc<Event>);
-    /// Events were recorded that it was not told of: it reads the session's history.
+    /// Events were recorded that it was not told of: it reads the session's history, if it follows one.
     fn has_missed(&self);
 }
 
 /// Who follows one session. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Audience(Arc<Inner>);
+pub(crate) struct Audience(Arc<Inner>);
 
 struct Inner {
     /// Another one takes its place when events were missed for good.
     live: Mutex<broadcast::Sender<Arc<Event>>>,
+    /// How many events that keeps.
+    backlog: usize,
     seats: Mutex<Seats>,
     /// The last listener has left.
     emptied: Notify,
@@ -59,13 +58,14 @@ pub(crate) struct Fanout {
 }
 
 impl Audience {
-    pub(super) fn new() -> Self {
-        let live = Mutex::new(broadcast::Sender::new(LIVE_EVENTS));
-        Self(Arc::new(Inner { live, seats: Mutex::default(), emptied: Notify::new() }))
+    /// The fan-out may be so many events behind before its listeners are told that they have missed some.
+    pub(crate) fn new(backlog: usize) -> Self {
+        let live = Mutex::new(broadcast::Sender::new(backlog));
+        Self(Arc::new(Inner { live, backlog, seats: Mutex::default(), emptied: Notify::new() }))
     }
 
     /// Tells everyone. There may be nobody.
-    pub(super) fn tell(&self, event: Arc<Event>) {
+    pub(crate) fn tell(&self, event: Arc<Event>) {
         let _ = self.0.live.lock().send(event);
     }
 
@@ -74,13 +74,13 @@ impl Audience {
         self.0.live.lock().subscribe()
     }
 
-    /// Events were missed for good: each listener reads the history, and finds that it does not reach back far enough.
-    pub(super) fn cut(&self) {
-        *self.0.live.lock() = broadcast::Sender::new(LIVE_EVENTS);
+    /// Events were missed for good: each listener is told, and finds that it cannot read all of them.
+    pub(crate) fn cut(&self) {
+        *self.0.live.lock() = broadcast::Sender::new(self.0.backlog);
     }
 
     /// Tells this listener every event from now on. The first one has to start the fan-out.
-    pub(super) fn join(&self, listener: Arc<dyn Listener>) -> (Seat, Option<Fanout>) {
+    pub(crate) fn join(&self, listener: Arc<dyn Listener>) -> (Seat, Option<Fanout>) {
         let mut seats = self.seats();
         let key = seats.listeners.insert(listener);
         let is_first = !std::mem::replace(&mut seats.has_fanout, true);

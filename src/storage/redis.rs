@@ -244,7 +244,12 @@ impl Redis {
 
     /// Listens to a channel on the one Pub/Sub connection, until the subscription is dropped.
     pub(crate) fn listen(&self, channel: String) -> Subscription {
-        channels::listen(&self.0, channel)
+        channels::listen(&self.0, channel, channels::WAITING)
+    }
+
+    /// The same, where so many messages may wait for a listener.
+    pub(crate) fn listen_to_many(&self, channel: String, waiting: usize) -> Subscription {
+        channels::listen(&self.0, channel, waiting)
     }
 
     /// Ends both connections. Later calls answer [`StorageError::Closed`], subscriptions end.

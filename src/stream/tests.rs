@@ -147,6 +147,7 @@ async fn told(viewer: &mut Stream, count: usize) -> Vec<String> {
             Some(Frame::Opening(opening)) if opening.resumed => "status resumed".into(),
             Some(Frame::Opening(_)) => "status".into(),
             Some(Frame::Event(event)) => event.at.to_string(),
+            Some(Frame::FeedOpening | Frame::FeedEvent(_)) => "the feed".into(),
             Some(Frame::Heartbeat) => "heartbeat".into(),
             Some(Frame::Goodbye(close)) => format!("{close:?}"),
             None => "end".into(),
@@ -281,4 +282,28 @@ async fn a_viewer_whose_token_has_expired_is_sent_for_a_new_one_at_its_next_hear
     assert_eq!(told(&mut stage.viewer(None).until(ago), 3).await, ["status", "7-1", "TokenExpired"]);
     let later = Some(Time::from_millis(Time::now().as_millis() + 60_000));
     assert_eq!(told(&mut stage.viewer(None).until(later), 3).await, ["status", "7-1", "heartbeat"]);
+}
+
+#[tokio::test]
+async fn a_viewer_of_the_feed_waits_for_a_while_and_is_then_sent_away() {
+    let stage = Stage::new(9);
+    let event = |user: &str, seq| {
+        let session = SessionId::new(&user.parse().unwrap());
+        let (kind, now) = (Kind::Disconnected(Disconnected::new(Reason::ConnectionLost, None)), Time::now());
+        let state = status::apply(&stage.session.snapshot().state, &kind, now);
+        Arc::new(Event::new(session, Cursor { epoch: 7, seq }, now, kind, state))
+    };
+    let mut viewer = Viewer::of_feed(Some("shop-".into()), StreamGuard::new(Transport::Sse));
+    assert!(matches!(viewer.next(), Some(Frame::FeedOpening)));
+    viewer.hears(&event("ada", 1));
+    assert!(viewer.next().is_none(), "not one of its users");
+    viewer.hears(&event("shop-1", 1));
+    assert!(matches!(viewer.next(), Some(Frame::FeedEvent(_))));
+    for seq in 0..FEED_BACKLOG as u64 {
+        assert!(viewer.hears_later(&event("shop-1", seq)));
+    }
+    assert!(!viewer.hears_later(&event("shop-1", 9_999)));
+    viewer.catches_up();
+    assert!(matches!(viewer.next(), Some(Frame::Goodbye(Close::Missed))));
+    assert!(viewer.next().is_none());
 }

@@ -99,6 +99,7 @@ const COUNTERS: &[Counter] = &[
                     "ended",
                     "draining",
                     "too_slow",
+                    "missed",
                     "too_big",
                     "broken",
                     "no_text",

@@ -140,9 +140,10 @@ impl Case {
             ("the tenant's key", bearer("only-ada"), |access, _| {
                 (access == Operator).then_some((403, "FORBIDDEN"))
             }),
-            // The list has then nothing of Ada's: see below.
+            // The list and the feed have then nothing of Ada's: see below, and feed.rs.
             ("another tenant's key", bearer("only-bob"), |_, path| {
-                (path != "/api/sessions").then_some((403, "FORBIDDEN"))
+                let of_all = ["/api/sessions", "/api/events", "/api/ws"].contains(&path);
+                (!of_all).then_some((403, "FORBIDDEN"))
             }),
             ("a token of this session", bearer(&self.of_this), |access, _| {
                 (!matches!(access, Follow | Read | Link)).then_some((403, "FORBIDDEN"))
@@ -173,6 +174,7 @@ fn answer(method: &Method, path: &str) -> u16 {
             | "/api/qr-code/{id}"
             | "/api/session-status/{id}"
             | "/api/sessions/{id}/events"
+            | "/api/events"
             | "/health"
             | "/livez"
             | "/readyz"
@@ -183,7 +185,7 @@ fn answer(method: &Method, path: &str) -> u16 {
         // The number is nonsense, and there is no upgrade: but the door was open.
         ("POST", "/api/sessions/{id}/pairing-code" | "/api/sessions/{id}/passkey") => 400,
         ("POST", "/api/sessions/{id}/passkey/confirm") => 409,
-        ("GET", "/api/sessions/{id}/ws") => 426,
+        ("GET", "/api/sessions/{id}/ws" | "/api/ws") => 426,
         ("GET", "/" | "/live.js" | "/style.css" | "/icon.svg" | "/qrcast.js") => 200,
         ("GET", file) if file.starts_with("/qrcast/") && file.ends_with(".js") => 200,
         other => panic!("a route without a row: {other:?}"),

@@ -22,6 +22,7 @@ mod embedding;
 mod ends;
 mod event_source;
 mod examples;
+mod feed;
 mod framing;
 mod health;
 mod help;

@@ -2,7 +2,7 @@
 //!
 //! Events are written by the session's fan-out ([`Listener::hears`]), to one socket after the other and without waiting for
 //! any of them. A viewer whose socket is full hears nothing; it reads what it has missed from the session's history when the
-//! socket takes bytes again, for which the stream's own task waits (`task.rs`).
+//! socket takes bytes again, for which the stream's own task waits (`task.rs`). A viewer of the feed has a short queue instead.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -185,22 +185,29 @@ impl StreamSocket {
 
 impl Listener for StreamSocket {
     fn hears(&self, event: &Arc<Event>) {
-        self.outgoing().hears(self, |viewer| viewer.hears(event));
+        let mut outgoing = self.outgoing();
+        match outgoing.state {
+            State::Writing => outgoing.tell(self, |viewer| viewer.hears(event)),
+            State::Full => outgoing.hears_later(event),
+            State::Ended(_) | State::Gone => {}
+        }
     }
 
     fn has_missed(&self) {
-        self.outgoing().hears(self, Viewer::catches_up);
+        let mut outgoing = self.outgoing();
+        match outgoing.state {
+            State::Writing => outgoing.tell(self, Viewer::catches_up),
+            State::Full => outgoing.has_missed = true,
+            State::Ended(_) | State::Gone => {}
+        }
     }
 }
 
 impl Outgoing {
-    /// What was recorded in the session. A viewer whose socket is full misses it for now.
-    fn hears(&mut self, stream: &StreamSocket, news: impl FnOnce(&mut Viewer)) {
-        match self.state {
-            State::Writing => self.tell(stream, news),
-            State::Full => self.has_missed = true,
-            State::Ended(_) | State::Gone => {}
-        }
+    /// An event was recorded, and the socket is full.
+    fn hears_later(&mut self, event: &Arc<Event>) {
+        // What follows something that was missed is missed as well.
+        self.has_missed = self.has_missed || !self.viewer.as_mut().is_some_and(|v| v.hears_later(event));
     }
 
     /// Lets the viewer know something, and writes what it says to that.

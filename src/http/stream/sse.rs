@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::handover::{self, Opened};
-use super::viewer::{self, Follow};
+use super::viewer::{self, Follow, FollowFeed};
 use crate::clock;
 use crate::close::Close;
 use crate::http::app::App;
@@ -22,6 +22,15 @@ const KEEP_ALIVE: &[u8] = b": keep-alive\n";
 
 /// `GET /api/sessions/{id}/events`
 pub(in crate::http) async fn events(State(app): State<App>, follow: Follow) -> Response {
+    answer(app, follow)
+}
+
+/// `GET /api/events`
+pub(in crate::http) async fn feed(State(app): State<App>, FollowFeed(follow): FollowFeed) -> Response {
+    answer(app, follow)
+}
+
+fn answer(app: App, follow: Follow) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache, no-transform"),
@@ -32,8 +41,8 @@ pub(in crate::http) async fn events(State(app): State<App>, follow: Follow) -> R
     ];
     match follow {
         // Tells an EventSource to stop.
-        Follow::Session(request) if request.is_over() => StatusCode::NO_CONTENT.into_response(),
-        Follow::Session(request) => {
+        Follow::Stream(request) if request.is_over() => StatusCode::NO_CONTENT.into_response(),
+        Follow::Stream(request) => {
             let opened = Opened { app, transport: Transport::Sse, watch: Ok(request) };
             handover::mark(headers.into_response(), opened)
         }
@@ -53,6 +62,9 @@ pub(super) fn encode(frame: &Frame) -> Bytes {
             format!("retry: {RETRY_MS}\nevent: status\ndata: {data}\n\n").into()
         }
         Frame::Event(event) => event.encoded().sse.clone(),
+        // A part of the first block: a client knows by it that the stream is open.
+        Frame::FeedOpening => format!("retry: {RETRY_MS}\n").into(),
+        Frame::FeedEvent(event) => event.in_feed().sse.clone(),
         Frame::Heartbeat => Bytes::from_static(KEEP_ALIVE),
         Frame::Goodbye(close) => goodbye(*close),
     }

@@ -62,11 +62,8 @@ pub(in crate::http) fn start(opened: Opened, head: Bytes, connection: RawConnect
 }
 
 fn follow(app: &App, request: Request, stream: Arc<StreamSocket>, incoming: Incoming) -> Task {
-    let (session, transport) = (request.session().clone(), stream.transport());
-    let (seat, fanout) = session.follow(stream.clone());
-    if let Some(fanout) = fanout {
-        app.streams.spawn(fanout.run());
-    }
+    let transport = stream.transport();
+    let seat = request.join(app, stream.clone());
     let beats = match transport {
         Transport::Sse => app.sse_heartbeats.join(),
         Transport::WebSocket => app.websocket_heartbeats.join(),

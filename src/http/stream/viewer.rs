@@ -1,4 +1,4 @@
-//! What both streams need of a request: which session, and from where on.
+//! What both transports need of a request: which session, and from where on, or all sessions.
 
 use std::sync::Arc;
 
@@ -12,43 +12,67 @@ use crate::http::app::App;
 use crate::http::door::admission::{Admission, admitted};
 use crate::http::door::limits::Place;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::session::Session;
+use crate::registry::Registry;
+use crate::session::{Listener, Seat, Session};
 use crate::stream::Viewer;
 use crate::stream::guard::{StreamGuard, Transport};
 
-/// A request to follow a session.
+/// A request for a stream.
 pub(in crate::http) enum Follow {
-    /// It can be followed.
-    Session(Request),
+    /// It can be opened.
+    Stream(Request),
     /// Not now: the viewer is told when to come back, in a way that an `EventSource` understands.
     Refused(Close),
 }
 
-/// Which session to follow, and from where on.
+/// A request for the stream of all sessions.
+pub(in crate::http) struct FollowFeed(pub(super) Follow);
+
+/// What to follow.
 pub(in crate::http) struct Request {
-    session: Arc<Session>,
-    after: Option<Cursor>,
+    source: Source,
     /// When the viewer's token expires.
     until: Option<Time>,
     place: Place,
 }
 
+enum Source {
+    /// A session, from after this event on.
+    Session { session: Arc<Session>, after: Option<Cursor> },
+    /// The sessions of all users whose ids begin with this.
+    Feed { prefix: Option<String>, registry: Arc<Registry>, _opened: Seat },
+}
+
 impl Request {
     /// Whether the viewer already has the last event of a session that has ended: there is nothing to follow.
     pub(super) fn is_over(&self) -> bool {
-        let snapshot = self.session.snapshot();
-        snapshot.state.ended && self.after.is_some() && self.after == snapshot.last
+        let Source::Session { session, after } = &self.source else { return false };
+        let snapshot = session.snapshot();
+        snapshot.state.ended && after.is_some() && *after == snapshot.last
     }
 
-    /// Which session.
-    pub(super) fn session(&self) -> &Arc<Session> {
-        &self.session
+    /// Tells the stream every event from now on.
+    pub(super) fn join(&self, app: &App, stream: Arc<dyn Listener>) -> Seat {
+        match &self.source {
+            Source::Session { session, .. } => {
+                let (seat, fanout) = session.follow(stream);
+                if let Some(fanout) = fanout {
+                    app.streams.spawn(fanout.run());
+                }
+                seat
+            }
+            Source::Feed { registry, .. } => registry.feed.follow(stream),
+        }
     }
 
     /// Begins to watch. The place must be kept as long as the viewer.
     pub(super) fn viewer(self, transport: Transport) -> (Viewer, Place) {
-        let Self { session, after, until, place } = self;
-        let viewer = Viewer::new(session, after, StreamGuard::new(transport));
+        let Self { source, until, place } = self;
+        let open = StreamGuard::new(transport);
+        let viewer = match source {
+            Source::Session { session, after } => Viewer::new(session, after, open),
+            Source::Feed { prefix, .. } => Viewer::of_feed(prefix, open),
+        };
         (viewer.until(until), place)
     }
 }
@@ -75,22 +99,46 @@ impl FromRequestParts<App> for Follow {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let Admission { caller, client } = match admitted(parts)? {
+        let admission = match admitted(parts)? {
             Ok(admission) => admission,
             Err(close) => return Ok(Self::Refused(close)),
         };
         let SessionPath(id) = SessionPath::from_request_parts(parts, app).await?;
         let after = cursor(parts).map_err(|_| ErrorCode::InvalidCursor)?;
-        let session = match app.session(&id).await {
-            Ok(session) => session,
+        let session = app.session(&id).await.map(|session| Source::Session { session, after });
+        Self::of(app, &admission, session)
+    }
+}
+
+impl FromRequestParts<App> for FollowFeed {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        let admission = match admitted(parts)? {
+            Ok(admission) => admission,
+            Err(close) => return Ok(Self(Follow::Refused(close))),
+        };
+        let feed = async {
+            let registry = app.registry()?.clone();
+            let (prefix, opened) =
+                (admission.caller.prefix().map(str::to_owned), registry.feed.open().await?);
+            Ok(Source::Feed { prefix, registry, _opened: opened })
+        };
+        let feed = feed.await;
+        Follow::of(app, &admission, feed).map(Self)
+    }
+}
+
+impl Follow {
+    /// A stream of what was found, if there is room for it.
+    fn of(app: &App, admission: &Admission, found: Result<Source, ApiError>) -> Result<Self, ApiError> {
+        let source = match found {
+            Ok(source) => source,
             Err(error) if error.code() == ErrorCode::StoreAway => return Ok(Self::Refused(Close::StoreAway)),
             Err(error) => return Err(error),
         };
-        Ok(match app.drain.goodbye().map_or_else(|| app.limits.enter(&client), Err) {
-            Ok(place) => {
-                let until = caller.expires();
-                Self::Session(Request { session, after, until, place })
-            }
+        Ok(match app.drain.goodbye().map_or_else(|| app.limits.enter(&admission.client), Err) {
+            Ok(place) => Self::Stream(Request { source, until: admission.caller.expires(), place }),
             Err(close) => Self::Refused(close),
         })
     }

@@ -3,6 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use serde_json::json;
@@ -11,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
 
 use super::handover::{self, Opened};
-use super::viewer::Follow;
+use super::viewer::{Follow, FollowFeed};
 use crate::clock;
 use crate::close::Close;
 use crate::event::{Time, frame, text_frame};
@@ -27,13 +28,26 @@ const PROTOCOL: &str = "qrcast.v1";
 
 /// `GET /api/sessions/{id}/ws`
 pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    answer(app, request, async |parts, app| Follow::from_request_parts(parts, app).await).await
+}
+
+/// `GET /api/ws`
+pub(in crate::http) async fn feed(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    answer(app, request, async |parts, app| Ok(FollowFeed::from_request_parts(parts, app).await?.0)).await
+}
+
+async fn answer(
+    app: App,
+    request: Request,
+    follow: impl AsyncFnOnce(&mut Parts, &App) -> Result<Follow, ApiError>,
+) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     origins::check(&app.config, &parts.headers)?;
     let protocol = subprotocol(&parts.headers)?;
     // After what the headers alone decide: it looks up a session and takes a place among the streams.
-    let watch = match Follow::from_request_parts(&mut parts, &app).await? {
-        Follow::Session(request) if request.is_over() => Err(Close::Ended),
-        Follow::Session(request) => Ok(request),
+    let watch = match follow(&mut parts, &app).await? {
+        Follow::Stream(request) if request.is_over() => Err(Close::Ended),
+        Follow::Stream(request) => Ok(request),
         Follow::Refused(close) => Err(close),
     };
     let request = Request::from_parts(parts, ());
@@ -59,6 +73,8 @@ pub(super) fn encode(shown: &Frame) -> Bytes {
     match shown {
         Frame::Opening(opening) => control("status", json!(opening)),
         Frame::Event(event) => event.encoded().websocket.clone(),
+        Frame::FeedOpening => Bytes::new(),
+        Frame::FeedEvent(event) => event.in_feed().websocket.clone(),
         Frame::Heartbeat => {
             // A page cannot see a ping.
             let heartbeat = control("heartbeat", json!({ "now": Time::now() }));

@@ -1,4 +1,5 @@
-//! Following one session: what its log has after a cursor, then what is published, without a hole.
+//! Following one session: what its log has after a cursor, then what is published, without a hole; and following all of them,
+//! by what is published alone.
 //!
 //! Pub/Sub says that something is new; the log is what is true. An event is taken from the channel only where it is the
 //! very next of the known epoch. After anything else (a jump, a new epoch, a connection that broke, a listener that was
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::{Part, RedisLog};
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
-use crate::log::Followed;
+use crate::log::{Appended, Followed};
 use crate::storage::StorageError;
 use crate::storage::redis::{Heard, Subscription};
 
@@ -24,6 +25,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// On a cluster a message can be lost between two nodes without a sign: so often the log is read unasked.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
+
+/// How many events of all sessions may wait to be read: thousands come at once when a replica hands over what it runs.
+const WAITING: usize = 1024;
 
 struct Follower {
     log: RedisLog,
@@ -56,6 +60,28 @@ pub(super) fn follow(
         gone: false,
     };
     unfold(follower, async |mut follower| follower.next().await.map(|next| (next, follower)))
+}
+
+/// Ends when the storage is closed.
+pub(super) fn follow_all(log: &RedisLog) -> impl Stream<Item = Appended> + Send + use<> {
+    let subscription = log.redis.listen_to_many(log.redis.keys().all_live(), WAITING);
+    unfold(subscription, async |mut subscription| {
+        let heard = match subscription.next().await? {
+            Heard::Missed => Appended::Missed,
+            // What cannot be read is as good as missed.
+            Heard::Message(message) => {
+                told(&message).map_or(Appended::Missed, |event| Appended::Event(event.into()))
+            }
+        };
+        Some((heard, subscription))
+    })
+}
+
+/// `<session> <id> <event>`
+fn told(message: &[u8]) -> Option<Event> {
+    let mut words = std::str::from_utf8(message).ok()?.splitn(3, ' ');
+    let (session, at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Event::from_log(session, at, words.next()?).ok()
 }
 
 impl Follower {

@@ -21,8 +21,8 @@ use tracing::{debug, warn};
 
 use super::{Inner, LIMIT, RECONNECT};
 
-/// How many messages may wait for a listener. One that falls further behind gets [`Heard::Missed`].
-const WAITING: usize = 64;
+/// How many messages may wait for a listener, where it says nothing else. One that falls further behind gets [`Heard::Missed`].
+pub(super) const WAITING: usize = 64;
 
 /// How often the connection is pinged and a pulse is sent. Nothing else shows that it is dead, or receives nothing.
 const PING_EVERY: Duration = Duration::from_secs(2);
@@ -97,11 +97,12 @@ impl Drop for Subscription {
     }
 }
 
-pub(super) fn listen(inner: &Arc<Inner>, channel: String) -> Subscription {
+/// `waiting`: how many messages may wait for a listener; the first one of a channel decides.
+pub(super) fn listen(inner: &Arc<Inner>, channel: String, waiting: usize) -> Subscription {
     let mut wanted = inner.channels.wanted();
     let entry = wanted.entry(channel.clone()).or_insert_with(|| {
         inner.channels.changed.notify_one();
-        Channel { sender: broadcast::Sender::new(WAITING), listeners: 0, subscribed: false }
+        Channel { sender: broadcast::Sender::new(waiting), listeners: 0, subscribed: false }
     });
     entry.listeners += 1;
     let (receiver, missed) = (entry.sender.subscribe(), entry.subscribed);

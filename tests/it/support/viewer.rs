@@ -7,6 +7,7 @@ use futures::{SinkExt as _, Stream, StreamExt as _};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -94,6 +95,12 @@ impl Viewer {
             _ => None,
         })?;
         Ok(Self::on(Wire::WebSocket(Box::new(socket))))
+    }
+
+    /// Over WebSocket, by a request that has everything.
+    pub(crate) async fn websocket_by(request: impl IntoClientRequest + Unpin) -> Self {
+        let (socket, _) = soon("an upgrade", tokio_tungstenite::connect_async(request)).await.unwrap();
+        Self::on(Wire::WebSocket(Box::new(socket)))
     }
 
     fn on(wire: Wire) -> Self {
