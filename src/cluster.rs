@@ -62,7 +62,7 @@ pub(crate) trait Cluster: Send + Sync {
     /// Makes the limits' counts agree with the records; how many places were given back.
     async fn sweep(&self) -> Result<usize, RecordsError>;
 
-    /// Once this process leaves: whether no other one lives that could serve its viewers, as far as is known.
+    /// Whether no other process lives that could serve the viewers of this one, as far as is known. Asked while it leaves.
     async fn is_last(&self) -> bool;
 
     /// Where everything is kept, and whether that answers.
@@ -116,7 +116,7 @@ pub(crate) enum Whereabouts {
     Here,
     /// In the store that all replicas share, which knows this of it.
     Shared(Box<SessionInfo>),
-    /// Nowhere: while the store may have lost what an owner is about to write again that is an error, and not this.
+    /// There is no such session. While the store may have lost it, and an owner may write it again, `find` fails instead.
     Nowhere,
 }
 

@@ -134,7 +134,7 @@ pub struct State {
     pub since: Time,
     /// The linked account, if there is one.
     pub me: Option<Me>,
-    /// Whether this device has ever been logged in.
+    /// Whether this device has ever been logged in, which comes after a phone has linked it ([`State::has_device`]).
     #[serde(default)]
     pub linked: bool,
     /// Since when it is connected, while it is.

@@ -1,6 +1,6 @@
 //! What link tasks are made of: the parts they stand on, how one begins, what it is told, how it ends.
 //!
-//! The registry starts tasks, the runner lives them.
+//! The registry starts tasks; `runner.rs` runs them.
 
 mod eraser;
 mod journal;

@@ -90,7 +90,7 @@ impl Ownership {
                     if changed.is_err() {
                         return;
                     }
-                    // It is looked at below.
+                    // The code below the `select!` handles the change.
                     contact.mark_changed();
                 }
                 () = links.begun(), if !leaving => {
@@ -101,12 +101,12 @@ impl Ownership {
             if contact.has_changed().unwrap_or(false) {
                 contact.mark_unchanged();
                 if let Storage::Shared { away: None, data_lost: lost } = self.leases.storage() {
-                    self.is_back(std::mem::replace(&mut data_lost, lost) == lost).await;
+                    self.redis_came_back(std::mem::replace(&mut data_lost, lost) == lost).await;
                 }
             }
             self.renew(&contact).await;
             if !leaving {
-                // It says so itself when Redis is away.
+                // The connection logs by itself that Redis is away.
                 let _ = self.beat().await;
             }
         }
@@ -117,7 +117,7 @@ impl Ownership {
     }
 
     /// Redis is back, the same or another: it may have lost its end, or all.
-    async fn is_back(self: &Arc<Self>, same_data: bool) {
+    async fn redis_came_back(self: &Arc<Self>, same_data: bool) {
         self.be_quiet();
         self.assert_all(self.registry.tenures()).await;
         if !same_data {
@@ -134,7 +134,7 @@ impl Ownership {
         Instant::now() < *self.quiet_until.lock()
     }
 
-    /// Those that watch a session which nobody has written again are told.
+    /// Tells the viewers of each session that no owner has written again.
     async fn forget_what_is_gone(self: Arc<Self>) {
         sleep(self.leases.duration()).await;
         for entry in self.registry.all_here() {
@@ -173,7 +173,7 @@ impl Ownership {
         };
         counter!(LEASE_RENEWALS, "result" => result).increment(1);
         if contact.has_changed().unwrap_or(true) {
-            // The answer may come from a Redis that has lost its end: it is told first.
+            // This Redis may lack its newest writes: `redis_came_back` writes them again before any answer counts.
             return false;
         }
         match renewal {

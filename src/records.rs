@@ -111,7 +111,7 @@ pub(crate) trait Records: Send + Sync {
     fn health(&self) -> watch::Receiver<Judgement>;
 }
 
-/// How long a request for a pairing code stands: its caller has stopped waiting by then.
+/// How long a wish stands, be it for a restart, a pairing code or a passkey step: its caller has stopped waiting by then.
 pub(crate) const REQUEST_LIFE: Duration = Duration::from_secs(20);
 
 /// A session, as the deployment knows it.

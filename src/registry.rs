@@ -36,7 +36,7 @@ pub(crate) use crate::records::{IdempotencyKey, Judgement};
 use crate::session::{Error, Session};
 pub(crate) use crate::whatsapp::version::VersionReport;
 
-/// SessionLimits for what must be possible in any case.
+/// For what must be possible in any case.
 const UNLIMITED: SessionLimits = SessionLimits { all: u32::MAX, user: u32::MAX };
 
 /// The sessions, and the parts they stand on.

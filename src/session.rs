@@ -119,7 +119,7 @@ impl Session {
 
     /// Its last owner has left, and its next one has not begun: nobody can scan what is on screen, and nobody is told
     /// `connected`.
-    pub(crate) fn is_left(&self, record: &Record) {
+    pub(crate) fn owner_left(&self, record: &Record) {
         let mut inner = self.inner();
         inner.history.clear_screen();
         let last = inner.history.last().cloned();
@@ -149,7 +149,7 @@ impl Session {
         self.audience.cut();
     }
 
-    /// A start of the link task: what was on screen and what had ended is over.
+    /// A link task begins, or begins anew with new keys: what was on screen and what had ended is over.
     pub(crate) fn restart(&self, me: Option<Me>) {
         let mut inner = self.inner();
         inner.history.clear_screen();

@@ -1,7 +1,8 @@
 //! Port: what we ask of WhatsApp, and what it signals back.
 //!
 //! A [`Link`] is one running client of one session. The session's runner starts it, listens to its [`Signal`]s and
-//! stops it; nobody else touches it. `whatsapp/client.rs` is the only file that names the library's client.
+//! stops it; nobody else touches it. Only `whatsapp/client.rs` makes one
+//! of the library's clients; `whatsapp/translate.rs` hears what it says.
 
 pub(crate) mod checkup;
 pub(crate) mod client;

@@ -1,4 +1,5 @@
-//! One process that has every session to itself: each is always its own, and nobody asks anything of it.
+//! One process that has every session to itself: each is always its own, and nobody asks anything of it. `server/store.rs`
+//! chooses it for SQLite.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What this process knows of the store of many replicas: since when it does not answer, whether it has lost its data.
+//! What this process knows of the store of many replicas: since when it does not answer, whether it has lost its
+//! data. `OnRedis` writes it down, `ownership` and `/health` read it.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub(crate) struct StoreContact {
     known: Mutex<Known>,
 }
 
-/// What is known.
+/// The state of the store, as it was last seen.
 #[derive(Clone, Debug, Default)]
 struct Known {
     /// Since when it does not answer.
@@ -26,7 +27,7 @@ struct Known {
     back: Option<Instant>,
     /// When it came back without its data, the last time.
     data_lost: Option<Time>,
-    /// The word in the data.
+    /// The random word by which this data is recognised, `{data}:word`.
     data: Option<String>,
 }
 

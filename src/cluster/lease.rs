@@ -1,4 +1,4 @@
-//! How long this replica may act as the owner of a session.
+//! How long this replica may act as the owner of a session. Its tenure and its link task ask; `ownership` renews.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which replicas lived when this one last asked.
+//! Which replicas lived when this one last asked, for `OnRedis`.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// These live now.
-    pub(crate) fn are(&self, living: Vec<Replica>) {
+    pub(crate) fn set(&self, living: Vec<Replica>) {
         *self.living.lock() = living;
     }
 
@@ -29,10 +29,10 @@ impl Peers {
         self.living.lock().clone()
     }
 
-    /// This replica leaves: these live beside it, or the ones of before where that is not known.
-    pub(crate) fn left(&self, living: Option<Vec<Replica>>) {
+    /// This replica leaves. `living`: those that stay; `None` keeps the ones that were known before.
+    pub(crate) fn leave(&self, living: Option<Vec<Replica>>) {
         if let Some(living) = living {
-            self.are(living);
+            self.set(living);
         }
         self.left.cancel();
     }

@@ -280,7 +280,7 @@ impl Leases for OnRedis {
             .arg(millis(self.records.lease));
         self.records.redis.query::<()>(&set).await?;
         self.peers
-            .are(self.replicas(i64::try_from(self.records.lease.as_millis()).unwrap_or(i64::MAX)).await?);
+            .set(self.replicas(i64::try_from(self.records.lease.as_millis()).unwrap_or(i64::MAX)).await?);
         Ok(())
     }
 
@@ -293,7 +293,7 @@ impl Leases for OnRedis {
             self.replicas(-1).await
         };
         // The others would know by its next beat.
-        self.peers.left(leave.await.ok());
+        self.peers.leave(leave.await.ok());
     }
 
     fn living(&self) -> Vec<Replica> {

@@ -149,7 +149,7 @@ async fn forget(session: &Arc<Session>, parts: &Parts, epoch: u64) -> Result<(),
     session.mark_erased();
     match wiped {
         Ok(()) => info!(sessionId = %session.id(), "session erased"),
-        // Released it is: what is left of its keys goes with the next sweep.
+        // The session is released all the same; what is left of its keys goes with the next sweep.
         Err(error) => error!(sessionId = %session.id(), %error, "session error"),
     }
     Ok(())

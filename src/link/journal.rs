@@ -30,7 +30,7 @@ const SETTLE: Duration = Duration::from_millis(1500);
 /// How many events may be shown before they are stored.
 const MAX_UNFLUSHED: usize = 64;
 
-/// The pen of one epoch. There is one per epoch, and no two at a time per session.
+/// Writes the events of one epoch. A session never has two at a time.
 pub(crate) struct Journal {
     session: Arc<Session>,
     log: Arc<dyn EventLog>,
@@ -151,7 +151,7 @@ impl Journal {
         }
     }
 
-    /// With whatever else the store has lost of the end of this log.
+    /// Stores what was shown, and before that any older events that the store has lost.
     async fn flush(&mut self) -> Result<(), AppendError> {
         if let Some(first) = self.unflushed.first() {
             let mut events = self.session.events();

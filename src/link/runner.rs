@@ -97,7 +97,7 @@ async fn release(
             let shutdown = Disconnected::new(Reason::Shutdown, None);
             let _ = journal.write(Kind::Disconnected(shutdown), Time::now()).await;
         }
-        // It is not ours, or nobody renews it and the next claim takes it.
+        // Another replica has the session, or its lease lapses and the next claim takes it.
         End::Leave if !parts.shutdown.has_begun() => return Ok(()),
         End::Over | End::Leave | End::Erase { .. } => {}
     }
@@ -126,7 +126,7 @@ async fn told_to_stop(
             () = parts.shutdown.begun() => return None,
             Some(command) = commands.recv() => match command {
                 Command::Ask(Ask::Code { phone_number }) => *code_for = Some(phone_number),
-                // Those are of a client that is gone; the others are on their way already.
+                // A passkey step belongs to an earlier client. There is nothing to hand over and nothing to reopen yet.
                 Command::Ask(Ask::Passkey(_) | Ask::ConfirmPasskey) | Command::HandOver | Command::Reopen => {}
                 command @ (Command::Restart { .. } | Command::Erase { .. } | Command::Leave) => {
                     return Some(command);
@@ -144,7 +144,7 @@ async fn obey(command: Option<Command>, journal: &mut Journal) -> End {
             let _ = done.send(());
             End::Leave
         }
-        // `told_to_stop` keeps all but the first.
+        // Of these `told_to_stop` returns `Leave` alone.
         Some(Command::Leave | Command::Ask(_) | Command::HandOver | Command::Reopen) => End::Leave,
     }
 }

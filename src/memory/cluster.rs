@@ -188,7 +188,7 @@ impl Leases for Replica {
             world.replicas.entry(me.to_owned()).or_insert((now, now)).0 = now + lease;
             world.living()
         };
-        self.peers.are(self.call("beat", beat).await?);
+        self.peers.set(self.call("beat", beat).await?);
         Ok(())
     }
 
@@ -199,7 +199,7 @@ impl Leases for Replica {
             world.viewers.remove(me);
             world.living()
         };
-        self.peers.left(self.call("leave", leave).await.ok());
+        self.peers.leave(self.call("leave", leave).await.ok());
     }
 
     fn living(&self) -> Vec<Living> {

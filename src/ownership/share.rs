@@ -1,4 +1,4 @@
-//! How many sessions a replica may have, and which it gives away. Pure.
+//! How many sessions a replica may have, and which it gives away: the arithmetic of `ownership`. Pure.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ const JITTER: Duration = Duration::from_millis(40);
 impl Ownership {
     /// Takes over what nobody runs.
     pub(crate) async fn claim(self: Arc<Self>) {
-        // How many looks in a row there was a session for which nobody had room.
+        // How many searches in a row have found a session while this replica had no room.
         let mut stuck = 0;
         let mut contact = self.leases.contact();
         loop {
@@ -58,7 +58,7 @@ impl Ownership {
         }
         let mine = self.registry.running();
         let waiting: Vec<_> = waiting.into_iter().filter(|id| !mine.contains(id)).collect();
-        self.registry.unattended.are(waiting.iter().cloned());
+        self.registry.unattended.set(waiting.iter().cloned());
         if waiting.is_empty() {
             *stuck = 0;
             return Ok(false);
@@ -68,7 +68,7 @@ impl Ownership {
         let mut room = self.room(mine.len()).await?;
         if room == 0 {
             *stuck += 1;
-            // The counts lag: somebody has to.
+            // The counts may be out of date: after three such searches one session is taken all the same.
             room = usize::from(*stuck > 3);
         }
         let full = waiting.len() == MOST;

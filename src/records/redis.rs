@@ -6,7 +6,7 @@
 //! Beside it, each under a hash tag of its own: the sessions by the end of their lease, an index that may lag; what the
 //! limits count; requests with an `Idempotency-Key`; who lives. `docs/redis-keys.md` lists all keys and fields.
 //! What several tags must agree on is written in an order after which a crash leaves too much, never too little, and
-//! [`RedisRecords::sweep`] takes the rest away.
+//! `OnRedis::sweep` (`cluster/redis.rs`) takes the rest away.
 
 mod find;
 mod places;

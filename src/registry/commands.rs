@@ -1,7 +1,8 @@
-//! What others ask of a session: restart, delete, a pairing code.
+//! What callers ask of a session: restart, delete, a pairing code, the steps of a passkey.
 //!
 //! Where its link task runs here the task is told. Where another replica owns it the request is written down, and the owner,
-//! or the next one, does it; the answer is read from the session's own log. Where nobody owns it this replica claims it.
+//! or the next one, does it; the answer is read from the session's own log, or, of a restart, from its epoch. Where nobody owns
+//! it this replica claims it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::whatsapp::StartError;
 /// How long a restart waits for an owner elsewhere.
 const OWNER_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Pause between two looks at whether it has.
+/// Pause between two checks whether the owner has done it.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// Why a session is not restarted.
@@ -178,7 +179,7 @@ impl Registry {
         self.restart_entry(entry, &mut past).await
     }
 
-    /// Whether the owner has done it; no, when there is none any more.
+    /// Asks the owner to restart, and waits. False if the session has no owner any more.
     async fn ask_for_restart(&self, id: &SessionId, deadline: Instant) -> Result<bool, RestartError> {
         let cluster = &self.parts.cluster;
         let Whereabouts::Shared(found) = cluster.find(id).await? else { return Ok(false) };

@@ -17,7 +17,7 @@ use crate::records::RecordsError;
 use crate::session::{Error, Snapshot};
 use crate::shutdown::Shutdown;
 
-/// How long what is kept.
+/// How long each kind of session is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ages {
     /// Pause between two rounds.
@@ -71,7 +71,7 @@ async fn round(registry: &Arc<Registry>, ages: Ages) -> Result<(), Error> {
         }
         if verdict == Verdict::Delete {
             registry.delete(&id).await?;
-            // It would write again what is gone, believing that the store had lost it.
+            // A link task that still ran would take the removal for a loss of the store's, and write the session again.
             registry.task_ended(&id).await;
         }
         registry.remove(&id).await?;
@@ -114,7 +114,7 @@ impl Registry {
         let mut remains = self.parts.whatsapp.sessions().await.map_err(RecordsError::failed)?;
         remains.extend(self.parts.log.sessions().await?);
         let known: std::collections::HashSet<_> = self.ids().await?.into_iter().collect();
-        // What is left of a session that cannot be read is all there is of it.
+        // The log and the device of a session whose record cannot be read are all that is left of it: they stay.
         if self.parts.damage.hides_a_session() {
             return Ok(0);
         }

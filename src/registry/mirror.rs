@@ -1,4 +1,5 @@
-//! Sessions that another replica runs, or nobody: read from the shared state, followed as long as somebody watches here.
+//! Sessions that another replica runs, or nobody: read from the shared state, followed as long as somebody watches
+//! here. Every call and stream finds its session with [`Registry::find`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,7 +148,7 @@ impl Registry {
 
     async fn read_log(&self, id: &SessionId) -> Result<LogTail, RecordsError> {
         let log = self.parts.log.read(id).await?;
-        // One that was scanned or has run out keeps its string for a while, and is not shown.
+        // The log keeps the string of a QR for a while after it was scanned or has expired; such a QR is not drawn.
         let shows_qr = log.events.last().is_some_and(|last| last.state.status == Status::ScanQr);
         if shows_qr && let Some(qr) = log.events.iter().rfind(|event| matches!(event.kind, Kind::Qr(_))) {
             qr.drawn().await;

@@ -91,7 +91,8 @@ impl Slot {
         matches!(&*self.role(), Role::Owner(tenure) if tenure.lease.lasts())
     }
 
-    /// The session, where this process answers for it: it surely owns it, or would run it and need not.
+    /// The session, where this process answers for it: it owns the session under a lease that lasts, or it is the only process
+    /// and the session does not run.
     pub(crate) fn answered_for(&self, me: &str) -> Option<Arc<Session>> {
         match &*self.role() {
             Role::Owner(tenure) => tenure.lease.lasts().then(|| tenure.session.clone()),

@@ -103,16 +103,16 @@ impl Registry {
             return self.restart_entry(entry, &mut past).await.map(|()| true).map_err(as_records_error);
         }
         if !session.needs_task() {
-            // A claim that outlived its session's end: the process died between the two.
+            // The last process died after the session had ended, and before it could release it.
             if record.claimed {
                 self.parts.records.release(session.id(), record.epoch).await?;
             }
             return Ok(false);
         }
         let claim = self.claim(entry, if deleted { UNLIMITED } else { self.parts.limits }).await?;
-        session.is_left(record);
+        session.owner_left(record);
         if !deleted && !session.snapshot().state.runs() {
-            // Its end came between the two.
+            // The log, which was read after the record, says that the session has ended.
             self.parts.records.release(session.id(), claim.epoch).await?;
             return Ok(false);
         }
@@ -154,7 +154,7 @@ impl Registry {
             return Err(RecordsError::damaged().into());
         }
         if let Some(running) = slot.tenure() {
-            // What could not be started again must not be stopped: the new epoch has to be stored.
+            // Before the running task is stopped: a store that takes no new epoch could not start the next one.
             self.parts.records.check().await?;
             running.told(|done| Command::Restart { done }).await;
         }
@@ -203,7 +203,7 @@ impl Registry {
             let _stopped = stopped.drop_guard();
             registry.run_to_its_end(&entry, epoch, runner).await;
             let was_last = entry.slot.rest(epoch, registry.parts.cluster.owner_at_rest());
-            // One that ended before it had a client of its own: the next start waits for the client before that.
+            // This task may have ended before it had a client. The next start then waits for the client before that.
             if let Some(before) = before {
                 before.cancelled().await;
             }

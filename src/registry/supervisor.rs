@@ -28,7 +28,7 @@ pub(crate) async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
         }
         let here = registry.all_here();
         let waiting = here.iter().filter(|entry| entry.lacks_task());
-        registry.unattended.are(waiting.map(|entry| entry.session.id().clone()));
+        registry.unattended.set(waiting.map(|entry| entry.session.id().clone()));
         told.retain(|id, ()| registry.known(id).is_some_and(|entry| entry.lacks_task()));
         // Every start is a write.
         if registry.judgement().writes.is_some() {

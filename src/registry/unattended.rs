@@ -1,4 +1,5 @@
-//! The sessions that should have a link task and have none: since when, and when each is tried again.
+//! The sessions that should have a link task and have none: since when, and when each is tried again. The
+//! supervisor fills it, metrics and the alert read it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -28,8 +29,8 @@ struct Waiting {
 }
 
 impl Unattended {
-    /// These wait at this moment; such as waited before go on doing so.
-    pub(crate) fn are(&self, waiting: impl IntoIterator<Item = SessionId>) {
+    /// Replaces the sessions that wait; those that waited before keep their times.
+    pub(crate) fn set(&self, waiting: impl IntoIterator<Item = SessionId>) {
         let now = Instant::now();
         let mut known = self.lock();
         let before = std::mem::take(&mut *known);
@@ -74,7 +75,7 @@ mod tests {
         let (unattended, id) = (Unattended::default(), SessionId::new(&"ada".parse().unwrap()));
         let mut tries = Vec::new();
         for second in 0..120 {
-            unattended.are([id.clone()]);
+            unattended.set([id.clone()]);
             if !unattended.due().is_empty() {
                 tries.push(second);
             }
@@ -82,7 +83,7 @@ mod tests {
             advance(SUPERVISOR_INTERVAL).await;
         }
         assert_eq!(tries, [1, 2, 4, 8, 16, 32, 62, 92]);
-        unattended.are([]);
+        unattended.set([]);
         assert!(unattended.due().is_empty() && unattended.too_long() == 0);
     }
 }

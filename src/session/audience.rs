@@ -120,8 +120,8 @@ impl Audience {
         (batch, None)
     }
 
-    /// Whether nobody is left. The fan-out ends then, and the next listener starts another.
-    fn is_over(&self) -> bool {
+    /// Ends the fan-out if nobody is left, and says whether it did. The next listener starts another.
+    fn close_if_empty(&self) -> bool {
         let mut seats = self.seats();
         seats.has_fanout = !seats.listeners.is_empty();
         !seats.has_fanout
@@ -166,7 +166,7 @@ impl Fanout {
                     self.live = audience.live();
                     audience.each(|listener| listener.has_missed()).await;
                 },
-                () = audience.0.emptied.notified() => if audience.is_over() {
+                () = audience.0.emptied.notified() => if audience.close_if_empty() {
                     return;
                 },
             }

@@ -50,7 +50,7 @@ impl History {
         history
     }
 
-    /// The link task starts again: what was on screen cannot be scanned or typed any more.
+    /// Nobody can scan or type any more what is on screen: its client has stopped, or stops.
     pub(crate) fn clear_screen(&mut self) {
         self.forget_picture();
         self.live = Live::default();

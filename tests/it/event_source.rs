@@ -17,7 +17,7 @@ const PAGE: &str = "globalThis.follow = (id, token, cursor) => {
   const heard = [], states = [];
   const query = new URLSearchParams({ token, ...(cursor && { lastEventId: cursor }) });
   const source = new EventSource(`/api/sessions/${id}/events?${query}`);
-  const names = ['status', 'drain', 'qr', 'code', 'pairing_error', 'authenticated', 'ready', 'disconnected'];
+  const names = ['status', 'drain', 'qr', 'code', 'pairing_error', 'passkey', 'authenticated', 'ready', 'disconnected'];
   for (const name of names) {
     source.addEventListener(name, (event) => heard.push({ id: event.lastEventId, event: name, data: JSON.parse(event.data) }));
   }

@@ -126,7 +126,7 @@ pub(in crate::http) async fn restart(
     if app.links.has_begun() {
         return Err(ErrorCode::Draining.into());
     }
-    // A token gets a person through; what is linked is its owner's to interrupt.
+    // A token gets a person through a link. Only the embedder may interrupt one that stands.
     if matches!(caller, Caller::Token(_)) && app.session(&id).await?.snapshot().state.has_device() {
         return Err(ErrorCode::Forbidden.into());
     }

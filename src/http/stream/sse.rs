@@ -1,4 +1,4 @@
-//! A stream as Server-Sent Events. An encoder without logic: `stream.rs` decides what is said.
+//! A stream as Server-Sent Events: the routes, and an encoder without logic. `src/stream.rs` decides what is said.
 
 use axum::body::Bytes;
 use axum::extract::State;

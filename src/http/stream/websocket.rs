@@ -1,4 +1,4 @@
-//! A stream as WebSocket. An encoder without logic: `stream.rs` decides what is said.
+//! A stream as WebSocket: the routes, and an encoder without logic. `src/stream.rs` decides what is said.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts as _, Request, State};

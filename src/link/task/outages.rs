@@ -1,4 +1,4 @@
-//! Whether the store accepts writes again after an outage.
+//! Whether the store accepts writes again after an outage, for the link task.
 
 use tokio::sync::watch;
 

@@ -153,7 +153,7 @@ impl Pairing {
         if !owned.is_still_owned().await {
             return Some(Err(End::Leave));
         }
-        // A crash cut the pairing short before anybody was told of it.
+        // Not where a crash cut the pairing short before any viewer was told of it.
         let told = state.me.is_some();
         if told {
             self.removals += 1;

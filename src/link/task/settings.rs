@@ -90,7 +90,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The client is content. Whether it may be says the store.
+    /// The client says that it has everything; whether it has, the store says.
     pub(super) async fn connected(
         &mut self,
         id: String,

@@ -43,7 +43,7 @@ impl Tries {
         self.retry_at
     }
 
-    /// The client tries by itself. The word of one that was halted meanwhile may have been on its way: that one does not.
+    /// The client tries by itself. The signal of one that was halted may come late, and is no new try.
     pub(super) fn connecting(&mut self) {
         if !self.halted {
             self.retry_at = None;
@@ -72,10 +72,10 @@ impl Tries {
         self.outage = None;
         self.turn = None;
         self.failed = 0;
-        self.outdated.is_over();
+        self.outdated.clear();
     }
 
-    /// The connection broke. The client opens another after a pause of its own; a longer one is a client that hangs.
+    /// The connection broke. The client opens another after a pause of its own. If it takes longer than that, it hangs.
     pub(super) fn lost(&mut self, owned: &Owned<'_>, link: &dyn Link) {
         if self.halted {
             return;
@@ -142,7 +142,7 @@ impl Tries {
             return Err(End::Leave);
         }
         if self.outdated.holds() {
-            // That is why.
+            // It stopped because its version was refused.
             return Ok(());
         }
         self.retry_after(owned.parts.timers.again);

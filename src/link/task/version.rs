@@ -28,8 +28,8 @@ struct Refused {
     search: Search,
 }
 
-/// Says whether a newer version is known; until then there may still be one. Nobody ever locks it: a future that is not
-/// `Sync` would keep the whole task from being shared between two calls.
+/// Resolves to whether a newer version is known. The mutex is never locked: it only makes the future `Sync`, without which the
+/// whole task could not be shared between two calls.
 type Search = Mutex<BoxFuture<'static, bool>>;
 
 fn search(future: impl Future<Output = bool> + Send + 'static) -> Search {
@@ -37,7 +37,7 @@ fn search(future: impl Future<Output = bool> + Send + 'static) -> Search {
 }
 
 impl Outdated {
-    /// Whether the client is done for that.
+    /// Whether this client's version was refused, so that its other signals no longer count.
     pub(super) fn holds(&self) -> bool {
         self.refused.is_some()
     }
@@ -48,7 +48,7 @@ impl Outdated {
     }
 
     /// WhatsApp took the version.
-    pub(super) fn is_over(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.retried = false;
     }
 
