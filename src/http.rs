@@ -5,25 +5,31 @@
 
 mod api;
 mod app;
+mod describe;
 mod door;
 mod error;
 mod guard;
+mod openapi;
 mod ops;
 mod pages;
 mod serve;
 mod stream;
 
-use axum::Router;
+use std::sync::LazyLock;
+
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::response::Response;
+use axum::response::{Html, Redirect, Response};
 use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Json, Router};
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_service::Service as _;
 
 use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token};
 pub(crate) use self::app::App;
+use self::describe::{Described, Operation};
 pub use self::door::caller::Access;
 use self::door::limits::Budget;
 pub(crate) use self::door::limits::held::{Door, KEPT};
@@ -44,12 +50,19 @@ struct Route {
     path: &'static str,
     terms: Terms,
     handler: MethodRouter<App>,
+    operation: &'static Operation,
 }
 
 impl Route {
-    fn new(method: Method, path: &'static str, access: Access, handler: MethodRouter<App>) -> Self {
+    fn new(
+        method: Method,
+        path: &'static str,
+        access: Access,
+        handler: MethodRouter<App>,
+        operation: &'static Operation,
+    ) -> Self {
         let terms = Terms { access, budget: Budget::Read, telling: Telling::Status };
-        Self { method, path, terms, handler }
+        Self { method, path, terms, handler, operation }
     }
 
     /// Counted as a new session.
@@ -66,39 +79,77 @@ impl Route {
 }
 
 fn routes() -> Vec<Route> {
-    let get = |path, access, handler| Route::new(Method::GET, path, access, handler);
-    let post = |path, access, handler| Route::new(Method::POST, path, access, handler);
-    let delete = |path, access, handler| Route::new(Method::DELETE, path, access, handler);
+    let get = |path, access, handler, says| Route::new(Method::GET, path, access, handler, says);
+    let post = |path, access, handler, says| Route::new(Method::POST, path, access, handler, says);
+    let delete = |path, access, handler, says| Route::new(Method::DELETE, path, access, handler, says);
     let page = |page: &'static pages::Page| {
         get(
             page.path,
             Access::Everyone,
             self::get(async |State(app): State<App>| page.answer(app.config.security.is_open())),
+            &pages::PAGE,
         )
     };
-    let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();
+    let mut routes: Vec<Route> = pages::PAGES.iter().map(page).chain(documents()).collect();
     routes.extend([
-        post("/api/init-session", Access::Key, self::post(init::init)).init(),
-        get("/api/sessions", Access::Key, self::get(sessions::list)),
-        delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete)),
-        post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart)),
-        post("/api/sessions/{id}/pairing-code", Access::Link, self::post(pairing::code)),
-        post("/api/sessions/{id}/passkey", Access::Link, self::post(passkey::answer)),
-        post("/api/sessions/{id}/passkey/confirm", Access::Link, self::post(passkey::confirm)),
-        post("/api/sessions/{id}/stream-token", Access::Read, self::post(stream_token::stream_token)),
-        get("/api/qr-code/{id}", Access::Read, self::get(polling::qr_code)),
-        get("/api/session-status/{id}", Access::Follow, self::get(polling::status)),
-        get("/api/sessions/{id}/events", Access::Follow, self::get(sse::events)).stream(),
-        get("/api/sessions/{id}/ws", Access::Follow, self::get(websocket::upgrade)).stream(),
-        get("/api/events", Access::Key, self::get(sse::feed)).stream(),
-        get("/api/ws", Access::Key, self::get(websocket::feed)).stream(),
-        get("/health", Access::Everyone, self::get(health::health)),
-        get("/metrics", Access::Operator, self::get(metrics::metrics)),
-        get("/livez", Access::Everyone, self::get(health::livez)),
-        get("/readyz", Access::Everyone, self::get(health::readyz)),
+        post("/api/init-session", Access::Key, self::post(init::init), &init::INIT).init(),
+        get("/api/sessions", Access::Key, self::get(sessions::list), &sessions::LIST),
+        delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete), &sessions::DELETE),
+        post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart), &sessions::RESTART),
+        post(
+            "/api/sessions/{id}/pairing-code",
+            Access::Link,
+            self::post(pairing::code),
+            &pairing::PAIRING_CODE,
+        ),
+        post("/api/sessions/{id}/passkey", Access::Link, self::post(passkey::answer), &passkey::ANSWER),
+        post(
+            "/api/sessions/{id}/passkey/confirm",
+            Access::Link,
+            self::post(passkey::confirm),
+            &passkey::CONFIRM,
+        ),
+        post(
+            "/api/sessions/{id}/stream-token",
+            Access::Read,
+            self::post(stream_token::stream_token),
+            &stream_token::STREAM_TOKEN,
+        ),
+        get("/api/qr-code/{id}", Access::Read, self::get(polling::qr_code), &polling::QR_CODE),
+        get("/api/session-status/{id}", Access::Follow, self::get(polling::status), &polling::STATUS),
+        get("/api/sessions/{id}/events", Access::Follow, self::get(sse::events), &sse::EVENTS).stream(),
+        get("/api/sessions/{id}/ws", Access::Follow, self::get(websocket::upgrade), &websocket::WS).stream(),
+        get("/api/events", Access::Key, self::get(sse::feed), &sse::FEED).stream(),
+        get("/api/ws", Access::Key, self::get(websocket::feed), &websocket::FEED).stream(),
+        get("/health", Access::Everyone, self::get(health::health), &health::HEALTH),
+        get("/metrics", Access::Operator, self::get(metrics::metrics), &metrics::METRICS),
+        get("/livez", Access::Everyone, self::get(health::livez), &health::LIVEZ),
+        get("/readyz", Access::Everyone, self::get(health::readyz), &health::READYZ),
     ]);
     routes
 }
+
+/// What describes the others.
+fn documents() -> [Route; 3] {
+    let get = |path, handler, says| Route::new(Method::GET, path, Access::Everyone, handler, says);
+    [
+        get("/openapi.json", self::get(async || OPENAPI.clone()), &openapi::OPENAPI),
+        get("/docs", self::get(async || Redirect::temporary("/docs/api")), &openapi::DOCS),
+        get("/docs/api", self::get(async || REFERENCE.clone()), &openapi::REFERENCE),
+    ]
+}
+
+/// The API's description, made at the first request for it.
+static OPENAPI: LazyLock<Json<Value>> = LazyLock::new(|| {
+    let described = routes().into_iter().map(|Route { method, path, terms, operation, .. }| {
+        let Terms { access, telling, .. } = terms;
+        Described { method, path, access, telling, operation }
+    });
+    Json(openapi::document(&described.collect::<Vec<_>>()))
+});
+
+/// The same as a page.
+static REFERENCE: LazyLock<Html<String>> = LazyLock::new(|| Html(openapi::reference::page(&OPENAPI.0)));
 
 /// Every route, and who may use it.
 pub fn table() -> Vec<(Method, &'static str, Access)> {

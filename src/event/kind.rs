@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Status, Time};
 
 /// The linked account, as far as it is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Me {
     /// The device's JID, `<number>:<device>@s.whatsapp.net`.
@@ -85,7 +86,7 @@ impl Kind {
 }
 
 /// A QR that a phone can scan. Its string is a credential: `Debug` masks it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Qr {
     /// The text of the QR, as WhatsApp sent it.
@@ -109,7 +110,7 @@ impl fmt::Debug for Qr {
 }
 
 /// A pairing code for "link with phone number". A credential: `Debug` masks it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Code {
     /// As a person types it, `ABCD-1234`.
@@ -127,7 +128,7 @@ impl fmt::Debug for Code {
 }
 
 /// A step of the passkey that WhatsApp asks for. The code is what two people compare: `Debug` masks it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "stage", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Passkey {
     /// The person has to use the passkey, on a page of WhatsApp's.
@@ -183,7 +184,7 @@ impl fmt::Debug for Assertion {
 }
 
 /// What of an account could not be fetched yet, though its device is logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
     /// The phone has not sent the keys of the account's settings: it is offline.
@@ -193,7 +194,7 @@ pub enum Missing {
 }
 
 /// The method by which somebody tried to link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PairingMethod {
     /// A phone scanned the QR.
@@ -205,7 +206,7 @@ pub enum PairingMethod {
 }
 
 /// Why a pairing failed. The words are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PairingRefusal {
     /// The phone signed for another QR.
@@ -235,7 +236,7 @@ pub enum PairingRefusal {
 }
 
 /// A pairing that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PairingError {
     /// The method of the pairing.
@@ -250,7 +251,7 @@ pub struct PairingError {
 }
 
 /// Why a session is cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The connection to WhatsApp broke.
@@ -325,7 +326,7 @@ impl Reason {
 }
 
 /// A session cut off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Disconnected {
     /// The reason.

@@ -11,12 +11,36 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 pub(super) use self::code::ErrorCode;
 use crate::event::{PairingError, PairingRefusal, Reason, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
 use crate::session;
+
+/// The body of every refusal.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(super) struct ErrorBody<'a> {
+    /// For people; may change.
+    error: &'a str,
+    /// For programs; stable.
+    code: &'a str,
+    /// What a program may want to know of it: `field` and `allowed` of something that cannot be read, `reason` of an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Value>,
+    timestamp: Time,
+}
+
+impl ErrorBody<'static> {
+    /// As it is where a request has nothing to add to the table's row.
+    pub(super) fn example(code: ErrorCode) -> Self {
+        let (details, timestamp) = (ApiError::from(code).details, Time::from_millis(1_763_985_600_000));
+        Self { error: code.said(), code: code.as_str(), details, timestamp }
+    }
+}
 
 /// A refusal.
 #[derive(Debug)]
@@ -152,10 +176,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self { code, message, details, wait } = self;
         let message = message.as_deref().unwrap_or(code.said());
-        let mut body = json!({ "error": message, "code": code.as_str(), "timestamp": Time::now() });
-        if let Some(details) = details {
-            body["details"] = details;
-        }
+        let body = ErrorBody { error: message, code: code.as_str(), details, timestamp: Time::now() };
         let mut response = (code.status(), Json(body)).into_response();
         let headers = response.headers_mut();
         // Rounded up: a second too early would be refused again.

@@ -3,6 +3,8 @@
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 
+use super::describe::{Answer, Content, Operation};
+
 /// Pages of any origin may use it; whether they may read it, CORS says.
 pub(super) const CROSS_ORIGIN: [(HeaderName, &str); 1] =
     [(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin")];
@@ -21,11 +23,19 @@ macro_rules! page {
     };
 }
 
+/// What each of them is to the API's description.
+pub(super) const PAGE: Operation = Operation::new(
+    "",
+    "A file of the live page, or of qrcast.js",
+    &[Answer::ok("The file", &[Content::text("*/*", "")])],
+);
+
 /// Every static file.
 pub(super) const PAGES: &[Page] = &[
     page!("/", "text/html; charset=utf-8", "index.html"),
     page!("/live.js", "text/javascript; charset=utf-8", "live.js"),
     page!("/style.css", "text/css; charset=utf-8", "style.css"),
+    page!("/reference.css", "text/css; charset=utf-8", "reference.css"),
     page!("/icon.svg", "image/svg+xml", "icon.svg"),
     page!("/qrcast.js", "text/javascript; charset=utf-8", "qrcast.js"),
     page!("/qrcast/api.js", "text/javascript; charset=utf-8", "qrcast/api.js"),

@@ -1,9 +1,11 @@
 //! The alerts, by the names that `/health`, the metric and the log give them.
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 /// Something an operator should know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub enum AlertName {
     /// This process uses more memory than allowed.
     Memory,

@@ -100,7 +100,9 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// The rooms of `http`, from the ground up: each may use itself and those before it.
-const ROOMS: &[&str] = &["error", "door", "app", "guard", "pages", "api", "stream", "ops", "serve", "http"];
+const ROOMS: &[&str] = &[
+    "error", "door", "describe", "app", "guard", "pages", "api", "stream", "ops", "openapi", "serve", "http",
+];
 
 #[test]
 fn in_http_nothing_runs_up() {

@@ -33,6 +33,7 @@ mod logs;
 mod messages;
 mod metrics;
 mod migrate;
+mod openapi;
 mod outage;
 mod page;
 mod pairing_code;

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -15,6 +16,7 @@ use super::no_store::NoStore;
 use super::phone::phone_number;
 use crate::event::{Status, Time};
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation, Parameter};
 use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::client;
@@ -29,19 +31,32 @@ use crate::session::Error;
 const MAX_DEVICE_NAME: usize = 50;
 
 /// What an embedder asks for. Fields that this server does not know are ignored, as the old service did.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct InitRequest {
+    /// Your own name for the person: 1 to 64 characters of A-Z a-z 0-9 . _ @ + -
+    #[schemars(
+        required,
+        with = "String",
+        length(min = 1, max = 64),
+        regex(pattern = r"^[A-Za-z0-9._@+-]+$")
+    )]
     user_id: Option<Value>,
+    /// What the phone lists the device as.
+    #[schemars(length(min = 1, max = 50))]
     device_name: Option<String>,
+    /// The session's own way to WhatsApp, on one of the hosts of `PROXY_ALLOWED_HOSTS`.
     proxy: Option<String>,
+    /// Your own notes, which the session's status gives back.
     metadata: Option<Map<String, Value>>,
+    /// Whom to ask for a pairing code, which then comes as a `code` event.
     phone_number: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A new session, and where its stream is.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct InitAnswer {
+pub(in crate::http) struct InitAnswer {
     session_id: SessionId,
     status: Status,
     message: &'static str,
@@ -52,6 +67,40 @@ struct InitAnswer {
     web_socket_url: String,
     link_url: String,
 }
+
+pub(in crate::http) const INIT: Operation = Operation {
+    parameters: &[Parameter::header(
+        "Idempotency-Key",
+        "The same request with the same key makes one session, within 24 hours: 1 to 255 visible ASCII characters",
+        "order-7",
+    )],
+    body: Some(Content::json::<InitRequest>(r#"{"userId": "ada", "metadata": {"order": 7}}"#)),
+    errors: &[
+        ErrorCode::InvalidUserId,
+        ErrorCode::InvalidKey,
+        ErrorCode::KeyReused,
+        ErrorCode::KeyRunning,
+        ErrorCode::SessionLimit,
+        ErrorCode::Draining,
+        ErrorCode::InitNotNow,
+        ErrorCode::InitFailed,
+    ],
+    ..Operation::new(
+        "initSession",
+        "Makes a session, and starts to link it",
+        &[Answer::ok(
+            "The session; its QR, or the code that was asked for, comes on its stream",
+            &[Content::json::<InitAnswer>(
+                r#"{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "initializing",
+                "message": "WhatsApp session başlatılıyor...", "estimatedTime": "30-60 saniye",
+                "streamToken": "eyJ…", "streamTokenExpiresAt": "2025-11-24T12:10:00.000Z",
+                "streamUrl": "/api/sessions/session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11/events",
+                "webSocketUrl": "/api/sessions/session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11/ws",
+                "linkUrl": "/?session=session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11#token=eyJ…"}"#,
+            )],
+        )],
+    )
+};
 
 /// `POST /api/init-session`
 pub(in crate::http) async fn init(

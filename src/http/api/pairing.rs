@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
@@ -17,19 +17,62 @@ use super::no_store::NoStore;
 use super::phone::phone_number;
 use super::polling::why_not_to_link;
 use super::session_path::SessionPath;
-use crate::event::{Code, Event, Kind, PairingError, PairingMethod};
+use crate::event::{Code, Event, Kind, PairingError, PairingMethod, Time};
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::registry::Ask;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[derive(Deserialize)]
+/// Whose phone is to be asked.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct CodeRequest {
+    /// As people write it, with the country's code.
+    #[schemars(required, with = "String")]
     phone_number: Option<String>,
 }
+
+/// A code to type on the phone.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct CodeAnswer {
+    /// `ABCD-1234`
+    code: String,
+    /// As it was understood.
+    phone_number: String,
+    expires_at: Time,
+}
+
+pub(in crate::http) const PAIRING_CODE: Operation = Operation {
+    body: Some(Content::json::<CodeRequest>(r#"{"phoneNumber": "+90 555 111 22 33"}"#)),
+    errors: &[
+        ErrorCode::SessionEnded,
+        ErrorCode::AlreadyConnected,
+        ErrorCode::QrNotReady,
+        ErrorCode::QrExpired,
+        ErrorCode::OwnerSilent,
+        ErrorCode::CodeBadRequest,
+        ErrorCode::CodeInvalidNumber,
+        ErrorCode::CodeForbidden,
+        ErrorCode::CodeRateOverlimit,
+        ErrorCode::CodeNotAvailable,
+        ErrorCode::CodeExpired,
+        ErrorCode::CodeFailed,
+    ],
+    ..Operation::new(
+        "requestPairingCode",
+        "Asks WhatsApp for a code to type on the phone of this number",
+        &[Answer::ok(
+            "The code",
+            &[Content::json::<CodeAnswer>(
+                r#"{"code": "ABCD-1234", "phoneNumber": "905551112233", "expiresAt": "2025-11-24T12:03:00.000Z"}"#,
+            )],
+        )],
+    )
+};
 
 /// `POST /api/sessions/{id}/pairing-code`
 pub(in crate::http) async fn code(
@@ -53,8 +96,8 @@ pub(in crate::http) async fn code(
     }
     let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;
     let code = answer.map_err(|_| ErrorCode::OwnerSilent)??;
-    let body = json!({ "code": code.code, "phoneNumber": number, "expiresAt": code.expires_at });
-    Ok(NoStore(Json(body)).into_response())
+    let answer = CodeAnswer { code: code.code, phone_number: number, expires_at: code.expires_at };
+    Ok(NoStore(Json(answer)).into_response())
 }
 
 /// The event that answers: a code for this number, or a refusal.

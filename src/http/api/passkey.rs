@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::body::JsonBody;
@@ -16,6 +17,7 @@ use super::polling::why_not_to_link;
 use super::session_path::SessionPath;
 use crate::event::{Assertion, Kind, Passkey};
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::id::SessionId;
 use crate::registry::Ask;
@@ -29,14 +31,23 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-#[derive(Deserialize)]
+/// What the browser made of the passkey.
+#[derive(Deserialize, JsonSchema)]
 pub(in crate::http) struct AnswerRequest {
+    #[schemars(required, with = "Credential")]
     credential: Option<Credential>,
+}
+
+/// It was passed on; what follows comes as an event.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct PassedOn<'a> {
+    session_id: &'a SessionId,
 }
 
 /// What `PublicKeyCredential.toJSON()` gives. Its other fields say things about the browser that WhatsApp does not ask for:
 /// they are dropped.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Credential {
     raw_id: Option<String>,
@@ -45,7 +56,7 @@ struct Credential {
     response: Option<AssertionResponse>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct AssertionResponse {
     #[serde(rename = "clientDataJSON")]
@@ -54,6 +65,35 @@ struct AssertionResponse {
     signature: Option<String>,
     user_handle: Option<String>,
 }
+
+/// Why a passkey step may not be done.
+const ERRORS: &[ErrorCode] = &[
+    ErrorCode::NoPasskeyStep,
+    ErrorCode::SessionEnded,
+    ErrorCode::AlreadyConnected,
+    ErrorCode::QrExpired,
+    ErrorCode::OwnerSilent,
+];
+
+const PASSED_ON: &[Answer] = &[Answer::of(
+    StatusCode::ACCEPTED,
+    "It goes to WhatsApp; what follows comes on the stream",
+    &[Content::json::<PassedOn<'_>>(r#"{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11"}"#)],
+)];
+
+pub(in crate::http) const ANSWER: Operation = Operation {
+    body: Some(Content::json::<AnswerRequest>(
+        r#"{"credential": {"id": "q83v", "rawId": "q83v", "type": "public-key", "response": {
+            "clientDataJSON": "e30", "authenticatorData": "AAAA", "signature": "MEUC", "userHandle": null}}}"#,
+    )),
+    errors: ERRORS,
+    ..Operation::new("answerPasskey", "What a browser made of the account's passkey", PASSED_ON)
+};
+
+pub(in crate::http) const CONFIRM: Operation = Operation {
+    errors: ERRORS,
+    ..Operation::new("confirmPasskey", "The person saw the same code on the phone", PASSED_ON)
+};
 
 /// `POST /api/sessions/{id}/passkey`
 pub(in crate::http) async fn answer(
@@ -99,7 +139,7 @@ async fn ask(app: &App, id: &SessionId, ask: Ask) -> Result<Response, ApiError> 
     if !app.registry()?.ask(id, ask).await? {
         return Err(ErrorCode::OwnerSilent.into());
     }
-    Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": id }))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(PassedOn { session_id: id })).into_response())
 }
 
 impl AnswerRequest {

@@ -7,6 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Extracted};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -15,6 +16,7 @@ use super::session_path::SessionPath;
 use crate::clock;
 use crate::event::{Event, Kind, Me, Missing, Qr, Reason, State, Status, Time};
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::pages::CROSS_ORIGIN;
 use crate::id::{InvalidSessionId, SessionId};
@@ -22,21 +24,24 @@ use crate::qr;
 use crate::registry::Registry;
 use crate::session::{Session, Snapshot};
 
-#[derive(Serialize)]
+/// The QR that can be scanned now.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct QrAnswer<'a> {
+pub(in crate::http) struct QrAnswer<'a> {
     session_id: &'a SessionId,
     qr_string: &'a str,
+    /// A PNG.
     qr_data_url: Option<&'a str>,
     expires_at: Time,
+    /// Milliseconds.
     time_remaining: i64,
     is_valid: bool,
 }
 
 /// Where a session stands, for one that polls and in the list of all.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct StatusAnswer<'a> {
+pub(in crate::http) struct StatusAnswer<'a> {
     session_id: &'a SessionId,
     status: Status,
     user_id: &'a str,
@@ -84,6 +89,47 @@ impl<'a> StatusAnswer<'a> {
         }
     }
 }
+
+pub(in crate::http) const QR_CODE: Operation = Operation {
+    errors: &[
+        ErrorCode::QrNotReady,
+        ErrorCode::AlreadyConnected,
+        ErrorCode::QrExpired,
+        ErrorCode::SessionEnded,
+    ],
+    ..Operation::new(
+        "getQrCode",
+        "The QR that can be scanned now; with `.png` or `.svg` behind the id, as a picture",
+        &[Answer::ok(
+            "The QR",
+            &[
+                Content::json::<QrAnswer<'_>>(
+                    r#"{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11",
+                    "qrString": "2@ref,noise,identity,secret,1", "qrDataUrl": "data:image/png;base64,iVBORw0KGgo=",
+                    "expiresAt": "2025-11-24T12:01:00.000Z", "timeRemaining": 41250, "isValid": true}"#,
+                ),
+                Content::text("image/png", ""),
+                Content::text("image/svg+xml", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+            ],
+        )],
+    )
+};
+
+pub(in crate::http) const STATUS: Operation = Operation::new(
+    "getSessionStatus",
+    "Where a session stands",
+    &[Answer::ok(
+        "Its status",
+        &[Content::json::<StatusAnswer<'_>>(
+            r#"{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "connected", "userId": "ada",
+            "connectedAt": "2025-11-24T12:00:00.000Z", "hasQrCode": false, "clientActive": true, "uptime": 61000,
+            "lastEventId": "1763985600000-3",
+            "me": {"id": "905551112233:1@s.whatsapp.net", "pushName": "Ada", "platform": "android"},
+            "reason": null, "detail": null, "help": null, "incomplete": false, "missing": null,
+            "owner": "b7e3", "metadata": {"order": 7}}"#,
+        )],
+    )],
+);
 
 /// `GET /api/qr-code/{id}`, also with `.png` or `.svg` behind the id.
 pub(in crate::http) async fn qr_code(

@@ -7,14 +7,15 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::no_store::NoStore;
 use super::polling::StatusAnswer;
 use super::session_path::SessionPath;
 use crate::event::Status;
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation, Parameter};
 use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::error::{ApiError, ErrorCode};
@@ -37,12 +38,85 @@ pub(in crate::http) struct ListQuery {
     status: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ListedSession<'a> {
     #[serde(flatten)]
     status: StatusAnswer<'a>,
+    /// Over all replicas, up to 10 s old.
     viewers: usize,
 }
+
+/// A page of the list.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct ListAnswer<'a> {
+    sessions: Vec<ListedSession<'a>>,
+    /// The `cursor` of the next page; null on the last one.
+    next_cursor: Option<&'a SessionId>,
+}
+
+/// A session that starts anew.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct RestartAnswer {
+    session_id: SessionId,
+    status: Status,
+}
+
+pub(in crate::http) const LIST: Operation = Operation {
+    parameters: &[
+        Parameter::query(
+            "cursor",
+            "The `nextCursor` of the page before",
+            "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11",
+        ),
+        Parameter::query("limit", "1 to 200, else 50", "20"),
+        Parameter::query("userId", "Of this user alone", "ada"),
+        Parameter::query("status", "In this status alone", "connected"),
+    ],
+    errors: &[
+        ErrorCode::InvalidListCursor,
+        ErrorCode::InvalidQuery,
+        ErrorCode::InvalidUserId,
+        ErrorCode::StoreDamaged,
+    ],
+    ..Operation::new(
+        "listSessions",
+        "All sessions under the key, in the order of their ids",
+        &[Answer::ok(
+            "A page of the list",
+            &[Content::json::<ListAnswer<'_>>(
+                r#"{"sessions": [{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "connected", "userId": "ada",
+            "connectedAt": "2025-11-24T12:00:00.000Z", "hasQrCode": false, "clientActive": true, "uptime": 61000,
+            "lastEventId": "1763985600000-3",
+            "me": {"id": "905551112233:1@s.whatsapp.net", "pushName": "Ada", "platform": "android"},
+            "reason": null, "detail": null, "help": null, "incomplete": false, "missing": null,
+            "owner": "b7e3", "metadata": {"order": 7}, "viewers": 1}], "nextCursor": null}"#,
+            )],
+        )],
+    )
+};
+
+pub(in crate::http) const RESTART: Operation = Operation {
+    errors: &[ErrorCode::SessionEnded, ErrorCode::OwnerSilent, ErrorCode::Draining],
+    ..Operation::new(
+        "restartSession",
+        "New QRs for a session that is not linked, a reconnect of one that is; after a logout new keys",
+        &[Answer::of(
+            StatusCode::ACCEPTED,
+            "It starts anew; what follows comes on its stream",
+            &[Content::json::<RestartAnswer>(
+                r#"{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "initializing"}"#,
+            )],
+        )],
+    )
+};
+
+pub(in crate::http) const DELETE: Operation = Operation::new(
+    "deleteSession",
+    "Logs the device out at WhatsApp, and forgets its keys",
+    &[Answer::of(StatusCode::NO_CONTENT, "It is deleted, or never was", &[])],
+);
 
 /// `GET /api/sessions`, in the order of their ids.
 pub(in crate::http) async fn list(
@@ -58,15 +132,15 @@ pub(in crate::http) async fn list(
     let page = Page { takes: &|id| filter.takes(id), status: filter.status, limit: filter.limit };
     let (sessions, more) = registry.list(page).await?;
     let viewers = registry.viewers().await?;
-    let listed: Vec<_> = sessions
+    let listed = sessions
         .iter()
         .map(|session| ListedSession {
             status: StatusAnswer::of(session, registry),
             viewers: viewers.get(session.id()).copied().unwrap_or_default(),
         })
         .collect();
-    let next = if more { sessions.last().map(|session| session.id()) } else { None };
-    let answer = json!({ "sessions": listed, "nextCursor": next });
+    let next_cursor = if more { sessions.last().map(|session| session.id()) } else { None };
+    let answer = ListAnswer { sessions: listed, next_cursor };
     Ok(NoStore(Json(answer)).into_response())
 }
 
@@ -137,8 +211,8 @@ pub(in crate::http) async fn restart(
         }
         restarted => restarted?,
     }
-    Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": id, "status": Status::Initializing })))
-        .into_response())
+    let answer = RestartAnswer { session_id: id, status: Status::Initializing };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
 /// `DELETE /api/sessions/{id}`

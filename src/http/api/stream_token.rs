@@ -5,25 +5,56 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::body::OptionalJsonBody;
 use super::no_store::NoStore;
 use super::session_path::SessionPath;
-use crate::event::Reason;
+use crate::event::{Reason, Time};
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation};
 use crate::http::door::admission::Admission;
 use crate::http::door::caller::Caller;
 use crate::http::door::tokens::Scope;
 use crate::http::error::{ApiError, ErrorCode};
 
-#[derive(Default, Deserialize)]
+/// What a new token is to be; all of it may be left out.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct TokenRequest {
+    /// In seconds, from 1 to `TOKEN_MAX_AGE_SECONDS`; `TOKEN_TTL_SECONDS` where nothing is said.
+    #[schemars(with = "Option<u32>", range(min = 1))]
     ttl_seconds: Option<Value>,
+    /// The caller's own, or less.
+    #[schemars(with = "Option<Scope>")]
     scope: Option<Value>,
 }
+
+/// A new token.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct TokenAnswer {
+    stream_token: String,
+    stream_token_expires_at: Time,
+    scope: Scope,
+}
+
+pub(in crate::http) const STREAM_TOKEN: Operation = Operation {
+    body: Some(Content::json::<TokenRequest>(r#"{"ttlSeconds": 600, "scope": "read"}"#)),
+    errors: &[ErrorCode::SessionEnded],
+    ..Operation::new(
+        "createStreamToken",
+        "A new token for the session, for the caller's scope or less",
+        &[Answer::ok(
+            "The token",
+            &[Content::json::<TokenAnswer>(
+                r#"{"streamToken": "eyJ…", "streamTokenExpiresAt": "2025-11-24T12:10:00.000Z", "scope": "read"}"#,
+            )],
+        )],
+    )
+};
 
 /// `POST /api/sessions/{id}/stream-token`
 pub(in crate::http) async fn stream_token(
@@ -48,12 +79,12 @@ pub(in crate::http) async fn stream_token(
     }
     let signer = app.signer().ok_or(ErrorCode::StoreAway)?;
     let issued = signer.issue(session.id(), scope, ttl, renews)?;
-    let body = json!({
-        "streamToken": issued.token,
-        "streamTokenExpiresAt": issued.expires,
-        "scope": issued.scope,
-    });
-    Ok(NoStore(Json(body)).into_response())
+    let answer = TokenAnswer {
+        stream_token: issued.token,
+        stream_token_expires_at: issued.expires,
+        scope: issued.scope,
+    };
+    Ok(NoStore(Json(answer)).into_response())
 }
 
 impl TokenRequest {

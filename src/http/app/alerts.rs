@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use parking_lot::{Mutex, MutexGuard};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -29,7 +30,7 @@ const SLOTS: usize = 30;
 const SLOT: Duration = Duration::from_secs(10);
 
 /// Something an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(in crate::http) struct Alert {
     pub(in crate::http) name: AlertName,
     since: Time,

@@ -11,21 +11,21 @@ macro_rules! codes {
 
         impl ErrorCode {
             /// The stable word for it in answers.
-            pub(super) fn as_str(self) -> &'static str {
+            pub(in crate::http) fn as_str(self) -> &'static str {
                 match self { $(Self::$code => $word),* }
             }
 
-            pub(super) fn status(self) -> StatusCode {
+            pub(in crate::http) fn status(self) -> StatusCode {
                 match self { $(Self::$code => StatusCode::$status),* }
             }
 
             /// After how many seconds it is worth asking again; 0: that is not told.
-            pub(super) fn wait(self) -> u64 {
+            pub(in crate::http) fn wait(self) -> u64 {
                 match self { $(Self::$code => $wait),* }
             }
 
             /// What a person is told, where the request has nothing to add.
-            pub(super) fn said(self) -> &'static str {
+            pub(in crate::http) fn said(self) -> &'static str {
                 match self { $(Self::$code => $said),* }
             }
         }

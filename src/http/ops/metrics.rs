@@ -13,8 +13,18 @@ use super::readings::LOGIN_PATIENCE;
 use crate::event::{Status, Time};
 use crate::http::api::no_store::NoStore;
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation};
 use crate::http::door::{host, origins};
 use crate::telemetry::metrics::{SESSIONS, SESSIONS_STUCK, SESSIONS_UNATTENDED, scrape};
+
+pub(in crate::http) const METRICS: Operation = Operation::new(
+    "getMetrics",
+    "What this process has counted, as Prometheus reads it",
+    &[Answer::ok(
+        "The metrics",
+        &[Content::text("text/plain", "qrcast_sessions{status=\"connected\"} 12\n")],
+    )],
+);
 
 /// `GET /metrics`
 pub(in crate::http) async fn metrics(State(app): State<App>) -> Response {

@@ -6,10 +6,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::handover::{self, Opened};
-use super::viewer::{self, Follow, FollowFeed};
+use super::viewer::{self, CURSOR, Follow, FollowFeed};
 use crate::clock;
 use crate::close::Close;
 use crate::http::app::App;
+use crate::http::describe::{Answer, Content, Operation};
+use crate::http::error::ErrorCode;
 use crate::stream::Frame;
 use crate::stream::guard::Transport;
 
@@ -19,6 +21,27 @@ const RETRY_MS: u64 = 2000;
 /// A comment, which belongs to the block that comes next. An empty line behind it would end a block of nothing, and that
 /// is an empty message to some clients.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n";
+
+const STREAM: Answer = Answer::ok(
+    "Server-Sent Events. A refusal that passes with time is told here as well, by `drain`",
+    &[Content::text("text/event-stream", "retry: 2000\nevent: status\ndata: {\"status\":\"scan_qr\"}\n\n")],
+);
+
+pub(in crate::http) const EVENTS: Operation = Operation {
+    parameters: CURSOR,
+    errors: &[ErrorCode::InvalidCursor],
+    ..Operation::new(
+        "followSession",
+        "A session's events as they come, as Server-Sent Events",
+        &[
+            STREAM,
+            Answer::of(StatusCode::NO_CONTENT, "The session has ended, and the cursor is at its end", &[]),
+        ],
+    )
+};
+
+pub(in crate::http) const FEED: Operation =
+    Operation::new("followAll", "The events of all sessions under the key, as Server-Sent Events", &[STREAM]);
 
 /// `GET /api/sessions/{id}/events`
 pub(in crate::http) async fn events(State(app): State<App>, follow: Follow) -> Response {

@@ -9,6 +9,7 @@ use crate::close::Close;
 use crate::event::{Cursor, InvalidCursor, Time};
 use crate::http::api::session_path::SessionPath;
 use crate::http::app::App;
+use crate::http::describe::Parameter;
 use crate::http::door::admission::{Admission, admitted};
 use crate::http::door::limits::Place;
 use crate::http::error::{ApiError, ErrorCode};
@@ -16,6 +17,16 @@ use crate::registry::Registry;
 use crate::session::{Listener, Seat, Session};
 use crate::stream::Viewer;
 use crate::stream::guard::{StreamGuard, Transport};
+
+/// Where a client says from where on.
+pub(super) const CURSOR: &[Parameter] = &[
+    Parameter::header("Last-Event-ID", "The id of the last event that the viewer has", "1763985600000-3"),
+    Parameter::query(
+        "lastEventId",
+        "The same, for a client that cannot set the header, which wins",
+        "1763985600000-3",
+    ),
+];
 
 /// A request for a stream.
 pub(in crate::http) enum Follow {

@@ -4,7 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -12,11 +12,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
 
 use super::handover::{self, Opened};
-use super::viewer::{Follow, FollowFeed};
+use super::viewer::{CURSOR, Follow, FollowFeed};
 use crate::clock;
 use crate::close::Close;
 use crate::event::{Time, frame, text_frame};
 use crate::http::app::App;
+use crate::http::describe::{Answer, Operation};
 use crate::http::door::credentials::offered_protocols;
 use crate::http::door::origins;
 use crate::http::error::{ApiError, ErrorCode};
@@ -25,6 +26,27 @@ use crate::stream::guard::Transport;
 
 /// The one subprotocol this server speaks.
 const PROTOCOL: &str = "qrcast.v1";
+
+const UPGRADE: &[Answer] = &[Answer::of(
+    StatusCode::SWITCHING_PROTOCOLS,
+    "A WebSocket. A refusal that passes with time is told on it as well",
+    &[],
+)];
+
+pub(in crate::http) const WS: Operation = Operation {
+    parameters: CURSOR,
+    errors: &[ErrorCode::UpgradeRequired, ErrorCode::InvalidSubprotocol, ErrorCode::InvalidCursor],
+    ..Operation::new("followSessionByWebSocket", "A session's events as they come, as WebSocket", UPGRADE)
+};
+
+pub(in crate::http) const FEED: Operation = Operation {
+    errors: &[ErrorCode::UpgradeRequired, ErrorCode::InvalidSubprotocol],
+    ..Operation::new(
+        "followAllByWebSocket",
+        "The events of all sessions under the key, as WebSocket",
+        UPGRADE,
+    )
+};
 
 /// `GET /api/sessions/{id}/ws`
 pub(in crate::http) async fn upgrade(State(app): State<App>, request: Request) -> Result<Response, ApiError> {

@@ -1,0 +1,164 @@
+//! The API's description: it has every route, and what the server really answers is what it says.
+
+use std::collections::BTreeSet;
+
+use qrcast::http::{Access, table};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use crate::support::{Server, Session, whatsapp, world};
+
+async fn document(server: &Server) -> Value {
+    server.get("/openapi.json").await.json().await.unwrap()
+}
+
+fn operation<'a>(document: &'a Value, method: &str, path: &str) -> &'a Value {
+    let operation = &document["paths"][path][method.to_lowercase()];
+    assert!(operation.is_object(), "{method} {path} is not described");
+    operation
+}
+
+/// Whether a value is what a schema of the document says.
+fn check(document: &Value, schema: &Value, value: &Value, what: &str) {
+    let whole = json!({ "components": document["components"], "allOf": [schema] });
+    let validator = jsonschema::draft202012::new(&whole).unwrap();
+    let wrong: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "{what}: {wrong:?} in {value}");
+}
+
+/// What a real answer is compared with; its body, where it has one.
+async fn is_described(document: &Value, method: &str, path: &str, response: Response) -> Value {
+    let (status, what) = (response.status().as_u16(), format!("{method} {path} {}", response.status()));
+    let described = &operation(document, method, path)["responses"][status.to_string()];
+    assert!(described.is_object(), "{what} is not described");
+    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+    let Some(kind) = kind else {
+        assert!(described["content"].is_null(), "{what} has no body");
+        return Value::Null;
+    };
+    let kind = kind.split(';').next().unwrap().to_owned();
+    let media = &described["content"][&kind];
+    assert!(media.is_object(), "{what}: {kind} is not described");
+    if kind != "application/json" {
+        return Value::Null;
+    }
+    let body: Value = response.json().await.unwrap();
+    check(document, &media["schema"], &body, &what);
+    if let Some(example) = media.get("example") {
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(names(example), names(&body), "{what}: the example has other fields");
+    }
+    for (code, example) in media["examples"].as_object().into_iter().flatten() {
+        check(document, &media["schema"], &example["value"], &format!("{what}, the example {code}"));
+    }
+    body
+}
+
+#[tokio::test]
+async fn the_document_has_every_route_and_no_other() {
+    let (_whatsapp, server) = world().await;
+    let document = document(&server).await;
+    let described: BTreeSet<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
+        })
+        .collect();
+    let routes: BTreeSet<_> = table()
+        .into_iter()
+        .map(|(method, path, _)| (method.as_str().to_lowercase(), path.to_owned()))
+        .collect();
+    assert_eq!(described, routes);
+    let mut ids = BTreeSet::new();
+    for (method, path, access) in table() {
+        let operation = operation(&document, method.as_str(), path);
+        let open = operation["security"].as_array().unwrap().is_empty();
+        assert_eq!(open, access == Access::Everyone, "{method} {path}");
+        if let Some(id) = operation["operationId"].as_str() {
+            assert!(ids.insert(id), "{id} stands there twice");
+        }
+        if let Some(media) = operation["requestBody"]["content"].get("application/json") {
+            check(&document, &media["schema"], &media["example"], &format!("the body of {method} {path}"));
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            for (kind, media) in response["content"].as_object().into_iter().flatten() {
+                let example = media.get("example").filter(|_| kind == "application/json");
+                if let Some(example) = example {
+                    check(&document, &media["schema"], example, &format!("{method} {path} {status}"));
+                }
+            }
+        }
+    }
+}
+
+/// Asks, and compares the answer with the document.
+async fn ask(
+    document: &Value,
+    session: &Session<'_>,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> u16 {
+    let url = path.replace("{id}", &session.id);
+    let mut request = session.server.request(method.clone(), &url);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    is_described(document, method.as_str(), path, response).await;
+    status
+}
+
+#[tokio::test]
+async fn real_answers_are_as_the_document_says() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).start().await;
+    let document = document(&server).await;
+    let session = server.init("ada").await;
+    let init = server.post("/api/init-session", &json!({ "userId": "bob", "metadata": { "a": 1 } })).await;
+    is_described(&document, "POST", "/api/init-session", init).await;
+    session.sse().await.awaits("qr").await;
+    let (get, post) = (Method::GET, Method::POST);
+    let number = || Some(json!({ "phoneNumber": "+90 555 111 22 33" }));
+    for (method, path, body, expected) in [
+        (&get, "/api/qr-code/{id}", None, 200),
+        (&get, "/api/session-status/{id}", None, 200),
+        (&get, "/api/sessions", None, 200),
+        (&post, "/api/sessions/{id}/stream-token", Some(json!({ "scope": "read" })), 200),
+        (&post, "/api/sessions/{id}/stream-token", Some(json!({ "scope": "all" })), 400),
+        (&post, "/api/sessions/{id}/pairing-code", number(), 200),
+        (&post, "/api/sessions/{id}/pairing-code", Some(json!({ "phoneNumber": "no" })), 400),
+        (&post, "/api/sessions/{id}/passkey/confirm", None, 409),
+        (&post, "/api/sessions/{id}/passkey", Some(json!({})), 400),
+        (&post, "/api/init-session", Some(json!({ "userId": "a b" })), 400),
+        (&get, "/health", None, 200),
+        (&get, "/livez", None, 200),
+        (&get, "/readyz", None, 200),
+        (&get, "/metrics", None, 200),
+        (&get, "/docs", None, 200),
+        (&get, "/docs/api", None, 200),
+    ] {
+        // A browser follows the redirect of /docs.
+        let described = if path == "/docs" { "/docs/api" } else { path };
+        assert_eq!(ask(&document, &session, method.clone(), described, body).await, expected, "{path}");
+    }
+    session.link(&whatsapp).await;
+    for (method, path, body, expected) in [
+        (&get, "/api/qr-code/{id}", None, 409),
+        (&post, "/api/sessions/{id}/pairing-code", number(), 409),
+        (&get, "/api/session-status/{id}", None, 200),
+        (&post, "/api/sessions/{id}/restart", None, 202),
+        (&Method::DELETE, "/api/sessions/{id}", None, 204),
+        (&get, "/api/qr-code/{id}", None, 410),
+        (&post, "/api/sessions/{id}/restart", None, 410),
+    ] {
+        assert_eq!(ask(&document, &session, method.clone(), path, body).await, expected, "{path}");
+    }
+    let nobody = server.session("session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11");
+    for path in ["/api/qr-code/{id}", "/api/session-status/{id}"] {
+        assert_eq!(ask(&document, &nobody, Method::GET, path, None).await, 404);
+    }
+}
