@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod asyncapi;
 mod describe;
 mod door;
 mod error;
@@ -130,10 +131,11 @@ fn routes() -> Vec<Route> {
 }
 
 /// What describes the others.
-fn documents() -> [Route; 3] {
+fn documents() -> [Route; 4] {
     let get = |path, handler, says| Route::new(Method::GET, path, Access::Everyone, handler, says);
     [
         get("/openapi.json", self::get(async || OPENAPI.clone()), &openapi::OPENAPI),
+        get("/asyncapi.json", self::get(async || ASYNCAPI.clone()), &asyncapi::ASYNCAPI),
         get("/docs", self::get(async || Redirect::temporary("/docs/api")), &openapi::DOCS),
         get("/docs/api", self::get(async || REFERENCE.clone()), &openapi::REFERENCE),
     ]
@@ -150,6 +152,9 @@ static OPENAPI: LazyLock<Json<Value>> = LazyLock::new(|| {
 
 /// The same as a page.
 static REFERENCE: LazyLock<Html<String>> = LazyLock::new(|| Html(openapi::reference::page(&OPENAPI.0)));
+
+/// The streams' description.
+static ASYNCAPI: LazyLock<Json<Value>> = LazyLock::new(|| Json(asyncapi::document()));
 
 /// Every route, and who may use it.
 pub fn table() -> Vec<(Method, &'static str, Access)> {

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use metrics::counter;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::{Span, debug, debug_span};
 
@@ -46,7 +47,8 @@ pub(crate) enum Frame {
 }
 
 /// The `status` control frame. It carries no id: it is not history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Opening {
     status: Status,
     since: Time,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -111,73 +112,106 @@ pub(crate) fn frame(frame: Frame) -> Bytes {
 }
 
 /// The fields that every event has, followed by those of its kind.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct EventData<'a> {
+#[schemars(rename = "{F}Event")]
+struct EventData<'a, F> {
     /// Only in the feed, where the frame of SSE has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     session_id: &'a SessionId,
     at: Time,
     #[serde(flatten)]
-    fields: Fields<'a>,
+    fields: F,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Fields<'a> {
-    #[serde(rename_all = "camelCase")]
-    Qr {
-        #[serde(flatten)]
-        qr: &'a Qr,
-        /// Not stored, because it follows from the string.
-        qr_data_url: Option<&'a str>,
-    },
-    #[serde(rename_all = "camelCase")]
-    QrInFeed {
-        expires_at: Time,
-        attempt: u32,
-        max_attempts: u32,
-    },
+    Qr(WholeQr<'a>),
+    QrInFeed(QrInFeed),
     Code(&'a Code),
     PairingError(&'a PairingError),
     Passkey(&'a Passkey),
-    Authenticated {
-        me: &'a Me,
-    },
-    #[serde(rename_all = "camelCase")]
-    Ready {
-        me: &'a Me,
-        connected_at: Time,
-        /// `true`, or absent.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        incomplete: Option<bool>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        missing: Option<Missing>,
-    },
+    Authenticated(Authenticated<'a>),
+    Ready(Ready<'a>),
     Disconnected(&'a Disconnected),
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Qr")]
+struct WholeQr<'a> {
+    #[serde(flatten)]
+    qr: &'a Qr,
+    /// A PNG. Not stored, because it follows from the string.
+    qr_data_url: Option<&'a str>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct QrInFeed {
+    expires_at: Time,
+    attempt: u32,
+    max_attempts: u32,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Authenticated<'a> {
+    me: &'a Me,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Ready<'a> {
+    me: &'a Me,
+    connected_at: Time,
+    /// `true`, or absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Missing>,
+}
+
+/// Makes the schema of an event's `data`.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+impl Kind {
+    /// The schema of the data of this kind, as a session's stream has it, or the feed.
+    pub(crate) fn schema(&self, in_feed: bool) -> SchemaOf {
+        match self {
+            Kind::Qr(_) if in_feed => SchemaGenerator::subschema_for::<EventData<'_, QrInFeed>>,
+            Kind::Qr(_) => SchemaGenerator::subschema_for::<EventData<'_, WholeQr<'_>>>,
+            Kind::Code(_) => SchemaGenerator::subschema_for::<EventData<'_, Code>>,
+            Kind::PairingError(_) => SchemaGenerator::subschema_for::<EventData<'_, PairingError>>,
+            Kind::Passkey(_) => SchemaGenerator::subschema_for::<EventData<'_, Passkey>>,
+            Kind::Authenticated { .. } => SchemaGenerator::subschema_for::<EventData<'_, Authenticated<'_>>>,
+            Kind::Ready { .. } => SchemaGenerator::subschema_for::<EventData<'_, Ready<'_>>>,
+            Kind::Disconnected(_) => SchemaGenerator::subschema_for::<EventData<'_, Disconnected>>,
+        }
+    }
 }
 
 fn data(event: &Event, shown: Shown<'_>) -> String {
     let fields = match &event.kind {
         Kind::Qr(qr) => match shown {
-            Shown::Whole { qr_data_url } => Fields::Qr { qr, qr_data_url },
-            Shown::InFeed => Fields::QrInFeed {
+            Shown::Whole { qr_data_url } => Fields::Qr(WholeQr { qr, qr_data_url }),
+            Shown::InFeed => Fields::QrInFeed(QrInFeed {
                 expires_at: qr.expires_at,
                 attempt: qr.attempt,
                 max_attempts: qr.max_attempts,
-            },
+            }),
         },
         Kind::Code(code) => Fields::Code(code),
         Kind::PairingError(error) => Fields::PairingError(error),
-        Kind::Authenticated { me } => Fields::Authenticated { me },
+        Kind::Authenticated { me } => Fields::Authenticated(Authenticated { me }),
         Kind::Passkey(passkey) => Fields::Passkey(passkey),
-        Kind::Ready { me, connected_at, missing } => Fields::Ready {
+        Kind::Ready { me, connected_at, missing } => Fields::Ready(Ready {
             me,
             connected_at: *connected_at,
             incomplete: missing.map(|_| true),
             missing: *missing,
-        },
+        }),
         Kind::Disconnected(disconnected) => Fields::Disconnected(disconnected),
     };
     let id = matches!(shown, Shown::InFeed).then(|| event.at.to_string());

@@ -80,8 +80,8 @@ pub(super) fn document(routes: &[Described]) -> Value {
             "title": "qrcast",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": env!("CARGO_PKG_DESCRIPTION"),
-            "description": "An error is `{error, code, details?, timestamp}`; `code` is stable. What comes over a stream is in \
-                docs/protocol.md of the repository.",
+            "description": "An error is `{error, code, details?, timestamp}`; `code` is stable. The streams are described by \
+                /asyncapi.json.",
             "license": { "name": "MIT", "identifier": "MIT" },
         },
         "servers": [{ "url": "/" }],

@@ -1,12 +1,13 @@
-//! The API's description: it has every route, and what the server really answers is what it says.
+//! The API's descriptions: they have every route and every frame, and what the server really says is what they say.
 
 use std::collections::BTreeSet;
 
+use qrcast::event::Kind;
 use qrcast::http::{Access, table};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::{Server, Session, whatsapp, world};
+use crate::support::{Seen, Server, Session, Viewer, whatsapp, world};
 
 async fn document(server: &Server) -> Value {
     server.get("/openapi.json").await.json().await.unwrap()
@@ -160,5 +161,74 @@ async fn real_answers_are_as_the_document_says() {
     let nobody = server.session("session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11");
     for path in ["/api/qr-code/{id}", "/api/session-status/{id}"] {
         assert_eq!(ask(&document, &nobody, Method::GET, path, None).await, 404);
+    }
+}
+
+/// The frames of one stream, as the description has them.
+async fn are_described(document: &Value, channel: &str, frames: &[Seen]) {
+    let messages = &document["channels"][channel]["messages"];
+    for Seen { id, event, data } in frames {
+        let message = &messages[event];
+        assert!(message.is_object(), "{event} on {channel}");
+        let mut frame = json!({ "event": event, "data": data });
+        if let Some(id) = id {
+            frame["id"] = json!(id);
+        }
+        let said = if channel.ends_with("WebSocket") { &frame } else { data };
+        check(document, &message["payload"], said, &format!("{event} on {channel}"));
+        let example = &message["examples"][0]["payload"];
+        check(document, &message["payload"], example, &format!("the example of {event} on {channel}"));
+        if !["qr", "passkey", "pairing_error", "disconnected", "ready"].contains(&event.as_str()) {
+            let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+            assert_eq!(names(example), names(said), "{event} on {channel}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn real_frames_are_as_the_document_says() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url()).start().await;
+    let document: Value = server.get("/asyncapi.json").await.json().await.unwrap();
+    let feed = server.request(Method::GET, "/api/events");
+    let mut feed = Viewer::sse_by(feed, None).await.unwrap();
+    let mut feed_by_websocket =
+        Viewer::websocket_by(format!("{}/api/ws", server.base.replacen("http", "ws", 1))).await;
+    let session = server.init("ada").await;
+    let (mut own, mut by_websocket) = (session.sse().await, session.websocket().await);
+    own.awaits("qr").await;
+    assert_eq!(session.pairing_code("+90 555 111 22 33").await.0, 200);
+    let jid = session.link(&whatsapp).await;
+    whatsapp.logout(&jid).unwrap();
+    let mut heard = own.until("disconnected").await;
+    heard.extend(session.sse().await.until("disconnected").await);
+    are_described(&document, "session", &heard).await;
+    for (channel, viewer) in [
+        ("sessionByWebSocket", &mut by_websocket),
+        ("feed", &mut feed),
+        ("feedByWebSocket", &mut feed_by_websocket),
+    ] {
+        let heard = viewer.until("disconnected").await;
+        let kinds: BTreeSet<_> = heard.iter().map(|seen| seen.event.as_str()).collect();
+        assert!(
+            kinds.is_superset(&["qr", "code", "authenticated", "ready", "disconnected"].into()),
+            "{kinds:?}"
+        );
+        are_described(&document, channel, &heard).await;
+    }
+    // Every kind and every control frame stands in it, also those that did not come here.
+    for (channel, control) in [
+        ("session", &["status", "drain"][..]),
+        ("sessionByWebSocket", &["status", "drain", "heartbeat"]),
+        ("feed", &["drain"]),
+        ("feedByWebSocket", &["drain", "heartbeat"]),
+    ] {
+        let messages = document["channels"][channel]["messages"].as_object().unwrap();
+        let expected: BTreeSet<_> = Kind::NAMES.iter().chain(control).copied().collect();
+        assert_eq!(messages.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
+        for (name, message) in messages {
+            let example = &message["examples"][0]["payload"];
+            check(&document, &message["payload"], example, &format!("the example of {name} on {channel}"));
+        }
     }
 }
