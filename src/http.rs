@@ -22,7 +22,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_service::Service as _;
 
-use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token};
+use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token, webhooks};
 pub(crate) use self::app::App;
 pub use self::door::caller::Access;
 use self::door::limits::Budget;
@@ -80,6 +80,8 @@ fn routes() -> Vec<Route> {
     routes.extend([
         post("/api/init-session", Access::Key, self::post(init::init)).init(),
         get("/api/sessions", Access::Key, self::get(sessions::list)),
+        get("/api/webhooks", Access::Key, self::get(webhooks::list)),
+        post("/api/webhooks/resend", Access::Key, self::post(webhooks::resend)),
         delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete)),
         post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart)),
         post("/api/sessions/{id}/pairing-code", Access::Link, self::post(pairing::code)),

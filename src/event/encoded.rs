@@ -33,7 +33,7 @@ impl Encoded {
         let (at, name) = (event.at, event.kind.name());
         Self {
             sse: format!("id: {at}\nevent: {name}\ndata: {data}\n\n").into(),
-            websocket: text_frame(format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#)),
+            websocket: text_frame(json(event, &data)),
             qr_data_url,
         }
     }
@@ -49,6 +49,11 @@ impl Event {
             Kind::Qr(_) => beside_the_workers(|| Encoded::of(self)),
             _ => Encoded::of(self),
         })
+    }
+
+    /// The event as receivers of webhooks get it: the same JSON without the picture of a QR.
+    pub(crate) fn to_webhook(&self) -> String {
+        json(self, &data(self, None))
     }
 
     /// Draws a QR that a phone can still scan, on a thread that no stream waits for. Does nothing with any other event.
@@ -102,7 +107,8 @@ enum Fields<'a> {
     Qr {
         #[serde(flatten)]
         qr: &'a Qr,
-        /// Not stored, because it follows from the string.
+        /// Not stored, because it follows from the string. A webhook is sent without it.
+        #[serde(skip_serializing_if = "Option::is_none")]
         qr_data_url: Option<&'a str>,
     },
     Code(&'a Code),
@@ -122,6 +128,11 @@ enum Fields<'a> {
         missing: Option<Missing>,
     },
     Disconnected(&'a Disconnected),
+}
+
+/// An event in one piece, with its id.
+fn json(event: &Event, data: &str) -> String {
+    format!(r#"{{"id":"{}","event":"{}","data":{data}}}"#, event.at, event.kind.name())
 }
 
 fn data(event: &Event, qr_data_url: Option<&str>) -> String {

@@ -50,3 +50,4 @@ mod transports;
 mod tries;
 mod used_accounts;
 mod version;
+mod webhooks;

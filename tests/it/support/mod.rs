@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod lock;
 pub(crate) mod passkey;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod replicas;

@@ -1,0 +1,137 @@
+//! How webhooks stand, and sending some of them again.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::body::JsonBody;
+use super::no_store::NoStore;
+use super::sessions::{self, limit_of};
+use crate::event::{Cursor, Time};
+use crate::http::app::App;
+use crate::http::door::admission::Admission;
+use crate::http::door::caller::Caller;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::id::SessionId;
+use crate::registry::mirror::Page;
+use crate::webhooks::{Listed, ResendError};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct ListQuery {
+    cursor: Option<String>,
+    limit: Option<String>,
+    session_id: Option<String>,
+}
+
+/// One receiver of one session.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiverAnswer {
+    session_id: SessionId,
+    url: String,
+    shared: bool,
+    state: &'static str,
+    last_error: Option<String>,
+    last_delivery_at: Option<Time>,
+    next_try_at: Option<Time>,
+    waiting: usize,
+    lost: u64,
+}
+
+impl ReceiverAnswer {
+    /// A URL of all sessions is the operator's: a key that is not for all of them sees no path, where a secret may be.
+    fn of(session: &SessionId, listed: Listed, caller: &Caller) -> Self {
+        let hidden = listed.is_shared && caller.prefix().is_some();
+        Self {
+            session_id: session.clone(),
+            url: if hidden { listed.url.origin() } else { listed.url.as_str().to_owned() },
+            shared: listed.is_shared,
+            state: listed.state,
+            last_error: listed.error,
+            last_delivery_at: listed.delivered,
+            next_try_at: listed.next,
+            waiting: listed.waiting,
+            lost: listed.lost,
+        }
+    }
+}
+
+/// `GET /api/webhooks`, in the order of the sessions' ids; `limit` counts sessions.
+pub(in crate::http) async fn list(
+    State(app): State<App>,
+    Admission { caller, .. }: Admission,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|_| sessions::bad_query())?;
+    let after: Option<SessionId> =
+        query.cursor.map(|text| text.parse()).transpose().map_err(|_| ErrorCode::InvalidListCursor)?;
+    let only: Option<SessionId> = query.session_id.map(|text| text.parse()).transpose()?;
+    let takes = |id: &SessionId| {
+        caller.has_user(id.user_id())
+            && after.as_ref().is_none_or(|after| id > after)
+            && only.as_ref().is_none_or(|only| id == only)
+    };
+    let page = Page { takes: &takes, status: None, limit: limit_of(query.limit)? };
+    let (sessions, more) = app.registry()?.list(page).await?;
+    let webhooks = app.webhooks()?;
+    let mut receivers = Vec::new();
+    for session in &sessions {
+        let listed = webhooks.list(session.id()).await.map_err(error_of)?;
+        receivers.extend(listed.into_iter().map(|listed| ReceiverAnswer::of(session.id(), listed, &caller)));
+    }
+    let answer = json!({
+        "secret": webhooks.secret_of(caller.key_name()).map(|secret| secret.to_text()),
+        "receivers": receivers,
+        "nextCursor": if more { sessions.last().map(|session| session.id()) } else { None },
+    });
+    Ok(NoStore(Json(answer)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct ResendRequest {
+    session_id: Option<String>,
+    after: Option<String>,
+}
+
+/// `POST /api/webhooks/resend`
+pub(in crate::http) async fn resend(
+    State(app): State<App>,
+    Admission { caller, .. }: Admission,
+    JsonBody { value, .. }: JsonBody<ResendRequest>,
+) -> Result<Response, ApiError> {
+    let session = value.session_id.as_deref().and_then(|id| id.parse::<SessionId>().ok());
+    let session = session.ok_or_else(|| ApiError::invalid_body("sessionId", "the id of a session"))?;
+    let after = value.after.as_deref().and_then(|after| after.parse::<Cursor>().ok());
+    let after = after.filter(|after| after.epoch <= Cursor::LAST_EPOCH).ok_or_else(|| {
+        ApiError::invalid_body("after", "the id of an event: those after it are sent again")
+    })?;
+    if !caller.has_user(session.user_id()) {
+        return Err(ErrorCode::Forbidden.into());
+    }
+    app.session(&session).await?;
+    let receivers = app.webhooks()?.resend(&session, after).await.map_err(error_of)?;
+    tracing::info!(sessionId = %session, key = caller.key_name(), %after, receivers, "webhooks are sent again");
+    Ok((StatusCode::ACCEPTED, Json(json!({ "sessionId": session, "receivers": receivers }))).into_response())
+}
+
+fn error_of(error: ResendError) -> ApiError {
+    match error {
+        ResendError::Unknown => ErrorCode::SessionNotFound.into(),
+        ResendError::NotYet(last) => ApiError::invalid_body(
+            "after",
+            format!("the id of an event up to the session's last one, {last}"),
+        ),
+        ResendError::Away => ErrorCode::StoreAway.into(),
+        ResendError::Failed(error) if error.is_damage() => ErrorCode::StoreDamaged.into(),
+        ResendError::Failed(error) => {
+            tracing::error!(%error, "session error");
+            ErrorCode::Internal.into()
+        }
+    }
+}
