@@ -6,6 +6,7 @@ mod origin;
 mod reader;
 mod security;
 mod table;
+mod webhooks;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ pub use self::origin::{Origin, OriginRule, Origins, PublicUrl};
 use self::reader::Reader;
 pub use self::security::{ApiKey, LEAST_TOKEN_SECRET, Security, TrustedProxies, is_token_secret};
 pub use self::table::{SETTINGS, Setting};
+pub use self::webhooks::{WEBHOOK_EVENTS, WebhookSettings};
 use crate::platform::Platform;
 use crate::proxy::{self, Proxy, ProxyHosts};
 
@@ -79,6 +81,8 @@ pub struct Config {
     pub proxy: Option<Proxy>,
     /// Which proxies a request may name for its session; none if it is unset. `PROXY_ALLOWED_HOSTS`
     pub proxy_hosts: Option<ProxyHosts>,
+    /// Who is sent events. `WEBHOOK_URLS` and others
+    pub webhooks: WebhookSettings,
     /// The address of a simulated WhatsApp. `WHATSAPP_URL`, only in a build with the feature `simulator`
     #[cfg(feature = "simulator")]
     pub whatsapp_url: Option<String>,
@@ -157,6 +161,14 @@ pub enum Mistake {
         /// The values that are allowed, in words.
         allowed: String,
     },
+    /// Another setting needs it.
+    #[error("{name} is not set; {why}")]
+    Missing {
+        /// The name of the variable.
+        name: &'static str,
+        /// What needs it, and what to set.
+        why: &'static str,
+    },
     /// The server would accept requests without a key from other machines.
     #[error("API_KEYS is not set; set API_KEYS=name:secret, or ALLOW_ANONYMOUS=true for a private network")]
     Open,
@@ -209,6 +221,7 @@ impl Config {
             proxy: reader.secret("WA_PROXY", proxy::ALLOWED, |text| text.parse().ok()),
             proxy_hosts: reader
                 .optional("PROXY_ALLOWED_HOSTS", proxy::ALLOWED_HOSTS, |text| text.parse().ok()),
+            webhooks: WebhookSettings::read(&mut reader),
             #[cfg(feature = "simulator")]
             whatsapp_url: reader.optional("WHATSAPP_URL", "a ws:// URL", |text| {
                 text.starts_with("ws://").then(|| text.to_owned())

@@ -28,7 +28,7 @@ use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_service::Service as _;
 
-use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token};
+use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token, webhooks};
 pub(crate) use self::app::App;
 use self::describe::{Described, Operation};
 pub use self::door::caller::Access;
@@ -95,6 +95,8 @@ fn routes() -> Vec<Route> {
     routes.extend([
         post("/api/init-session", Access::Key, self::post(init::init), &init::INIT).init(),
         get("/api/sessions", Access::Key, self::get(sessions::list), &sessions::LIST),
+        get("/api/webhooks", Access::Key, self::get(webhooks::list), &webhooks::LIST),
+        post("/api/webhooks/resend", Access::Key, self::post(webhooks::resend), &webhooks::RESEND),
         delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete), &sessions::DELETE),
         post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart), &sessions::RESTART),
         post(

@@ -30,6 +30,9 @@ pub(crate) mod platform;
 
 /// A proxy between this process and WhatsApp.
 pub(crate) mod proxy;
+/// A receiver of webhooks, as it is named.
+pub mod receiver;
+
 /// A QR string as a picture.
 pub mod qr;
 
@@ -39,6 +42,9 @@ pub(crate) mod session;
 /// Port: WhatsApp.
 pub mod whatsapp;
 
+/// A connection, as hyper's client takes it.
+pub(crate) mod wire;
+
 /// What the stores stand on.
 pub(crate) mod storage;
 
@@ -46,6 +52,9 @@ pub(crate) mod storage;
 pub(crate) mod log;
 /// Port: records and ownership.
 pub(crate) mod records;
+
+/// Sends each session's events to those who asked for them.
+pub(crate) mod webhooks;
 
 /// Who else there is.
 pub(crate) mod cluster;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use tokio::sync::mpsc;
 
 use crate::event::{Cursor, Event};
 use crate::id::SessionId;
@@ -44,6 +45,10 @@ pub(crate) trait EventLog: Send + Sync {
     /// What others may have written of a session that this process has claimed. Empty where there is nobody else.
     async fn read_others(&self, session: &SessionId) -> Result<LogTail, StorageError>;
 
+    /// What a session's log keeps after an event (all of it, for `None`). Events between the two may be missing where
+    /// `trimmed` is newer than `after`.
+    async fn after(&self, session: &SessionId, after: Option<Cursor>) -> Result<LogTail, StorageError>;
+
     /// The end of a session's log.
     async fn read(&self, session: &SessionId) -> Result<LogTail, StorageError>;
 
@@ -55,6 +60,23 @@ pub(crate) trait EventLog: Send + Sync {
 
     /// Every session that has a log.
     async fn sessions(&self) -> Result<Vec<SessionId>, StorageError>;
+}
+
+/// What `webhooks` needs of an append. A receiver of webhooks reads the log from its own cursor on, so the event that is
+/// appended is all that is queued; what is added is that somebody looks.
+#[derive(Clone, Debug)]
+pub(crate) struct Queueing {
+    /// Whether every session has a receiver, and not only those whose record names one.
+    pub every: bool,
+    /// Told of each session with something new. One that is not told is found in the list of those that are due.
+    pub wake: mpsc::Sender<SessionId>,
+}
+
+impl Queueing {
+    fn wake(&self, session: &SessionId) {
+        // Where too many wait to be told, the list has it.
+        let _ = self.wake.try_send(session.clone());
+    }
 }
 
 /// The end of a log, as much as is kept.

@@ -194,7 +194,11 @@ impl<'a> Migration<'a> {
             }
             Ok(())
         };
-        self.each(records, copy).await.map(drop)
+        self.each(records, copy).await?;
+        for (receiver, since) in self.source.receivers().await? {
+            self.target.put_receiver(&receiver, since).await.map_err(redis)?;
+        }
+        Ok(())
     }
 
     async fn copy_one(&self, record: &Record) -> Result<(), MigrateError> {
@@ -208,6 +212,8 @@ impl<'a> Migration<'a> {
         }
         let log = self.source.log(session).await?;
         self.target.put_log(record, &log).await.map_err(redis)?;
+        let standings = self.source.standings(session).await?;
+        self.target.put_standings(session, &standings).await.map_err(redis)?;
         let fence = Fence { session: session.clone(), epoch: record.epoch };
         for table in Table::ALL {
             let rows = self.source.rows(session, *table).await?;
@@ -241,6 +247,9 @@ impl<'a> Migration<'a> {
         let log = self.source.log(session).await?;
         let ids: Vec<_> = log.iter().map(|event| event.at).collect();
         if self.target.ids(session).await.map_err(redis)? != ids {
+            return Err(differs());
+        }
+        if self.target.standings(session).await.map_err(redis)? != self.source.standings(session).await? {
             return Err(differs());
         }
         let mut rows = 0;

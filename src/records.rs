@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::event::{Assertion, Cursor, Time};
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
+use crate::receiver::OwnReceiver;
 use crate::storage::StorageError;
 pub(crate) use crate::storage::damage::Damage;
 pub(crate) use crate::storage::health::Judgement;
@@ -32,6 +33,8 @@ pub(crate) struct Record {
     pub device_name: Option<String>,
     /// Its own way to WhatsApp; the deployment's when `None`.
     pub proxy: Option<ProxyUrl>,
+    /// Where its events are sent besides the receivers of all sessions.
+    pub webhook: Option<OwnReceiver>,
     /// The embedder's own notes, given back as they came.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// The last ownership.
@@ -236,9 +239,18 @@ mod tests {
     fn check(metadata: &Value) -> Result<(), RecordsError> {
         let session = SessionId::new(&"ada".parse().unwrap());
         let metadata = metadata.as_object().cloned();
-        let (created, device_name, proxy) = (Time::now(), None, None);
-        Record { session, created, device_name, proxy, metadata, epoch: 1, claimed: true, deleted: None }
-            .check_reads_back()
+        let record = Record {
+            session,
+            created: Time::now(),
+            device_name: None,
+            proxy: None,
+            webhook: None,
+            metadata,
+            epoch: 1,
+            claimed: true,
+            deleted: None,
+        };
+        record.check_reads_back()
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) use crate::link::{Ask, Parts, Timers};
 use crate::link::{Claim, Command, Start};
 use crate::log::LogTail;
 use crate::proxy::ProxyUrl;
+use crate::receiver::OwnReceiver;
 use crate::records::{Created, Record, RecordsError, SessionLimits};
 pub(crate) use crate::records::{IdempotencyKey, Judgement};
 use crate::session::{Error, Session};
@@ -58,6 +59,8 @@ pub(crate) struct NewSession {
     pub device_name: Option<String>,
     /// Its own way to WhatsApp.
     pub proxy: Option<ProxyUrl>,
+    /// Where its events are sent, and for whom they are signed.
+    pub webhook: Option<OwnReceiver>,
     /// The embedder's own notes.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// A phone number to ask a pairing code for, digits only.
@@ -144,6 +147,7 @@ impl Registry {
             created: Time::now(),
             device_name: new.device_name,
             proxy: new.proxy,
+            webhook: new.webhook,
             metadata: new.metadata,
             epoch: 0,
             claimed: true,

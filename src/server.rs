@@ -26,6 +26,7 @@ use crate::shutdown::Shutdown;
 use crate::storage::folder::FolderError;
 use crate::storage::redis::ConnectError;
 use crate::storage::sqlite::OpenError;
+use crate::webhooks::{self, Webhooks};
 use crate::whatsapp::WhatsApp;
 use crate::whatsapp::client::{Options, WhatsAppWeb};
 #[cfg(feature = "simulator")]
@@ -218,7 +219,8 @@ impl Server {
     /// Begins to answer for the sessions of this store, and to run them.
     async fn open(&self, store: &Store) -> Result<(), ServerError> {
         let Self { config, stages: Stages { links, streams, .. }, .. } = self;
-        let (parts, replicas) = self.parts(store);
+        let (parts, replicas, webhooks) = self.parts(store);
+        self.app.set_webhooks(Webhooks::start(webhooks));
         self.keep_token_secret(&parts).await?;
         streams.spawn_until_begun(store::probe(parts.records.clone()));
         let registry = Registry::open(parts).await?;
@@ -317,9 +319,17 @@ impl Server {
         Ok(())
     }
 
-    fn parts(&self, store: &Store) -> (Parts, Replicas) {
+    fn parts(&self, store: &Store) -> (Parts, Replicas, webhooks::Parts) {
         let Self { config, replica, stages: Stages { links, streams, .. }, .. } = self;
-        let Stores { log, records, replicas, engine, damage } = store.open(config, replica);
+        let Stores { log, records, replicas, engine, hooks, woken, damage } = store.open(config, replica);
+        let webhooks = webhooks::Parts {
+            settings: config.webhooks.clone(),
+            store: hooks,
+            log: log.clone(),
+            woken,
+            speed: config.time_factor(),
+            shutdown: streams.clone(),
+        };
         let options = Options {
             proxy: config.proxy.clone(),
             device_name: config.device_name.clone(),
@@ -346,6 +356,6 @@ impl Server {
             streams: streams.clone(),
             not_released: AtomicUsize::new(0),
         };
-        (parts, replicas)
+        (parts, replicas, webhooks)
     }
 }

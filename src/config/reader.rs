@@ -81,6 +81,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// See [`Mistake::Missing`].
+    pub(super) fn missing(&mut self, name: &'static str, why: &'static str) {
+        self.mistakes.push(Mistake::Missing { name, why });
+    }
+
     /// See [`Mistake::Open`].
     pub(super) fn open_to_others(&mut self) {
         self.mistakes.push(Mistake::Open);

@@ -176,4 +176,24 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "comma list of `host`, `host:port`, `*.example.com`: the proxies that `proxy` in `init-session` may name; without it, none",
     ),
+    setting(
+        "WEBHOOK_URLS",
+        "",
+        "comma list of `https://` URLs that every session's events are sent to; needs `WEBHOOK_SECRET`",
+    ),
+    setting(
+        "WEBHOOK_SECRET",
+        "",
+        "signs what is sent to `WEBHOOK_URLS`: `whsec_` and 24 to 64 bytes in base64; a comma list of two while it is replaced",
+    ),
+    setting(
+        "WEBHOOK_EVENTS",
+        "",
+        "comma list of the events that receivers are sent, for example `ready,disconnected`; without it, all",
+    ),
+    setting(
+        "WEBHOOK_ALLOW_PRIVATE",
+        "false",
+        "`true`: receivers may be at private addresses, and may be asked by `http://`; for a private network only",
+    ),
 ];

@@ -34,18 +34,17 @@ impl Encoded {
         let (at, name) = (event.at, event.kind.name());
         Self {
             sse: format!("id: {at}\nevent: {name}\ndata: {data}\n\n").into(),
-            websocket: text_frame(format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#)),
+            websocket: text_frame(json(event, &data)),
             qr_data_url,
         }
     }
 
     /// As the feed of all sessions shows it: the id stands in the data, and a QR has neither string nor picture.
     fn in_feed(event: &Event) -> Self {
-        let data = data(event, Shown::InFeed);
-        let (at, name) = (event.at, event.kind.name());
+        let (data, name) = (data(event, Shown::InFeed), event.kind.name());
         Self {
             sse: format!("event: {name}\ndata: {data}\n\n").into(),
-            websocket: text_frame(format!(r#"{{"id":"{at}","event":"{name}","data":{data}}}"#)),
+            websocket: text_frame(json(event, &data)),
             qr_data_url: None,
         }
     }
@@ -75,6 +74,11 @@ impl Event {
     /// The event as the feed of all sessions shows it. The first call encodes it.
     pub(crate) fn in_feed(&self) -> &Encoded {
         self.in_feed.get_or_init(|| Encoded::in_feed(self).into())
+    }
+
+    /// The event as receivers of webhooks get it: the same JSON without the picture of a QR.
+    pub(crate) fn to_webhook(&self) -> String {
+        json(self, &data(self, Shown::Whole { qr_data_url: None }))
     }
 
     /// Draws a QR that a phone can still scan, on a thread that no stream waits for. Does nothing with any other event.
@@ -144,7 +148,8 @@ enum Fields<'a> {
 struct WholeQr<'a> {
     #[serde(flatten)]
     qr: &'a Qr,
-    /// A PNG. Not stored, because it follows from the string.
+    /// A PNG. Not stored, because it follows from the string; a webhook is sent without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     qr_data_url: Option<&'a str>,
 }
 
@@ -190,6 +195,11 @@ impl Kind {
             Kind::Disconnected(_) => SchemaGenerator::subschema_for::<EventData<'_, Disconnected>>,
         }
     }
+}
+
+/// An event in one piece, with its id.
+fn json(event: &Event, data: &str) -> String {
+    format!(r#"{{"id":"{}","event":"{}","data":{data}}}"#, event.at, event.kind.name())
 }
 
 fn data(event: &Event, shown: Shown<'_>) -> String {

@@ -14,3 +14,4 @@ pub(super) mod polling;
 pub(super) mod session_path;
 pub(super) mod sessions;
 pub(super) mod stream_token;
+pub(super) mod webhooks;

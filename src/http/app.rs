@@ -26,6 +26,7 @@ use crate::session::Session;
 use crate::shutdown::Shutdown;
 use crate::stream::drain::Drain;
 use crate::stream::heartbeat::Heartbeats;
+use crate::webhooks::Webhooks;
 
 /// What every handler can reach.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub(super) config: Arc<Config>,
     /// Set when the store has been opened.
     pub(super) registry: OnceLock<Arc<Registry>>,
+    /// Set when the store has been opened.
+    pub(super) webhooks: OnceLock<Webhooks>,
     /// Whether it runs on SQLite because Redis could not be reached.
     fallen_back: AtomicBool,
     /// Signs and reads stream tokens, as soon as the deployment's secret is known.
@@ -76,6 +79,7 @@ impl App {
             limits: Limits::start(&config, &streams),
             config: Arc::new(config),
             registry: OnceLock::new(),
+            webhooks: OnceLock::new(),
             fallen_back: AtomicBool::new(false),
             signer: RwLock::default(),
             replica,
@@ -94,6 +98,15 @@ impl App {
     pub(crate) fn set_token_secret(&self, secret: &str) {
         let signer = Signer::new(secret, self.config.security.token_max_age);
         *self.signer.write() = Some(Arc::new(signer));
+        if let Some(webhooks) = self.webhooks.get() {
+            webhooks.set_secret(secret);
+        }
+    }
+
+    /// Answers for these webhooks from now on.
+    pub(crate) fn set_webhooks(&self, webhooks: Webhooks) {
+        // Called once.
+        let _ = self.webhooks.set(webhooks);
     }
 
     /// Answers for these sessions from now on. `fallen_back`: they are on SQLite because Redis could not be reached.
@@ -112,6 +125,11 @@ impl App {
     /// The sessions, as soon as their store has been opened.
     pub(super) fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
         self.registry.get().ok_or(ErrorCode::StoreAway.into())
+    }
+
+    /// The webhooks, as soon as their store has been opened.
+    pub(super) fn webhooks(&self) -> Result<&Webhooks, ApiError> {
+        self.webhooks.get().ok_or(ErrorCode::StoreAway.into())
     }
 
     /// When this process began.

@@ -10,6 +10,7 @@
 //! `docs/redis-keys.md` lists its keys, fields and channels.
 
 mod follow;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,8 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
-use super::{AppendError, Appended, EventLog, Followed, LogTail};
+use self::queue::Queue;
+use super::{AppendError, Appended, EventLog, Followed, LogTail, Queueing};
 use crate::event::{Cursor, Event, Kind, Qr};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -45,6 +47,7 @@ pub(crate) struct RedisLog {
     /// How many events a log keeps, and one more, which says where it was cut.
     keep: u32,
     logs: Index,
+    queue: Option<Queue>,
 }
 
 /// A log from an id on.
@@ -58,7 +61,27 @@ impl RedisLog {
     /// For the replica that `records` calls `owner`; each log keeps its last `history` events.
     pub(crate) fn new(redis: Redis, owner: impl Into<Arc<str>>, history: u32) -> Self {
         let logs = Index::new(redis.clone(), Keys::logs);
-        Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs }
+        Self { redis, owner: owner.into(), keep: history.saturating_add(1), logs, queue: None }
+    }
+
+    /// The same, for webhooks.
+    pub(crate) fn queueing(self, queueing: Queueing) -> Self {
+        Self { queue: Some(Queue::new(self.redis.clone(), queueing)), ..self }
+    }
+
+    /// Before events are put in: their session is due. `begins`: it may be the first time that this process writes it.
+    async fn queue(&self, session: &SessionId, begins: bool) -> Result<bool, StorageError> {
+        match &self.queue {
+            Some(queue) => queue.add(session, begins).await,
+            None => Ok(false),
+        }
+    }
+
+    /// After they were put in.
+    fn wake(&self, session: &SessionId) {
+        if let Some(queue) = &self.queue {
+            queue.wake(session);
+        }
     }
 
     /// `holes`: events before it may be missing for good.
@@ -153,7 +176,12 @@ impl EventLog for RedisLog {
         if event.at.seq == 1 {
             self.logs.add(&event.session).await?;
         }
-        self.put(&event, event.at.epoch, false).await
+        let queued = self.queue(&event.session, event.at.seq == 1).await?;
+        self.put(&event, event.at.epoch, false).await?;
+        if queued {
+            self.wake(&event.session);
+        }
+        Ok(())
     }
 
     async fn read_others(&self, session: &SessionId) -> Result<LogTail, StorageError> {
@@ -177,6 +205,11 @@ impl EventLog for RedisLog {
         Ok(LogTail { events, trimmed: cut })
     }
 
+    async fn after(&self, session: &SessionId, after: Option<Cursor>) -> Result<LogTail, StorageError> {
+        let Part { events, cut } = self.part(session, after).await?;
+        Ok(LogTail { events, trimmed: cut })
+    }
+
     fn follow(&self, session: SessionId, after: Option<Cursor>) -> BoxStream<'static, Followed> {
         follow::follow(self, session, after).boxed()
     }
@@ -192,9 +225,13 @@ impl EventLog for RedisLog {
         events: &[Arc<Event>],
     ) -> Result<(), AppendError> {
         self.logs.add(session).await?;
+        let queued = self.queue(session, true).await?;
         let end = self.last(session).await?.map(|event| event.at);
         for event in events.iter().filter(|event| end.is_none_or(|end| event.at > end)) {
             self.put(event, epoch, true).await?;
+        }
+        if queued {
+            self.wake(session);
         }
         Ok(())
     }
@@ -213,8 +250,11 @@ impl EventLog for RedisLog {
     async fn forget(&self, session: &SessionId) -> Result<(), StorageError> {
         let keys = self.redis.keys();
         let forget = self.redis.script(&FORGET).key(keys.session(session)).key(keys.log(session));
-        let forget = forget.key(keys.qr(session)).arg(keys.live(session));
+        let forget = forget.key(keys.qr(session)).key(keys.hooks(session)).arg(keys.live(session));
         forget.run::<()>().await?;
+        if let Some(queue) = &self.queue {
+            queue.forget(session);
+        }
         self.logs.remove(session).await
     }
 

@@ -12,7 +12,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{AppendError, Appended, EventLog, Followed, LogTail};
+use super::{AppendError, Appended, EventLog, Followed, LogTail, Queueing};
 use crate::event::{Cursor, Event, Kind, Reason, Time};
 use crate::id::SessionId;
 use crate::storage::StorageError;
@@ -39,6 +39,13 @@ const WAS_LINKED: &str =
 const INSERT: &str = "INSERT INTO event (session, epoch, seq, expires, body) VALUES (?1, ?2, ?3, ?4, ?5)";
 const READ: &str =
     "SELECT epoch, seq, body FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT ?2";
+const AFTER: &str = "SELECT epoch, seq, body FROM event WHERE session = ?1 AND (epoch, seq) > (?2, ?3)
+    ORDER BY epoch, seq";
+const OLDEST: &str = "SELECT epoch, seq, (SELECT count(*) FROM event WHERE session = ?1) FROM event
+    WHERE session = ?1 ORDER BY epoch, seq LIMIT 1";
+/// The session is due at once. The tables are those of `webhooks` and `records`.
+const QUEUE: &str = "INSERT OR REPLACE INTO webhook_due (session, due) SELECT ?1, ?2
+    WHERE ?3 OR EXISTS (SELECT 1 FROM session WHERE id = ?1 AND webhook IS NOT NULL)";
 const TRIM: &str = "DELETE FROM event WHERE session = ?1 AND (epoch, seq) <=
     (SELECT epoch, seq FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1 OFFSET ?2)";
 const FORGET: &str = "DELETE FROM event WHERE session = ?1";
@@ -59,12 +66,19 @@ pub(crate) struct SqliteLog {
     keep: u32,
     /// Every event that was appended.
     all: broadcast::Sender<Arc<Event>>,
+    queueing: Option<Queueing>,
 }
 
 impl SqliteLog {
     /// On a file whose migrations include [`SCHEMA`]; each log keeps its last `history` events.
     pub(crate) fn new(sqlite: Sqlite, history: u32) -> Self {
-        Self { sqlite, keep: history.saturating_add(1), all: broadcast::Sender::new(WAITING) }
+        let all = broadcast::Sender::new(WAITING);
+        Self { sqlite, keep: history.saturating_add(1), all, queueing: None }
+    }
+
+    /// The same, for webhooks.
+    pub(crate) fn queueing(self, queueing: Queueing) -> Self {
+        Self { queueing: Some(queueing), ..self }
     }
 
     /// A row as an event, or where the damaged row stands.
@@ -92,7 +106,8 @@ impl EventLog for SqliteLog {
             _ => None,
         };
         let body = event.to_log();
-        let (keep, appended) = (self.keep, event.clone());
+        let (keep, queueing, appended) = (self.keep, self.queueing.clone(), event.clone());
+        let every = queueing.as_ref().map(|queueing| queueing.every);
         let append = move |tx: &Transaction<'_>| {
             let session = event.session.as_str();
             let last = tx.prepare_cached(LAST)?.query_row([session], cursor).optional()?;
@@ -105,9 +120,20 @@ impl EventLog for SqliteLog {
             if event.at.seq.is_multiple_of(TRIM_EVERY) {
                 tx.prepare_cached(TRIM)?.execute(params![session, keep])?;
             }
-            Ok(Some(milestone))
+            let queued = match every {
+                Some(every) => tx.prepare_cached(QUEUE)?.execute(params![
+                    session,
+                    Time::now().as_millis() as f64,
+                    every
+                ])?,
+                None => 0,
+            };
+            Ok(Some((milestone, queued > 0)))
         };
-        let milestone = self.sqlite.write(append).await?.ok_or(AppendError::Fenced)?;
+        let (milestone, queued) = self.sqlite.write(append).await?.ok_or(AppendError::Fenced)?;
+        if let Some(queueing) = queueing.filter(|_| queued) {
+            queueing.wake(&appended.session);
+        }
         // Nobody may be following.
         let _ = self.all.send(appended);
         if milestone {
@@ -155,6 +181,34 @@ impl EventLog for SqliteLog {
         let oldest = if cut { rows.pop().map(|(epoch, seq, _)| at(epoch, seq)) } else { None };
         let events: Vec<_> = rows.into_iter().map(|row| self.event(session, row)).collect();
         LogTail::read_back(events, oldest)
+    }
+
+    async fn after(&self, session: &SessionId, after: Option<Cursor>) -> Result<LogTail, StorageError> {
+        let (name, from) = (session.clone(), after.unwrap_or(Cursor { epoch: 0, seq: 0 }));
+        let read = move |tx: &Transaction<'_>| {
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_bytes().unwrap_or_default().to_vec()))
+            };
+            let from = params![name.as_str(), from.epoch.cast_signed(), from.seq.cast_signed()];
+            let rows =
+                tx.prepare_cached(AFTER)?.query_map(from, row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let oldest = |row: &rusqlite::Row<'_>| Ok((cursor(row)?, row.get::<_, u32>(2)?));
+            Ok((rows, tx.prepare_cached(OLDEST)?.query_row([name.as_str()], oldest).optional()?))
+        };
+        let (rows, oldest): (Vec<(i64, i64, Vec<u8>)>, _) = self.sqlite.read(read).await?;
+        let mut log = LogTail { events: Vec::new(), trimmed: None };
+        // Trimmed now and then, never below this.
+        log.trimmed = oldest.filter(|(_, count)| *count >= self.keep).map(|(oldest, _)| oldest);
+        for row in rows {
+            match self.event(session, row) {
+                Ok(event) => log.events.push(event),
+                Err(damaged) => {
+                    log.events.clear();
+                    log.trimmed = Some(damaged);
+                }
+            }
+        }
+        Ok(log)
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StorageError> {

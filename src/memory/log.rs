@@ -111,6 +111,16 @@ impl EventLog for Replica {
         self.call("restore", restore).await?
     }
 
+    async fn after(&self, session: &SessionId, after: Option<Cursor>) -> Result<LogTail, StorageError> {
+        let session = session.clone();
+        let after = move |all: &Deployment, _: &str| {
+            let LogTail { mut events, trimmed } = all.read(&session);
+            events.retain(|event| after.is_none_or(|after| event.at > after));
+            LogTail { events, trimmed }
+        };
+        self.call("after", after).await
+    }
+
     async fn last(&self, session: &SessionId) -> Result<Option<Arc<Event>>, StorageError> {
         let session = session.clone();
         self.call("last", move |all, _| all.read(&session).events.pop()).await

@@ -1,5 +1,6 @@
 //! The stores that are moved: those of one replica, on the SQLite file of its folder. They are only read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use tracing::warn;
 use super::MigrateError;
 use super::outcome::database;
 use crate::check_store::survey;
-use crate::event::Event;
+use crate::event::{Event, Time};
 use crate::id::SessionId;
 use crate::log::EventLog as _;
 use crate::log::sqlite::SqliteLog;
@@ -18,6 +19,8 @@ use crate::server::{DATABASE, MIGRATIONS};
 use crate::storage::StorageError;
 use crate::storage::folder::FolderLock;
 use crate::storage::sqlite::Sqlite;
+use crate::webhooks::SqliteHooks;
+use crate::webhooks::store::HookStore as _;
 use crate::whatsapp::store::sqlite::SqliteEngine;
 use crate::whatsapp::store::{Engine as _, Key, Table};
 
@@ -26,6 +29,7 @@ pub(super) struct Source {
     records: SqliteRecords,
     log: SqliteLog,
     engine: SqliteEngine,
+    hooks: SqliteHooks,
 }
 
 impl Source {
@@ -39,6 +43,7 @@ impl Source {
             // One event more than Redis keeps: it marks where the log was cut.
             log: SqliteLog::new(sqlite.clone(), history.saturating_add(1)),
             engine: SqliteEngine::new(sqlite.clone()),
+            hooks: SqliteHooks::new(sqlite.clone()),
             sqlite,
         })
     }
@@ -63,6 +68,20 @@ impl Source {
         table: Table,
     ) -> Result<Vec<(Key, Bytes)>, MigrateError> {
         self.engine.scan(session, table, Key::new()).await.map_err(database)
+    }
+
+    /// How far each receiver of a session's webhooks is.
+    pub(super) async fn standings(
+        &self,
+        session: &SessionId,
+    ) -> Result<HashMap<String, String>, MigrateError> {
+        let found = self.hooks.look(session).await.map_err(database)?;
+        Ok(found.map(|found| found.standings).unwrap_or_default())
+    }
+
+    /// The receivers of all sessions, and since when each is known.
+    pub(super) async fn receivers(&self) -> Result<Vec<(String, Time)>, MigrateError> {
+        self.hooks.receivers().await.map_err(database)
     }
 
     pub(super) async fn close(&self) {

@@ -2,6 +2,7 @@
 //!
 //! Each step may be done twice.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::Failed;
 use crate::cluster::redis::OnRedis;
 use crate::cluster::{Cluster as _, Leases as _};
-use crate::event::{Cursor, Event};
+use crate::event::{Cursor, Event, Time};
 use crate::id::SessionId;
 use crate::log::EventLog as _;
 use crate::log::redis::RedisLog;
@@ -20,6 +21,8 @@ use crate::records::redis::RedisRecords;
 use crate::records::{Record, Records as _};
 use crate::storage::StorageError;
 use crate::storage::redis::{ConnectionState, Redis};
+use crate::webhooks::RedisHooks;
+use crate::webhooks::store::{self as hooks, HookStore as _};
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::{Change, Engine as _, Fence, Key, Table};
 
@@ -38,6 +41,7 @@ pub(super) struct Target {
     cluster: OnRedis,
     log: RedisLog,
     engine: RedisEngine,
+    hooks: RedisHooks,
     /// The owner's name.
     pub(super) owner: String,
     /// The mark of the data that Redis had at the start.
@@ -68,6 +72,7 @@ impl Target {
         let records = RedisRecords::new(redis.clone(), owner.as_str(), LEASE);
         Self {
             cluster: OnRedis::new(records.clone()),
+            hooks: RedisHooks::new(redis.clone(), records.clone(), owner.as_str()),
             records,
             log: RedisLog::new(redis.clone(), owner.as_str(), history),
             engine: RedisEngine::new(redis.clone(), owner.as_str()),
@@ -101,6 +106,28 @@ impl Target {
             return Ok(());
         }
         Ok(self.log.restore(&record.session, record.epoch, events).await?)
+    }
+
+    /// Writes how far each receiver of a session's webhooks is. Some replica then looks whether anything waits.
+    pub(super) async fn put_standings(
+        &self,
+        session: &SessionId,
+        standings: &HashMap<String, String>,
+    ) -> Result<(), Failed> {
+        for (receiver, standing) in standings {
+            let change = hooks::Change { before: "", after: standing, claimed: false };
+            self.hooks.save(session, receiver, change).await?;
+        }
+        Ok(self.hooks.put(session, Time::now()).await?)
+    }
+
+    pub(super) async fn standings(&self, session: &SessionId) -> Result<HashMap<String, String>, Failed> {
+        Ok(self.hooks.look(session).await?.map(|found| found.standings).unwrap_or_default())
+    }
+
+    pub(super) async fn put_receiver(&self, receiver: &str, since: Time) -> Result<(), Failed> {
+        self.hooks.known_since(receiver, since).await?;
+        Ok(())
     }
 
     pub(super) async fn put_rows(

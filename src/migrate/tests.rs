@@ -14,6 +14,7 @@ use crate::log::redis::RedisLog;
 use crate::log::sqlite::SqliteLog;
 use crate::log::{EventLog as _, LogTail};
 use crate::proxy::ProxyUrl;
+use crate::receiver::{OwnReceiver, ReceiverUrl};
 use crate::records::redis::RedisRecords;
 use crate::records::sqlite::SqliteRecords;
 use crate::records::{Records as _, RecordsError, SessionLimits};
@@ -22,6 +23,8 @@ use crate::storage::folder::FolderError;
 use crate::storage::redis::tests::Server;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::sqlite::tests::Folder;
+use crate::webhooks::store::{Change as StandingChange, HookStore as _};
+use crate::webhooks::{RedisHooks, SqliteHooks};
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::sqlite::SqliteEngine;
 use crate::whatsapp::store::{Change, Engine, Key};
@@ -61,6 +64,10 @@ impl Old {
             created: Time::from_millis(Time::now().as_millis() + ahead),
             device_name: Some("Büro".into()),
             proxy: Some(ProxyUrl::new("http://a:b@127.0.0.1:1")),
+            webhook: Some(OwnReceiver {
+                url: ReceiverUrl::parse("https://example.com/hook", false).unwrap(),
+                key: "web".into(),
+            }),
             metadata: metadata.as_object().cloned(),
             epoch: 0,
             claimed: true,
@@ -259,6 +266,29 @@ async fn everything_arrives_and_the_folder_is_out_of_use() {
     assert!(matches!(refused, FolderError::Moved(_)), "{refused}");
     assert!(matches!(old.moves(&server).await, Err(MigrateError::Moved(_))));
     old.stop().await;
+}
+
+/// A receiver goes on where it was.
+#[tokio::test]
+async fn how_far_receivers_of_webhooks_are_arrives() {
+    let (server, old) = (Server::start(), Old::new());
+    let record = old.session("ada", 0).await;
+    let hooks = SqliteHooks::new(old.sqlite.clone());
+    let since = Time::from_millis(7);
+    hooks.known_since("0123", since).await.unwrap();
+    for receiver in ["own", "0123"] {
+        let change = StandingChange { before: "", after: "{\"tries\":3}", claimed: false };
+        assert!(hooks.save(&record.session, receiver, change).await.unwrap());
+    }
+    let before = hooks.look(&record.session).await.unwrap().unwrap();
+    old.stop().await;
+    old.moves(&server).await.unwrap();
+    let redis = Redis::connect(&server.url(), "qrcast:").await.unwrap().0;
+    let hooks = RedisHooks::new(redis.clone(), RedisRecords::new(redis, "a", LEASE), "a");
+    let after = hooks.look(&record.session).await.unwrap().unwrap();
+    assert_eq!((after.own, after.standings), (before.own, before.standings));
+    assert_eq!(hooks.known_since("0123", Time::now()).await.unwrap(), since);
+    assert_eq!(hooks.due(Time::now()).await.unwrap()[0].0, record.session);
 }
 
 #[tokio::test]

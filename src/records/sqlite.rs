@@ -12,6 +12,7 @@ use super::{
 use crate::event::Time;
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
+use crate::receiver::OwnReceiver;
 use crate::storage::sqlite::Sqlite;
 
 /// The first schema of this module. Times are Unix milliseconds.
@@ -44,9 +45,14 @@ pub(crate) const SECRET_SCHEMA: &str = "
 /// A session's own proxy: a URL, with user and password.
 pub(crate) const PROXY_SCHEMA: &str = "ALTER TABLE session ADD COLUMN proxy TEXT;";
 
-const INSERT: &str = "INSERT INTO session (id, user, created, device_name, metadata, epoch, claimed, proxy)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)";
-const ALL: &str = "SELECT id, created, device_name, metadata, epoch, claimed, deleted, proxy FROM session";
+/// A session's own receiver of webhooks: JSON, [`OwnReceiver`].
+pub(crate) const WEBHOOK_SCHEMA: &str = "ALTER TABLE session ADD COLUMN webhook TEXT;";
+
+const INSERT: &str =
+    "INSERT INTO session (id, user, created, device_name, metadata, epoch, claimed, proxy, webhook)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8)";
+const ALL: &str =
+    "SELECT id, created, device_name, metadata, epoch, claimed, deleted, proxy, webhook FROM session";
 const OWNERSHIP: &str = "SELECT epoch, claimed FROM session WHERE id = ?1";
 const CLAIM: &str = "UPDATE session SET epoch = ?2, claimed = 1 WHERE id = ?1";
 const RELEASE: &str = "UPDATE session SET claimed = 0 WHERE id = ?1 AND epoch = ?2";
@@ -221,7 +227,8 @@ fn create(
     let metadata = record.metadata.as_ref().map(|map| serde_json::json!(map).to_string());
     // The first epoch is the time of creation: what a claim would give.
     let proxy = record.proxy.as_ref().map(ProxyUrl::reveal);
-    let values = params![id, user, created, record.device_name, metadata, created, proxy];
+    let webhook = record.webhook.as_ref().map(|webhook| serde_json::json!(webhook).to_string());
+    let values = params![id, user, created, record.device_name, metadata, created, proxy, webhook];
     tx.prepare_cached(INSERT)?.execute(values)?;
     if let Some(once) = once {
         tx.prepare_cached(KEEP_KEY)?.execute(params![once.key, once.body, id, created])?;
@@ -257,6 +264,7 @@ struct Row {
     claimed: i64,
     deleted: Option<i64>,
     proxy: Option<Vec<u8>>,
+    webhook: Option<Vec<u8>>,
 }
 
 /// A row that is no record.
@@ -280,6 +288,7 @@ impl Row {
             claimed: row.get(5)?,
             deleted: row.get(6)?,
             proxy: bytes(7)?,
+            webhook: bytes(8)?,
         })
     }
 
@@ -295,11 +304,13 @@ impl Row {
     fn parts(self, session: SessionId) -> Result<Record, &'static str> {
         let text = |bytes: Option<Vec<u8>>, why| bytes.map(String::from_utf8).transpose().map_err(|_| why);
         let metadata = self.metadata.map(|text| serde_json::from_slice(&text)).transpose();
+        let webhook = self.webhook.map(|text| serde_json::from_slice::<OwnReceiver>(&text)).transpose();
         Ok(Record {
             session,
             created: moment(self.created).ok_or("the time of its creation is none")?,
             device_name: text(self.device_name, "its device's name is not text")?,
             proxy: text(self.proxy, "its proxy is not text")?.map(ProxyUrl::new),
+            webhook: webhook.map_err(|_| "its receiver of webhooks is none")?,
             metadata: metadata.map_err(|_| "its metadata is not a JSON object")?,
             epoch: epoch(self.epoch).ok_or("its epoch is none")?,
             claimed: self.claimed != 0,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::ServerError;
@@ -13,9 +14,10 @@ use crate::cluster::Cluster;
 use crate::cluster::alone::Alone;
 use crate::cluster::redis::OnRedis;
 use crate::config::{Config, RedisSettings};
-use crate::log::EventLog;
+use crate::id::SessionId;
 use crate::log::redis::RedisLog;
 use crate::log::sqlite::{self as log, SqliteLog};
+use crate::log::{EventLog, Queueing};
 use crate::records::Records;
 use crate::records::redis::RedisRecords;
 use crate::records::sqlite::{self as records, SqliteRecords};
@@ -23,6 +25,8 @@ use crate::storage::damage::Damage;
 use crate::storage::folder::FolderLock;
 use crate::storage::redis::{ConnectError, Redis};
 use crate::storage::sqlite::{SchemaStep, Sqlite};
+use crate::webhooks::store::HookStore;
+use crate::webhooks::{self, RedisHooks, SqliteHooks};
 use crate::whatsapp::store::Engine;
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
@@ -35,10 +39,15 @@ pub(crate) const MIGRATIONS: &[SchemaStep] = &[
     SchemaStep { version: 4, sql: records::SECRET_SCHEMA },
     SchemaStep { version: 5, sql: records::PROXY_SCHEMA },
     SchemaStep { version: 6, sql: device::VERSION_SCHEMA },
+    SchemaStep { version: 7, sql: records::WEBHOOK_SCHEMA },
+    SchemaStep { version: 8, sql: webhooks::SCHEMA },
 ];
 
 /// The database of a data folder.
 pub(crate) const DATABASE: &str = "qrcast.sqlite";
+
+/// How many sessions may wait to be looked at for their webhooks; the store has a list of all.
+const WOKEN: usize = 4096;
 
 /// Pause between two tries to reach Redis at the start.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -80,6 +89,9 @@ pub(super) struct Stores {
     pub(super) records: Arc<dyn Records>,
     pub(super) replicas: Replicas,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) hooks: Arc<dyn HookStore>,
+    /// Sessions with something new for a receiver of webhooks.
+    pub(super) woken: mpsc::Receiver<SessionId>,
     pub(super) damage: Damage,
 }
 
@@ -106,24 +118,31 @@ impl Store {
     }
 
     pub(super) fn open(&self, config: &Config, replica: &str) -> Stores {
+        let (wake, woken) = mpsc::channel(WOKEN);
+        let queueing = Queueing { every: !config.webhooks.urls.is_empty(), wake };
         match self {
             Self::Alone { sqlite } => {
                 let records = Arc::new(SqliteRecords::new(sqlite.clone()));
                 Stores {
-                    log: Arc::new(SqliteLog::new(sqlite.clone(), config.history_events)),
+                    log: Arc::new(SqliteLog::new(sqlite.clone(), config.history_events).queueing(queueing)),
                     records: records.clone(),
                     replicas: Replicas::One(Arc::new(Alone::new(replica, records))),
                     engine: Arc::new(SqliteEngine::new(sqlite.clone())),
+                    hooks: Arc::new(SqliteHooks::new(sqlite.clone())),
+                    woken,
                     damage: sqlite.damage().clone(),
                 }
             }
             Self::Shared { redis, lease } => {
                 let records = RedisRecords::new(redis.clone(), replica, *lease);
+                let log = RedisLog::new(redis.clone(), replica, config.history_events);
                 Stores {
-                    log: Arc::new(RedisLog::new(redis.clone(), replica, config.history_events)),
+                    log: Arc::new(log.queueing(queueing)),
                     records: Arc::new(records.clone()),
-                    replicas: Replicas::Many(Arc::new(OnRedis::new(records))),
+                    replicas: Replicas::Many(Arc::new(OnRedis::new(records.clone()))),
                     engine: Arc::new(RedisEngine::new(redis.clone(), replica)),
+                    hooks: Arc::new(RedisHooks::new(redis.clone(), records.clone(), replica)),
+                    woken,
                     damage: redis.damage().clone(),
                 }
             }
@@ -226,6 +245,7 @@ mod tests {
             created: crate::event::Time::now(),
             device_name: Some("desk".into()),
             proxy: None,
+            webhook: None,
             metadata: serde_json::json!({ "a": 1 }).as_object().cloned(),
             epoch: 0,
             claimed: true,

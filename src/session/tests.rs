@@ -34,6 +34,7 @@ fn session() -> Arc<Session> {
         created: Time::now(),
         device_name: None,
         proxy: None,
+        webhook: None,
         metadata: None,
         epoch: 7,
         claimed: true,

@@ -87,6 +87,7 @@ impl Stage {
             created,
             device_name: None,
             proxy: None,
+            webhook: None,
             metadata,
             epoch: 7,
             claimed: true,

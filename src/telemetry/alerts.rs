@@ -29,11 +29,13 @@ pub enum AlertName {
     StorageFailing,
     /// Sessions have no link task and need one.
     SessionsUnattended,
+    /// Receivers of webhooks did not get events.
+    WebhooksLost,
 }
 
 impl AlertName {
     /// Every one there is.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Memory,
         Self::RedisLost,
         Self::Sessions,
@@ -45,6 +47,7 @@ impl AlertName {
         Self::LoginStuck,
         Self::StorageFailing,
         Self::SessionsUnattended,
+        Self::WebhooksLost,
     ];
 
     /// Its name.
@@ -61,6 +64,7 @@ impl AlertName {
             Self::LoginStuck => "login_stuck",
             Self::StorageFailing => "storage_failing",
             Self::SessionsUnattended => "sessions_unattended",
+            Self::WebhooksLost => "webhooks_lost",
         }
     }
 }

@@ -72,6 +72,12 @@ pub(crate) const HTTP_REQUEST_SECONDS: &str = "qrcast_http_request_seconds";
 pub(crate) const REQUESTS_LIMITED: &str = "qrcast_requests_limited_total";
 /// Requests that were refused as unauthorized, by `reason`.
 pub(crate) const AUTH_FAILURES: &str = "qrcast_auth_failures_total";
+/// Webhooks by what became of them, `outcome`.
+pub(crate) const WEBHOOKS: &str = "qrcast_webhooks_total";
+/// Sessions whose webhooks are being sent, or wait for their turn.
+pub(crate) const WEBHOOKS_WAITING: &str = "qrcast_webhooks_waiting";
+/// Seconds until a receiver answered or was given up on, by `outcome`.
+pub(crate) const WEBHOOK_SECONDS: &str = "qrcast_webhook_seconds";
 /// Stored records that cannot be read and were skipped.
 pub(crate) const DAMAGED_RECORDS: &str = "qrcast_damaged_records";
 /// Whether an alert holds, by `name`.
@@ -159,6 +165,11 @@ const COUNTERS: &[Counter] = &[
         )]),
     ),
     Counter(
+        WEBHOOKS,
+        "Webhooks that were delivered or failed once, and events that a receiver never gets",
+        Some(&[("outcome", &["delivered", "failed", "given_up", "expired", "lost"])]),
+    ),
+    Counter(
         AUTH_FAILURES,
         "Requests refused because the caller may not make them",
         Some(&[("reason", &["missing", "invalid", "expired", "forbidden"])]),
@@ -175,6 +186,10 @@ const GAUGES: &[(&str, &str)] = &[
     (WHATSAPP_WAYS_DEAD, "Ways out by which WhatsApp is known to be out of reach"),
     (WHATSAPP_LOGINS_WAITING, "Sessions that wait for their turn to log in"),
     (WHATSAPP_VERSION, "Version of WhatsApp Web that new clients claim: N of 2.3000.N"),
+    (
+        WEBHOOKS_WAITING,
+        "Sessions whose webhooks are being sent or wait for their turn, each receiver counted",
+    ),
     (DAMAGED_RECORDS, "Stored records that cannot be read and were skipped"),
     (ALERT, "1 while the alert holds"),
 ];
@@ -188,13 +203,14 @@ const REQUEST: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 /// Buckets for a login that may wait for others.
 const TAKEOVER: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
 
-/// All histograms are in seconds. Only that of the requests has a label.
+/// All histograms are in seconds. Those of the requests and of the webhooks have a label.
 const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
     (QR_RENDER_SECONDS, "Drawing one QR as PNG", FAST),
     (APPEND_SECONDS, "Storing one event", FAST),
     (TAKEOVER_SECONDS, "From the claim of a linked session to its first ready", TAKEOVER),
     (REDIS_CALL_SECONDS, "One call to Redis that was answered", FAST),
     (HTTP_REQUEST_SECONDS, "Until the head of the answer", REQUEST),
+    (WEBHOOK_SECONDS, "Until a receiver of webhooks answered, or was waited for no longer", REQUEST),
 ];
 
 /// The recorder of this process.
@@ -266,9 +282,14 @@ fn begin_at_zero() {
             counter!(*name, labels).absolute(0);
         }
     }
-    for (name, ..) in HISTOGRAMS.iter().filter(|(name, ..)| *name != HTTP_REQUEST_SECONDS) {
+    let labelled = [HTTP_REQUEST_SECONDS, WEBHOOK_SECONDS];
+    for (name, ..) in HISTOGRAMS.iter().filter(|(name, ..)| !labelled.contains(name)) {
         drop(histogram!(*name));
     }
+    for outcome in ["delivered", "failed"] {
+        drop(histogram!(WEBHOOK_SECONDS, "outcome" => outcome));
+    }
+    gauge!(WEBHOOKS_WAITING).set(0.0);
 }
 
 /// Every combination of the labels' values.

@@ -29,7 +29,7 @@ use whatsapp_rust::http::HttpClient;
 use whatsapp_rust::transport::{Transport, TransportEvent, from_websocket};
 use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
 
-use self::dialler::{Dialler, Stream, Way};
+use self::dialler::{Dialler, Way};
 use self::fetch::Fetcher;
 pub use self::fetch::Visited;
 use self::hosts::Hosts;
@@ -38,6 +38,7 @@ pub use super::reach::Watch;
 use super::reach::{Dial, Reach, Way as Watched};
 use crate::proxy::{Proxy, ProxyUrl};
 use crate::telemetry::metrics::WHATSAPP_WAYS_DEAD;
+use crate::wire::Stream;
 
 /// How many HTTPS requests may run at a time, over all sessions and ways out. Each may hold a body in memory.
 const REQUESTS: usize = 16;

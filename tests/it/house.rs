@@ -15,12 +15,33 @@ const RULES: &[(&str, &[&str])] = &[
     ("event", &["clock", "id", "qr"]),
     ("proxy", &[]),
     ("platform", &[]),
-    ("config", &["platform", "proxy"]),
+    ("receiver", &[]),
+    ("wire", &[]),
+    ("config", &["platform", "proxy", "receiver"]),
     ("telemetry", &["config"]),
     ("storage", &["backoff", "clock", "id", "shutdown", "telemetry"]),
-    ("whatsapp", &["backoff", "event", "id", "platform", "proxy", "shutdown", "storage", "telemetry"]),
+    (
+        "whatsapp",
+        &["backoff", "event", "id", "platform", "proxy", "shutdown", "storage", "telemetry", "wire"],
+    ),
     ("log", &["event", "id", "shutdown", "storage", "telemetry"]),
-    ("records", &["event", "id", "proxy", "shutdown", "storage", "telemetry"]),
+    ("records", &["event", "id", "proxy", "receiver", "shutdown", "storage", "telemetry"]),
+    (
+        "webhooks",
+        &[
+            "backoff",
+            "config",
+            "event",
+            "id",
+            "log",
+            "receiver",
+            "records",
+            "shutdown",
+            "storage",
+            "telemetry",
+            "wire",
+        ],
+    ),
     ("cluster", &["event", "id", "records", "shutdown", "storage"]),
     ("session", &["event", "id", "log", "records", "whatsapp"]),
     (
@@ -47,6 +68,7 @@ const RULES: &[(&str, &[&str])] = &[
             "link",
             "log",
             "proxy",
+            "receiver",
             "records",
             "session",
             "shutdown",
@@ -73,6 +95,7 @@ const RULES: &[(&str, &[&str])] = &[
             "records",
             "server",
             "storage",
+            "webhooks",
             "whatsapp",
         ],
     ),
@@ -90,11 +113,13 @@ const RULES: &[(&str, &[&str])] = &[
             "id",
             "proxy",
             "qr",
+            "receiver",
             "registry",
             "session",
             "shutdown",
             "stream",
             "telemetry",
+            "webhooks",
         ],
     ),
 ];
@@ -122,7 +147,7 @@ fn in_http_nothing_runs_up() {
 
 #[test]
 fn no_two_files_of_a_room_use_each_other() {
-    for room in ["http", "link", "ownership", "registry", "session", "cluster"] {
+    for room in ["http", "webhooks", "link", "ownership", "registry", "session", "cluster"] {
         assert_no_circle(imports_within(room));
     }
 }

@@ -52,3 +52,4 @@ mod transports;
 mod tries;
 mod used_accounts;
 mod version;
+mod webhooks;

@@ -16,6 +16,7 @@ async fn create(records: &RedisRecords, user: &str) -> SessionId {
         created: Time::now(),
         device_name: None,
         proxy: None,
+        webhook: None,
         metadata: None,
         epoch: 0,
         claimed: true,

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::JsonBody;
 use super::no_store::NoStore;
 use super::phone::phone_number;
+use crate::config::Config;
 use crate::event::{Status, Time};
 use crate::http::app::App;
 use crate::http::describe::{Answer, Content, Operation, Parameter};
@@ -24,6 +25,7 @@ use crate::http::door::tokens::{Issued, Scope};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::proxy::{self, ProxyHosts, ProxyUrl};
+use crate::receiver::{self, OwnReceiver, ReceiverUrl};
 use crate::registry::{Creation, IdempotencyKey, NewSession};
 use crate::session::Error;
 
@@ -47,6 +49,8 @@ pub(in crate::http) struct InitRequest {
     device_name: Option<String>,
     /// The session's own way to WhatsApp, on one of the hosts of `PROXY_ALLOWED_HOSTS`.
     proxy: Option<String>,
+    /// Where this session's events are posted, signed with a secret of the API key's.
+    webhook_url: Option<String>,
     /// Your own notes, which the session's status gives back.
     metadata: Option<Map<String, Value>>,
     /// Whom to ask for a pairing code, which then comes as a `code` event.
@@ -128,7 +132,7 @@ async fn make(
     if app.links.has_begun() {
         return Err(ErrorCode::Draining.into());
     }
-    let new = request.check(app.config.proxy_hosts.as_ref())?;
+    let new = request.check(&app.config, caller)?;
     if !caller.has_user(new.user.as_str()) {
         return Err(ErrorCode::Forbidden.into());
     }
@@ -165,7 +169,7 @@ async fn make(
 }
 
 impl InitRequest {
-    fn check(self, hosts: Option<&ProxyHosts>) -> Result<NewSession, ApiError> {
+    fn check(self, config: &Config, caller: &Caller) -> Result<NewSession, ApiError> {
         let user_id = self.user_id.as_ref().and_then(Value::as_str).ok_or(InvalidUserId)?;
         let device_name = self.device_name.map(|name| name.trim().to_owned());
         if let Some(name) = &device_name
@@ -176,12 +180,14 @@ impl InitRequest {
             let allowed = format!("1 to {MAX_DEVICE_NAME} characters, none of them a control character");
             return Err(ApiError::invalid_body("deviceName", allowed));
         }
-        let proxy = self.proxy.map(|text| own_proxy(text, hosts)).transpose()?;
+        let proxy = self.proxy.map(|text| own_proxy(text, config.proxy_hosts.as_ref())).transpose()?;
+        let webhook = self.webhook_url.map(|text| own_receiver(&text, config, caller)).transpose()?;
         let phone_number = self.phone_number.as_deref().map(phone_number).transpose()?;
         Ok(NewSession {
             user: UserId::from_str(user_id)?,
             device_name,
             proxy,
+            webhook,
             metadata: self.metadata,
             phone_number,
         })
@@ -197,6 +203,13 @@ fn own_proxy(text: String, hosts: Option<&ProxyHosts>) -> Result<ProxyUrl, ApiEr
     let proxy = url.parse().map_err(|_| refusal(proxy::ALLOWED))?;
     let may = hosts.allow(&proxy);
     may.then_some(url).ok_or_else(|| refusal("a proxy on one of the hosts of PROXY_ALLOWED_HOSTS"))
+}
+
+/// A session's own receiver of webhooks. No refusal repeats it: a secret may be in it.
+fn own_receiver(text: &str, config: &Config, caller: &Caller) -> Result<OwnReceiver, ApiError> {
+    let url = ReceiverUrl::parse(text, config.webhooks.allow_private);
+    let url = url.map_err(|_| ApiError::invalid_body("webhookUrl", receiver::ALLOWED))?;
+    Ok(OwnReceiver { url, key: caller.key_name().to_owned() })
 }
 
 /// A request with an `Idempotency-Key` is done once, however often it comes.

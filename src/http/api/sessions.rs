@@ -124,9 +124,7 @@ pub(in crate::http) async fn list(
     Admission { caller, .. }: Admission,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|_| {
-        ApiError::not_allowed(ErrorCode::InvalidQuery, "query", "key=value pairs, each key once")
-    })?;
+    let Query(query) = query.map_err(|_| bad_query())?;
     let filter = query.check(caller.prefix().map(str::to_owned))?;
     let registry = app.registry()?;
     let page = Page { takes: &|id| filter.takes(id), status: filter.status, limit: filter.limit };
@@ -144,6 +142,19 @@ pub(in crate::http) async fn list(
     Ok(NoStore(Json(answer)).into_response())
 }
 
+/// The query is none.
+pub(super) fn bad_query() -> ApiError {
+    ApiError::not_allowed(ErrorCode::InvalidQuery, "query", "key=value pairs, each key once")
+}
+
+/// How many sessions a page has.
+pub(super) fn limit_of(text: Option<String>) -> Result<usize, ApiError> {
+    let Some(text) = text else { return Ok(PAGE) };
+    text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| {
+        ApiError::not_allowed(ErrorCode::InvalidQuery, "limit", "a whole number from 1 to 200")
+    })
+}
+
 /// What of the list is asked for.
 struct Filter {
     after: Option<SessionId>,
@@ -158,14 +169,7 @@ impl ListQuery {
     fn check(self, prefix: Option<String>) -> Result<Filter, ApiError> {
         let after =
             self.cursor.map(|text| text.parse()).transpose().map_err(|_| ErrorCode::InvalidListCursor)?;
-        let limit = match self.limit {
-            None => PAGE,
-            Some(text) => {
-                text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| {
-                    ApiError::not_allowed(ErrorCode::InvalidQuery, "limit", "a whole number from 1 to 200")
-                })?
-            }
-        };
+        let limit = limit_of(self.limit)?;
         let user = self.user_id.map(|text| UserId::from_str(&text)).transpose()?;
         let status = match self.status {
             None => None,

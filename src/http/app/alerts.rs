@@ -121,6 +121,8 @@ pub(in crate::http) struct Readings {
     pub(in crate::http) failing: Option<Time>,
     /// Stored records that cannot be read.
     pub(in crate::http) damaged: usize,
+    /// Events that receivers of webhooks did not get within the last hour.
+    pub(in crate::http) webhooks_lost: u64,
     /// Since when the version of WhatsApp Web cannot be looked up, and how long that may last.
     pub(in crate::http) version_unknown: Option<(Time, Duration)>,
 }
@@ -154,6 +156,7 @@ impl Readings {
             lasts(AlertName::VersionLookup, version.0, version.1.unwrap_or_default()),
             above(AlertName::LoginStuck, self.stuck as u64, 0),
             above(AlertName::SessionsUnattended, self.unattended as u64, 0),
+            above(AlertName::WebhooksLost, self.webhooks_lost, 0),
         ]
         .into_iter()
         .flatten()

@@ -53,6 +53,14 @@ impl Caller {
         }
     }
 
+    /// The name of its key; empty without one.
+    pub(in crate::http) fn key_name(&self) -> &str {
+        match self {
+            Self::Key(key) => &key.name,
+            Self::Anyone | Self::Token(_) => "",
+        }
+    }
+
     /// When its token expires.
     pub(in crate::http) fn expires(&self) -> Option<Time> {
         match self {

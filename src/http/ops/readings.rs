@@ -12,6 +12,7 @@ use crate::http::app::App;
 use crate::http::app::alerts::{Alert, Readings};
 use crate::registry::Storage;
 use crate::telemetry::metrics::upkeep;
+use crate::webhooks::Webhooks;
 
 /// Between two readings.
 const READING_INTERVAL: Duration = Duration::from_secs(1);
@@ -62,6 +63,7 @@ fn readings(app: &App) -> Readings {
     let version = registry.whatsapp_version();
     let version_unknown = version.failing_since.map(|since| (since, version.patience));
     let damaged = registry.damaged();
+    let webhooks_lost = app.webhooks.get().map(Webhooks::lost_lately).unwrap_or_default();
     Readings {
         active,
         stuck,
@@ -71,6 +73,7 @@ fn readings(app: &App) -> Readings {
         data_lost,
         failing,
         damaged,
+        webhooks_lost,
         version_unknown,
         ..readings
     }

@@ -127,6 +127,7 @@ impl Server {
             user: user.parse().unwrap(),
             device_name: None,
             proxy: None,
+            webhook: None,
             metadata: None,
             phone_number: None,
         };

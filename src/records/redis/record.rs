@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::SessionId;
 use crate::proxy::ProxyUrl;
+use crate::receiver::OwnReceiver;
 use crate::records::{OwnerRequest, REQUEST_LIFE, Record, SessionInfo, epoch as epoch_of, moment};
 
 /// What never changes. The rest are fields of the hash, which scripts change.
@@ -16,6 +17,10 @@ struct Stored {
     /// A secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     proxy: Option<String>,
+    /// A replica that does not know it keeps it: nothing here is written again but by who has read it. The log looks
+    /// whether it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    webhook: Option<OwnReceiver>,
     #[serde(default)]
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
@@ -25,6 +30,7 @@ pub(crate) fn encode(record: &Record) -> String {
         created: record.created.as_millis(),
         device_name: record.device_name.clone(),
         proxy: record.proxy.as_ref().map(|proxy| proxy.reveal().to_owned()),
+        webhook: record.webhook.clone(),
         metadata: record.metadata.clone(),
     };
     serde_json::to_string(&stored)
@@ -55,6 +61,7 @@ pub(crate) fn parse(session: &SessionId, fields: Fields) -> Result<Option<Sessio
         created: moment(stored.created).ok_or("the time of its creation is none")?,
         device_name: stored.device_name,
         proxy: stored.proxy.map(ProxyUrl::new),
+        webhook: stored.webhook,
         metadata: stored.metadata,
         epoch: epoch_of(number(&epoch, "its epoch is none")?.unwrap_or_default())
             .ok_or("its epoch is none")?,

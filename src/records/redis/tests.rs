@@ -38,6 +38,7 @@ fn record(user: &str) -> Record {
         created: Time::now(),
         device_name: Some("Büro".into()),
         proxy: Some(ProxyUrl::new("http://a:b@127.0.0.1:1")),
+        webhook: None,
         metadata: metadata.as_object().cloned(),
         epoch: 0,
         claimed: true,

@@ -89,6 +89,8 @@ schema! {
     log(id: impl Display) = "{<id>}:log", Stream [ENTRY = "e"];
     /// The string of its newest QR.
     qr(id: impl Display) = "{<id>}:qr", Text;
+    /// How far each receiver of webhooks is, and who sends to it.
+    hooks(id: impl Display) = "{<id>}:hooks", Hash;
     /// One table of its device.
     device(id: impl Display, table: &str) = "{<id>}:dev:<table>", Hash;
     /// Its events as they come.
@@ -98,6 +100,8 @@ schema! {
     sessions(shard: &str) = "{<0-f>}:sessions", SortedSet;
     /// A shard of the index of those that have a log.
     logs(shard: &str) = "{<0-f>}:logs", Set;
+    /// A shard of the list of those that have something for a receiver of webhooks, by when somebody is to look.
+    due_hooks(shard: &str) = "{<0-f>}:hooks", SortedSet;
     /// A shard of the index of those that have a device.
     devices(shard: &str) = "{<0-f>}:devices", Set;
 
@@ -132,6 +136,8 @@ schema! {
     token_secret() = "{data}:token-secret", Text;
     /// The newest version of WhatsApp Web that was found.
     whatsapp_version() = "{data}:whatsapp-version", Hash [REVISION = "revision", LOOKED_UP = "at"];
+    /// Since when each receiver of all sessions' webhooks is known.
+    webhooks() = "{data}:webhooks", Hash;
     /// The last write of a health check.
     beat() = "{beat}", Text;
 }
@@ -215,7 +221,7 @@ mod tests {
     fn what_is_of_the_deployment_and_whose_a_key_is() {
         let keys = Keys::new("test:");
         let all = keys.of_the_deployment();
-        assert_eq!(all.len(), 8 + 3 * 16);
+        assert_eq!(all.len(), 9 + 4 * 16);
         assert!(
             all.contains(&(keys.life(), Kind::SortedSet)) && all.contains(&(keys.devices("f"), Kind::Set))
         );

@@ -14,9 +14,7 @@ use whatsapp_rust::transport::default_tls_connector;
 
 use super::tunnel::{self, ProxyFault};
 use crate::proxy::Proxy;
-
-/// A connection that is ready for HTTP.
-pub(super) type Stream = MaybeTlsStream<TcpStream>;
+use crate::wire::Stream;
 
 /// How long name look-up, TCP, proxy and TLS may take together. The library waits 20 s for a connection, and its error
 /// would not say for what.

@@ -12,18 +12,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue, LOCATION};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 use whatsapp_rust::anyhow::{self, Context as _, bail, ensure};
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 
-use super::dialler::{Dialler, Stream};
+use super::dialler::Dialler;
 use super::hosts::Hosts;
+use crate::wire::Wire;
 
 /// How much a request may take, in time and in memory.
 #[derive(Clone, Copy, Debug)]
@@ -184,9 +183,9 @@ impl HttpClient for Fetcher {
 struct Road(Arc<Dialler>);
 
 impl Service<Uri> for Road {
-    type Response = Open;
+    type Response = Wire;
     type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Open, Self::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Wire, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -194,43 +193,6 @@ impl Service<Uri> for Road {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let dialler = self.0.clone();
-        Box::pin(async move { Ok(Open(TokioIo::new(dialler.connect(&uri).await?))) })
-    }
-}
-
-/// A connection, as hyper's client takes it.
-struct Open(TokioIo<Stream>);
-
-impl Connection for Open {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Open {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Open {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Box::pin(async move { Ok(Wire::new(dialler.connect(&uri).await?)) })
     }
 }

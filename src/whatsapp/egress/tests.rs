@@ -13,12 +13,13 @@ use tokio::sync::Semaphore;
 use tokio_websockets::MaybeTlsStream;
 use whatsapp_rust::http::{HttpClient as _, HttpRequest, HttpResponse};
 
-use super::dialler::{Dialler, Stream, Way};
+use super::dialler::{Dialler, Way};
 use super::fetch::{Bounds, Fetcher};
 use super::hosts::Hosts;
 use super::{Egresses, Watch};
 use crate::proxy::ProxyUrl;
 use crate::shutdown::Shutdown;
+use crate::wire::Stream;
 
 const SMALL: Bounds =
     Bounds { body: 1000, whole: Duration::from_secs(30), silence: Duration::from_millis(300) };

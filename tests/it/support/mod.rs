@@ -6,6 +6,7 @@ pub(crate) mod lock;
 pub(crate) mod passkey;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod replicas;
