@@ -108,6 +108,11 @@ impl Place {
         let mut real = Real { child, base, http, answered: Duration::ZERO, begun };
         ensure!(real.http.get(format!("{}/livez", real.base)).send().await?.status().is_success());
         real.answered = begun.elapsed();
+        // With Redis it answers before it has reached its store.
+        while !real.http.get(format!("{}/readyz", real.base)).send().await?.status().is_success() {
+            ensure!(begun.elapsed() < PATIENCE, "the server does not get ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Ok(real)
     }
 }
