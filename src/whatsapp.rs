@@ -46,8 +46,12 @@ pub(crate) struct Account {
 }
 
 /// The channel for a link's signals, in the order in which they happened. It is unbounded, so that none is dropped: a
-/// link signals only its own life, a few times a minute, and never messages.
-pub(crate) type Signals = mpsc::UnboundedSender<Signal>;
+/// link signals only its own life, a few times a minute, and never messages. Boxed, because the channel has room for 32
+/// from the start, and there is one for each session.
+pub(crate) type Signals = mpsc::UnboundedSender<Box<Signal>>;
+
+/// The other end of [`Signals`].
+pub(crate) type Heard = mpsc::UnboundedReceiver<Box<Signal>>;
 
 /// Ends when it is this session's turn to log in. Dropping it leaves the queue.
 pub(crate) type LoginTurn = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::deliver::Deliver;
 use super::idle::Idle;
+use super::linked::Linked;
+use super::messages::Messages;
+use super::real::Store;
 use super::report::Section;
 use super::servers::{Contender, Kind, Script, peers};
 use super::wire::Wire;
@@ -29,6 +32,10 @@ struct Size {
     returning: usize,
     poll: Duration,
     pictures: usize,
+    /// Linked sessions: memory is the difference between the two.
+    linked: [usize; 2],
+    /// Sessions that receive messages, and how many each.
+    messages: [usize; 2],
 }
 
 const WHOLE: Size = Size {
@@ -43,6 +50,8 @@ const WHOLE: Size = Size {
     returning: 5000,
     poll: Duration::from_secs(5),
     pictures: 300,
+    linked: [100, 300],
+    messages: [100, 30],
 };
 
 const QUICK: Size = Size {
@@ -57,13 +66,21 @@ const QUICK: Size = Size {
     returning: 1000,
     poll: Duration::from_secs(1),
     pictures: 50,
+    linked: [20, 60],
+    messages: [20, 5],
 };
 
 const EVERYBODY: &[Kind] = &[Kind::Floor, Kind::Ours, Kind::Nchan, Kind::Express, Kind::SocketIo];
+const STORES: &[Store] = &[Store::Sqlite, Store::Redis];
 const WIRES: &[Wire] = &[Wire::WebSocket, Wire::Sse];
 
 /// Measures, prints each table as soon as it is there, and writes the page.
-pub(crate) fn run(quick: bool, scripted: Option<&Path>, page: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn run(
+    quick: bool,
+    scripted: Option<&Path>,
+    server: Option<&Path>,
+    page: Option<&Path>,
+) -> anyhow::Result<()> {
     let begin = Instant::now();
     let size = if quick { QUICK } else { WHOLE };
     let mut text = String::new();
@@ -103,7 +120,21 @@ pub(crate) fn run(quick: bool, scripted: Option<&Path>, page: Option<&Path>) -> 
     add(returns::measure(&script, size.returning, rounds)?)?;
     add(poll::measure(&[Kind::Ours, Kind::Express], &script, size.poll, rounds)?)?;
     add(draw::measure(size.pictures, rounds)?)?;
-    Ok(())
+    real(&size, server, &mut add)
+}
+
+/// With the real client, which takes longer: three rounds have to do.
+fn real(
+    size: &Size,
+    server: Option<&Path>,
+    add: &mut dyn FnMut(Section) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Size { linked: sessions, settle, messages: [receiving, each], .. } = *size;
+    let (stores, rounds) = (STORES, 3);
+    for contacts in [0, 2000] {
+        add(Linked { stores, sessions, contacts, settle, rounds, server }.measure()?)?;
+    }
+    add(Messages { stores, sessions: receiving, each, settle, rounds, server }.measure()?)
 }
 
 fn head(quick: bool, minutes: u64) -> String {

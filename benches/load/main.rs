@@ -9,9 +9,12 @@ mod deliver;
 mod draw;
 mod floor;
 mod idle;
+mod linked;
+mod messages;
 mod nchan;
 mod poll;
 mod proc;
+mod real;
 mod report;
 mod returns;
 mod servers;
@@ -25,6 +28,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::deliver::Deliver;
 use self::idle::Idle;
+use self::linked::Linked;
+use self::messages::Messages;
+use self::real::Store;
 use self::servers::{Contender, Kind, Script};
 use self::wire::Wire;
 
@@ -36,6 +42,9 @@ struct Arguments {
     /// The built `examples/scripted.rs`, where it is not the one beside this program.
     #[arg(long, global = true)]
     scripted: Option<PathBuf>,
+    /// The built server, where it is not the one beside this program.
+    #[arg(long, global = true)]
+    server: Option<PathBuf>,
     /// Who is measured.
     #[arg(long, global = true, value_enum, value_delimiter = ',', default_value = "ours,floor")]
     who: Vec<Kind>,
@@ -116,6 +125,39 @@ enum What {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// Sessions that are linked with the real client: memory, processor time, restart.
+    Linked {
+        /// What a session takes is the difference between so many and so many.
+        #[arg(long, default_value_t = 100)]
+        few: usize,
+        #[arg(long, default_value_t = 300)]
+        many: usize,
+        /// Of each account.
+        #[arg(long, default_value_t = 0)]
+        contacts: usize,
+        /// Seconds without anything, before memory is read.
+        #[arg(long, default_value_t = 30)]
+        settle: u64,
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "sqlite,redis")]
+        stores: Vec<Store>,
+    },
+    /// Sessions that receive messages.
+    Messages {
+        #[arg(long, default_value_t = 100)]
+        sessions: usize,
+        /// Of each session in a round, one a second.
+        #[arg(long, default_value_t = 30)]
+        each: usize,
+        /// Seconds without anything, before memory is read.
+        #[arg(long, default_value_t = 30)]
+        settle: u64,
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "sqlite,redis")]
+        stores: Vec<Store>,
+    },
     /// Is the floor.
     #[command(hide = true)]
     Floor {
@@ -190,8 +232,17 @@ fn main() -> anyhow::Result<()> {
         What::Returns { viewers, rounds } => returns::measure(&script, viewers, rounds),
         What::Deaf { viewers } => deaf::measure(&script, viewers),
         What::Draw { count, rounds } => draw::measure(count, rounds),
+        What::Linked { few, many, contacts, settle, rounds, ref stores } => {
+            let (sessions, settle) = ([few, many], Duration::from_secs(settle));
+            let server = arguments.server.as_deref();
+            Linked { stores, sessions, contacts, settle, rounds, server }.measure()
+        }
+        What::Messages { sessions, each, settle, rounds, ref stores } => {
+            let (settle, server) = (Duration::from_secs(settle), arguments.server.as_deref());
+            Messages { stores, sessions, each, settle, rounds, server }.measure()
+        }
         What::All { quick, ref page } => {
-            return all::run(quick, script.scripted, page.as_deref());
+            return all::run(quick, script.scripted, arguments.server.as_deref(), page.as_deref());
         }
         What::Floor { .. } | What::Nchan { .. } => return Ok(()),
     }?;

@@ -116,7 +116,9 @@ impl Contender {
         let program = match self.kind {
             Kind::Ours => {
                 arguments.extend([format!("--events={events}"), "--wait".to_owned()]);
-                script.scripted.map_or_else(beside, |program| Ok(program.to_owned()))?
+                script
+                    .scripted
+                    .map_or_else(|| program("examples/scripted"), |program| Ok(program.to_owned()))?
             }
             Kind::Floor => {
                 let wire = if self.wire == Wire::Sse { "sse" } else { "websocket" };
@@ -154,11 +156,7 @@ impl Server {
         arguments: &[String],
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(program);
-        if has_cores() {
-            command = Command::new("taskset");
-            command.args(["-c", SERVERS]).arg(program);
-        }
+        let mut command = pinned(program);
         command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         let input = child.stdin.take();
@@ -256,10 +254,20 @@ pub(crate) fn peers() -> anyhow::Result<PathBuf> {
     Ok(peers)
 }
 
-/// Cargo puts benchmarks in `deps`, and examples in `examples` beside it.
-fn beside() -> anyhow::Result<PathBuf> {
+/// Starts a program on the servers' core.
+pub(crate) fn pinned(program: &Path) -> Command {
+    if !has_cores() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", SERVERS]).arg(program);
+    command
+}
+
+/// A built program. Cargo puts benchmarks in `deps`, and the rest beside it.
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let me = std::env::current_exe()?;
-    let program = me.ancestors().nth(2).context("no target folder")?.join("examples/scripted");
+    let program = me.ancestors().nth(2).context("no target folder")?.join(name);
     anyhow::ensure!(program.exists(), "{} is missing: scripts/bench builds it", program.display());
     Ok(program)
 }

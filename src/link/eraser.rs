@@ -11,10 +11,10 @@ use tracing::{error, info, warn};
 use super::{Parts, Start};
 use crate::records::RecordsError;
 use crate::session::Session;
-use crate::whatsapp::{Account, Link, Signal};
+use crate::whatsapp::{Account, Heard, Link, Signal};
 
 /// A running client, and what it signals.
-pub(crate) type Running = (Box<dyn Link>, mpsc::UnboundedReceiver<Signal>);
+pub(crate) type Running = (Box<dyn Link>, Heard);
 
 /// Whether a phone still lists the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ enum Answer {
 }
 
 /// WhatsApp's word on whether the device is linked.
-async fn answer(link: &mut dyn Link, signals: &mut mpsc::UnboundedReceiver<Signal>) -> Answer {
+async fn answer(link: &mut dyn Link, signals: &mut Heard) -> Answer {
     loop {
         if !link.may_dial() {
             link.turn().await;
@@ -125,7 +125,7 @@ async fn answer(link: &mut dyn Link, signals: &mut mpsc::UnboundedReceiver<Signa
             }
         }
         let Some(signal) = signals.recv().await else { return Answer::None };
-        match signal {
+        match *signal {
             // Whether it has all of its settings does not matter any more.
             Signal::LoggedIn | Signal::Connected { .. } => return Answer::Connected,
             Signal::LoggedOut { .. } => return Answer::LoggedOut,

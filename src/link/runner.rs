@@ -22,7 +22,7 @@ use crate::whatsapp::{Account, Link, Signals, StartError};
 pub(crate) struct Runner {
     pub(crate) session: Arc<Session>,
     pub(crate) parts: Arc<Parts>,
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Box<Command>>,
     pub(crate) start: Start,
 }
 
@@ -54,7 +54,7 @@ impl Runner {
     async fn live(
         session: &Arc<Session>,
         parts: &Arc<Parts>,
-        commands: &mut mpsc::UnboundedReceiver<Command>,
+        commands: &mut mpsc::UnboundedReceiver<Box<Command>>,
         start: &Start,
         journal: &mut Journal,
     ) -> (Option<Running>, End) {
@@ -118,13 +118,13 @@ async fn release(
 /// waits: it takes no command that it does not give back or keep.
 async fn told_to_stop(
     parts: &Parts,
-    commands: &mut mpsc::UnboundedReceiver<Command>,
+    commands: &mut mpsc::UnboundedReceiver<Box<Command>>,
     code_for: &mut Option<String>,
 ) -> Option<Command> {
     loop {
         tokio::select! {
             () = parts.shutdown.begun() => return None,
-            Some(command) = commands.recv() => match command {
+            Some(command) = commands.recv() => match *command {
                 Command::Ask(Ask::Code { phone_number }) => *code_for = Some(phone_number),
                 // A passkey step belongs to an earlier client. There is nothing to hand over and nothing to reopen yet.
                 Command::Ask(Ask::Passkey(_) | Ask::ConfirmPasskey) | Command::HandOver | Command::Reopen => {}

@@ -26,7 +26,7 @@ use super::{Command, End, Parts, Start};
 use crate::cluster::Lease;
 use crate::event::{Disconnected, Kind, PairingMethod, Reason, Status, Time};
 use crate::session::{RESTART, Session};
-use crate::whatsapp::{Link, Signal, StartError, Stopped};
+use crate::whatsapp::{Heard, Link, Signal, StartError, Stopped};
 
 /// What the loop remembers.
 pub(crate) struct LinkTask<'a> {
@@ -61,8 +61,8 @@ impl<'a> LinkTask<'a> {
     pub(crate) async fn run(
         mut self,
         link: &mut dyn Link,
-        signals: &mut mpsc::UnboundedReceiver<Signal>,
-        commands: &mut mpsc::UnboundedReceiver<Command>,
+        signals: &mut Heard,
+        commands: &mut mpsc::UnboundedReceiver<Box<Command>>,
     ) -> End {
         loop {
             let Self { owned, lease, store, tries, pairing, settings } = &mut self;
@@ -71,8 +71,8 @@ impl<'a> LinkTask<'a> {
             let next = tokio::select! {
                 biased;
                 () = owned.parts.shutdown.begun() => Err(End::HandOver),
-                Some(signal) = signals.recv() => self.hear(signal, link).await,
-                Some(command) = commands.recv() => self.obey(command, link).await,
+                Some(signal) = signals.recv() => self.hear(*signal, link).await,
+                Some(command) = commands.recv() => self.obey(*command, link).await,
                 stopped = link.stopped() => tries.client_stopped(stopped, owned).await,
                 () = at(tell_at) => tries.tell_unreachable(owned, link).await,
                 found = tries.outdated.searched() => tries.version_searched(found, owned, link).await,

@@ -131,7 +131,7 @@ impl Registry {
         }
         // One that begins just now is asked as well.
         let _begun = entry.slot.change.lock().await;
-        Ok(entry.slot.tenure().is_some_and(|tenure| tenure.commands.send(Command::Ask(ask)).is_ok()))
+        Ok(entry.slot.tenure().is_some_and(|tenure| tenure.commands.send(Command::Ask(ask).into()).is_ok()))
     }
 
     /// Finishes `work` even if the caller is dropped: half of it would leave a session without a task, or with two.

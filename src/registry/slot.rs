@@ -45,7 +45,8 @@ pub(crate) struct Tenure {
     pub(crate) epoch: u64,
     pub(crate) lease: Arc<Lease>,
     pub(crate) purpose: Purpose,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    /// Boxed, because the channel has room for 32 from the start, and there is one for each session.
+    pub(crate) commands: mpsc::UnboundedSender<Box<Command>>,
 }
 
 /// What the next link task has to know of those before it.
@@ -148,7 +149,7 @@ impl Tenure {
     /// answer.
     pub(crate) async fn told(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
         let (done, heard) = oneshot::channel();
-        if self.commands.send(command(done)).is_err() {
+        if self.commands.send(command(done).into()).is_err() {
             return false;
         }
         matches!(timeout(LAST_WORD, heard).await, Ok(Ok(())))
@@ -156,6 +157,6 @@ impl Tenure {
 
     /// Tells the link task something that needs no answer. One that has just ended does not need to hear it.
     pub(crate) fn tell(&self, command: Command) {
-        let _ = self.commands.send(command);
+        let _ = self.commands.send(command.into());
     }
 }

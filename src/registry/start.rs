@@ -190,7 +190,7 @@ impl Registry {
         let purpose = if erases { Purpose::Erase } else { Purpose::Link };
         let (commands, receiver) = mpsc::unbounded_channel();
         // The receiver is right here.
-        let _ = first.map(|command| commands.send(command));
+        let _ = first.map(|command| commands.send(command.into()));
         let (epoch, lease) = (start.epoch, start.lease.clone());
         let tenure = Tenure { session: session.clone(), epoch, lease, purpose, commands };
         slot.own(tenure, self.parts.cluster.me());

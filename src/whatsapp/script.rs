@@ -102,7 +102,7 @@ impl Script {
         }
         if let Some(client) = stage.of(session).rfind(|client| client.alive) {
             // Its link task has ended.
-            let _ = client.signals.send(signal);
+            let _ = client.signals.send(signal.into());
         }
     }
 }
@@ -131,7 +131,7 @@ impl Script {
         let is_it = |client: &&Client| client.alive && client.epoch == epoch;
         if let Some(client) = stage.of(session).rfind(is_it) {
             // Its link task has ended.
-            let _ = client.signals.send(signal);
+            let _ = client.signals.send(signal.into());
         }
     }
 }

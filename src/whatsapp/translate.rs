@@ -186,7 +186,7 @@ impl Translator {
     pub(super) fn signal(&self, signal: Signal) {
         if !self.memory().retired {
             // The link task may have ended; then nobody needs the signal.
-            let _ = self.signals.send(signal);
+            let _ = self.signals.send(signal.into());
         }
     }
 

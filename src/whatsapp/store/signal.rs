@@ -87,12 +87,11 @@ impl SignalStore for DeviceStorage {
         found.map(|(id, row)| Ok((id, record(row)?))).collect()
     }
 
-    async fn mark_prekeys_uploaded(&self, ids: &[u32]) -> Result<()> {
-        // Read under the lock: a key that is removed meanwhile must stay removed.
+    /// Writes nothing, because nobody asks for the mark. Which keys were uploaded is said by a counter of the device, which
+    /// the library stores before it uploads.
+    async fn mark_prekeys_uploaded(&self, _ids: &[u32]) -> Result<()> {
         let lock = self.lock().await;
-        let stored = self.load_prekeys_batch(ids).await?;
-        let mark = |(id, record): (u32, Bytes)| Put(PreKey, key::number(id), flagged(true, &record));
-        self.commit(lock, stored.into_iter().map(mark).collect()).await
+        self.commit(lock, Vec::new()).await
     }
 
     async fn remove_prekey(&self, id: u32) -> Result<()> {
