@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use qrcast::config::SETTINGS;
 use serde_json::Value;
 
-const FLY: [&str; 2] = ["fly.toml", "fly.sqlite.toml"];
+const FLY: [&str; 2] = ["fly.toml", "deploy/fly.sqlite.toml"];
 const METRICS_USED: [&str; 2] = ["docs/grafana-dashboard.json", "docs/alert-rules.yaml"];
 
 #[test]
@@ -104,8 +104,8 @@ fn every_host_waits_until_the_server_has_stopped() {
         assert!(waits.len() == 1 && waits[0] > needed && waits[0] <= 300, "{fly}: {waits:?}");
     }
     for (file, setting) in [
-        ("compose.yaml", "stop_grace_period: "),
-        ("docs/qrcast.service", "TimeoutStopSec="),
+        ("deploy/compose.yaml", "stop_grace_period: "),
+        ("deploy/qrcast.service", "TimeoutStopSec="),
         ("railway.json", "\"drainingSeconds\": "),
     ] {
         let waits = numbers_after(&read(file), setting);
@@ -288,16 +288,16 @@ fn variables_set() -> Vec<(&'static str, String)> {
         let section = text.split("\n[env]\n").nth(1).unwrap().split("\n[").next().unwrap();
         section.lines().filter(|line| line.contains(" = ")).for_each(|line| add(fly, before(line, '=')));
     }
-    for environment in read("compose.yaml").split("    environment:\n").skip(1) {
+    for environment in read("deploy/compose.yaml").split("    environment:\n").skip(1) {
         let block = environment.lines().take_while(|line| line.starts_with("      "));
         block
             .filter(|line| !line.trim().starts_with('#'))
-            .for_each(|line| add("compose.yaml", before(line, ':')));
+            .for_each(|line| add("deploy/compose.yaml", before(line, ':')));
     }
     for environment in
-        read("docs/qrcast.service").lines().filter_map(|line| line.strip_prefix("Environment="))
+        read("deploy/qrcast.service").lines().filter_map(|line| line.strip_prefix("Environment="))
     {
-        environment.split_whitespace().for_each(|word| add("docs/qrcast.service", before(word, '=')));
+        environment.split_whitespace().for_each(|word| add("deploy/qrcast.service", before(word, '=')));
     }
     set
 }
