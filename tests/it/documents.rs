@@ -78,9 +78,10 @@ fn the_checklist_has_the_limits_that_are_the_defaults() {
 #[test]
 fn the_page_on_deploying_leads_to_the_file_of_every_host() {
     let links = targets(&prose(Path::new("docs/deploy.md")));
-    let mut hosts = vec![PathBuf::from("fly.toml"), PathBuf::from("railway.json")];
+    let mut hosts =
+        vec![PathBuf::from("fly.toml"), PathBuf::from("railway.json"), PathBuf::from("deploy/kubernetes")];
     hosts.extend(files_in(Path::new("deploy")));
-    assert!(hosts.len() >= 5, "{hosts:?}");
+    assert!(hosts.len() >= 6, "{hosts:?}");
     for host in hosts {
         assert!(host.exists(), "{}", host.display());
         let link = format!("../{}", host.display());
