@@ -15,7 +15,7 @@ mod stream;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -73,7 +73,9 @@ fn routes() -> Vec<Route> {
         get(
             page.path,
             Access::Everyone,
-            self::get(async |State(app): State<App>| page.answer(app.config.security.is_open())),
+            self::get(async |State(app): State<App>, asked: HeaderMap| {
+                page.answer(app.config.security.is_open(), asked).await
+            }),
         )
     };
     let mut routes: Vec<Route> = pages::PAGES.iter().map(page).collect();

@@ -43,6 +43,7 @@ mod qrcast_js;
 mod replicas;
 mod resume;
 mod settings;
+mod static_files;
 mod store_away;
 mod store_outage;
 mod survival;
