@@ -175,10 +175,11 @@ fn named_file<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "extension/README.md"]
-        .into_iter()
-        .map(PathBuf::from)
-        .collect();
+    let mut pages: Vec<_> =
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "extension/README.md", "static/README.md"]
+            .into_iter()
+            .map(PathBuf::from)
+            .collect();
     pages.extend(files_in(Path::new("docs")).into_iter().filter(|file| is(file, &["md"])));
     pages
 }

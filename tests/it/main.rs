@@ -33,6 +33,7 @@ mod messages;
 mod metrics;
 mod migrate;
 mod outage;
+mod package;
 mod page;
 mod pairing_code;
 mod passkey;
