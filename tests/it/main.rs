@@ -41,6 +41,7 @@ mod platform;
 mod presence;
 mod proxy;
 mod qrcast_js;
+mod releases;
 mod replicas;
 mod resume;
 mod settings;
