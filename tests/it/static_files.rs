@@ -155,13 +155,16 @@ async fn the_page_of_a_server_with_keys_has_another_tag() {
 #[tokio::test]
 async fn the_live_page_keeps_to_its_budget() {
     let (_whatsapp, server) = world().await;
-    let mut sums = [0; 3];
+    let [mut plain, mut gzip, mut brotli] = [0; 3];
     for path in paths() {
-        for (sum, takes) in sums.iter_mut().zip(["identity", "gzip", "br"]) {
-            *sum += get(&server, path, takes).await.bytes().await.unwrap().len();
-        }
+        let body = get(&server, path, "identity").await.bytes().await.unwrap();
+        plain += body.len();
+        gzip += get(&server, path, "gzip").await.bytes().await.unwrap().len();
+        // As a build that is shipped sends it; this one is in a hurry.
+        let (mut best, parameters) = (Vec::new(), brotli::enc::BrotliEncoderParams::default());
+        brotli::BrotliCompress(&mut &body[..], &mut best, &parameters).unwrap();
+        brotli += best.len().min(body.len());
     }
-    let [plain, gzip, brotli] = sums;
     println!("the live page: {plain} bytes, {gzip} with gzip, {brotli} with Brotli, of {BUDGET}");
     assert!(brotli < BUDGET, "{brotli} bytes; the budget is {BUDGET}");
 }

@@ -66,7 +66,9 @@ fn encode(coding: Coding, body: &Bytes) -> Option<Bytes> {
         }
         Coding::Brotli => {
             let mut encoded = Vec::new();
-            let parameters = brotli::enc::BrotliEncoderParams { size_hint: body.len(), ..Default::default() };
+            // A build for tests would take ten times as long for the best, and its pages would wait.
+            let quality = if cfg!(debug_assertions) { 5 } else { 11 };
+            let parameters = brotli::enc::BrotliEncoderParams { quality, ..Default::default() };
             brotli::BrotliCompress(&mut &body[..], &mut encoded, &parameters).ok()?;
             encoded
         }
