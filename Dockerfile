@@ -1,4 +1,4 @@
-# qrcast as an image: the server and nothing else. Used by compose.yaml, fly.toml, fly.sqlite.toml and railway.json.
+# qrcast as an image: the server and nothing else. Used by fly.toml, railway.json and the files in deploy/.
 #
 # All stages are the same Debian (13, trixie), for a program needs at least the glibc it was linked with.
 

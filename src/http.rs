@@ -19,7 +19,7 @@ mod stream;
 use std::sync::LazyLock;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{Html, Redirect, Response};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -87,7 +87,9 @@ fn routes() -> Vec<Route> {
         get(
             page.path,
             Access::Everyone,
-            self::get(async |State(app): State<App>| page.answer(app.config.security.is_open())),
+            self::get(async |State(app): State<App>, asked: HeaderMap| {
+                page.answer(app.config.security.is_open(), asked).await
+            }),
             &pages::PAGE,
         )
     };

@@ -1,8 +1,17 @@
-//! The static files, embedded in the binary.
+//! The static files, embedded in the binary: which there are, and the answer to a request for one.
+//!
+//! They change with the binary only, but keep their names. So a browser keeps them and asks each time whether its copy is
+//! still the right one; the answer is then a 304 without a body.
 
-use axum::http::{HeaderName, header};
+mod conditions;
+mod prepared;
+
+use std::sync::OnceLock;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use self::prepared::Prepared;
 use super::describe::{Answer, Content, Operation};
 
 /// Pages of any origin may use it; whether they may read it, CORS says.
@@ -14,12 +23,19 @@ pub(super) struct Page {
     pub(super) path: &'static str,
     content_type: &'static str,
     body: &'static str,
+    /// As it is sent: by a server with keys, and by one without.
+    prepared: [OnceLock<Prepared>; 2],
 }
 
 /// A page at a path, from a file under `static/`.
 macro_rules! page {
     ($path:literal, $content_type:literal, $file:literal) => {
-        Page { path: $path, content_type: $content_type, body: include_str!(concat!("../../static/", $file)) }
+        Page {
+            path: $path,
+            content_type: $content_type,
+            body: include_str!(concat!("../../static/", $file)),
+            prepared: [const { OnceLock::new() }; 2],
+        }
     };
 }
 
@@ -27,11 +43,14 @@ macro_rules! page {
 pub(super) const PAGE: Operation = Operation::new(
     "",
     "A file of the live page, or of qrcast.js",
-    &[Answer::ok("The file", &[Content::text("*/*", "")])],
+    &[
+        Answer::ok("The file", &[Content::text("*/*", "")]),
+        Answer::of(StatusCode::NOT_MODIFIED, "The file of this `ETag` is still the right one", &[]),
+    ],
 );
 
 /// Every static file.
-pub(super) const PAGES: &[Page] = &[
+pub(super) static PAGES: [Page; 19] = [
     page!("/", "text/html; charset=utf-8", "index.html"),
     page!("/live.js", "text/javascript; charset=utf-8", "live.js"),
     page!("/style.css", "text/css; charset=utf-8", "style.css"),
@@ -59,18 +78,42 @@ pub(super) fn is_one(path: &str) -> bool {
 }
 
 impl Page {
-    /// A file that changes with the binary only, but under the same name: browsers ask each time.
+    /// The file in the encoding that the client likes best, or that the client's copy is still right.
     ///
     /// `open`: this server has no keys. The live page then sends none, because an `Authorization` may be meant for a proxy.
-    pub(in crate::http) fn answer(&self, open: bool) -> Response {
-        let headers = [(header::CONTENT_TYPE, self.content_type), (header::CACHE_CONTROL, "no-cache")];
-        if self.path.starts_with("/qrcast") {
-            // Made to be used in other pages.
-            return (headers, CROSS_ORIGIN, self.body).into_response();
+    pub(in crate::http) async fn answer(&'static self, open: bool, asked: HeaderMap) -> Response {
+        let prepared = &self.prepared[usize::from(open)];
+        if prepared.get().is_none() {
+            // Takes some 20 ms the first time, which no other request should wait for. If it fails, the line below does it.
+            let _ = tokio::task::spawn_blocking(move || _ = self.prepare(open)).await;
         }
-        if self.path == "/" && open {
-            return (headers, self.body.replacen("<html ", "<html data-open ", 1)).into_response();
-        }
-        (headers, self.body).into_response()
+        let chosen = self.prepare(open).choose(&asked);
+        let mut answer = if conditions::has_it(&asked, &chosen.etag) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            let mut answer =
+                ([(header::CONTENT_TYPE, self.content_type)], chosen.body.clone()).into_response();
+            if let Some(name) = chosen.coding.name() {
+                answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+            }
+            answer
+        };
+        let headers = answer.headers_mut();
+        headers.insert(header::ETAG, chosen.etag.clone());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        // Made to be used in other pages.
+        if self.path.starts_with("/qrcast") { (CROSS_ORIGIN, answer).into_response() } else { answer }
+    }
+
+    /// Made once; whoever asks meanwhile waits for it.
+    fn prepare(&self, open: bool) -> &Prepared {
+        self.prepared[usize::from(open)].get_or_init(|| {
+            if self.path == "/" && open {
+                Prepared::new(self.body.replacen("<html ", "<html data-open ", 1).into())
+            } else {
+                Prepared::new(self.body.into())
+            }
+        })
     }
 }

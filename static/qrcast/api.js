@@ -169,7 +169,9 @@ function either(...signals) {
 
 /** An embedded element talks to the server that its script came from. In Node that is a file: say `baseUrl` there. */
 function whereThisFileIsFrom() {
-  const { protocol, href } = new URL("..", import.meta.url);
+  // In two steps, for bundlers take `new URL("…", import.meta.url)` for a file that they should bring along.
+  const here = import.meta.url;
+  const { protocol, href } = new URL("..", here);
   if (protocol === "file:") throw new TypeError("baseUrl is needed: this module was not loaded from a server");
   return href.replace(/\/+$/, "");
 }

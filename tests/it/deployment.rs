@@ -1,6 +1,8 @@
 //! The deployment files: what they copy, set, wait for and measure is what the code has.
 //!
-//! No container is built and no host is asked: the files are read as text, or as JSON.
+//! No container is built and no host is asked: the files are read as text, or as JSON. deployment/kubernetes.rs has Kubernetes.
+
+mod kubernetes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use qrcast::config::SETTINGS;
 use serde_json::Value;
 
-const FLY: [&str; 2] = ["fly.toml", "fly.sqlite.toml"];
+const FLY: [&str; 2] = ["fly.toml", "deploy/fly.sqlite.toml"];
 const METRICS_USED: [&str; 2] = ["docs/grafana-dashboard.json", "docs/alert-rules.yaml"];
 
 #[test]
@@ -104,8 +106,8 @@ fn every_host_waits_until_the_server_has_stopped() {
         assert!(waits.len() == 1 && waits[0] > needed && waits[0] <= 300, "{fly}: {waits:?}");
     }
     for (file, setting) in [
-        ("compose.yaml", "stop_grace_period: "),
-        ("docs/qrcast.service", "TimeoutStopSec="),
+        ("deploy/compose.yaml", "stop_grace_period: "),
+        ("deploy/qrcast.service", "TimeoutStopSec="),
         ("railway.json", "\"drainingSeconds\": "),
     ] {
         let waits = numbers_after(&read(file), setting);
@@ -188,7 +190,8 @@ fn every_alert_of_the_server_is_a_rule_and_the_other_way_round() {
 
 #[test]
 fn every_variable_the_files_set_is_a_setting() {
-    let set = variables_set();
+    let mut set = variables_set();
+    set.extend(kubernetes::variables());
     assert!(set.len() > 10, "{set:?}");
     for (file, name) in set {
         assert!(
@@ -213,6 +216,11 @@ fn instructions() -> Vec<String> {
 /// What the Dockerfile takes from the repository.
 fn kept() -> Vec<PathBuf> {
     read(".dockerignore").lines().filter_map(|line| line.strip_prefix('!')).map(PathBuf::from).collect()
+}
+
+fn files_in(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_file()).map(|path| path.to_str().unwrap().to_owned()).collect()
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -276,7 +284,7 @@ fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Every variable that a deployment file sets, and which file.
+/// Every variable that a deployment file sets, and which file; Kubernetes has its own.
 fn variables_set() -> Vec<(&'static str, String)> {
     let mut set = Vec::new();
     let mut add = |file, name: &str| set.push((file, name.trim().to_owned()));
@@ -288,16 +296,16 @@ fn variables_set() -> Vec<(&'static str, String)> {
         let section = text.split("\n[env]\n").nth(1).unwrap().split("\n[").next().unwrap();
         section.lines().filter(|line| line.contains(" = ")).for_each(|line| add(fly, before(line, '=')));
     }
-    for environment in read("compose.yaml").split("    environment:\n").skip(1) {
+    for environment in read("deploy/compose.yaml").split("    environment:\n").skip(1) {
         let block = environment.lines().take_while(|line| line.starts_with("      "));
         block
             .filter(|line| !line.trim().starts_with('#'))
-            .for_each(|line| add("compose.yaml", before(line, ':')));
+            .for_each(|line| add("deploy/compose.yaml", before(line, ':')));
     }
     for environment in
-        read("docs/qrcast.service").lines().filter_map(|line| line.strip_prefix("Environment="))
+        read("deploy/qrcast.service").lines().filter_map(|line| line.strip_prefix("Environment="))
     {
-        environment.split_whitespace().for_each(|word| add("docs/qrcast.service", before(word, '=')));
+        environment.split_whitespace().for_each(|word| add("deploy/qrcast.service", before(word, '=')));
     }
     set
 }

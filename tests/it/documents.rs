@@ -33,8 +33,7 @@ fn every_link_leads_to_a_file_and_to_a_heading_of_it() {
 #[test]
 fn the_index_leads_to_every_page() {
     let links = targets(&prose(Path::new("docs/README.md")));
-    for page in files_in(Path::new("docs")).iter().filter(|page| is(page, &["md", "yaml", "json", "service"]))
-    {
+    for page in files_in(Path::new("docs")).iter().filter(|page| is(page, &["md", "yaml", "json"])) {
         let name = page.file_name().unwrap().to_str().unwrap();
         let linked = links.iter().any(|link| link.split('#').next() == Some(name));
         assert!(linked || name == "README.md", "docs/README.md does not lead to {name}");
@@ -79,10 +78,14 @@ fn the_checklist_has_the_limits_that_are_the_defaults() {
 #[test]
 fn the_page_on_deploying_leads_to_the_file_of_every_host() {
     let links = targets(&prose(Path::new("docs/deploy.md")));
-    for host in ["compose.yaml", "fly.toml", "fly.sqlite.toml", "railway.json", "docs/qrcast.service"] {
-        assert!(Path::new(host).exists(), "{host}");
-        let link = host.strip_prefix("docs/").map_or_else(|| format!("../{host}"), str::to_owned);
-        assert!(links.contains(&link), "docs/deploy.md does not lead to {host}");
+    let mut hosts =
+        vec![PathBuf::from("fly.toml"), PathBuf::from("railway.json"), PathBuf::from("deploy/kubernetes")];
+    hosts.extend(files_in(Path::new("deploy")));
+    assert!(hosts.len() >= 6, "{hosts:?}");
+    for host in hosts {
+        assert!(host.exists(), "{}", host.display());
+        let link = format!("../{}", host.display());
+        assert!(links.contains(&link), "docs/deploy.md does not lead to {}", host.display());
     }
 }
 
@@ -116,8 +119,7 @@ fn every_page_that_the_code_names_is_there() {
                 continue;
             }
             let rest = &text[start..];
-            let Some(page) = ["md", "yaml", "json", "service"].iter().find_map(|kind| named_file(rest, kind))
-            else {
+            let Some(page) = ["md", "yaml", "json"].iter().find_map(|kind| named_file(rest, kind)) else {
                 continue;
             };
             named += 1;
@@ -173,10 +175,11 @@ fn named_file<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "extension/README.md"]
-        .into_iter()
-        .map(PathBuf::from)
-        .collect();
+    let mut pages: Vec<_> =
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "extension/README.md", "static/README.md"]
+            .into_iter()
+            .map(PathBuf::from)
+            .collect();
     pages.extend(files_in(Path::new("docs")).into_iter().filter(|file| is(file, &["md"])));
     pages
 }
@@ -184,7 +187,9 @@ fn pages() -> Vec<PathBuf> {
 /// What may name a page in a comment or a message.
 fn texts() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for folder in ["src", "tests", "simulator", "static", "examples", "scripts", "benches", "extension"] {
+    for folder in
+        ["src", "tests", "simulator", "static", "examples", "scripts", "benches", "extension", "deploy"]
+    {
         walk(Path::new(folder), &mut files);
     }
     files.extend(files_in(Path::new(".")));

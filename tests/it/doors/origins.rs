@@ -33,6 +33,11 @@ async fn raw(server: &Server, request: &str) -> u16 {
     std::str::from_utf8(&answer).unwrap()[9..].parse().unwrap()
 }
 
+/// Whether a cache that stands between keeps an answer for each origin; a static file says more than that.
+fn varies(headers: &HeaderMap) -> bool {
+    headers.get_all("vary").into_iter().any(|value| value.to_str().unwrap().contains("origin"))
+}
+
 #[tokio::test]
 async fn pages_of_allowed_origins_may_use_it_and_no_others() {
     let whatsapp = whatsapp().await;
@@ -49,13 +54,13 @@ async fn pages_of_allowed_origins_may_use_it_and_no_others() {
         for origin in [PAGE, "https://a.b.example.org", &own] {
             let headers = headers(&server, Method::GET, path, Some(origin)).await;
             assert_eq!(headers["access-control-allow-origin"], origin, "{path}");
-            assert!(headers["vary"].to_str().unwrap().contains("origin"), "{path}");
+            assert!(varies(&headers), "{path}");
             assert!(headers["access-control-expose-headers"].to_str().unwrap().contains("retry-after"));
         }
         for origin in [Some("https://evil.example"), Some("null"), Some("http://app.example.com"), None] {
             let headers = headers(&server, Method::GET, path, origin).await;
             assert!(!headers.contains_key("access-control-allow-origin"), "{path} {origin:?}");
-            assert!(headers["vary"].to_str().unwrap().contains("origin"), "{path}");
+            assert!(varies(&headers), "{path}");
         }
     }
     let preflight = async |origin: &str| {

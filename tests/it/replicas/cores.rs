@@ -1,13 +1,11 @@
 //! The core of it all on what else speaks Redis: a cluster of three nodes, and Valkey where it is installed.
 
-use std::io::Write as _;
-
 use reqwest::StatusCode;
 
-use crate::support::eventually;
 use crate::support::redis::{Redis, RedisCluster};
 use crate::support::replicas::Replicas;
 use crate::support::witness::{Transport, id, name};
+use crate::support::{eventually, is_installed};
 
 /// Linked on one replica, watched on the others; its owner dies; restarted and deleted from elsewhere.
 async fn core(url: &str) {
@@ -70,9 +68,7 @@ async fn on_a_cluster_of_three_nodes() {
 #[tokio::test]
 async fn on_valkey() {
     const PROGRAM: &str = "valkey-server";
-    if std::process::Command::new(PROGRAM).arg("--version").output().is_err() {
-        // Past the test runner, which would keep it to itself.
-        writeln!(std::io::stderr(), "skipped: {PROGRAM} is not installed").unwrap();
+    if !is_installed(PROGRAM) {
         return;
     }
     let valkey = Redis::start_program(PROGRAM).await;

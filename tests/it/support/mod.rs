@@ -16,6 +16,7 @@ pub(crate) mod viewer;
 pub(crate) mod way_out;
 pub(crate) mod witness;
 
+use std::io::Write;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -48,6 +49,16 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: im
         }
     })
     .await;
+}
+
+/// Whether a program is there that only some machines have; where it is not, this says that a test was not run.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let found = std::process::Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        // Past the test runner, which would keep it to itself.
+        std::io::stderr().write_all(format!("skipped: {program} is not installed\n").as_bytes()).unwrap();
+    }
+    found
 }
 
 /// Sends a signal to a process.
