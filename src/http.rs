@@ -93,7 +93,7 @@ fn routes() -> Vec<Route> {
             &pages::PAGE,
         )
     };
-    let mut routes: Vec<Route> = pages::PAGES.iter().map(page).chain(documents()).collect();
+    let mut routes: Vec<Route> = pages::PAGES.iter().map(page).chain(other_routes()).collect();
     routes.extend([
         post("/api/init-session", Access::Key, self::post(init::init), &init::INIT).init(),
         get("/api/sessions", Access::Key, self::get(sessions::list), &sessions::LIST),
@@ -126,22 +126,22 @@ fn routes() -> Vec<Route> {
         get("/api/sessions/{id}/ws", Access::Follow, self::get(websocket::upgrade), &websocket::WS).stream(),
         get("/api/events", Access::Key, self::get(sse::feed), &sse::FEED).stream(),
         get("/api/ws", Access::Key, self::get(websocket::feed), &websocket::FEED).stream(),
-        get("/health", Access::Everyone, self::get(health::health), &health::HEALTH),
-        get("/metrics", Access::Operator, self::get(metrics::metrics), &metrics::METRICS),
-        get("/livez", Access::Everyone, self::get(health::livez), &health::LIVEZ),
-        get("/readyz", Access::Everyone, self::get(health::readyz), &health::READYZ),
     ]);
     routes
 }
 
-/// What describes the others.
-fn documents() -> [Route; 4] {
-    let get = |path, handler, says| Route::new(Method::GET, path, Access::Everyone, handler, says);
+/// What has to do with no session: for monitors, and what describes the rest.
+fn other_routes() -> [Route; 8] {
+    let get = |path, access, handler, says| Route::new(Method::GET, path, access, handler, says);
     [
-        get("/openapi.json", self::get(async || OPENAPI.clone()), &openapi::OPENAPI),
-        get("/asyncapi.json", self::get(async || ASYNCAPI.clone()), &asyncapi::ASYNCAPI),
-        get("/docs", self::get(async || Redirect::temporary("/docs/api")), &openapi::DOCS),
-        get("/docs/api", self::get(async || REFERENCE.clone()), &openapi::REFERENCE),
+        get("/health", Access::Everyone, self::get(health::health), &health::HEALTH),
+        get("/metrics", Access::Operator, self::get(metrics::metrics), &metrics::METRICS),
+        get("/livez", Access::Everyone, self::get(health::livez), &health::LIVEZ),
+        get("/readyz", Access::Everyone, self::get(health::readyz), &health::READYZ),
+        get("/openapi.json", Access::Everyone, self::get(async || OPENAPI.clone()), &openapi::OPENAPI),
+        get("/asyncapi.json", Access::Everyone, self::get(async || ASYNCAPI.clone()), &asyncapi::ASYNCAPI),
+        get("/docs", Access::Everyone, self::get(async || Redirect::temporary("/docs/api")), &openapi::DOCS),
+        get("/docs/api", Access::Everyone, self::get(async || REFERENCE.clone()), &openapi::REFERENCE),
     ]
 }
 

@@ -51,7 +51,7 @@ async fn call(server: &Server, method: Method, path: &str, credential: &Credenti
         request = request.json(&json!({ "userId": "ada" }));
     } else if path.ends_with("/pairing-code") {
         request = request.json(&json!({ "phoneNumber": "nonsense" }));
-    } else if path.ends_with("/passkey") {
+    } else if path.ends_with("/passkey") || path.ends_with("/resend") {
         request = request.json(&json!({}));
     }
     request = match credential {
@@ -142,7 +142,9 @@ impl Case {
             }),
             // The list and the feed have then nothing of Ada's: see below, and feed.rs.
             ("another tenant's key", bearer("only-bob"), |_, path| {
-                let of_all = ["/api/sessions", "/api/events", "/api/ws"].contains(&path);
+                let of_all =
+                    ["/api/sessions", "/api/events", "/api/ws", "/api/webhooks", "/api/webhooks/resend"]
+                        .contains(&path);
                 (!of_all).then_some((403, "FORBIDDEN"))
             }),
             ("a token of this session", bearer(&self.of_this), |access, _| {
@@ -171,6 +173,7 @@ fn answer(method: &Method, path: &str) -> u16 {
         | (
             "GET",
             "/api/sessions"
+            | "/api/webhooks"
             | "/api/qr-code/{id}"
             | "/api/session-status/{id}"
             | "/api/sessions/{id}/events"
@@ -183,7 +186,10 @@ fn answer(method: &Method, path: &str) -> u16 {
         ("POST", "/api/sessions/{id}/restart") => 202,
         ("DELETE", "/api/sessions/{id}") => 204,
         // The number is nonsense, and there is no upgrade: but the door was open.
-        ("POST", "/api/sessions/{id}/pairing-code" | "/api/sessions/{id}/passkey") => 400,
+        (
+            "POST",
+            "/api/sessions/{id}/pairing-code" | "/api/sessions/{id}/passkey" | "/api/webhooks/resend",
+        ) => 400,
         ("POST", "/api/sessions/{id}/passkey/confirm") => 409,
         ("GET", "/api/sessions/{id}/ws" | "/api/ws") => 426,
         ("GET", "/" | "/live.js" | "/style.css" | "/reference.css" | "/icon.svg" | "/qrcast.js") => 200,

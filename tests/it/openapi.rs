@@ -128,6 +128,8 @@ async fn real_answers_are_as_the_document_says() {
         (&get, "/api/qr-code/{id}", None, 200),
         (&get, "/api/session-status/{id}", None, 200),
         (&get, "/api/sessions", None, 200),
+        (&get, "/api/webhooks", None, 200),
+        (&post, "/api/webhooks/resend", Some(json!({ "sessionId": "no" })), 400),
         (&post, "/api/sessions/{id}/stream-token", Some(json!({ "scope": "read" })), 200),
         (&post, "/api/sessions/{id}/stream-token", Some(json!({ "scope": "all" })), 400),
         (&post, "/api/sessions/{id}/pairing-code", number(), 200),
