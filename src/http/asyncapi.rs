@@ -52,6 +52,11 @@ pub(super) fn document() -> Value {
             json!({ "action": "send", "channel": { "$ref": format!("#/channels/{name}") } }),
         );
     }
+    channels.insert("webhooks".to_owned(), webhooks(&mut schemas));
+    operations.insert(
+        "postWebhook".to_owned(),
+        json!({ "action": "send", "channel": { "$ref": "#/channels/webhooks" } }),
+    );
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -78,6 +83,32 @@ fn channel(path: &str, messages: Map<String, Value>) -> Value {
 
 fn message(name: &str, payload: &Value, example: &Value) -> Value {
     json!({ "name": name, "payload": payload, "examples": [{ "payload": example }] })
+}
+
+/// What is posted to receivers, signed as Standard Webhooks has it.
+fn webhooks(schemas: &mut SchemaGenerator) -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let headers = json!({
+        "type": "object",
+        "required": ["webhook-id", "webhook-timestamp", "webhook-signature"],
+        "properties": {
+            "webhook-id": text("`<sessionId>:<eventId>`, the same at each try"),
+            "webhook-timestamp": text("When this try began, Unix time in seconds"),
+            "webhook-signature": text("`v1,` and HMAC-SHA256 of `id.timestamp.body` in Base64; several, with a space between them"),
+        },
+    });
+    let messages = kinds().into_iter().map(|kind| {
+        let payload = framed(kind.name(), &json!(kind.schema(false)(schemas)), true);
+        let shown: Value = serde_json::from_str(&example(&kind).to_webhook()).unwrap_or_default();
+        let mut message = message(kind.name(), &payload, &shown);
+        message["headers"] = headers.clone();
+        (kind.name().to_owned(), message)
+    });
+    json!({
+        "address": null,
+        "description": "Each event is posted to every receiver, at least once, without the picture of a QR",
+        "messages": messages.collect::<Map<_, _>>(),
+    })
 }
 
 /// A WebSocket's text frame around some data; a control frame has no id.

@@ -224,6 +224,7 @@ async fn real_frames_are_as_the_document_says() {
         ("sessionByWebSocket", &["status", "drain", "heartbeat"]),
         ("feed", &["drain"]),
         ("feedByWebSocket", &["drain", "heartbeat"]),
+        ("webhooks", &[]),
     ] {
         let messages = document["channels"][channel]["messages"].as_object().unwrap();
         let expected: BTreeSet<_> = Kind::NAMES.iter().chain(control).copied().collect();
