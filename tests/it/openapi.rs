@@ -1,13 +1,14 @@
 //! The API's descriptions: they have every route and every frame, and what the server really says is what they say.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use qrcast::event::Kind;
 use qrcast::http::{Access, table};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::{Seen, Server, Session, Viewer, whatsapp, world};
+use crate::support::{Seen, Server, Session, Viewer, is_installed, whatsapp, world};
 
 async fn document(server: &Server) -> Value {
     server.get("/openapi.json").await.json().await.unwrap()
@@ -164,6 +165,43 @@ async fn real_answers_are_as_the_document_says() {
     for path in ["/api/qr-code/{id}", "/api/session-status/{id}"] {
         assert_eq!(ask(&document, &nobody, Method::GET, path, None).await, 404);
     }
+}
+
+/// What a stranger's requests are answered: of each operation the examples, the edges of what it takes, and thirty that were made
+/// up. The streams are not asked: `real_frames_are_as_the_document_says` has them.
+#[tokio::test]
+async fn no_request_is_answered_otherwise_than_the_document_says() {
+    if !is_installed("schemathesis") {
+        return;
+    }
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url())
+        .variable("MAX_SESSIONS", "100000")
+        .variable("MAX_SESSIONS_PER_USER", "100000")
+        .start()
+        .await;
+    let session = server.init("ada").await;
+    session.sse().await.awaits("qr").await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("schemathesis.toml");
+    // Another one is deleted.
+    let sessions = format!(
+        "[parameters]\n\"path.id\" = \"{}\"\n[[operations]]\ninclude-method = \"DELETE\"\n\
+         parameters = {{ \"path.id\" = \"session_bob_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11\" }}\n",
+        session.id
+    );
+    std::fs::write(&settings, sessions).unwrap();
+    let checks = "status_code_conformance,content_type_conformance,response_headers_conformance,\
+                  response_schema_conformance,not_a_server_error";
+    let mut command = tokio::process::Command::new("schemathesis");
+    command.arg("--config-file").arg(&settings).args(["run", &format!("{}/openapi.json", server.base)]);
+    command.args(["--seed", "7", "--max-examples", "30", "--request-timeout", "30", "--checks", checks]);
+    command.args(["--exclude-path-regex", "/(events|ws)$", "--phases", "examples,coverage,fuzzing"]);
+    let run = command.arg("--continue-on-failure").current_dir(folder.path()).kill_on_drop(true).output();
+    let run = tokio::time::timeout(Duration::from_secs(300), run).await.expect("five minutes").unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}");
+    assert!(said.contains("Tested: ") && said.contains(" passed"), "{said}");
 }
 
 /// The frames of one stream, as the description has them.
