@@ -18,12 +18,13 @@ mod stream;
 
 use std::sync::LazyLock;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::response::{Html, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use axum::{Json, Router};
+use bytes::Bytes;
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_service::Service as _;
@@ -138,27 +139,51 @@ fn other_routes() -> [Route; 8] {
         get("/metrics", Access::Operator, self::get(metrics::metrics), &metrics::METRICS),
         get("/livez", Access::Everyone, self::get(health::livez), &health::LIVEZ),
         get("/readyz", Access::Everyone, self::get(health::readyz), &health::READYZ),
-        get("/openapi.json", Access::Everyone, self::get(async || OPENAPI.clone()), &openapi::OPENAPI),
-        get("/asyncapi.json", Access::Everyone, self::get(async || ASYNCAPI.clone()), &asyncapi::ASYNCAPI),
+        get(
+            "/openapi.json",
+            Access::Everyone,
+            self::get(async || send("application/json", &OPENAPI)),
+            &openapi::OPENAPI,
+        ),
+        get(
+            "/asyncapi.json",
+            Access::Everyone,
+            self::get(async || send("application/json", &ASYNCAPI)),
+            &asyncapi::ASYNCAPI,
+        ),
         get("/docs", Access::Everyone, self::get(async || Redirect::temporary("/docs/api")), &openapi::DOCS),
-        get("/docs/api", Access::Everyone, self::get(async || REFERENCE.clone()), &openapi::REFERENCE),
+        get(
+            "/docs/api",
+            Access::Everyone,
+            self::get(async || send("text/html; charset=utf-8", &REFERENCE)),
+            &openapi::REFERENCE,
+        ),
     ]
 }
 
-/// The API's description, made at the first request for it.
-static OPENAPI: LazyLock<Json<Value>> = LazyLock::new(|| {
+/// A document that is made when it is asked for the first time, and sent as it is from then on.
+type Document = LazyLock<Bytes>;
+
+/// The API's description.
+static OPENAPI: Document = LazyLock::new(|| described().to_string().into());
+
+/// The same as a page.
+static REFERENCE: Document = LazyLock::new(|| openapi::reference::page(&described()).into());
+
+/// The streams' description.
+static ASYNCAPI: Document = LazyLock::new(|| asyncapi::document().to_string().into());
+
+fn send(kind: &'static str, document: &'static Document) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind)], Bytes::clone(document))
+}
+
+fn described() -> Value {
     let described = routes().into_iter().map(|Route { method, path, terms, operation, .. }| {
         let Terms { access, telling, .. } = terms;
         Described { method, path, access, telling, operation }
     });
-    Json(openapi::document(&described.collect::<Vec<_>>()))
-});
-
-/// The same as a page.
-static REFERENCE: LazyLock<Html<String>> = LazyLock::new(|| Html(openapi::reference::page(&OPENAPI.0)));
-
-/// The streams' description.
-static ASYNCAPI: LazyLock<Json<Value>> = LazyLock::new(|| Json(asyncapi::document()));
+    openapi::document(&described.collect::<Vec<_>>())
+}
 
 /// Every route, and who may use it.
 pub fn table() -> Vec<(Method, &'static str, Access)> {
