@@ -21,6 +21,12 @@ impl Backoff {
     }
 }
 
+/// A random number from 0 to 1, so that what failed together does not come back together.
+pub(crate) fn random() -> f64 {
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    (low & 0xffff_ffff) as f64 / f64::from(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

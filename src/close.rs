@@ -35,6 +35,10 @@ pub(crate) enum Close {
 }
 
 impl Close {
+    /// The codes of the `drain` frame.
+    pub(crate) const DRAIN_CODES: [&'static str; 4] =
+        ["DRAINING", "OVERLOADED", "STORE_AWAY", "TOKEN_EXPIRED"];
+
     /// The word for it in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -83,12 +87,13 @@ impl Close {
 
     /// What the `drain` frame tells the viewer before the end: the code, and how long to wait before it comes back.
     pub(crate) fn drain(self) -> Option<(&'static str, Duration)> {
+        let [draining, overloaded, store_away, token_expired] = Self::DRAIN_CODES;
         match self {
-            Close::Draining { pause } => Some(("DRAINING", pause)),
-            Close::StoreAway => Some(("STORE_AWAY", Duration::from_secs(2))),
-            Close::Overloaded { pause } => Some(("OVERLOADED", pause)),
-            Close::Missed => Some(("OVERLOADED", Duration::from_secs(1))),
-            Close::TokenExpired => Some(("TOKEN_EXPIRED", Duration::from_secs(5))),
+            Close::Draining { pause } => Some((draining, pause)),
+            Close::StoreAway => Some((store_away, Duration::from_secs(2))),
+            Close::Overloaded { pause } => Some((overloaded, pause)),
+            Close::Missed => Some((overloaded, Duration::from_secs(1))),
+            Close::TokenExpired => Some((token_expired, Duration::from_secs(5))),
             Close::Ended | Close::TooSlow | Close::TooBig | Close::Broken | Close::NoText => None,
         }
     }

@@ -60,7 +60,6 @@ pub(crate) struct Opening {
 
 /// One viewer, from its opening to its goodbye. It waits for nothing: its transport tells it what happens, and takes the frames
 /// that follow from that.
-#[derive(Debug)]
 pub(crate) struct Viewer {
     source: Source,
     /// Frames to send.
@@ -72,13 +71,15 @@ pub(crate) struct Viewer {
     done: bool,
 }
 
+/// Which events a viewer of the feed may see.
+pub(crate) type Takes = Box<dyn Fn(&Event) -> bool + Send + Sync>;
+
 /// What a viewer watches.
-#[derive(Debug)]
 enum Source {
     /// One session. `last`: the last event that was put in the queue.
     Session { session: Arc<Session>, last: Option<Cursor> },
-    /// The sessions of all users whose ids begin with this.
-    Feed { prefix: Option<String> },
+    /// All sessions whose events this takes.
+    Feed { takes: Takes },
 }
 
 impl Viewer {
@@ -111,12 +112,12 @@ impl Viewer {
         Self { source: Source::Session { session, last }, queue, until: None, open, span, done: false }
     }
 
-    /// Begins to watch all sessions of the users whose ids begin with `prefix`, from now on.
-    pub(crate) fn of_feed(prefix: Option<String>, open: StreamGuard) -> Self {
+    /// Begins to watch all sessions whose events `takes` lets through, from now on.
+    pub(crate) fn of_feed(takes: Takes, open: StreamGuard) -> Self {
         let span = debug_span!("stream", transport = open.transport().as_str());
         debug!(parent: &span, "stream of all sessions opened");
         let queue = VecDeque::from([Frame::FeedOpening]);
-        Self { source: Source::Feed { prefix }, queue, until: None, open, span, done: false }
+        Self { source: Source::Feed { takes }, queue, until: None, open, span, done: false }
     }
 
     /// Ends the stream when its token has expired. This is checked at each heartbeat, which needs no timer of its own.
@@ -137,7 +138,7 @@ impl Viewer {
             Source::Session { last, .. } if last.is_none_or(|last| last < event.at) => {
                 self.enqueue(event.clone());
             }
-            Source::Feed { prefix } if is_of(prefix.as_deref(), event) => {
+            Source::Feed { takes } if takes(event) => {
                 self.queue.push_back(Frame::FeedEvent(event.clone()));
             }
             Source::Session { .. } | Source::Feed { .. } => {}
@@ -220,11 +221,6 @@ impl Viewer {
             self.queue.push_back(Frame::Goodbye(Close::Ended));
         }
     }
-}
-
-/// Whether an event belongs to a user whose id begins with this.
-fn is_of(prefix: Option<&str>, event: &Event) -> bool {
-    prefix.is_none_or(|prefix| event.session.user_id().starts_with(prefix))
 }
 
 impl Drop for Viewer {

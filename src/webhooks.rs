@@ -37,6 +37,7 @@ use self::standing::Standing;
 pub(crate) use self::store::redis::RedisHooks;
 pub(crate) use self::store::sqlite::{SCHEMA, SqliteHooks};
 use self::store::{Due, Found, HookStore};
+use crate::backoff::random;
 use crate::config::WebhookSettings;
 use crate::event::Time;
 use crate::id::SessionId;
@@ -219,9 +220,9 @@ impl Webhooks {
                 LOOK_AGAIN
             }
             Entry::Here => LOOK_AGAIN,
-            Entry::Full => SWEEP.mul_f64(1.0 + luck()).div_f64(self.0.speed),
+            Entry::Full => SWEEP.mul_f64(1.0 + random()).div_f64(self.0.speed),
             // Not all at once.
-            Entry::Rests(rest) => rest.mul_f64(1.0 + luck()),
+            Entry::Rests(rest) => rest.mul_f64(1.0 + random()),
         };
         Some(now.after(pause))
     }
@@ -258,10 +259,4 @@ impl Webhooks {
 fn name_of(url: &ReceiverUrl) -> String {
     let hash = Sha256::digest(url.as_str());
     hash.iter().take(8).fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
-}
-
-/// A random number from 0 to 1.
-fn luck() -> f64 {
-    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
-    (low & 0xffff_ffff) as f64 / f64::from(u32::MAX)
 }

@@ -1,13 +1,17 @@
-//! A connection that we opened ourselves, as hyper's client takes it. `whatsapp/egress` and `webhooks` use it.
+//! Connections that we open ourselves, as hyper's client takes them. `whatsapp/egress` and `webhooks` use it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
+use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_websockets::MaybeTlsStream;
+use tower_service::Service;
 
 /// A connection that is ready for HTTP.
 pub(crate) type Stream = MaybeTlsStream<TcpStream>;
@@ -16,8 +20,44 @@ pub(crate) type Stream = MaybeTlsStream<TcpStream>;
 pub(crate) struct Wire(TokioIo<Stream>);
 
 impl Wire {
-    pub(crate) fn new(stream: Stream) -> Self {
+    fn new(stream: Stream) -> Self {
         Self(TokioIo::new(stream))
+    }
+}
+
+/// Why none was opened.
+pub(crate) type OpenError = Box<dyn std::error::Error + Send + Sync>;
+
+type Opening = BoxFuture<'static, Result<Wire, OpenError>>;
+
+/// Opens connections for hyper's client.
+#[derive(Clone)]
+pub(crate) struct Road(Arc<dyn Fn(Uri) -> Opening + Send + Sync>);
+
+impl Road {
+    /// `open` opens one, to the host of this address.
+    pub(crate) fn new<F>(open: impl Fn(Uri) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Stream, OpenError>> + Send + 'static,
+    {
+        Self(Arc::new(move |uri| {
+            let opening = open(uri);
+            Box::pin(async move { Ok(Wire::new(opening.await?)) })
+        }))
+    }
+}
+
+impl Service<Uri> for Road {
+    type Response = Wire;
+    type Error = OpenError;
+    type Future = Opening;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        (self.0)(uri)
     }
 }
 

@@ -59,6 +59,18 @@ struct Arguments {
     bench: bool,
 }
 
+/// What is measured with the real client: on which stores, and how often.
+#[derive(Args)]
+struct On {
+    /// Seconds without anything, before memory is read.
+    #[arg(long, default_value_t = 30)]
+    settle: u64,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "sqlite,redis")]
+    stores: Vec<Store>,
+}
+
 #[derive(Subcommand)]
 enum What {
     /// All that docs/benchmarks.md has.
@@ -135,13 +147,8 @@ enum What {
         /// Of each account.
         #[arg(long, default_value_t = 0)]
         contacts: usize,
-        /// Seconds without anything, before memory is read.
-        #[arg(long, default_value_t = 30)]
-        settle: u64,
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-        #[arg(long, value_enum, value_delimiter = ',', default_value = "sqlite,redis")]
-        stores: Vec<Store>,
+        #[command(flatten)]
+        on: On,
     },
     /// Sessions that receive messages.
     Messages {
@@ -150,13 +157,8 @@ enum What {
         /// Of each session in a round, one a second.
         #[arg(long, default_value_t = 30)]
         each: usize,
-        /// Seconds without anything, before memory is read.
-        #[arg(long, default_value_t = 30)]
-        settle: u64,
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-        #[arg(long, value_enum, value_delimiter = ',', default_value = "sqlite,redis")]
-        stores: Vec<Store>,
+        #[command(flatten)]
+        on: On,
     },
     /// Is the floor.
     #[command(hide = true)]
@@ -232,12 +234,12 @@ fn main() -> anyhow::Result<()> {
         What::Returns { viewers, rounds } => returns::measure(&script, viewers, rounds),
         What::Deaf { viewers } => deaf::measure(&script, viewers),
         What::Draw { count, rounds } => draw::measure(count, rounds),
-        What::Linked { few, many, contacts, settle, rounds, ref stores } => {
+        What::Linked { few, many, contacts, on: On { settle, rounds, ref stores } } => {
             let (sessions, settle) = ([few, many], Duration::from_secs(settle));
             let server = arguments.server.as_deref();
             Linked { stores, sessions, contacts, settle, rounds, server }.measure()
         }
-        What::Messages { sessions, each, settle, rounds, ref stores } => {
+        What::Messages { sessions, each, on: On { settle, rounds, ref stores } } => {
             let (settle, server) = (Duration::from_secs(settle), arguments.server.as_deref());
             Messages { stores, sessions, each, settle, rounds, server }.measure()
         }

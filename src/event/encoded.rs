@@ -178,21 +178,18 @@ struct Ready<'a> {
     missing: Option<Missing>,
 }
 
-/// Makes the schema of an event's `data`.
-pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
-
 impl Kind {
-    /// The schema of the data of this kind, as a session's stream has it, or the feed.
-    pub(crate) fn schema(&self, in_feed: bool) -> SchemaOf {
+    /// The schema of the `data` of this kind, as a session's stream has it, or the feed.
+    pub(crate) fn schema(&self, in_feed: bool, schemas: &mut SchemaGenerator) -> Schema {
         match self {
-            Kind::Qr(_) if in_feed => SchemaGenerator::subschema_for::<EventData<'_, QrInFeed>>,
-            Kind::Qr(_) => SchemaGenerator::subschema_for::<EventData<'_, WholeQr<'_>>>,
-            Kind::Code(_) => SchemaGenerator::subschema_for::<EventData<'_, Code>>,
-            Kind::PairingError(_) => SchemaGenerator::subschema_for::<EventData<'_, PairingError>>,
-            Kind::Passkey(_) => SchemaGenerator::subschema_for::<EventData<'_, Passkey>>,
-            Kind::Authenticated { .. } => SchemaGenerator::subschema_for::<EventData<'_, Authenticated<'_>>>,
-            Kind::Ready { .. } => SchemaGenerator::subschema_for::<EventData<'_, Ready<'_>>>,
-            Kind::Disconnected(_) => SchemaGenerator::subschema_for::<EventData<'_, Disconnected>>,
+            Kind::Qr(_) if in_feed => schemas.subschema_for::<EventData<'_, QrInFeed>>(),
+            Kind::Qr(_) => schemas.subschema_for::<EventData<'_, WholeQr<'_>>>(),
+            Kind::Code(_) => schemas.subschema_for::<EventData<'_, Code>>(),
+            Kind::PairingError(_) => schemas.subschema_for::<EventData<'_, PairingError>>(),
+            Kind::Passkey(_) => schemas.subschema_for::<EventData<'_, Passkey>>(),
+            Kind::Authenticated { .. } => schemas.subschema_for::<EventData<'_, Authenticated<'_>>>(),
+            Kind::Ready { .. } => schemas.subschema_for::<EventData<'_, Ready<'_>>>(),
+            Kind::Disconnected(_) => schemas.subschema_for::<EventData<'_, Disconnected>>(),
         }
     }
 }

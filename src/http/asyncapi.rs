@@ -2,10 +2,10 @@
 //! `openapi.rs` describes the calls.
 
 use schemars::SchemaGenerator;
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::describe::{Answer, Content, Operation};
+use super::describe::{Answer, Content, Operation, schema_settings};
+use crate::close::Close;
 use crate::event::{
     Code, Cursor, Disconnected, Event, Kind, Me, PairingError, PairingMethod, PairingRefusal, Passkey, Qr,
     Reason, State, Time,
@@ -29,11 +29,7 @@ const STREAMS: [(&str, &str, bool, bool); 4] = [
 
 /// The document.
 pub(super) fn document() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.definitions_path = "/components/schemas".into();
-        settings.meta_schema = None;
-    });
-    let mut schemas = settings.for_serialize().into_generator();
+    let mut schemas = schema_settings().for_serialize().into_generator();
     let (mut channels, mut operations) = (Map::new(), Map::new());
     for (name, path, is_feed, is_websocket) in STREAMS {
         let mut messages = Map::new();
@@ -98,7 +94,7 @@ fn webhooks(schemas: &mut SchemaGenerator) -> Value {
         },
     });
     let messages = kinds().into_iter().map(|kind| {
-        let payload = framed(kind.name(), &json!(kind.schema(false)(schemas)), true);
+        let payload = framed(kind.name(), &json!(kind.schema(false, schemas)), true);
         let shown: Value = serde_json::from_str(&example(&kind).to_webhook()).unwrap_or_default();
         let mut message = message(kind.name(), &payload, &shown);
         message["headers"] = headers.clone();
@@ -126,7 +122,7 @@ fn framed(event: &str, data: &Value, has_id: bool) -> Value {
 }
 
 fn event_frame(kind: &Kind, is_feed: bool, is_websocket: bool, schemas: &mut SchemaGenerator) -> Value {
-    let data = json!(kind.schema(is_feed)(schemas));
+    let data = json!(kind.schema(is_feed, schemas));
     let event = example(kind);
     let encoded = if is_feed { event.in_feed() } else { event.encoded() };
     // As it is encoded: the last line of the block of SSE.
@@ -155,7 +151,7 @@ fn control_frames(
             "required": ["retryAfterMs", "code"],
             "properties": {
                 "retryAfterMs": { "type": "integer", "minimum": 0 },
-                "code": { "enum": ["DRAINING", "OVERLOADED", "STORE_AWAY", "TOKEN_EXPIRED"] },
+                "code": { "enum": Close::DRAIN_CODES },
             },
         }),
         json!({ "retryAfterMs": 1000, "code": "DRAINING" }),

@@ -2,11 +2,20 @@
 //! names it. `openapi.rs` makes one document of all of them.
 
 use axum::http::{Method, StatusCode};
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::door::caller::Access;
 use super::door::refusal::Telling;
 use super::error::ErrorCode;
+
+/// Schemas as both descriptions have them: in one place of the document, and without a word about their own dialect.
+pub(super) fn schema_settings() -> SchemaSettings {
+    SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    })
+}
 
 /// Makes the schema of a body, and of what that is made of.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;

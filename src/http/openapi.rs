@@ -6,11 +6,10 @@ pub(super) mod reference;
 
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use self::errors::responses_of;
-use super::describe::{Answer, Content, Described, Operation, Parameter, Position};
+use super::describe::{Answer, Content, Described, Operation, Parameter, Position, schema_settings};
 use super::door::caller::Access;
 use super::error::ErrorBody;
 
@@ -43,15 +42,9 @@ struct Schemas {
 
 impl Schemas {
     fn new() -> Self {
-        let settings = || {
-            SchemaSettings::draft2020_12().with(|settings| {
-                settings.definitions_path = "/components/schemas".into();
-                settings.meta_schema = None;
-            })
-        };
         Self {
-            of_requests: settings().for_deserialize().into_generator(),
-            of_answers: settings().for_serialize().into_generator(),
+            of_requests: schema_settings().for_deserialize().into_generator(),
+            of_answers: schema_settings().for_serialize().into_generator(),
         }
     }
 

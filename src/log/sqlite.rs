@@ -82,7 +82,7 @@ impl SqliteLog {
     }
 
     /// A row as an event, or where the damaged row stands.
-    fn event(&self, session: &SessionId, row: (i64, i64, Vec<u8>)) -> Result<Arc<Event>, Cursor> {
+    fn event(&self, session: &SessionId, row: Row) -> Result<Arc<Event>, Cursor> {
         let (epoch, seq, body) = row;
         let cursor = at(epoch, seq);
         let body = std::str::from_utf8(&body).ok();
@@ -110,7 +110,7 @@ impl EventLog for SqliteLog {
         let every = queueing.as_ref().map(|queueing| queueing.every);
         let append = move |tx: &Transaction<'_>| {
             let session = event.session.as_str();
-            let last = tx.prepare_cached(LAST)?.query_row([session], cursor).optional()?;
+            let last = last(tx, session)?;
             if last.is_some_and(|last| event.at <= last) {
                 return Ok(None);
             }
@@ -170,13 +170,9 @@ impl EventLog for SqliteLog {
         let (name, keep) = (session.clone(), self.keep);
         let read = move |tx: &Transaction<'_>| {
             let mut statement = tx.prepare_cached(READ)?;
-            // Bytes: a text may hold any, and one that is no UTF-8 must not hide the others.
-            let row = |row: &rusqlite::Row<'_>| {
-                Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_bytes().unwrap_or_default().to_vec()))
-            };
-            statement.query_map(params![name.as_str(), keep], row)?.collect::<rusqlite::Result<Vec<_>>>()
+            statement.query_map(params![name.as_str(), keep], stored)?.collect::<rusqlite::Result<Vec<_>>>()
         };
-        let mut rows: Vec<(i64, i64, Vec<u8>)> = self.sqlite.read(read).await?;
+        let mut rows: Vec<Row> = self.sqlite.read(read).await?;
         let cut = u32::try_from(rows.len()).is_ok_and(|rows| rows == self.keep);
         let oldest = if cut { rows.pop().map(|(epoch, seq, _)| at(epoch, seq)) } else { None };
         let events: Vec<_> = rows.into_iter().map(|row| self.event(session, row)).collect();
@@ -186,16 +182,13 @@ impl EventLog for SqliteLog {
     async fn after(&self, session: &SessionId, after: Option<Cursor>) -> Result<LogTail, StorageError> {
         let (name, from) = (session.clone(), after.unwrap_or(Cursor { epoch: 0, seq: 0 }));
         let read = move |tx: &Transaction<'_>| {
-            let row = |row: &rusqlite::Row<'_>| {
-                Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_bytes().unwrap_or_default().to_vec()))
-            };
             let from = params![name.as_str(), from.epoch.cast_signed(), from.seq.cast_signed()];
             let rows =
-                tx.prepare_cached(AFTER)?.query_map(from, row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+                tx.prepare_cached(AFTER)?.query_map(from, stored)?.collect::<rusqlite::Result<Vec<_>>>()?;
             let oldest = |row: &rusqlite::Row<'_>| Ok((cursor(row)?, row.get::<_, u32>(2)?));
             Ok((rows, tx.prepare_cached(OLDEST)?.query_row([name.as_str()], oldest).optional()?))
         };
-        let (rows, oldest): (Vec<(i64, i64, Vec<u8>)>, _) = self.sqlite.read(read).await?;
+        let (rows, oldest): (Vec<Row>, _) = self.sqlite.read(read).await?;
         let mut log = LogTail { events: Vec::new(), trimmed: None };
         // Trimmed now and then, never below this.
         log.trimmed = oldest.filter(|(_, count)| *count >= self.keep).map(|(oldest, _)| oldest);
@@ -240,6 +233,18 @@ fn is_milestone(tx: &Transaction<'_>, event: &Event) -> rusqlite::Result<bool> {
         Kind::Disconnected(end) => matches!(end.reason, Reason::LoggedOut | Reason::Deleted),
         _ => false,
     })
+}
+
+/// Epoch, number and body of an event. Bytes: a text may hold any, and one that is no UTF-8 must not hide the others.
+type Row = (i64, i64, Vec<u8>);
+
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok((row.get(0)?, row.get(1)?, row.get_ref(2)?.as_bytes().unwrap_or_default().to_vec()))
+}
+
+/// The id of a session's last event. `webhooks` reads it in a transaction of its own.
+pub(crate) fn last(tx: &Transaction<'_>, session: &str) -> rusqlite::Result<Option<Cursor>> {
+    tx.prepare_cached(LAST)?.query_row([session], cursor).optional()
 }
 
 fn cursor(row: &rusqlite::Row<'_>) -> rusqlite::Result<Cursor> {

@@ -294,7 +294,8 @@ async fn a_viewer_of_the_feed_waits_for_a_while_and_is_then_sent_away() {
         let state = status::apply(&stage.session.snapshot().state, &kind, now);
         Arc::new(Event::new(session, Cursor { epoch: 7, seq }, now, kind, state))
     };
-    let mut viewer = Viewer::of_feed(Some("shop-".into()), StreamGuard::new(Transport::Sse));
+    let of_shop = |event: &Event| event.session.user_id().starts_with("shop-");
+    let mut viewer = Viewer::of_feed(Box::new(of_shop), StreamGuard::new(Transport::Sse));
     assert!(matches!(viewer.next(), Some(Frame::FeedOpening)));
     viewer.hears(&event("ada", 1));
     assert!(viewer.next().is_none(), "not one of its users");

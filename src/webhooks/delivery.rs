@@ -10,10 +10,10 @@ use tracing::{debug, info, warn};
 
 use super::Webhooks;
 use super::lanes::{Errand, Receiver};
-use super::luck;
 use super::post::{Answer, Letter};
 use super::standing::{Failed, Failure, Standing, is_stale};
 use super::store::Change;
+use crate::backoff::random;
 use crate::event::{Cursor, Event};
 use crate::log::LogTail;
 use crate::receiver::SigningKey;
@@ -198,7 +198,7 @@ impl Webhooks {
             Answer::Refused { status, wait } => (format!("HTTP {status}"), wait),
             Answer::Unreachable(why) => (why, None),
         };
-        let failure = Failure { why, wait: wait.unwrap_or(Duration::ZERO), luck: luck() };
+        let failure = Failure { why, wait: wait.unwrap_or(Duration::ZERO), luck: random() };
         let (first, why) = (standing.tries == 0, failure.why.clone());
         let receiver = &errand.receiver.url;
         match standing.failed(event.at, failure, now, self.0.speed) {

@@ -27,7 +27,7 @@ use whatsapp_rust::transport::default_tls_connector;
 
 use crate::event::Time;
 use crate::receiver::{ReceiverUrl, address};
-use crate::wire::Wire;
+use crate::wire::{OpenError, Road, Stream};
 
 /// From the look-up of the name to the end of the answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(15);
@@ -103,12 +103,12 @@ impl HttpPost {
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(TCP_LIMIT));
         tcp.set_nodelay(true);
-        let road = Road { tcp, tls: Arc::new(default_tls_connector()), allowed };
+        let way = Way { tcp, tls: Arc::new(default_tls_connector()), allowed };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE)
-            .build(road);
+            .build(Road::new(move |uri| way.clone().open(uri)));
         Self { client }
     }
 
@@ -222,17 +222,17 @@ impl Service<Name> for Checked {
     }
 }
 
-/// Opens connections, as hyper's client takes them.
+/// How a connection to a receiver is opened.
 #[derive(Clone)]
-struct Road {
+struct Way {
     tcp: HttpConnector<Checked>,
     /// With the roots of the WhatsApp client.
     tls: Arc<Connector>,
     allowed: Allowed,
 }
 
-impl Road {
-    async fn open(mut self, uri: Uri) -> Result<Wire, Box<dyn std::error::Error + Send + Sync>> {
+impl Way {
+    async fn open(mut self, uri: Uri) -> Result<Stream, OpenError> {
         let host = uri.host().unwrap_or_default().to_owned();
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         // The connector looks up names alone.
@@ -242,23 +242,9 @@ impl Road {
         let secure = uri.scheme_str() == Some("https");
         let socket = self.tcp.call(uri).await?.into_inner();
         if !secure {
-            return Ok(Wire::new(MaybeTlsStream::Plain(socket)));
+            return Ok(MaybeTlsStream::Plain(socket));
         }
-        Ok(Wire::new(self.tls.wrap(&host, socket).await?))
-    }
-}
-
-impl Service<Uri> for Road {
-    type Response = Wire;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Wire, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().open(uri))
+        Ok(self.tls.wrap(&host, socket).await?)
     }
 }
 

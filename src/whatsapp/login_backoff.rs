@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::login_queue::random;
+use crate::backoff::random;
 
 /// The first pause of the library's back-off, a Fibonacci sequence that begins with this value twice.
 /// Source: `fibonacci_backoff` in `client.rs` of whatsapp-rust 0.7.0, as the two below.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::LoginTurn;
+use crate::backoff::random;
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::WHATSAPP_LOGINS_WAITING;
 
@@ -88,11 +89,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         gauge!(WHATSAPP_LOGINS_WAITING).decrement(1.0);
     }
-}
-
-/// A random number from 0 to 1.
-pub(super) fn random() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
 }
 
 #[cfg(test)]

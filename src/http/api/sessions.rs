@@ -125,9 +125,10 @@ pub(in crate::http) async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|_| bad_query())?;
-    let filter = query.check(caller.prefix().map(str::to_owned))?;
+    let filter = query.check()?;
+    let takes = |id: &SessionId| caller.has_user(id.user_id()) && filter.takes(id);
     let registry = app.registry()?;
-    let page = Page { takes: &|id| filter.takes(id), status: filter.status, limit: filter.limit };
+    let page = Page { takes: &takes, status: filter.status, limit: filter.limit };
     let (sessions, more) = registry.list(page).await?;
     let viewers = registry.viewers().await?;
     let listed = sessions
@@ -160,13 +161,11 @@ struct Filter {
     after: Option<SessionId>,
     limit: usize,
     user: Option<UserId>,
-    /// What the caller's user ids begin with.
-    prefix: Option<String>,
     status: Option<Status>,
 }
 
 impl ListQuery {
-    fn check(self, prefix: Option<String>) -> Result<Filter, ApiError> {
+    fn check(self) -> Result<Filter, ApiError> {
         let after =
             self.cursor.map(|text| text.parse()).transpose().map_err(|_| ErrorCode::InvalidListCursor)?;
         let limit = limit_of(self.limit)?;
@@ -183,7 +182,7 @@ impl ListQuery {
                 })?)
             }
         };
-        Ok(Filter { after, limit, user, prefix, status })
+        Ok(Filter { after, limit, user, status })
     }
 }
 
@@ -191,7 +190,6 @@ impl Filter {
     fn takes(&self, id: &SessionId) -> bool {
         self.after.as_ref().is_none_or(|after| id > after)
             && self.user.as_ref().is_none_or(|user| user.as_str() == id.user_id())
-            && self.prefix.as_ref().is_none_or(|prefix| id.user_id().starts_with(prefix.as_str()))
     }
 }
 

@@ -6,11 +6,12 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 
 use crate::close::Close;
-use crate::event::{Cursor, InvalidCursor, Time};
+use crate::event::{Cursor, Event, InvalidCursor, Time};
 use crate::http::api::session_path::SessionPath;
 use crate::http::app::App;
 use crate::http::describe::Parameter;
 use crate::http::door::admission::{Admission, admitted};
+use crate::http::door::caller::Caller;
 use crate::http::door::limits::Place;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::registry::Registry;
@@ -50,8 +51,8 @@ pub(in crate::http) struct Request {
 enum Source {
     /// A session, from after this event on.
     Session { session: Arc<Session>, after: Option<Cursor> },
-    /// The sessions of all users whose ids begin with this.
-    Feed { prefix: Option<String>, registry: Arc<Registry>, _opened: Seat },
+    /// All sessions that the caller may see.
+    Feed { caller: Caller, registry: Arc<Registry>, _opened: Seat },
 }
 
 impl Request {
@@ -82,7 +83,10 @@ impl Request {
         let open = StreamGuard::new(transport);
         let viewer = match source {
             Source::Session { session, after } => Viewer::new(session, after, open),
-            Source::Feed { prefix, .. } => Viewer::of_feed(prefix, open),
+            Source::Feed { caller, .. } => {
+                let takes = move |event: &Event| caller.has_user(event.session.user_id());
+                Viewer::of_feed(Box::new(takes), open)
+            }
         };
         (viewer.until(until), place)
     }
@@ -131,9 +135,8 @@ impl FromRequestParts<App> for FollowFeed {
         };
         let feed = async {
             let registry = app.registry()?.clone();
-            let (prefix, opened) =
-                (admission.caller.prefix().map(str::to_owned), registry.feed.open().await?);
-            Ok(Source::Feed { prefix, registry, _opened: opened })
+            let _opened = registry.feed.open().await?;
+            Ok(Source::Feed { caller: admission.caller.clone(), registry, _opened })
         };
         let feed = feed.await;
         Follow::of(app, &admission, feed).map(Self)

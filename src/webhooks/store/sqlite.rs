@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{Change, Due, Found, HookStore};
-use crate::event::{Cursor, Time};
+use crate::event::Time;
 use crate::id::SessionId;
+use crate::log::sqlite as log;
 use crate::receiver::OwnReceiver;
 use crate::storage::StorageError;
 use crate::storage::sqlite::Sqlite;
@@ -38,7 +39,6 @@ const PUT: &str = "INSERT OR REPLACE INTO webhook_due (session, due) VALUES (?1,
 const LATER: &str = "UPDATE webhook_due SET due = ?3 WHERE session = ?1 AND due = ?2";
 const NEVER: &str = "DELETE FROM webhook_due WHERE session = ?1 AND due = ?2";
 const SESSION: &str = "SELECT webhook FROM session WHERE id = ?1";
-const LAST: &str = "SELECT epoch, seq FROM event WHERE session = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1";
 const STANDINGS: &str = "SELECT receiver, standing FROM webhook WHERE session = ?1";
 const STANDING: &str = "SELECT standing FROM webhook WHERE session = ?1 AND receiver = ?2";
 const SAVE: &str = "INSERT OR REPLACE INTO webhook (session, receiver, standing) SELECT ?1, ?2, ?3
@@ -117,11 +117,7 @@ impl HookStore for SqliteHooks {
             let Some(own) = tx.prepare_cached(SESSION)?.query_row([id.as_str()], text).optional()? else {
                 return Ok(None);
             };
-            let cursor = |row: &rusqlite::Row<'_>| {
-                let (epoch, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
-                Ok(Cursor { epoch: epoch.cast_unsigned(), seq: seq.cast_unsigned() })
-            };
-            let last = tx.prepare_cached(LAST)?.query_row([id.as_str()], cursor).optional()?;
+            let last = log::last(tx, id.as_str())?;
             let pair = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
             let standings =
                 tx.prepare_cached(STANDINGS)?.query_map([id.as_str()], pair)?.collect::<Result<_, _>>()?;

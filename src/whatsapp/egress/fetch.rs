@@ -3,10 +3,9 @@
 //! Requests go to WhatsApp's own hosts only, and are all `GET`: nothing is uploaded. Proxy variables of the environment
 //! (for example `HTTPS_PROXY`) are ignored.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,13 +15,12 @@ use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
-use tower_service::Service;
 use whatsapp_rust::anyhow::{self, Context as _, bail, ensure};
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 
 use super::dialler::Dialler;
 use super::hosts::Hosts;
-use crate::wire::Wire;
+use crate::wire::Road;
 
 /// How much a request may take, in time and in memory.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +70,7 @@ impl Fetcher {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE)
-            .build(Road(Arc::new(dialler)));
+            .build(road(Arc::new(dialler)));
         Self { client, hosts, requests, bounds: Bounds::default() }
     }
 
@@ -170,29 +168,17 @@ fn redirection(from: &Uri, response: &Response<Incoming>) -> Option<String> {
     })
 }
 
+fn road(dialler: Arc<Dialler>) -> Road {
+    Road::new(move |uri| {
+        let dialler = dialler.clone();
+        async move { Ok(dialler.connect(&uri).await?) }
+    })
+}
+
 #[async_trait]
 impl HttpClient for Fetcher {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
         // The library shows an error without its causes, so they are joined into one text.
         self.fetch(request).await.map_err(|error| anyhow::anyhow!("{error:#}"))
-    }
-}
-
-/// The dialler, as hyper's client takes it.
-#[derive(Clone)]
-struct Road(Arc<Dialler>);
-
-impl Service<Uri> for Road {
-    type Response = Wire;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Wire, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let dialler = self.0.clone();
-        Box::pin(async move { Ok(Wire::new(dialler.connect(&uri).await?)) })
     }
 }
