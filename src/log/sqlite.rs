@@ -261,7 +261,7 @@ mod tests {
     use crate::event::{Disconnected, Qr, State};
     use crate::storage::sqlite::SchemaStep;
 
-    const MIGRATIONS: &[SchemaStep] = &[SchemaStep { version: 1, sql: SCHEMA }];
+    const MIGRATIONS: &[SchemaStep] = &[SchemaStep::needed(1, SCHEMA)];
 
     fn id() -> SessionId {
         "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11".parse().unwrap()

@@ -31,16 +31,17 @@ use crate::whatsapp::store::Engine;
 use crate::whatsapp::store::redis::RedisEngine;
 use crate::whatsapp::store::sqlite::{self as device, SqliteEngine};
 
-/// The schema, over all modules that have tables. A step that was released is never changed.
+/// The schema, over all modules that have tables. A step that was released is never changed. Webhooks are an addition: a version
+/// that knows none still uses the file, and sends none.
 pub(crate) const MIGRATIONS: &[SchemaStep] = &[
-    SchemaStep { version: 1, sql: device::SCHEMA },
-    SchemaStep { version: 2, sql: records::SCHEMA },
-    SchemaStep { version: 3, sql: log::SCHEMA },
-    SchemaStep { version: 4, sql: records::SECRET_SCHEMA },
-    SchemaStep { version: 5, sql: records::PROXY_SCHEMA },
-    SchemaStep { version: 6, sql: device::VERSION_SCHEMA },
-    SchemaStep { version: 7, sql: records::WEBHOOK_SCHEMA },
-    SchemaStep { version: 8, sql: webhooks::SCHEMA },
+    SchemaStep::needed(1, device::SCHEMA),
+    SchemaStep::needed(2, records::SCHEMA),
+    SchemaStep::needed(3, log::SCHEMA),
+    SchemaStep::needed(4, records::SECRET_SCHEMA),
+    SchemaStep::needed(5, records::PROXY_SCHEMA),
+    SchemaStep::needed(6, device::VERSION_SCHEMA),
+    SchemaStep::additive(7, records::WEBHOOK_SCHEMA),
+    SchemaStep::additive(8, webhooks::SCHEMA),
 ];
 
 /// The database of a data folder.

@@ -46,7 +46,35 @@ pub(crate) struct SchemaStep {
     pub version: u32,
     /// The statements of this step. None of them begins or ends a transaction.
     pub sql: &'static str,
+    /// Whether a program that does not know this step may still use the database, as it may if the step only adds a table, or
+    /// a column that may be empty. `user_version` is the last step that is not of this kind.
+    pub additive: bool,
 }
+
+impl SchemaStep {
+    /// A step that every program on the database must know.
+    pub(crate) const fn needed(version: u32, sql: &'static str) -> Self {
+        Self { version, sql, additive: false }
+    }
+
+    /// A step that a program may be without.
+    pub(crate) const fn additive(version: u32, sql: &'static str) -> Self {
+        Self { version, sql, additive: true }
+    }
+}
+
+/// How far the schema of a database is.
+struct Level {
+    /// `user_version`: a program that does not know this step must not touch the database.
+    needed: u32,
+    /// The last step that was run.
+    reached: u32,
+}
+
+/// The last step that was run, where it is an additive one.
+const REACHED: &str = "
+    CREATE TABLE IF NOT EXISTS schema_reached (id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL) STRICT;
+";
 
 /// Why the database cannot be used. Nothing was changed or overwritten. Each variant says what a person can do.
 #[derive(Debug, thiserror::Error)]
@@ -225,7 +253,7 @@ pub(super) fn open_to_read(path: &Path, steps: &[SchemaStep]) -> Result<Connecti
     let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
     reader.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
     settle(&reader).map_err(sql)?;
-    let found: u32 = reader.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    let found = Level::of(&reader).map_err(sql)?.reached;
     if found < known { Err(OpenError::Older { path: path.to_owned(), found, known }) } else { Ok(reader) }
 }
 
@@ -250,7 +278,7 @@ fn check(path: &Path, known: u32) -> Result<(), OpenError> {
     if !logged && length % PAGE_BYTES != 0 {
         return Err(damaged("it is cut off"));
     }
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    let found = Level::of(&connection).map_err(sql)?.needed;
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
@@ -327,14 +355,35 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(connection: &mut Connection, steps: &[SchemaStep]) -> rusqlite::Result<()> {
-    let at: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let Some(last) = steps.last().filter(|last| last.version > at) else { return Ok(()) };
+    let Some(last) = steps.last() else { return Ok(()) };
+    let needed = steps.iter().filter(|step| !step.additive).map(|step| step.version).max().unwrap_or(0);
+    let Level { needed: found, reached } = Level::of(connection)?;
+    // A version that marked additive steps as needed may have written the file.
+    if reached >= last.version && found <= needed {
+        return Ok(());
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for step in steps.iter().filter(|step| step.version > at) {
+    for step in steps.iter().filter(|step| step.version > reached) {
         transaction.execute_batch(step.sql)?;
     }
-    transaction.pragma_update(None, "user_version", last.version)?;
+    transaction.pragma_update(None, "user_version", needed)?;
+    transaction.execute_batch(REACHED)?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO schema_reached (id, version) VALUES (0, ?1)",
+        [reached.max(last.version)],
+    )?;
     transaction.commit()
+}
+
+impl Level {
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let needed = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let added = match connection.table_exists(None, "schema_reached")? {
+            true => connection.query_row("SELECT max(version) FROM schema_reached", [], |row| row.get(0))?,
+            false => None,
+        };
+        Ok(Self { needed, reached: added.unwrap_or(0).max(needed) })
+    }
 }
 
 /// Makes the file readable by its owner only. The log takes over this mode.

@@ -63,8 +63,8 @@ impl Drop for Folder {
 }
 
 const NOTES: SchemaStep =
-    SchemaStep { version: 1, sql: "CREATE TABLE note (id INTEGER PRIMARY KEY, text BLOB NOT NULL) STRICT" };
-const AUTHORS: SchemaStep = SchemaStep { version: 2, sql: "ALTER TABLE note ADD COLUMN author TEXT" };
+    SchemaStep::needed(1, "CREATE TABLE note (id INTEGER PRIMARY KEY, text BLOB NOT NULL) STRICT");
+const AUTHORS: SchemaStep = SchemaStep::needed(2, "ALTER TABLE note ADD COLUMN author TEXT");
 
 fn open(folder: &Folder) -> Sqlite {
     Sqlite::open(&folder.db(), &[NOTES]).unwrap()
@@ -171,10 +171,10 @@ async fn a_failing_job_undoes_itself_alone() {
 #[tokio::test]
 async fn a_failed_commit_answers_all_with_its_error() {
     let folder = Folder::new();
-    let deferred = SchemaStep {
-        version: 2,
-        sql: "CREATE TABLE child (note INTEGER REFERENCES note (id) DEFERRABLE INITIALLY DEFERRED)",
-    };
+    let deferred = SchemaStep::needed(
+        2,
+        "CREATE TABLE child (note INTEGER REFERENCES note (id) DEFERRABLE INITIALLY DEFERRED)",
+    );
     let sqlite = Sqlite::open(&folder.db(), &[NOTES, deferred]).unwrap();
     let let_go = hold_writer(&sqlite).await;
     // Passes its own statement, and fails when the transaction is committed.
@@ -319,7 +319,7 @@ async fn migrations_run_once_and_in_order() {
         assert_eq!(author, None);
         sqlite.close().await.unwrap();
     }
-    let broken = SchemaStep { version: 3, sql: "CREATE TABLE half (id); SELECT nonsense" };
+    let broken = SchemaStep::needed(3, "CREATE TABLE half (id); SELECT nonsense");
     let error = refused(&folder, &[NOTES, AUTHORS, broken]);
     assert!(matches!(error, OpenError::Failed { .. }), "{error}");
     let untouched = Connection::open(folder.db()).unwrap();
@@ -356,6 +356,40 @@ async fn a_newer_schema_is_refused() {
         assert!(matches!(error, OpenError::Newer { found: 7, known: 1, .. }), "{error}");
         assert!(error.to_string().contains("schema 7, written by a newer version"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_program_without_an_additive_step_uses_the_database_and_the_one_with_it_finds_it_done() {
+    const MOODS: SchemaStep = SchemaStep::additive(2, "CREATE TABLE mood (note INTEGER, mood TEXT) STRICT");
+    const PLACES: SchemaStep = SchemaStep::needed(3, "CREATE TABLE place (name TEXT) STRICT");
+    let folder = Folder::new();
+    for (id, steps) in (1..).zip([&[NOTES][..], &[NOTES, MOODS], &[NOTES], &[NOTES, MOODS]]) {
+        let sqlite = Sqlite::open(&folder.db(), steps).unwrap();
+        add(&sqlite, id, "kept").await.unwrap();
+        if steps.len() == 2 {
+            sqlite.write(move |tx| tx.execute("INSERT INTO mood VALUES (?1, 'good')", [id])).await.unwrap();
+        }
+        sqlite.close().await.unwrap();
+    }
+    let sqlite = Sqlite::open(&folder.db(), &[NOTES, MOODS]).unwrap();
+    let moods = sqlite.read(|tx| tx.query_row("SELECT count(*) FROM mood", [], |row| row.get(0))).await;
+    assert_eq!((count(&sqlite).await, moods.unwrap()), (4, 2));
+    sqlite.close().await.unwrap();
+    // A step that every program must know.
+    Sqlite::open(&folder.db(), &[NOTES, MOODS, PLACES]).unwrap().close().await.unwrap();
+    for steps in [&[NOTES][..], &[NOTES, MOODS]] {
+        assert!(matches!(refused(&folder, steps), OpenError::Newer { found: 3, .. }));
+    }
+}
+
+#[tokio::test]
+async fn steps_that_were_needed_once_may_become_additive() {
+    let folder = Folder::new();
+    Sqlite::open(&folder.db(), &[NOTES, AUTHORS]).unwrap().close().await.unwrap();
+    assert!(matches!(refused(&folder, &[NOTES]), OpenError::Newer { found: 2, .. }));
+    let additive = SchemaStep::additive(2, AUTHORS.sql);
+    Sqlite::open(&folder.db(), &[NOTES, additive]).unwrap().close().await.unwrap();
+    Sqlite::open(&folder.db(), &[NOTES]).unwrap().close().await.unwrap();
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ impl Rig {
 
     pub(super) fn sqlite() -> Self {
         let folder = Folder::new();
-        let steps = [(1, SCHEMA), (2, VERSION_SCHEMA)].map(|(version, sql)| SchemaStep { version, sql });
+        let steps = [(1, SCHEMA), (2, VERSION_SCHEMA)].map(|(version, sql)| SchemaStep::needed(version, sql));
         let sqlite = Sqlite::open(&folder.path().join("db"), &steps).unwrap();
         let engine = Arc::new(SqliteEngine::new(sqlite.clone()));
         Self { engine, sqlite: Some((sqlite, folder)), redis_server: None }
