@@ -9,7 +9,7 @@ mod sqlite;
 
 use std::path::PathBuf;
 
-use self::report::StoreReport;
+pub use self::report::StoreReport;
 use crate::config::Config;
 use crate::log::{AppendError, EventLog};
 use crate::records::{Records, RecordsError};
@@ -79,6 +79,14 @@ pub async fn run(config: &Config, wanted: Wanted) -> Result<StoreReport, CheckEr
         return Err(CheckError::NoDatabase(config.data_dir.clone()));
     }
     sqlite::check(config, path, wanted).await
+}
+
+/// Reads everything in a database that is somewhere else.
+///
+/// # Errors
+/// See [`CheckError`].
+pub(crate) async fn of_file(config: &Config, database: PathBuf) -> Result<StoreReport, CheckError> {
+    sqlite::check(config, database, Wanted::default()).await
 }
 
 /// Reads everything as a server does, and returns how many records can be read. The stores themselves note those that

@@ -2,6 +2,7 @@
 //!
 //! The environment is read through a function, so tests pass a map. Nothing else in this crate reads it.
 
+mod misspelt;
 mod origin;
 mod reader;
 mod security;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::misspelt::{Misspelt, misspelt};
 pub use self::origin::{Origin, OriginRule, Origins, PublicUrl};
 use self::reader::Reader;
 pub use self::security::{ApiKey, LEAST_TOKEN_SECRET, Security, TrustedProxies, is_token_secret};

@@ -123,7 +123,7 @@ fn one_line(said: String) -> String {
 /// Runs all checks. `variable` reads the environment, as for [`Config::read`]; `names` are the names of all variables
 /// in it.
 pub async fn run(variable: impl Fn(&str) -> Option<String>, names: &[String]) -> Report {
-    let environment = environment::misspelt(names);
+    let environment = environment::check(names);
     let config = match Config::read(variable) {
         Ok(config) => config,
         Err(mistakes) => {

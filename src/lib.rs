@@ -82,5 +82,8 @@ pub mod migrate;
 /// Which stored records cannot be read: `qrcast check-store`.
 pub mod check_store;
 
+/// A copy of a data folder's database: `qrcast backup`.
+pub mod backup;
+
 /// Whether this machine can do the job: `qrcast doctor`.
 pub mod doctor;

@@ -2,16 +2,17 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use qrcast::check_store::Wanted;
-use qrcast::config::{Config, SETTINGS};
+use qrcast::config::{Config, Misspelt, SETTINGS, misspelt};
 use qrcast::server::check::Findings;
 use qrcast::shutdown::{self, Shutdown};
-use qrcast::{check_store, doctor, migrate, server, telemetry};
+use qrcast::{backup, check_store, doctor, migrate, server, telemetry};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
@@ -31,6 +32,12 @@ enum Command {
     Health,
     /// Moves every session and linked device from DATA_DIR to REDIS_URL, and exits. No server may run on DATA_DIR.
     Migrate,
+    /// Copies the database of DATA_DIR to a file that is not there yet, also while a server runs on it, and says what is in
+    /// the copy.
+    Backup {
+        /// The copy. Whoever has it has the linked accounts.
+        file: PathBuf,
+    },
     /// Lists the stored records that cannot be read, and exits with 1 where there are any.
     CheckStore {
         /// Moves the damaged records aside, where no server reads them. Nothing of them is lost. Stop the server on
@@ -78,12 +85,17 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(mistakes) => {
             eprintln!("{mistakes}");
+            // What is missing may be there under another name.
+            misspelt(&names()).iter().for_each(|misspelt| eprintln!("{misspelt}"));
             return ExitCode::from(EX_USAGE);
         }
     };
     let done = match arguments.command {
         Some(Command::CheckConfig) => {
-            return check(&config);
+            return check(&config, &misspelt(&names()));
+        }
+        Some(Command::Backup { file }) => {
+            return backup(&config, &file);
         }
         Some(Command::CheckStore { quarantine, accept, json }) => {
             return check_store(&config, Wanted { quarantine, accept }, json);
@@ -112,9 +124,15 @@ fn with_causes(error: &anyhow::Error) -> String {
     })
 }
 
+/// The names of the environment's variables. One that is not UTF-8 is none of ours.
+fn names() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+}
+
 #[tokio::main]
-async fn check(config: &Config) -> ExitCode {
-    let Findings { wrong, unwise } = server::check::check(config).await;
+async fn check(config: &Config, misspelt: &[Misspelt]) -> ExitCode {
+    let Findings { wrong, mut unwise } = server::check::check(config).await;
+    unwise.extend(misspelt.iter().map(ToString::to_string));
     wrong.iter().for_each(|mistake| eprintln!("{mistake}"));
     unwise.iter().for_each(|warning| eprintln!("{warning} (a warning)"));
     if wrong.is_empty() {
@@ -143,6 +161,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tracing::warn!(
         "built with the feature `simulator`: WhatsApp's certificate is NOT checked; never use this in production"
     );
+    for Misspelt { name, meant } in misspelt(&names()) {
+        tracing::warn!(variable = name, meant, "a variable is set and not read; another one may be meant");
+    }
     let address = config.address();
     let listener = listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let stop = Shutdown::new();
@@ -211,6 +232,25 @@ fn health(config: &Config) -> anyhow::Result<()> {
 }
 
 #[tokio::main]
+async fn backup(config: &Config, file: &Path) -> ExitCode {
+    match backup::run(config, file).await {
+        Ok(report) => {
+            // If the reader has closed the pipe, the exit code still says the result.
+            let _ = writeln!(
+                std::io::stdout(),
+                "{report}\ncopied to {}; whoever has it has the linked accounts",
+                file.display()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("qrcast: {}", with_causes(&error.into()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
 async fn check_store(config: &Config, wanted: Wanted, json: bool) -> ExitCode {
     let report = match check_store::run(config, wanted).await {
         Ok(report) => report,
@@ -226,7 +266,7 @@ async fn check_store(config: &Config, wanted: Wanted, json: bool) -> ExitCode {
 }
 
 fn doctor(variable: impl Fn(&str) -> Option<String>, json: bool) -> ExitCode {
-    let names: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let names = names();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -18,6 +18,7 @@
 //!   zeroed and used for what comes next. Its size is its peak; `VACUUM` by hand, with the server stopped,
 //!   returns the rest.
 
+mod copy;
 mod milestone;
 mod open;
 mod reader;
@@ -35,6 +36,7 @@ use parking_lot::Mutex;
 use rusqlite::Transaction;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub(crate) use self::copy::CopyError;
 pub(crate) use self::milestone::MILESTONE;
 pub(crate) use self::open::{OpenError, SchemaStep};
 use super::StorageError;
@@ -118,6 +120,11 @@ impl Sqlite {
         let thread = thread.spawn(move || reader::run(reader, &orders));
         let threads = vec![thread.map_err(|error| OpenError::io(path, error))?];
         Ok(Self::of(writes, reads, threads, None))
+    }
+
+    /// Copies a database to a file that is not there yet; another process may serve from it meanwhile. Blocks.
+    pub(crate) fn copy(from: &Path, steps: &[SchemaStep], to: &Path) -> Result<(), CopyError> {
+        copy::copy(from, steps, to)
     }
 
     fn start(

@@ -25,6 +25,26 @@ fn version_says_the_packages() {
 }
 
 #[test]
+fn a_misspelt_variable_is_named_with_the_setting_that_may_be_meant() {
+    let variables = [("MAX_STRAMS", "hunter2"), ("REDIS_URI", "hunter2")];
+    let output = qrcast(&["check-config"], &variables);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for line in [
+        "MAX_STRAMS is set and not read; MAX_STREAMS may be meant (a warning)",
+        "REDIS_URI is set and not read; REDIS_URL may be meant (a warning)",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    // What a start lacks may stand under another name.
+    let output = qrcast(&[], &[("HOST", "0.0.0.0"), ("API_KEY", "web:hunter2")]);
+    assert_eq!(output.status.code(), Some(64));
+    let refused = String::from_utf8(output.stderr).unwrap();
+    assert!(refused.contains("API_KEY is set and not read; API_KEYS may be meant"), "{refused}");
+    assert!(!said.contains("hunter2") && !refused.contains("hunter2"));
+}
+
+#[test]
 fn check_config_says_whether_the_environment_is_right() {
     assert_eq!(qrcast(&["check-config"], &[("PORT", "4000")]).status.code(), Some(0));
     let output = qrcast(&["check-config"], &[("PORT", "x"), ("API_KEYS", "a:b:c:d")]);

@@ -101,6 +101,8 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     // The same: it reads what a server reads, and runs none of it.
     ("check_store", &["cluster", "log", "config", "event", "id", "records", "server", "storage", "whatsapp"]),
+    // The same: it copies what a server stands on.
+    ("backup", &["check_store", "config", "server", "storage"]),
     // Stands beside `server` too: it asks what a server would stand on, and runs none of it.
     ("doctor", &["config", "server", "storage", "whatsapp"]),
     (

@@ -314,10 +314,13 @@ fn create(path: &Path, steps: &[SchemaStep]) -> Result<(), OpenError> {
         let _ = fs::remove_file(&draft);
         OpenError::sql(path, error)
     })?;
-    fs::rename(&draft, path).map_err(io)?;
-    // The rename is durable only after the folder was synced.
+    fs::rename(&draft, path).and_then(|()| sync_folder_of(path)).map_err(io)
+}
+
+/// A rename is durable only after this.
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if cfg!(unix) { File::open(folder).and_then(|folder| folder.sync_all()).map_err(io) } else { Ok(()) }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 fn build(draft: &Path, steps: &[SchemaStep]) -> rusqlite::Result<()> {
@@ -387,7 +390,7 @@ impl Level {
 }
 
 /// Makes the file readable by its owner only. The log takes over this mode.
-fn make_private(path: &Path) -> io::Result<()> {
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     for suffix in ["", "-wal", "-shm"] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -404,7 +407,7 @@ pub(super) fn log_of(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
