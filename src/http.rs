@@ -94,12 +94,9 @@ fn routes() -> Vec<Route> {
             &pages::PAGE,
         )
     };
-    let mut routes: Vec<Route> = pages::PAGES.iter().map(page).chain(other_routes()).collect();
+    let mut routes: Vec<Route> =
+        pages::PAGES.iter().map(page).chain(other_routes()).chain(routes_of_all()).collect();
     routes.extend([
-        post("/api/init-session", Access::Key, self::post(init::init), &init::INIT).init(),
-        get("/api/sessions", Access::Key, self::get(sessions::list), &sessions::LIST),
-        get("/api/webhooks", Access::Key, self::get(webhooks::list), &webhooks::LIST),
-        post("/api/webhooks/resend", Access::Key, self::post(webhooks::resend), &webhooks::RESEND),
         delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete), &sessions::DELETE),
         post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart), &sessions::RESTART),
         post(
@@ -125,10 +122,24 @@ fn routes() -> Vec<Route> {
         get("/api/session-status/{id}", Access::Follow, self::get(polling::status), &polling::STATUS),
         get("/api/sessions/{id}/events", Access::Follow, self::get(sse::events), &sse::EVENTS).stream(),
         get("/api/sessions/{id}/ws", Access::Follow, self::get(websocket::upgrade), &websocket::WS).stream(),
-        get("/api/events", Access::Key, self::get(sse::feed), &sse::FEED).stream(),
-        get("/api/ws", Access::Key, self::get(websocket::feed), &websocket::FEED).stream(),
     ]);
     routes
+}
+
+/// What has to do with all sessions under a key, or with a new one.
+fn routes_of_all() -> [Route; 7] {
+    let get = |path, handler, says| Route::new(Method::GET, path, Access::Key, handler, says);
+    let post = |path, handler, says| Route::new(Method::POST, path, Access::Key, handler, says);
+    let delete = |path, handler, says| Route::new(Method::DELETE, path, Access::Key, handler, says);
+    [
+        post("/api/init-session", self::post(init::init), &init::INIT).init(),
+        get("/api/sessions", self::get(sessions::list), &sessions::LIST),
+        delete("/api/sessions", self::delete(sessions::delete_of_user), &sessions::DELETE_OF_USER),
+        get("/api/webhooks", self::get(webhooks::list), &webhooks::LIST),
+        post("/api/webhooks/resend", self::post(webhooks::resend), &webhooks::RESEND),
+        get("/api/events", self::get(sse::feed), &sse::FEED).stream(),
+        get("/api/ws", self::get(websocket::feed), &websocket::FEED).stream(),
+    ]
 }
 
 /// What has to do with no session: for monitors, and what describes the rest.

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use tracing::Instrument as _;
 
 use self::alerts::Alerts;
 use self::probe::StorageProbe;
@@ -125,6 +126,14 @@ impl App {
     /// The sessions, as soon as their store has been opened.
     pub(super) fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
         self.registry.get().ok_or(ErrorCode::StoreAway.into())
+    }
+
+    /// Does to its end what a client has asked for, with its lines in the log, even if the client leaves meanwhile.
+    pub(super) async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.links.finish(work.in_current_span()).await.unwrap_or(Err(ErrorCode::StoreAway.into()))
     }
 
     /// The webhooks, as soon as their store has been opened.

@@ -49,6 +49,7 @@ pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) description: &'static str,
     pub(super) example: &'static str,
+    pub(super) required: bool,
 }
 
 /// Where a parameter stands.
@@ -83,12 +84,17 @@ impl Operation {
 impl Parameter {
     /// Behind the path's `?`.
     pub(super) const fn query(name: &'static str, description: &'static str, example: &'static str) -> Self {
-        Self { position: Position::Query, name, description, example }
+        Self { position: Position::Query, name, description, example, required: false }
     }
 
     /// A header of the request.
     pub(super) const fn header(name: &'static str, description: &'static str, example: &'static str) -> Self {
-        Self { position: Position::Header, name, description, example }
+        Self { position: Position::Header, name, description, example, required: false }
+    }
+
+    /// That a request may not leave out.
+    pub(super) const fn required(self) -> Self {
+        Self { required: true, ..self }
     }
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here knows a session or a route. The guard (`guard.rs`) and the layers of `http.rs` ask these files.
 
 pub(super) mod admission;
+pub(super) mod author;
 pub(super) mod caller;
 pub(super) mod client;
 pub(super) mod credentials;

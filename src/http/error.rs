@@ -4,6 +4,7 @@
 //! goes to the log, once, where it happened.
 
 mod code;
+mod warnings;
 
 use std::any::Any;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub(super) use self::code::ErrorCode;
+pub(super) use self::warnings::Warnings;
 use crate::event::{PairingError, PairingRefusal, Reason, Time};
 use crate::id::{InvalidSessionId, InvalidUserId, USER_ID_RULE};
 use crate::session;
@@ -31,6 +33,8 @@ pub(super) struct ErrorBody<'a> {
     /// What a program may want to know of it: `field` and `allowed` of something that cannot be read, `reason` of an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Value>,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
     timestamp: Time,
 }
 
@@ -38,7 +42,7 @@ impl ErrorBody<'static> {
     /// As it is where a request has nothing to add to the table's row.
     pub(super) fn example(code: ErrorCode) -> Self {
         let (details, timestamp) = (ApiError::from(code).details, Time::from_millis(1_763_985_600_000));
-        Self { error: code.said(), code: code.as_str(), details, timestamp }
+        Self { error: code.said(), code: code.as_str(), details, warnings: Warnings::default(), timestamp }
     }
 }
 
@@ -49,13 +53,14 @@ pub(super) struct ApiError {
     /// Instead of the words of the table.
     message: Option<String>,
     details: Option<Value>,
+    warnings: Warnings,
     wait: Option<Duration>,
 }
 
 impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         let details = code.field().map(|field| json!({ "field": field }));
-        Self { code, message: None, details, wait: None }
+        Self { code, message: None, details, warnings: Warnings::default(), wait: None }
     }
 }
 
@@ -73,6 +78,11 @@ impl ApiError {
     /// With what a program reads.
     pub(super) fn with_details(self, details: Value) -> Self {
         Self { details: Some(details), ..self }
+    }
+
+    /// With what of the request had no effect.
+    pub(super) fn warning(self, warnings: Warnings) -> Self {
+        Self { warnings, ..self }
     }
 
     /// A header, a parameter or a field of the body that does not hold what is allowed. The body as a whole has no name.
@@ -174,9 +184,10 @@ impl From<session::Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { code, message, details, wait } = self;
+        let Self { code, message, details, warnings, wait } = self;
         let message = message.as_deref().unwrap_or(code.said());
-        let body = ErrorBody { error: message, code: code.as_str(), details, timestamp: Time::now() };
+        let body =
+            ErrorBody { error: message, code: code.as_str(), details, warnings, timestamp: Time::now() };
         let mut response = (code.status(), Json(body)).into_response();
         let headers = response.headers_mut();
         // Rounded up: a second too early would be refused again.

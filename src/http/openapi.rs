@@ -140,11 +140,12 @@ fn security(access: Access) -> Value {
 }
 
 fn parameters(route: &Described) -> Value {
-    let own = route.operation.parameters.iter().map(|Parameter { position, name, description, example }| {
+    let own = route.operation.parameters.iter().map(|parameter| {
+        let Parameter { position, name, description, example, required } = parameter;
         let position = if *position == Position::Query { "query" } else { "header" };
         json!({
-            "name": name, "in": position, "description": description, "example": example,
-            "schema": { "type": "string" },
+            "name": name, "in": position, "required": required, "description": description,
+            "example": example, "schema": { "type": "string" },
         })
     });
     let id = route.path.contains("{id}").then(|| {

@@ -88,34 +88,36 @@ impl Registry {
     }
 
     /// Ends a session for good: its device is logged out and its keys are forgotten. Returns when that is certain to
-    /// happen, not when it has. An unknown session is not an error.
-    pub(crate) async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<(), Error> {
+    /// happen, not when it has. An unknown or deleted session is not an
+    /// error; false then.
+    pub(crate) async fn delete(self: &Arc<Self>, id: &SessionId) -> Result<bool, Error> {
         let (this, id) = (self.clone(), id.clone());
         Ok(self.finish(async move { this.delete_anywhere(&id).await }).await?)
     }
 
-    async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<(), RecordsError> {
-        let Some(entry) = self.lookup(id).await? else { return Ok(()) };
-        let now = Time::now();
+    async fn delete_anywhere(self: &Arc<Self>, id: &SessionId) -> Result<bool, RecordsError> {
+        let Some(entry) = self.lookup(id).await? else { return Ok(false) };
+        let (now, was_there) = (Time::now(), entry.session.snapshot().deleted.is_none());
         let mut watch = entry.session.watch(None);
         self.parts.records.delete(id, now).await?;
         if self.runs_elsewhere(&entry) {
             if watch.state.ended {
-                return Ok(());
+                return Ok(was_there);
             }
             // The deletion is stored: it happens whether or not its last word comes in time.
             let last_word = async { while watch.live.recv().await.is_ok_and(|event| !event.state.ended) {} };
             let _ = timeout(LAST_WORD, last_word).await;
-            return Ok(());
+            return Ok(was_there);
         }
         if !entry.session.mark_deleted(now) {
-            return Ok(());
+            return Ok(was_there);
         }
         match self.erase(&entry).await {
             // Another replica was faster, and knows of the deletion.
-            Err(RecordsError::OwnedElsewhere) => Ok(()),
-            done => done,
+            Err(RecordsError::OwnedElsewhere) => {}
+            done => done?,
         }
+        Ok(was_there)
     }
 
     /// Asks something of a session's client; what becomes of it comes as an event. False when the session has no client to

@@ -180,6 +180,49 @@ async fn a_body_that_may_be_missing_may_be_empty_or_null() {
 }
 
 #[tokio::test]
+async fn fields_that_no_call_knows_are_named_beside_the_answer() {
+    let (_whatsapp, server) = world().await;
+    let warned = |answer: &Value| answer["warnings"].as_array().cloned().unwrap_or_default();
+    let names = |field: &str| json!(format!("{field}: this call has no such field, it was ignored"));
+    let post =
+        async |path: &str, body: Value| -> Value { server.post(path, &body).await.json().await.unwrap() };
+
+    let odd =
+        json!({ "userId": "ada", "colour": "red", "metadata": { "own": { "field": 1 } }, "webhookURL": "x" });
+    let made = post("/api/init-session", odd).await;
+    assert_eq!(warned(&made), [names("colour"), names("webhookURL")], "{made}");
+    let session = server.session(made["sessionId"].as_str().unwrap());
+    assert_eq!(session.status().await["metadata"], json!({ "own": { "field": 1 } }));
+    // A client of the old service gets what it always got.
+    let plain = post("/api/init-session", json!({ "userId": "ada" })).await;
+    assert!(plain.get("warnings").is_none(), "{plain}");
+    // What was meant may be why it is refused.
+    let refused = post("/api/init-session", json!({ "userid": "ada" })).await;
+    assert_eq!((&refused["code"], warned(&refused)), (&json!("INVALID_USER_ID"), vec![names("userid")]));
+
+    let call = |name: &str| format!("/api/sessions/{}/{name}", session.id);
+    let token = post(&call("stream-token"), json!({ "ttl": 5 })).await;
+    assert!(token["streamToken"].is_string() && warned(&token) == [names("ttl")], "{token}");
+    session.sse().await.awaits("qr").await;
+    let phone = json!({ "phoneNumber": "+90 555 111 22 33", "number": 1 });
+    let code = post(&call("pairing-code"), phone).await;
+    assert!(code["code"].is_string() && warned(&code) == [names("number")], "{code}");
+    for (path, body) in [
+        (call("pairing-code"), json!({ "odd": 1 })),
+        (call("stream-token"), json!({ "scope": "all", "odd": 1 })),
+        (call("passkey"), json!({ "credential": {}, "odd": 1 })),
+        ("/api/webhooks/resend".to_owned(), json!({ "odd": 1 })),
+    ] {
+        let refused = post(&path, body).await;
+        assert_eq!(
+            (&refused["code"], warned(&refused)),
+            (&json!("INVALID_BODY"), vec![names("odd")]),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_session_is_not_found_and_a_malformed_id_is_bad() {
     let server = server().await;
     for path in [

@@ -152,6 +152,36 @@ async fn a_delete_logs_the_phone_out_and_ends_the_streams() {
 }
 
 #[tokio::test]
+async fn every_session_of_a_person_is_deleted_by_one_call() {
+    let (whatsapp, server) = world().await;
+    let (linked, shown, other) =
+        (server.init("ada").await, server.init("ada").await, server.init("ada.b").await);
+    let jid = linked.link(&whatsapp).await;
+    let mut viewer = linked.sse().await;
+    // Nobody deletes everything by a slip.
+    for query in ["", "?userid=ada", "?userId=ada&status=connected", "?userId=", "?userId=a%20b"] {
+        let refused = server.delete(&format!("/api/sessions{query}")).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{query}");
+    }
+    assert_eq!(linked.status().await["status"], "connected");
+    for count in [2, 0] {
+        let answer = server.delete("/api/sessions?userId=ada").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(answer, json!({ "userId": "ada", "deleted": count }));
+    }
+    assert_eq!(viewer.awaits("disconnected").await.data["reason"], "deleted");
+    for session in [&linked, &shown] {
+        assert_eq!(session.status().await["reason"], "deleted");
+    }
+    assert!(other.status().await["reason"].is_null());
+    eventually("the phone to have let go of the device", async || {
+        !whatsapp.state().devices.iter().any(|device| device.jid == jid && device.linked)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_delete_in_any_other_status_ends_the_session() {
     let (whatsapp, server) = world().await;
     let scan_qr = server.init("scan").await;

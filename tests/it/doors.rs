@@ -189,7 +189,9 @@ fn answer(method: &Method, path: &str) -> u16 {
         (
             "POST",
             "/api/sessions/{id}/pairing-code" | "/api/sessions/{id}/passkey" | "/api/webhooks/resend",
-        ) => 400,
+        )
+        // It does not say whose.
+        | ("DELETE", "/api/sessions") => 400,
         ("POST", "/api/sessions/{id}/passkey/confirm") => 409,
         ("GET", "/api/sessions/{id}/ws" | "/api/ws") => 426,
         ("GET", "/" | "/live.js" | "/style.css" | "/reference.css" | "/icon.svg" | "/qrcast.js") => 200,

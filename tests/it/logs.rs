@@ -209,6 +209,7 @@ async fn a_request_has_an_id_in_its_answer_and_in_its_lines() {
     let created = lines(&server, "session created").pop().unwrap();
     assert_eq!(created["spans"][0]["requestId"], "abc/123");
     assert_eq!((&created["userId"], &created["userAgent"]), (&json!("ada"), &json!("tests/1")));
+    assert_eq!((&created["by"], &created["key"]), (&json!("anyone"), &json!("")));
     assert!(created["sessionId"].as_str().unwrap().starts_with("session_ada_"));
     let answered = lines(&server, "request answered");
     let line = answered.iter().find(|line| line["spans"][0]["requestId"] == "abc/123").unwrap();
@@ -228,6 +229,62 @@ async fn a_request_has_an_id_in_its_answer_and_in_its_lines() {
     let answered = lines(&server, "request answered");
     let line = answered.iter().find(|line| line["spans"][0]["requestId"] == *lost).unwrap();
     assert_eq!((&line["spans"][0]["path"], &line["status"]), (&json!("/no/route"), &json!(404)));
+}
+
+#[tokio::test]
+async fn every_change_has_a_line_with_who_made_it() {
+    let whatsapp = whatsapp().await;
+    let server = Server::builder(&whatsapp.url())
+        .variable("API_KEYS", "shop:all-of-it,ada:only-ada:ada")
+        .variable("WEBHOOK_ALLOW_PRIVATE", "true")
+        .variable("RUST_LOG", "warn,qrcast::server=info,qrcast::audit=info")
+        .variable("MAX_STRAMS", "5")
+        .start()
+        .await
+        .with_key("only-ada");
+    let created = json!({ "userId": "ada", "webhookUrl": "http://127.0.0.1:1/hook?secret=4711" });
+    let created: Value = server.post("/api/init-session", &created).await.json().await.unwrap();
+    let session = server.session(created["sessionId"].as_str().unwrap());
+    let path = |call: &str| format!("/api/sessions/{}/{call}", session.id);
+    assert_eq!(server.post(&path("stream-token"), &json!({})).await.status(), 200);
+    assert_eq!(session.restart().await.status(), StatusCode::ACCEPTED);
+    session.sse().await.awaits("qr").await;
+    let again = json!({ "sessionId": session.id, "after": session.status().await["lastEventId"] });
+    assert_eq!(server.post("/api/webhooks/resend", &again).await.status(), StatusCode::ACCEPTED);
+    // What was refused or changed nothing is no change.
+    assert_eq!(server.post("/api/init-session", &json!({ "userId": "bob" })).await.status(), 403);
+    let server = server.with_key("all-of-it");
+    let session = server.session(created["sessionId"].as_str().unwrap());
+    assert_eq!(session.delete().await, StatusCode::NO_CONTENT);
+    assert_eq!(session.delete().await, StatusCode::NO_CONTENT);
+
+    let audit: Vec<_> =
+        parsed(&server).into_iter().filter(|line| line["target"] == "qrcast::audit").collect();
+    let said = |line: &Value| [&line["message"], &line["key"]].map(|text| text.as_str().unwrap().to_owned());
+    assert_eq!(
+        audit.iter().map(said).collect::<Vec<_>>(),
+        [
+            ["session created", "ada"],
+            ["webhook set", "ada"],
+            ["token issued", "ada"],
+            ["session restarted", "ada"],
+            ["webhooks are sent again", "ada"],
+            ["session deleted", "shop"],
+        ]
+    );
+    for line in &audit {
+        assert_eq!(fields(line), ["by", "clientIp", "key", "sessionId", "userId"]);
+        assert_eq!((&line["sessionId"], &line["userId"]), (&json!(session.id), &json!("ada")));
+        assert_eq!((&line["by"], &line["clientIp"]), (&json!("key"), &json!("127.0.0.1")));
+        assert!(!line.to_string().contains("4711"), "{line}");
+    }
+    // Named once, at the start.
+    let misspelt = lines(&server, "a variable is set and not read; another one may be meant");
+    assert_eq!(misspelt.len(), 1);
+    assert_eq!(
+        (&misspelt[0]["variable"], &misspelt[0]["meant"]),
+        (&json!("MAX_STRAMS"), &json!("MAX_STREAMS"))
+    );
 }
 
 #[tokio::test]

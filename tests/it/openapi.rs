@@ -156,6 +156,7 @@ async fn real_answers_are_as_the_document_says() {
         (&get, "/api/session-status/{id}", None, 200),
         (&post, "/api/sessions/{id}/restart", None, 202),
         (&Method::DELETE, "/api/sessions/{id}", None, 204),
+        (&Method::DELETE, "/api/sessions", None, 400),
         (&get, "/api/qr-code/{id}", None, 410),
         (&post, "/api/sessions/{id}/restart", None, 410),
     ] {
@@ -187,7 +188,7 @@ async fn no_request_is_answered_otherwise_than_the_document_says() {
     // Another one is deleted.
     let sessions = format!(
         "[parameters]\n\"path.id\" = \"{}\"\n[[operations]]\ninclude-method = \"DELETE\"\n\
-         parameters = {{ \"path.id\" = \"session_bob_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11\" }}\n",
+         parameters = {{ \"path.id\" = \"session_bob_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11\", \"query.userId\" = \"bob\" }}\n",
         session.id
     );
     std::fs::write(&settings, sessions).unwrap();

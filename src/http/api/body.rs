@@ -1,4 +1,4 @@
-//! A JSON request body, read so that a refusal names the field.
+//! A JSON request body, read so that a refusal names the field, and an answer the fields that were ignored.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::json;
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Warnings};
 
 /// Largest request body, in bytes.
 pub(in crate::http) const MAX_BODY: usize = 16 * 1024;
@@ -23,10 +23,11 @@ pub(in crate::http) struct JsonBody<T> {
     pub(in crate::http) value: T,
     /// As it came.
     pub(in crate::http) bytes: Bytes,
+    pub(in crate::http) warnings: Warnings,
 }
 
 /// The same, or nothing at all: no body, an empty one (over HTTP/2 that is not known before), or `null`.
-pub(in crate::http) struct OptionalJsonBody<T>(pub(super) T);
+pub(in crate::http) struct OptionalJsonBody<T>(pub(super) T, pub(super) Warnings);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {
     type Rejection = ApiError;
@@ -35,10 +36,11 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
         let kind = check_kind(request.headers());
         let bytes = read(request, state).await?;
         if matches!(bytes.trim_ascii(), b"" | b"null") {
-            return Ok(Self(T::default()));
+            return Ok(Self(T::default(), Warnings::default()));
         }
         kind?;
-        parse(&bytes).map(Self)
+        let (value, warnings) = parse(&bytes)?;
+        Ok(Self(value, warnings))
     }
 }
 
@@ -48,7 +50,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         check_kind(request.headers())?;
         let bytes = read(request, state).await?;
-        Ok(Self { value: parse(&bytes)?, bytes })
+        let (value, warnings) = parse(&bytes)?;
+        Ok(Self { value, bytes, warnings })
     }
 }
 
@@ -92,14 +95,22 @@ fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::not_allowed(ErrorCode::UnsupportedMediaType, "Content-Type", "application/json, in UTF-8"))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Warnings), ApiError> {
     json::check(bytes).map_err(|unfit| ApiError::invalid_body(&unfit.field, unfit.allowed))?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let body = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let mut unknown = Vec::new();
+    // Deeper ones are not the caller's: a browser's credential has more than is asked for.
+    let mut ignored = |path: serde_ignored::Path<'_>| {
+        if let serde_ignored::Path::Map { parent: serde_ignored::Path::Root, key } = path {
+            unknown.push(key);
+        }
+    };
+    let reader = serde_ignored::Deserializer::new(&mut json, &mut ignored);
+    let body = serde_path_to_error::deserialize(reader).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { "" } else { &path };
         ApiError::invalid_body(field, error.inner().to_string())
     })?;
     json.end().map_err(|error| ApiError::invalid_body("", error.to_string()))?;
-    Ok(body)
+    Ok((body, Warnings::unknown_fields(&unknown)))
 }

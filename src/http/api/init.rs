@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,10 +19,10 @@ use crate::event::{Status, Time};
 use crate::http::app::App;
 use crate::http::describe::{Answer, Content, Operation, Parameter};
 use crate::http::door::admission::Admission;
+use crate::http::door::author::Author;
 use crate::http::door::caller::Caller;
-use crate::http::door::client;
 use crate::http::door::tokens::{Issued, Scope};
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Warnings};
 use crate::id::{InvalidUserId, SessionId, UserId};
 use crate::proxy::{self, ProxyHosts, ProxyUrl};
 use crate::receiver::{self, OwnReceiver, ReceiverUrl};
@@ -70,6 +70,8 @@ pub(in crate::http) struct InitAnswer {
     stream_url: String,
     web_socket_url: String,
     link_url: String,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
 }
 
 pub(in crate::http) const INIT: Operation = Operation {
@@ -110,24 +112,26 @@ pub(in crate::http) const INIT: Operation = Operation {
 pub(in crate::http) async fn init(
     State(app): State<App>,
     Admission { caller, .. }: Admission,
+    author: Author,
     headers: HeaderMap,
-    extensions: Extensions,
     body: JsonBody<InitRequest>,
 ) -> Result<Response, ApiError> {
-    let made = make(&app, &caller, &headers, &extensions, body).await;
-    // A client of the old service knows its word for it.
+    let warnings = body.warnings.clone();
+    let made = make(&app, &caller, author, &headers, body).await;
     made.map_err(|error| match error.code() {
+        // A client of the old service knows its word for it.
         ErrorCode::StoreAway => ErrorCode::InitNotNow.into(),
-        _ => error,
+        // What was meant may stand under another name.
+        _ => error.warning(warnings),
     })
 }
 
 async fn make(
     app: &App,
     caller: &Caller,
+    author: Author,
     headers: &HeaderMap,
-    extensions: &Extensions,
-    JsonBody { value: request, bytes }: JsonBody<InitRequest>,
+    JsonBody { value: request, bytes, warnings }: JsonBody<InitRequest>,
 ) -> Result<Response, ApiError> {
     if app.links.has_begun() {
         return Err(ErrorCode::Draining.into());
@@ -139,7 +143,18 @@ async fn make(
     let once = once(headers, caller.prefix(), &bytes)?;
     let signer = app.signer().ok_or(ErrorCode::StoreAway)?;
     let taken = new.phone_number.as_deref().map(|number| app.limits.take_code(None, number)).transpose()?;
-    let created = app.registry()?.create(new, once).await;
+    let (registry, has_receiver) = (app.registry()?.clone(), new.webhook.is_some());
+    let created = app.finish(async move {
+        let created = registry.create(new, once).await.map_err(refusal)?;
+        if created.is_new {
+            author.did("session created", &created.id);
+        }
+        if created.is_new && has_receiver {
+            author.did("webhook set", &created.id);
+        }
+        Ok(created)
+    });
+    let created = created.await;
     if let Some(taken) = taken {
         match &created {
             Ok(Creation { id, is_new: true }) => taken.also_of(id),
@@ -147,25 +162,21 @@ async fn make(
             _ => taken.give_back(),
         }
     }
-    let Creation { id, is_new } = created.map_err(|error| match error {
+    let id = created?.id;
+    let token = signer.issue(&id, Scope::Link, app.config.security.token_ttl, None)?;
+    let answer = answer(app, &id, token, warnings);
+    Ok(NoStore(Json(answer)).into_response())
+}
+
+/// Why no session was made.
+fn refusal(error: Error) -> ApiError {
+    match error {
         error @ (Error::Failed(_) | Error::Damaged) => {
             tracing::error!(%error, "session error");
-            ApiError::from(ErrorCode::InitFailed)
+            ErrorCode::InitFailed.into()
         }
         error => error.into(),
-    })?;
-    if is_new {
-        tracing::info!(
-            sessionId = %id,
-            userId = id.user_id(),
-            clientIp = %client::address_of(extensions),
-            userAgent = client::user_agent(headers),
-            "session created"
-        );
     }
-    let token = signer.issue(&id, Scope::Link, app.config.security.token_ttl, None)?;
-    let answer = answer(app, &id, token);
-    Ok(NoStore(Json(answer)).into_response())
 }
 
 impl InitRequest {
@@ -228,7 +239,7 @@ fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option
 }
 
 /// The old service's words, and where the new streams are.
-fn answer(app: &App, id: &SessionId, token: Issued) -> InitAnswer {
+fn answer(app: &App, id: &SessionId, token: Issued, warnings: Warnings) -> InitAnswer {
     // Without a public URL they are paths.
     let public = app.config.public_url.as_ref();
     let (base, websocket_base) = public.map_or(("", ""), |url| (&url.http, &url.websocket));
@@ -243,5 +254,6 @@ fn answer(app: &App, id: &SessionId, token: Issued) -> InitAnswer {
         link_url: format!("{base}/?session={}#token={}", id.as_str().replace('+', "%2B"), token.token),
         stream_token: token.token,
         stream_token_expires_at: token.expires,
+        warnings,
     }
 }

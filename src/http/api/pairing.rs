@@ -20,7 +20,7 @@ use super::session_path::SessionPath;
 use crate::event::{Code, Event, Kind, PairingError, PairingMethod, Time};
 use crate::http::app::App;
 use crate::http::describe::{Answer, Content, Operation};
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Warnings};
 use crate::registry::Ask;
 
 /// How long an answer may take.
@@ -44,6 +44,8 @@ pub(in crate::http) struct CodeAnswer {
     /// As it was understood.
     phone_number: String,
     expires_at: Time,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
 }
 
 pub(in crate::http) const PAIRING_CODE: Operation = Operation {
@@ -78,7 +80,7 @@ pub(in crate::http) const PAIRING_CODE: Operation = Operation {
 pub(in crate::http) async fn code(
     State(app): State<App>,
     SessionPath(id): SessionPath,
-    JsonBody { value: request, .. }: JsonBody<CodeRequest>,
+    JsonBody { value: request, warnings, .. }: JsonBody<CodeRequest>,
 ) -> Result<Response, ApiError> {
     let session = app.session(&id).await?;
     // Before the question, so that the answer cannot be missed.
@@ -86,7 +88,8 @@ pub(in crate::http) async fn code(
     if let Some(refusal) = why_not_to_link(&watch.state) {
         return Err(refusal);
     }
-    let number = phone_number(request.phone_number.as_deref().unwrap_or_default())?;
+    let number = phone_number(request.phone_number.as_deref().unwrap_or_default());
+    let number = number.map_err(|error| error.warning(warnings.clone()))?;
     let taken = app.limits.take_code(Some(session.id()), &number)?;
     let asked = app.registry()?.ask(session.id(), Ask::Code { phone_number: number.clone() }).await;
     if !matches!(asked, Ok(true)) {
@@ -96,7 +99,7 @@ pub(in crate::http) async fn code(
     }
     let answer = tokio::time::timeout(PATIENCE, answer(watch.live, &number)).await;
     let code = answer.map_err(|_| ErrorCode::OwnerSilent)??;
-    let answer = CodeAnswer { code: code.code, phone_number: number, expires_at: code.expires_at };
+    let answer = CodeAnswer { code: code.code, phone_number: number, expires_at: code.expires_at, warnings };
     Ok(NoStore(Json(answer)).into_response())
 }
 

@@ -18,7 +18,7 @@ use super::session_path::SessionPath;
 use crate::event::{Assertion, Kind, Passkey};
 use crate::http::app::App;
 use crate::http::describe::{Answer, Content, Operation};
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Warnings};
 use crate::id::SessionId;
 use crate::registry::Ask;
 use crate::session::Session;
@@ -43,6 +43,8 @@ pub(in crate::http) struct AnswerRequest {
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct PassedOn<'a> {
     session_id: &'a SessionId,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
 }
 
 /// What `PublicKeyCredential.toJSON()` gives. Its other fields say things about the browser that WhatsApp does not ask for:
@@ -99,13 +101,13 @@ pub(in crate::http) const CONFIRM: Operation = Operation {
 pub(in crate::http) async fn answer(
     State(app): State<App>,
     SessionPath(id): SessionPath,
-    JsonBody { value: request, .. }: JsonBody<AnswerRequest>,
+    JsonBody { value: request, warnings, .. }: JsonBody<AnswerRequest>,
 ) -> Result<Response, ApiError> {
     let session = app.session(&id).await?;
     can_be_linked(&session)?;
-    let assertion = request.check()?;
+    let assertion = request.check().map_err(|error| error.warning(warnings.clone()))?;
     waits(&session, |step| matches!(step, Passkey::Required { .. }))?;
-    ask(&app, session.id(), Ask::Passkey(assertion)).await
+    ask(&app, session.id(), Ask::Passkey(assertion), warnings).await
 }
 
 /// `POST /api/sessions/{id}/passkey/confirm`
@@ -116,7 +118,7 @@ pub(in crate::http) async fn confirm(
     let session = app.session(&id).await?;
     can_be_linked(&session)?;
     waits(&session, |step| matches!(step, Passkey::Confirmation { .. }))?;
-    ask(&app, session.id(), Ask::ConfirmPasskey).await
+    ask(&app, session.id(), Ask::ConfirmPasskey, Warnings::default()).await
 }
 
 fn can_be_linked(session: &Session) -> Result<(), ApiError> {
@@ -135,11 +137,11 @@ fn waits(session: &Session, is_step: impl Fn(&Passkey) -> bool) -> Result<(), Ap
     }
 }
 
-async fn ask(app: &App, id: &SessionId, ask: Ask) -> Result<Response, ApiError> {
+async fn ask(app: &App, id: &SessionId, ask: Ask, warnings: Warnings) -> Result<Response, ApiError> {
     if !app.registry()?.ask(id, ask).await? {
         return Err(ErrorCode::OwnerSilent.into());
     }
-    Ok((StatusCode::ACCEPTED, Json(PassedOn { session_id: id })).into_response())
+    Ok((StatusCode::ACCEPTED, Json(PassedOn { session_id: id, warnings })).into_response())
 }
 
 impl AnswerRequest {

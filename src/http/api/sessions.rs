@@ -1,12 +1,14 @@
 //! The sessions as a whole: list them, restart one, delete one.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +19,11 @@ use crate::event::Status;
 use crate::http::app::App;
 use crate::http::describe::{Answer, Content, Operation, Parameter};
 use crate::http::door::admission::Admission;
+use crate::http::door::author::Author;
 use crate::http::door::caller::Caller;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::id::{SessionId, UserId};
+use crate::registry::Registry;
 use crate::registry::mirror::Page;
 use crate::session::Error;
 
@@ -118,6 +122,19 @@ pub(in crate::http) const DELETE: Operation = Operation::new(
     &[Answer::of(StatusCode::NO_CONTENT, "It is deleted, or never was", &[])],
 );
 
+pub(in crate::http) const DELETE_OF_USER: Operation = Operation {
+    parameters: &[Parameter::query("userId", "Whose", "ada").required()],
+    errors: &[ErrorCode::InvalidQuery, ErrorCode::InvalidUserId, ErrorCode::StoreDamaged],
+    ..Operation::new(
+        "deleteSessionsOfUser",
+        "Deletes every session of a person; one that begins meanwhile stays",
+        &[Answer::ok(
+            "They are deleted, each as by its own call",
+            &[Content::json::<DeleteAnswer>(r#"{"userId": "ada", "deleted": 2}"#)],
+        )],
+    )
+};
+
 /// `GET /api/sessions`, in the order of their ids.
 pub(in crate::http) async fn list(
     State(app): State<App>,
@@ -198,6 +215,7 @@ pub(in crate::http) async fn restart(
     State(app): State<App>,
     Admission { caller, .. }: Admission,
     SessionPath(id): SessionPath,
+    author: Author,
 ) -> Result<Response, ApiError> {
     if app.links.has_begun() {
         return Err(ErrorCode::Draining.into());
@@ -206,13 +224,19 @@ pub(in crate::http) async fn restart(
     if matches!(caller, Caller::Token(_)) && app.session(&id).await?.snapshot().state.has_device() {
         return Err(ErrorCode::Forbidden.into());
     }
-    match app.registry()?.restart(&id).await {
-        Err(Error::Failed(error)) => {
-            tracing::error!(sessionId = %id, %error, "session error");
-            return Err(ErrorCode::StoreAway.into());
-        }
-        restarted => restarted?,
-    }
+    let (registry, restarted) = (app.registry()?.clone(), id.clone());
+    app.finish(async move {
+        registry.restart(&restarted).await.map_err(|error| match error {
+            Error::Failed(error) => {
+                tracing::error!(sessionId = %restarted, %error, "session error");
+                ErrorCode::StoreAway.into()
+            }
+            error => ApiError::from(error),
+        })?;
+        author.did("session restarted", &restarted);
+        Ok(())
+    })
+    .await?;
     let answer = RestartAnswer { session_id: id, status: Status::Initializing };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
@@ -221,7 +245,66 @@ pub(in crate::http) async fn restart(
 pub(in crate::http) async fn delete(
     State(app): State<App>,
     SessionPath(id): SessionPath,
+    author: Author,
 ) -> Result<StatusCode, ApiError> {
-    app.registry()?.delete(&id).await?;
+    let registry = app.registry()?.clone();
+    app.finish(async move { delete_one(&registry, &author, &id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether there was something to delete.
+async fn delete_one(registry: &Arc<Registry>, author: &Author, id: &SessionId) -> Result<bool, ApiError> {
+    let deleted = registry.delete(id).await?;
+    if deleted {
+        author.did("session deleted", id);
+    }
+    Ok(deleted)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::http) struct DeleteQuery {
+    user_id: String,
+}
+
+/// What of a person is gone.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct DeleteAnswer {
+    user_id: String,
+    /// Sessions that this call has deleted.
+    deleted: usize,
+}
+
+/// `DELETE /api/sessions?userId=`: one that cannot be deleted keeps no other.
+pub(in crate::http) async fn delete_of_user(
+    State(app): State<App>,
+    Admission { caller, .. }: Admission,
+    author: Author,
+    query: Result<Query<DeleteQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|_| {
+        ApiError::not_allowed(
+            ErrorCode::InvalidQuery,
+            "query",
+            "userId, and nothing else: whose sessions to delete",
+        )
+    })?;
+    let user = UserId::from_str(&query.user_id)?;
+    if !caller.has_user(user.as_str()) {
+        return Err(ErrorCode::Forbidden.into());
+    }
+    let registry = app.registry()?.clone();
+    let deleted = app.finish(async move {
+        let mut ids = registry.ids().await.map_err(Error::from)?;
+        ids.retain(|id| id.user_id() == user.as_str());
+        let mut deletions = Vec::new();
+        for id in &ids {
+            deletions.push(delete_one(&registry, &author, id));
+        }
+        let deleted: Result<Vec<_>, _> = join_all(deletions).await.into_iter().collect();
+        Ok(deleted?.into_iter().filter(|deleted| *deleted).count())
+    });
+    let answer = DeleteAnswer { user_id: query.user_id, deleted: deleted.await? };
+    Ok(NoStore(Json(answer)).into_response())
 }

@@ -16,9 +16,10 @@ use crate::event::{Reason, Time};
 use crate::http::app::App;
 use crate::http::describe::{Answer, Content, Operation};
 use crate::http::door::admission::Admission;
+use crate::http::door::author::Author;
 use crate::http::door::caller::Caller;
 use crate::http::door::tokens::Scope;
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Warnings};
 
 /// What a new token is to be; all of it may be left out.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -39,6 +40,8 @@ pub(in crate::http) struct TokenAnswer {
     stream_token: String,
     stream_token_expires_at: Time,
     scope: Scope,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
 }
 
 pub(in crate::http) const STREAM_TOKEN: Operation = Operation {
@@ -61,9 +64,10 @@ pub(in crate::http) async fn stream_token(
     State(app): State<App>,
     SessionPath(id): SessionPath,
     Admission { caller, .. }: Admission,
-    OptionalJsonBody(request): OptionalJsonBody<TokenRequest>,
+    author: Author,
+    OptionalJsonBody(request, warnings): OptionalJsonBody<TokenRequest>,
 ) -> Result<Response, ApiError> {
-    let (ttl, scope) = request.check(&app)?;
+    let (ttl, scope) = request.check(&app).map_err(|error| error.warning(warnings.clone()))?;
     let session = app.session(&id).await?;
     if session.snapshot().deleted.is_some() {
         return Err(ApiError::session_ended(Reason::Deleted.as_str()));
@@ -83,7 +87,9 @@ pub(in crate::http) async fn stream_token(
         stream_token: issued.token,
         stream_token_expires_at: issued.expires,
         scope: issued.scope,
+        warnings,
     };
+    author.did("token issued", session.id());
     Ok(NoStore(Json(answer)).into_response())
 }
 

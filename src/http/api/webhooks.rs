@@ -15,8 +15,9 @@ use crate::event::{Cursor, Time};
 use crate::http::app::App;
 use crate::http::describe::{Answer, Content, Operation, Parameter};
 use crate::http::door::admission::Admission;
+use crate::http::door::author::Author;
 use crate::http::door::caller::Caller;
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Warnings};
 use crate::id::SessionId;
 use crate::registry::mirror::Page;
 use crate::webhooks::{Listed, ResendError};
@@ -65,6 +66,8 @@ pub(in crate::http) struct ResendAnswer {
     session_id: SessionId,
     /// To how many receivers.
     receivers: usize,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
 }
 
 impl ReceiverAnswer {
@@ -185,21 +188,34 @@ pub(in crate::http) struct ResendRequest {
 pub(in crate::http) async fn resend(
     State(app): State<App>,
     Admission { caller, .. }: Admission,
-    JsonBody { value, .. }: JsonBody<ResendRequest>,
+    author: Author,
+    JsonBody { value, warnings, .. }: JsonBody<ResendRequest>,
 ) -> Result<Response, ApiError> {
-    let session = value.session_id.as_deref().and_then(|id| id.parse::<SessionId>().ok());
-    let session = session.ok_or_else(|| ApiError::invalid_body("sessionId", "the id of a session"))?;
-    let after = value.after.as_deref().and_then(|after| after.parse::<Cursor>().ok());
-    let after = after.filter(|after| after.epoch <= Cursor::LAST_EPOCH).ok_or_else(|| {
-        ApiError::invalid_body("after", "the id of an event: those after it are sent again")
-    })?;
+    let (session, after) = value.check().map_err(|error| error.warning(warnings.clone()))?;
     if !caller.has_user(session.user_id()) {
         return Err(ErrorCode::Forbidden.into());
     }
     app.session(&session).await?;
-    let receivers = app.webhooks()?.resend(&session, after).await.map_err(error_of)?;
-    tracing::info!(sessionId = %session, key = caller.key_name(), %after, receivers, "webhooks are sent again");
-    Ok((StatusCode::ACCEPTED, Json(ResendAnswer { session_id: session, receivers })).into_response())
+    let (webhooks, id) = (app.webhooks()?.clone(), session.clone());
+    let receivers = app.finish(async move {
+        let receivers = webhooks.resend(&id, after).await.map_err(error_of)?;
+        author.did("webhooks are sent again", &id);
+        Ok(receivers)
+    });
+    let answer = ResendAnswer { session_id: session, receivers: receivers.await?, warnings };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+impl ResendRequest {
+    fn check(self) -> Result<(SessionId, Cursor), ApiError> {
+        let session = self.session_id.and_then(|id| id.parse().ok());
+        let session = session.ok_or_else(|| ApiError::invalid_body("sessionId", "the id of a session"))?;
+        let after = self.after.and_then(|after| after.parse::<Cursor>().ok());
+        let after = after.filter(|after| after.epoch <= Cursor::LAST_EPOCH).ok_or_else(|| {
+            ApiError::invalid_body("after", "the id of an event: those after it are sent again")
+        })?;
+        Ok((session, after))
+    }
 }
 
 fn error_of(error: ResendError) -> ApiError {
