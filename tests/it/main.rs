@@ -54,6 +54,7 @@ mod store_outage;
 mod survival;
 mod transports;
 mod tries;
+mod upgrade;
 mod used_accounts;
 mod version;
 mod webhooks;

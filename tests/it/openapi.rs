@@ -1,5 +1,7 @@
 //! The API's descriptions: they have every route and every frame, and what the server really says is what they say.
 
+mod generated;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

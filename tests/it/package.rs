@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use qrcast::event::Kind;
 use qrcast::http::table;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use simulator::Scan;
 
 use crate::support::browser::{Browser, Screen};
+use crate::support::program::{npm_installs, runs};
 use crate::support::proxy::free_port;
 use crate::support::{Server, eventually, is_installed, soon, whatsapp};
 
@@ -101,18 +102,10 @@ fn unpack() -> PathBuf {
     app
 }
 
-fn runs(folder: &Path, program: &str, arguments: &[&str]) -> Output {
-    let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
-    let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
-    output
-}
-
 #[tokio::test]
 #[ignore = "installs React, Vite and Vue with npm: a minute"]
 async fn the_app_in_react_is_type_checked_built_and_links_an_account() {
-    if !is_installed("npm") || !Command::new("npm").arg("ping").output().unwrap().status.success() {
-        eprintln!("skipped: npm reaches no registry");
+    if !npm_installs() {
         return;
     }
     let app = unpack();

@@ -1,11 +1,13 @@
 //! Another program, which prints lines: an example, a client in another language.
 
-use std::process::Stdio;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::{signal, soon};
+use super::{is_installed, signal, soon};
 
 /// It runs until it ends, or this is dropped.
 pub(crate) struct Program {
@@ -17,6 +19,26 @@ pub(crate) struct Program {
 pub(crate) fn example(name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
     Command::new(tests.ancestors().nth(2).unwrap().join("examples").join(name))
+}
+
+/// Runs a program to its end, which must be a good one.
+pub(crate) fn runs(folder: &Path, program: &str, arguments: &[&str]) -> Output {
+    let output = std::process::Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+    let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+    output
+}
+
+/// Whether npm can install something; where it cannot, this says that a test was not run.
+pub(crate) fn npm_installs() -> bool {
+    if !is_installed("npm") {
+        return false;
+    }
+    let ping = std::process::Command::new("npm").arg("ping").output().unwrap().status.success();
+    if !ping {
+        std::io::stderr().write_all(b"skipped: npm reaches no registry\n").unwrap();
+    }
+    ping
 }
 
 impl Program {
