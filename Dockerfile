@@ -17,9 +17,9 @@ RUN cargo chef prepare --recipe-path recipe.json
 # Default features only: no other build may be shipped, for it would not check WhatsApp's certificate.
 FROM chef AS build
 COPY --from=plan /build/recipe.json recipe.json
-RUN cargo chef cook --profile dist --locked --package qrcast --bin qrcast --recipe-path recipe.json
+RUN cargo chef cook --profile dist --locked --package qrcast --features otlp --bin qrcast --recipe-path recipe.json
 COPY . .
-RUN cargo build --profile dist --locked --package qrcast --bin qrcast \
+RUN cargo build --profile dist --locked --package qrcast --features otlp --bin qrcast \
  && mkdir /data
 
 # Distroless cc: glibc, libgcc and root certificates, smaller than debian-slim, and no shell or package manager to misuse or to

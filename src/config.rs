@@ -20,6 +20,8 @@ use self::reader::Reader;
 pub use self::security::{ApiKey, LEAST_TOKEN_SECRET, Security, TrustedProxies, is_token_secret};
 pub use self::table::{SETTINGS, Setting};
 pub use self::webhooks::{WEBHOOK_EVENTS, WebhookSettings};
+use url::Url;
+
 use crate::platform::Platform;
 use crate::proxy::{self, Proxy, ProxyHosts};
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub log_filter: String,
     /// How log lines look. `LOG_FORMAT`, by default JSON where `APP_ENV` (or `NODE_ENV`) is `production`
     pub log_format: LogFormat,
+    /// Where traces are sent. `OTEL_EXPORTER_OTLP_ENDPOINT`
+    pub collector: Option<String>,
     /// Events that a session keeps for returning viewers. `HISTORY_EVENTS`
     pub history_events: u32,
     /// How long a viewer may accept no data before it is disconnected, in seconds. `SLOW_VIEWER_SECONDS`
@@ -208,6 +212,7 @@ impl Config {
             alerts: AlertLimits::read(&mut reader),
             log_filter: read_log_filter(&mut reader),
             log_format: log_format(&mut reader),
+            collector: reader.optional("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR, collector),
             history_events: reader.number("HISTORY_EVENTS", 200, 10..=10_000),
             slow_viewer: seconds(&mut reader, "SLOW_VIEWER_SECONDS", 30, 3600),
             max_sessions: reader.number("MAX_SESSIONS", 1000, 1..=100_000),
@@ -274,6 +279,17 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
 fn redis_url(text: &str) -> Option<String> {
     let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
     (!rest.is_empty()).then(|| text.to_owned())
+}
+
+/// What is allowed where traces are sent.
+#[cfg(feature = "otlp")]
+const COLLECTOR: &str = "an http:// or https:// URL";
+#[cfg(not(feature = "otlp"))]
+const COLLECTOR: &str = "nothing: this qrcast was built without the feature otlp";
+
+fn collector(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    url.filter(|_| cfg!(feature = "otlp")).map(|_| text.to_owned())
 }
 
 fn log_filter(text: &str) -> Option<String> {

@@ -155,7 +155,7 @@ fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    telemetry::start(&config.log_filter, config.log_format)?;
+    let _telemetry = telemetry::start(&config.log_filter, config.log_format, config.collector.as_deref())?;
     telemetry::metrics::start()?;
     #[cfg(feature = "simulator")]
     tracing::warn!(
@@ -191,7 +191,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 #[tokio::main]
 async fn migrate(config: &Config) -> anyhow::Result<()> {
-    telemetry::start(&config.log_filter, config.log_format)?;
+    let _telemetry = telemetry::start(&config.log_filter, config.log_format, None)?;
     let redis = config.redis.as_ref().context("REDIS_URL is not set")?;
     eprintln!("{}", migrate::run(config, redis).await?);
     Ok(())

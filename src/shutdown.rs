@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Instrument as _;
 
 /// The stop signal and everything that must end because of it. Clones share both.
 #[derive(Clone, Debug, Default)]
@@ -81,17 +82,18 @@ impl Shutdown {
         self.inner.tasks.spawn(task);
     }
 
-    /// Runs work to its end even if the caller is dropped meanwhile. `None` when it did not come to its end: it panicked, or the
+    /// Runs work to its end, in the caller's span, even if the caller is dropped meanwhile. `None` when it did not come to its end: it panicked, or the
     /// process ends.
     pub(crate) async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (done, ended) = oneshot::channel();
-        self.spawn(async move {
+        let work = async move {
             // The caller may be gone.
             let _ = done.send(work.await);
-        });
+        };
+        self.spawn(work.in_current_span());
         ended.await.ok()
     }
 

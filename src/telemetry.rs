@@ -4,14 +4,15 @@
 pub mod alerts;
 mod lines;
 pub mod metrics;
+pub(crate) mod traces;
 
 use std::io::IsTerminal as _;
 
 use tracing::{Level, Metadata, error};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::lines::Lines;
 use crate::config::LogFormat;
@@ -34,26 +35,45 @@ const SECRETIVE: &[(&str, Level)] = &[
     ("tungstenite", Level::DEBUG),
 ];
 
-/// Starts logging for this process.
+/// What goes on beside the log until it is dropped, at the end of the process: traces are sent.
+#[must_use]
+pub struct Telemetry {
+    #[cfg(feature = "otlp")]
+    _exporter: Option<traces::export::Exporter>,
+}
+
+/// Starts logging for this process, and traces where `collector` says where they go.
 ///
 /// # Errors
-/// When a subscriber is already set.
-pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+/// When a subscriber is already set, or traces cannot be sent to such an address.
+pub fn start(filter: &str, format: LogFormat, collector: Option<&str>) -> anyhow::Result<Telemetry> {
     // The configuration has checked the directives already.
-    let filter = EnvFilter::try_new(filter)?;
+    let mut filter = EnvFilter::try_new(filter)?;
+    if collector.is_some() {
+        filter = filter.add_directive(format!("{}=trace", traces::TARGET).parse()?);
+    }
+    #[cfg(feature = "otlp")]
+    let (traces, exporter) = collector.map(traces::export::start).transpose()?.unzip();
+    #[cfg(not(feature = "otlp"))]
+    let traces = None::<tracing_subscriber::layer::Identity>;
     // Colours are for a terminal, not for a file.
     let has_colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(Lines { has_colours }).with_ansi(has_colours);
-    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_written));
+    let no_traces = collector.map(|_| filter_fn(|metadata| metadata.target() != traces::TARGET));
+    let registry = tracing_subscriber::registry().with(traces).with(filter).with(filter_fn(may_be_written));
     match format {
-        LogFormat::Pretty => registry.with(lines).try_init()?,
+        LogFormat::Pretty => registry.with(lines.with_filter(no_traces)).try_init()?,
         // The list of spans holds the current one as well.
         LogFormat::Json => {
-            registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init()?;
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            registry.with(lines.with_filter(no_traces)).try_init()?;
         }
     }
     log_panics();
-    Ok(())
+    Ok(Telemetry {
+        #[cfg(feature = "otlp")]
+        _exporter: exporter,
+    })
 }
 
 /// A panic is logged with its place in the code, but without its message, which may contain the text that was being

@@ -55,6 +55,11 @@ pub const SETTINGS: &[Setting] = &[
         "which log lines are written, for example `warn` or `qrcast=debug,info`",
     ),
     setting("LOG_FORMAT", "pretty", "`pretty` or `json`; `json` by default where `APP_ENV` is `production`"),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "where traces are sent by OTLP over HTTP, for example `http://localhost:4318`; in builds with the feature `otlp`, as the image and the releases have it",
+    ),
     setting("APP_ENV", "", "`production` makes `LOG_FORMAT` `json`; `NODE_ENV` is read where it is unset"),
     setting("HISTORY_EVENTS", "200", "events a session keeps for returning viewers, 10 to 10000"),
     setting(

@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use tracing::Instrument as _;
 
 use self::alerts::Alerts;
 use self::probe::StorageProbe;
@@ -27,6 +26,7 @@ use crate::session::Session;
 use crate::shutdown::Shutdown;
 use crate::stream::drain::Drain;
 use crate::stream::heartbeat::Heartbeats;
+use crate::telemetry::traces;
 use crate::webhooks::Webhooks;
 
 /// What every handler can reach.
@@ -133,7 +133,7 @@ impl App {
         &self,
         work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
-        self.links.finish(work.in_current_span()).await.unwrap_or(Err(ErrorCode::StoreAway.into()))
+        self.links.finish(traces::carried(work)).await.unwrap_or(Err(ErrorCode::StoreAway.into()))
     }
 
     /// The webhooks, as soon as their store has been opened.

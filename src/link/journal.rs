@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{Span, error, info, warn};
 
 use crate::cluster::Lease;
 use crate::event::{Cursor, Disconnected, Event, Kind, Reason, Status, Time};
@@ -16,6 +16,7 @@ use crate::log::{AppendError, EventLog};
 use crate::session::{Session, status};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{APPEND_SECONDS, EVENTS, TAKEOVER_SECONDS};
+use crate::telemetry::traces;
 
 /// Pause between two tries while nothing can be stored.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -42,6 +43,8 @@ pub(crate) struct Journal {
     flush_at: Option<Instant>,
     /// When a linked session was claimed from another replica, until it is connected again.
     taken: Option<Instant>,
+    /// Until the session is connected, or ended.
+    trace: Span,
 }
 
 /// The fact is not written, and no other can be.
@@ -63,7 +66,22 @@ impl Journal {
         taken: Option<Instant>,
     ) -> Self {
         let cursor = Cursor::start_of(epoch);
-        Self { session, log, lease, shutdown, cursor, unflushed: Vec::new(), flush_at: None, taken }
+        Self {
+            session,
+            log,
+            lease,
+            shutdown,
+            cursor,
+            unflushed: Vec::new(),
+            flush_at: None,
+            taken,
+            trace: Span::none(),
+        }
+    }
+
+    /// With its events in the trace of this span.
+    pub(crate) fn traced_in(self, trace: Span) -> Self {
+        Self { trace, ..self }
     }
 
     /// Writes a fact. Waits as long as it can be neither stored nor shown.
@@ -71,6 +89,7 @@ impl Journal {
         let session = &self.session;
         let state = status::apply(&session.snapshot().state, &kind, now);
         let event = Arc::new(Event::new(session.id().clone(), self.cursor.next(), now, kind, state));
+        let traced = traces::of_event(&self.trace, event.kind.name(), event.at);
         let mut complained = false;
         while let Err(error) = self.store(&event).await {
             if matches!(error, AppendError::Fenced) {
@@ -96,8 +115,8 @@ impl Journal {
             }
             tokio::time::sleep(AGAIN).await;
         }
-        let (kind, status) = (event.kind.name(), event.state.status.as_str());
-        info!(sessionId = %self.session.id(), id = %event.at, kind, status, "session event");
+        let (kind, status) = (event.kind.name(), event.state.status);
+        info!(sessionId = %self.session.id(), id = %event.at, kind, status = status.as_str(), "session event");
         counter!(EVENTS, "event" => kind).increment(1);
         if let Kind::Ready { .. } = event.kind
             && let Some(taken) = self.taken.take()
@@ -106,7 +125,11 @@ impl Journal {
         }
         self.cursor = event.at;
         event.drawn().await;
+        if status == Status::Connected || event.state.ended {
+            self.trace = Span::none();
+        }
         self.session.record(event);
+        drop(traced);
         Ok(())
     }
 

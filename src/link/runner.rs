@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tracing::{debug, error, warn};
+use tracing::{Span, debug, error, warn};
 
 use super::eraser::{self, Running};
 use super::journal::Journal;
@@ -24,14 +24,16 @@ pub(crate) struct Runner {
     pub(crate) parts: Arc<Parts>,
     pub(crate) commands: mpsc::UnboundedReceiver<Box<Command>>,
     pub(crate) start: Start,
+    pub(crate) trace: Span,
 }
 
 impl Runner {
     /// Runs until the session has ended or is deleted, its QRs are used up, somebody else has it, or the server stops.
     pub(crate) async fn run(self) {
-        let Self { session, parts, mut commands, start } = self;
+        let Self { session, parts, mut commands, start, trace } = self;
         let (log, lease, shutdown) = (parts.log.clone(), start.lease.clone(), parts.shutdown.clone());
-        let mut journal = Journal::new(session.clone(), start.epoch, log, lease, shutdown, start.taken);
+        let mut journal =
+            Journal::new(session.clone(), start.epoch, log, lease, shutdown, start.taken).traced_in(trace);
         let (running, end) = Self::live(&session, &parts, &mut commands, &start, &mut journal).await;
         let _turn = match end {
             End::HandOver => Some(parts.cluster.turn_to_hand_over().await),

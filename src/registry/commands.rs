@@ -18,6 +18,7 @@ use crate::id::SessionId;
 use crate::link::{Ask, Command, LAST_WORD, Purpose, Start};
 use crate::records::{OwnerRequest, RecordsError};
 use crate::session::Error;
+use crate::telemetry::traces;
 use crate::whatsapp::StartError;
 
 /// How long a restart waits for an owner elsewhere.
@@ -141,7 +142,11 @@ impl Registry {
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
-        self.parts.shutdown.finish(work).await.unwrap_or_else(|| Err(RecordsError::away().into()))
+        self.parts
+            .shutdown
+            .finish(traces::carried(work))
+            .await
+            .unwrap_or_else(|| Err(RecordsError::away().into()))
     }
 
     /// Does what others want of a session that is owned here.

@@ -22,6 +22,7 @@ use crate::link::{Ask, Claim, Command, Purpose, Start};
 use crate::records::{OwnerRequest, Record, RecordsError, SessionLimits};
 use crate::session::Session;
 use crate::telemetry::metrics::TAKEOVERS;
+use crate::telemetry::traces;
 
 impl Registry {
     /// Starts the link task of every session that was running when the last process ended, each client in its turn, and goes
@@ -197,7 +198,8 @@ impl Registry {
         // Whatever the task and its client say, they say of this session, and not of the request that began it.
         let span = info_span!(parent: None, "session", sessionId = %session.id(), epoch);
         let (before, parts) = (start.after.clone(), self.parts.clone());
-        let runner = Runner { session, parts, commands: receiver, start };
+        let trace = traces::of_link(session.id(), epoch);
+        let runner = Runner { session, parts, commands: receiver, start, trace };
         let (registry, entry) = (self.clone(), entry.clone());
         let task = async move {
             let _stopped = stopped.drop_guard();

@@ -52,6 +52,8 @@ mod static_files;
 mod store_away;
 mod store_outage;
 mod survival;
+#[cfg(feature = "otlp")]
+mod traces;
 mod transports;
 mod tries;
 mod upgrade;

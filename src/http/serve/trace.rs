@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::http::door::client;
 use crate::telemetry::metrics::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS};
+use crate::telemetry::traces;
 
 /// Carries the id, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,17 +37,21 @@ pub(in crate::http) async fn around(request: Request, next: Next) -> Response {
     let id = id(request.headers());
     let method = word(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = span(&id, method, route.as_ref(), request.uri().path());
+    let traced = traces::of_request(method, route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str));
+    let span = traced.in_scope(|| span(&id, method, route.as_ref(), request.uri().path()));
     let call = Call { begun, method, route, status: CLIENT_GONE };
+    let answered = traced.clone();
     async move {
         // All of it goes in here, to be dropped with the request.
         let mut call = call;
         let mut response = next.run(request).await;
         call.status = response.status().as_u16();
+        traces::answered(&answered, call.status);
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
     .instrument(span)
+    .instrument(traced)
     .await
 }
 

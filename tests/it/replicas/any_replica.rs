@@ -5,14 +5,24 @@ use serde_json::{Value, json};
 
 use crate::link::assert_ids_rise;
 use crate::support::redis::Redis;
-use crate::support::replicas::Replicas;
+use crate::support::replicas::{Replicas, is_mixed};
 use crate::support::{Seen, Server, Viewer, eventually};
 
 /// The next event, which each viewer must see alike.
 async fn all_see(viewers: &mut [Viewer], event: &str) -> Seen {
     let seen = viewers[0].expects(event).await;
     for viewer in &mut viewers[1..] {
-        assert_eq!(viewer.expects(event).await, seen);
+        assert_eq!(comparable(viewer.expects(event).await), comparable(seen.clone()));
+    }
+    seen
+}
+
+/// Another version may draw the same picture in other bytes.
+fn comparable(mut seen: Seen) -> Seen {
+    if is_mixed()
+        && let Some(data) = seen.data.as_object_mut()
+    {
+        data.remove("qrDataUrl");
     }
     seen
 }
@@ -81,12 +91,13 @@ async fn every_replica_shows_the_qr_the_status_and_the_list() {
         let session = replicas.at(number).session(&session.id);
         let (status, polled) = session.qr_code().await;
         assert_eq!(status, StatusCode::OK);
-        for field in ["qrString", "qrDataUrl", "expiresAt"] {
+        let picture_too = if is_mixed() { &[][..] } else { &["qrDataUrl"] };
+        for field in ["qrString", "expiresAt"].iter().chain(picture_too).copied() {
             assert_eq!(polled[field], qr.data[field], "{field} from {number}");
         }
         let png = session.server.get(&format!("/api/qr-code/{}.png", session.id)).await;
         assert_eq!(png.headers()["cache-control"], "no-store");
-        assert_eq!(png.bytes().await.unwrap(), picture);
+        assert!(is_mixed() || png.bytes().await.unwrap() == picture);
         let svg = session.server.get(&format!("/api/qr-code/{}.svg", session.id)).await;
         assert!(svg.text().await.unwrap().contains("<svg"));
     }

@@ -25,6 +25,14 @@ static MACHINE: RwLock<()> = RwLock::const_new(());
 /// How many replicas were started.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
+/// Names the binary of an earlier version, which is then every second replica: see `scripts/mixed`.
+const BEFORE: &str = "QRCAST_BEFORE";
+
+/// Whether replicas are of two versions.
+pub(crate) fn is_mixed() -> bool {
+    std::env::var_os(BEFORE).is_some()
+}
+
 /// Replicas, told what to be.
 pub(crate) struct Plan {
     variables: Vec<(String, String)>,
@@ -111,8 +119,7 @@ impl Replicas {
 
     async fn another(&self) -> Replica {
         let mut builder = self.builder();
-        // `scripts/mixed`: every second replica is of another version.
-        if let Ok(path) = std::env::var("QRCAST_BEFORE")
+        if let Ok(path) = std::env::var(BEFORE)
             && STARTED.fetch_add(1, Ordering::Relaxed) % 2 == 1
         {
             builder = builder.program(path);
