@@ -114,6 +114,15 @@ async fn without_the_lines_for_it_nginx_ends_an_event_source() {
 }
 
 #[tokio::test]
+#[ignore = "long: two more browsers, and what must not happen"]
+async fn the_page_of_another_site_is_told_as_well() {
+    if Kind::Nginx.is_there() {
+        away::a_page_of_another_site(true).await;
+        away::a_page_of_another_site(false).await;
+    }
+}
+
+#[tokio::test]
 #[ignore = "long: streams are quiet for 95 s"]
 async fn quiet_streams_stay_open() {
     if Kind::ALL.into_iter().all(Kind::is_there) {

@@ -8,7 +8,7 @@ use super::front::{Front, Kind, Plan};
 use super::{KEY, builder, chromium};
 use crate::event_source::{drains, follows, hears, ids, log_after, prepares};
 use crate::support::browser::Browser;
-use crate::support::proxy::free_port;
+use crate::support::proxy::{Site, free_port};
 use crate::support::redis::Redis;
 use crate::support::replicas::is_ready;
 use crate::support::{Server, eventually, whatsapp};
@@ -62,6 +62,41 @@ async fn is_told_to_every_page(front: &Front) {
     assert!(answer.text().await.unwrap().starts_with("retry: 2000\nevent: drain\ndata: {"));
     // Nobody else is told that all is well.
     assert!(client.get("/api/sessions").await.status().is_server_error());
+}
+
+/// The page of another site, which may read an answer only where a header says so; without it an EventSource ends as well.
+pub(super) async fn a_page_of_another_site(may_read: bool) {
+    let (whatsapp, site) = (whatsapp().await, Site::start().await);
+    site.shows("");
+    let server = builder(&whatsapp).variable("ALLOWED_ORIGINS", &site.origin).start().await.with_key(KEY);
+    let plan = Plan::of(Kind::Nginx);
+    let header = "add_header Access-Control-Allow-Origin *;";
+    let front = if may_read { plan } else { plan.change(header, "") }.start(&server.base).await;
+    let session = server.init("ada").await;
+    let token = session.answer["streamToken"].as_str().unwrap();
+    let mut browser = chromium(&site.origin).await;
+    browser.knows(&front.base);
+    let url = format!("{}/api/sessions/{}/events?token={token}", front.base, session.id);
+    let source = format!(
+        "(() => {{
+           globalThis.heard = [];
+           globalThis.source = new EventSource('{url}');
+           for (const name of ['status', 'drain']) source.addEventListener(name, () => heard.push(name));
+           return null;
+         }})()"
+    );
+    browser.js::<Value>(&source).await;
+    browser.until("heard.includes('status')").await;
+    server.crash().await;
+    if may_read {
+        browser.until("heard.includes('drain')").await;
+        assert_ne!(browser.js::<u8>("source.readyState").await, 2);
+    } else {
+        browser.until("source.readyState === 2").await;
+        assert_eq!(browser.js::<Vec<String>>("heard").await, ["status"]);
+    }
+    browser.forgives();
+    browser.closes().await;
 }
 
 /// What the lines for it are there for.
