@@ -45,6 +45,9 @@ pub(super) async fn are_live(kind: Kind) {
     let other = format!("https://localhost:{}", crate::support::proxy::free_port());
     assert_eq!(client.refused_websocket(&format!("{path}/ws?token={token}"), &other).await, 403, "{kind:?}");
     leads_to_tls(kind, &front).await;
+    let logs = front.logs();
+    assert!(logs.contains("/api/init-session"), "{kind:?}: {logs}");
+    assert!(!logs.contains(token) && !logs.contains(KEY), "{kind:?}: {logs}");
 }
 
 /// Whoever comes without TLS is sent there; Caddy does it by itself, on port 80 alone.
