@@ -13,3 +13,21 @@ needs() {
   "${root[@]}" apt-get update -qq
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2"
 }
+
+# needs_idle FILE PACKAGE: the same for a package that brings a service of this name along, such as a web server on port 80, of which
+# only the program is wanted: the service is started neither now nor with the machine.
+needs_idle() {
+  if [ -e "$1" ]; then return; fi
+  # Debian asks this file whether a service may be started; one that is there already is not ours to change.
+  local policy=/usr/sbin/policy-rc.d ours='' root=() failed=0
+  [ "$(id -u)" = 0 ] || root=(sudo)
+  if [ ! -e "$policy" ]; then
+    ours=yes
+    printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+    "${root[@]}" chmod 755 "$policy"
+  fi
+  needs "$1" "$2" || failed=$?
+  if [ -n "$ours" ]; then "${root[@]}" rm -f "$policy"; fi
+  "${root[@]}" systemctl disable --quiet "$2" 2>/dev/null || true
+  return "$failed"
+}

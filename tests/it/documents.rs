@@ -193,7 +193,8 @@ fn texts() -> Vec<PathBuf> {
         walk(Path::new(folder), &mut files);
     }
     files.extend(files_in(Path::new(".")));
-    let kinds = ["rs", "js", "html", "sh", "py", "lua", "toml", "yaml", "json", "example", "service"];
+    let kinds =
+        ["rs", "js", "html", "sh", "py", "lua", "toml", "yaml", "json", "example", "service", "conf", "cfg"];
     files.retain(|file| is(file, &kinds) || file.extension().is_none());
     files
 }

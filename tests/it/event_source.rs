@@ -32,13 +32,18 @@ fn builder(whatsapp: &Simulator) -> Builder {
 /// A page of this server, in which the source `name` follows a session.
 async fn opens(session: &Session<'_>, base: &str) -> Browser {
     let browser = Browser::open(Screen::NARROW, base).await;
-    browser.js::<Value>(&format!("{PAGE}, null")).await;
+    prepares(&browser).await;
     follows(&browser, "first", session, None).await;
     browser
 }
 
+/// Sources can be opened in its page from now on.
+pub(crate) async fn prepares(browser: &Browser) {
+    browser.js::<Value>(&format!("{PAGE}, null")).await;
+}
+
 /// One more source, with a fresh token.
-async fn follows(browser: &Browser, name: &str, session: &Session<'_>, cursor: Option<&str>) {
+pub(crate) async fn follows(browser: &Browser, name: &str, session: &Session<'_>, cursor: Option<&str>) {
     let token = fresh_token(session, None).await;
     let call = format!("{}, {}, {}", json!(session.id), json!(token), json!(cursor));
     browser.js::<Value>(&format!("globalThis.{name} = follow({call}), null")).await;
@@ -52,20 +57,20 @@ async fn fresh_token(session: &Session<'_>, ttl: Option<u32>) -> String {
 }
 
 /// Waits until a source has heard so many of these.
-async fn hears(browser: &Browser, name: &str, event: &str, count: usize) {
+pub(crate) async fn hears(browser: &Browser, name: &str, event: &str, count: usize) {
     browser
         .until(&format!("{name}.heard.filter(({{ event }}) => event === '{event}').length >= {count}"))
         .await;
 }
 
 /// The words of the drains that a source heard.
-async fn drains(browser: &Browser, name: &str) -> Vec<String> {
+pub(crate) async fn drains(browser: &Browser, name: &str) -> Vec<String> {
     let told = "heard.filter(({ event }) => event === 'drain').map(({ data }) => data.code)";
     browser.js(&format!("{name}.{told}")).await
 }
 
 /// The ids of its events, which rise; it never gave up.
-async fn ids(browser: &Browser, name: &str) -> Vec<String> {
+pub(crate) async fn ids(browser: &Browser, name: &str) -> Vec<String> {
     let [heard, states]: [Value; 2] = browser.js(&format!("[{name}.heard, {name}.states]")).await;
     let states: Vec<u8> = serde_json::from_value(states).unwrap();
     assert!(!states.contains(&2), "{name} gave up: {states:?} {heard}");
@@ -86,7 +91,7 @@ async fn goes_on(whatsapp: &Simulator, session: &Session<'_>, jid: &str) {
 }
 
 /// The log of a session after its first event here, as a viewer with a key has it.
-async fn log_after(session: &Session<'_>, first: &str) -> Vec<String> {
+pub(crate) async fn log_after(session: &Session<'_>, first: &str) -> Vec<String> {
     let end = session.reaches("connected").await["lastEventId"].as_str().unwrap().to_owned();
     let mut viewer = session.sse_after(Some(first)).await;
     let opening = viewer.expects("status").await;

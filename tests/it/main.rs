@@ -42,6 +42,7 @@ mod pairing_code;
 mod passkey;
 mod platform;
 mod presence;
+mod proxies;
 mod proxy;
 mod qrcast_js;
 mod releases;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 
 use futures::{SinkExt as _, Stream, StreamExt as _};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -65,12 +65,19 @@ impl Viewer {
             request = request.header("Last-Event-ID", cursor);
         }
         let response = request.send().await.map_err(|_| None)?;
+        if response.status() == StatusCode::OK {
+            assert_eq!(response.headers()["x-accel-buffering"], "no");
+        }
+        Self::of_answer(response).map_err(Some)
+    }
+
+    /// Over SSE, of an answer that may have come through a proxy; the status when it is not 200.
+    pub(crate) fn of_answer(response: Response) -> Result<Self, StatusCode> {
         if response.status() != StatusCode::OK {
-            return Err(Some(response.status()));
+            return Err(response.status());
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
         let wire = Wire::Sse { chunks: Box::pin(response.bytes_stream()), rest: String::new() };
         Ok(Self::on(wire))
     }
