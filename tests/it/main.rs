@@ -10,6 +10,7 @@ mod support;
 mod bad_days;
 mod bad_requests;
 mod bounds;
+mod clients;
 mod commands;
 mod creation;
 mod damaged;
