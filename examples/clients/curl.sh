@@ -25,7 +25,7 @@ while :; do
         ;;
     esac
     # The token goes in by a file, because everybody on the machine can read arguments.
-  done < <(curl -sSN -H @<(echo "Authorization: Bearer $token") ${cursor:+-H "Last-Event-ID: $cursor"} \
+  done < <(curl -sSN --speed-limit 1 --speed-time 45 -H @<(echo "Authorization: Bearer $token") ${cursor:+-H "Last-Event-ID: $cursor"} \
     -w 'status %{http_code}\n' "$events")
   sleep $((pause + RANDOM % 2))
 done

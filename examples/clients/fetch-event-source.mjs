@@ -1,7 +1,7 @@
 // Follows a session with `@microsoft/fetch-event-source`. See docs/clients.md.
 
 import { fetchEventSource } from "@microsoft/fetch-event-source";
-import { server, session, token } from "./shared.mjs";
+import { server, session, token, watched } from "./shared.mjs";
 
 const ended = new AbortController();
 let cursor;
@@ -14,7 +14,8 @@ await fetchEventSource(`${server}/api/sessions/${session}/events`, {
   async fetch(url, init) {
     const headers = { Accept: "text/event-stream", Authorization: `Bearer ${await token()}` };
     if (cursor) headers["Last-Event-ID"] = cursor;
-    return fetch(url, { ...init, headers });
+    const answer = await fetch(url, { ...init, headers });
+    return answer.status === 200 ? watched(answer) : answer;
   },
   async onopen({ status }) {
     if (status === 204) ended.abort();

@@ -2,9 +2,8 @@
 
 import ReconnectingWebSocket from "reconnecting-websocket";
 import WebSocket from "ws"; // Not in a browser, which has its own.
-import { isLast, server, session, sleep, token } from "./shared.mjs";
+import { SILENCE_MS, isLast, server, session, sleep, token } from "./shared.mjs";
 
-const SILENCE_MS = 45_000;
 let cursor, watchdog;
 let pause = 0;
 

@@ -19,6 +19,27 @@ export async function token() {
   }
 }
 
+/** The server says something more often than this; after a longer silence the connection is dead. */
+export const SILENCE_MS = 45_000;
+
+/** The same answer, whose body fails after a silence: libraries that read one with fetch would wait for ever. */
+export function watched(answer) {
+  let timer;
+  const arm = (controller) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => controller.error(new Error("silence")), SILENCE_MS);
+  };
+  const watch = new TransformStream({
+    start: arm,
+    transform(chunk, controller) {
+      arm(controller);
+      controller.enqueue(chunk);
+    },
+    flush: () => clearTimeout(timer),
+  });
+  return new Response(answer.body.pipeThrough(watch), answer);
+}
+
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** An EventSource hears only the events that it is told to listen to. */

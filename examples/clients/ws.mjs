@@ -1,10 +1,9 @@
-// Follows a session with the package `ws`. Without its import the same works with the WebSocket of browsers.
+// Follows a session with the package `ws`, or without its import with the WebSocket that browsers and Node 22 bring along.
 // See docs/clients.md.
 
 import WebSocket from "ws";
-import { server, session, sleep, token } from "./shared.mjs";
+import { SILENCE_MS, server, session, sleep, token } from "./shared.mjs";
 
-const SILENCE_MS = 45_000;
 let cursor;
 
 /** One connection to its end: the close code, and how long the server wants us to stay away. */
@@ -14,8 +13,13 @@ function connect(bearer) {
     const address = `${server.replace("http", "ws")}/api/sessions/${session}/ws${query}`;
     const socket = new WebSocket(address, ["qrcast.v1", `bearer.${bearer}`]);
     let pause = 0;
+    const done = (code) => {
+      clearTimeout(watchdog);
+      resolve({ code, pause });
+    };
     const hangUp = () => {
-      resolve({ pause });
+      done();
+      socket.onmessage = null;
       socket.close();
     };
     let watchdog = setTimeout(hangUp, SILENCE_MS);
@@ -28,11 +32,8 @@ function connect(bearer) {
       cursor = id;
       console.log(id, event, data.at);
     };
-    socket.onerror = () => {};
-    socket.onclose = ({ code }) => {
-      clearTimeout(watchdog);
-      resolve({ code, pause });
-    };
+    socket.onerror = () => done();
+    socket.onclose = ({ code }) => done(code);
   });
 }
 

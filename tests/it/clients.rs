@@ -13,20 +13,21 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use self::backend::{Backend, Token};
-use self::line::Line;
-use self::recipe::{PAGE, Running, beside_libraries};
+use self::line::{Fate, Line};
+use self::recipe::{GLOBAL, PAGE, Running, beside_libraries};
 use crate::support::proxy::free_port;
 use crate::support::{Server, Session, eventually, whatsapp};
 
 const KEY: &str = "all-of-it";
 const PYTHON: [&str; 4] =
     ["follow_aiohttp.py", "follow_httpx_sse.py", "follow_websocket_client.py", "follow_websockets.py"];
-const NODE: [&str; 6] = [
+const NODE: [&str; 7] = [
     "eventsource.mjs",
     "fetch-event-source.mjs",
     "partysocket.mjs",
     "reconnecting-eventsource.mjs",
     "reconnecting-websocket.mjs",
+    GLOBAL,
     "ws.mjs",
 ];
 const CURL: &str = "curl.sh";
@@ -130,10 +131,10 @@ impl World {
 
     /// Each connection ends in the middle of an event, where its id has come and its data has not.
     async fn breaks(&self) {
-        self.line.breaks(true);
+        self.line.is(Fate::Breaks);
         self.goes_on().await;
         eventually("every line to break", async || self.line.broken() == self.running.len()).await;
-        self.line.breaks(false);
+        self.line.is(Fate::Well);
         self.is_heard("a broken line").await;
     }
 
@@ -221,6 +222,21 @@ async fn every_recipe_comes_through_everything_and_stops_at_the_end() {
     let last = world.session().status().await["lastEventId"].as_str().unwrap().to_owned();
     world.run(&all()).await;
     world.end_with(&[last]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: 45 s of silence"]
+async fn a_dead_line_is_noticed_by_all_but_those_that_cannot() {
+    let Some(folder) = beside_libraries(&LISTS) else { return };
+    let mut world = World::new(folder, async |_| Vec::new()).await;
+    let mut recipes = all();
+    recipes.retain(|recipe| ![PAGE, "reconnecting-eventsource.mjs"].contains(recipe));
+    world.run(&recipes).await;
+    world.is_heard("the beginning").await;
+    world.line.is(Fate::Silent);
+    world.goes_on().await;
+    world.is_heard("a silence").await;
+    world.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

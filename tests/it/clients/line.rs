@@ -1,4 +1,5 @@
-//! The line between the recipes and the server, which breaks in the middle of an event where a test says so.
+//! The line between the recipes and the server, which breaks in the middle of an event, or carries nothing more, where a test
+//! says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +11,20 @@ use tokio::sync::watch;
 /// How an event begins, over SSE behind its id, and over WebSocket.
 const BEGINNINGS: [&[u8]; 2] = [b"event: ready\n", br#""event":"ready","#];
 
+/// What becomes of the connections that there are. Those that come later are well.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Fate {
+    Well,
+    /// Each is cut in its next `ready`.
+    Breaks,
+    /// Nothing comes any more, and neither end is told.
+    Silent,
+}
+
 /// It ends with the test's runtime.
 pub(super) struct Line {
     pub(super) base: String,
-    breaks: watch::Sender<bool>,
+    fate: watch::Sender<Fate>,
     broken: Arc<AtomicUsize>,
 }
 
@@ -22,34 +33,34 @@ impl Line {
     pub(super) async fn to(port: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let (breaks, armed) = watch::channel(false);
+        let (fate, told) = watch::channel(Fate::Well);
         let broken = Arc::<AtomicUsize>::default();
         let (address, count) = (format!("127.0.0.1:{port}"), broken.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (address, armed, count) = (address.clone(), armed.clone(), count.clone());
-                let may_break = !*armed.borrow();
+                let (address, told, count) = (address.clone(), told.clone(), count.clone());
+                let is_safe = *told.borrow() != Fate::Well;
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(address).await else { return };
                     let (from_client, to_client) = tokio::io::split(client);
                     let (from_server, to_server) = tokio::io::split(server);
+                    let fate = || if is_safe { Fate::Well } else { *told.borrow() };
                     // Whichever ends first takes the other with it.
                     tokio::select! {
                         () = passes(from_client, to_server) => {}
-                        () = passes_until(from_server, to_client, || may_break && *armed.borrow(), &count) => {}
+                        () = passes_until(from_server, to_client, fate, &count) => {}
                     }
                 });
             }
         });
-        Self { base, breaks, broken }
+        Self { base, fate, broken }
     }
 
-    /// Whether connections are cut in their next `ready`. Those that come meanwhile never are.
-    pub(super) fn breaks(&self, breaks: bool) {
-        self.breaks.send_replace(breaks);
+    pub(super) fn is(&self, fate: Fate) {
+        self.fate.send_replace(fate);
     }
 
-    /// How many have been cut.
+    /// How many were cut.
     pub(super) fn broken(&self) -> usize {
         self.broken.load(Ordering::Relaxed)
     }
@@ -62,15 +73,18 @@ async fn passes(mut from: ReadHalf<TcpStream>, mut to: WriteHalf<TcpStream>) {
 async fn passes_until(
     mut from: ReadHalf<TcpStream>,
     mut to: WriteHalf<TcpStream>,
-    breaks: impl Fn() -> bool,
+    fate: impl Fn() -> Fate,
     broken: &AtomicUsize,
 ) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if fate() == Fate::Silent {
+            continue;
+        }
         let chunk = &bytes[..count];
         let cut = BEGINNINGS.iter().find_map(|beginning| {
             let at = chunk.windows(beginning.len()).position(|window| window == *beginning)?;
-            breaks().then_some(at + beginning.len())
+            (fate() == Fate::Breaks).then_some(at + beginning.len())
         });
         if to.write_all(&chunk[..cut.unwrap_or(count)]).await.is_err() {
             return;

@@ -17,6 +17,8 @@ use crate::support::soon;
 const LIBRARIES: &str = "target/clients";
 /// The one that is a page.
 pub(super) const PAGE: &str = "eventsource.html";
+/// `ws.mjs` with Node's own WebSocket in the place of the package.
+pub(super) const GLOBAL: &str = "global.mjs";
 
 /// A copy of the recipes, beside the libraries that they import. `None`, and said, where those are not.
 pub(super) fn beside_libraries(lists: &[&str]) -> Option<TempDir> {
@@ -31,6 +33,10 @@ pub(super) fn beside_libraries(lists: &[&str]) -> Option<TempDir> {
             std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
         }
     }
+    let ws = std::fs::read_to_string("examples/clients/ws.mjs").unwrap();
+    let (import, global) = ("import WebSocket from \"ws\";\n", folder.path().join(GLOBAL));
+    assert!(ws.contains(import));
+    std::fs::write(global, ws.replace(import, "")).unwrap();
     Some(folder)
 }
 
@@ -114,7 +120,9 @@ fn command(name: &str, folder: &Path) -> Command {
     let mut command = match file.extension().unwrap().to_str().unwrap() {
         "mjs" => {
             let mut node = Command::new("node");
-            node.arg("--import").arg(root.join("tests/js/window.mjs"));
+            // Node 20 has its own behind a flag.
+            node.args((name == GLOBAL).then_some("--experimental-websocket"));
+            node.arg("--no-warnings").arg("--import").arg(root.join("tests/js/window.mjs"));
             node
         }
         "py" => Command::new(root.join(LIBRARIES).join("python/bin/python")),
