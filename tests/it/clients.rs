@@ -5,7 +5,10 @@ mod backend;
 mod line;
 mod recipe;
 
+use std::time::Instant;
+
 use futures::future::join_all;
+use qrcast::event::Kind;
 use reqwest::StatusCode;
 use serde_json::json;
 use simulator::Simulator;
@@ -97,15 +100,17 @@ impl World {
         viewer.until("ready").await;
     }
 
-    /// Everybody has heard the newest event.
-    async fn is_heard(&self, after: &str) {
+    /// Everybody has heard the newest event; it is said how long that took.
+    async fn is_heard(&self, after: &str, since: Instant) {
         let newest = self.session().status().await["lastEventId"].as_str().unwrap().to_owned();
-        for running in &self.running {
+        let hears = async |running: &Running| {
             eventually(&format!("{} to hear {newest} after {after}", running.name), async || {
                 running.ids().await.contains(&newest)
             })
             .await;
-        }
+            eprintln!("{}: {after}, {:.1} s", running.name, since.elapsed().as_secs_f64());
+        };
+        join_all(self.running.iter().map(hears)).await;
     }
 
     async fn starts_again(&mut self) {
@@ -117,16 +122,18 @@ impl World {
     }
 
     async fn restarts(&mut self) {
+        let begun = Instant::now();
         self.server.signal("-KILL");
         self.server.ends().await;
         self.starts_again().await;
-        self.is_heard("a restart").await;
+        self.is_heard("a restart", begun).await;
     }
 
     async fn drains(&mut self) {
+        let begun = Instant::now();
         assert_eq!(self.server.terminate().await, Some(0), "{:#?}", self.server.log());
         self.starts_again().await;
-        self.is_heard("a drain").await;
+        self.is_heard("a drain", begun).await;
     }
 
     /// Each connection ends in the middle of an event, where its id has come and its data has not.
@@ -135,7 +142,7 @@ impl World {
         self.goes_on().await;
         eventually("every line to break", async || self.line.broken() == self.running.len()).await;
         self.line.is(Fate::Well);
-        self.is_heard("a broken line").await;
+        self.is_heard("a broken line", Instant::now()).await;
     }
 
     /// The second token expires in the middle of a stream, which the server notices at a heartbeat.
@@ -147,14 +154,14 @@ impl World {
             .await;
         }
         self.goes_on().await;
-        self.is_heard("the end of a token").await;
+        self.is_heard("the end of a token", Instant::now()).await;
     }
 
     /// The session ends, and so do all, who have heard everything from the first event on.
     async fn ends(&mut self) {
         self.whatsapp.logout(&self.jid).unwrap();
         self.session().reaches("disconnected").await;
-        self.is_heard("the end").await;
+        self.is_heard("the end", Instant::now()).await;
         let first = self.running[0].ids().await[0].clone();
         let mut log = vec![first.clone()];
         let mut viewer = self.session().sse_after(Some(&first)).await;
@@ -195,12 +202,48 @@ async fn expired(session: &Session<'_>) -> String {
     token
 }
 
+/// The page shows the loop, leads to every recipe, and says which versions were tried: those that are pinned.
+#[test]
+fn the_page_has_every_recipe_as_it_is() {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap();
+    let page = read("docs/clients.md");
+    let quoted = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(read("examples/clients/loop.py").contains(quoted));
+    for recipe in all().into_iter().filter(|recipe| *recipe != GLOBAL) {
+        assert!(page.contains(&format!("(../examples/clients/{recipe})")), "{recipe}");
+    }
+    let package: serde_json::Value = serde_json::from_str(&read("examples/clients/package.json")).unwrap();
+    let packages = package["dependencies"].as_object().unwrap().iter();
+    let mut pinned: Vec<_> =
+        packages.map(|(name, version)| format!("| `{name}` | {} |", version.as_str().unwrap())).collect();
+    for (name, version) in
+        read("examples/clients/requirements.txt").lines().filter_map(|line| line.split_once("=="))
+    {
+        pinned.push(match name {
+            "httpx" => format!(", with httpx {version} |"),
+            name => format!("| `{name}` | {version}"),
+        });
+    }
+    assert_eq!(pinned.len(), 11);
+    for row in pinned {
+        assert!(page.contains(&row), "docs/clients.md has no {row}");
+    }
+    // A page hears only these.
+    let names = Kind::NAMES.map(|name| format!("\"{name}\"")).join(", ");
+    for file in ["shared.mjs", "eventsource.html"] {
+        assert!(
+            read(&format!("examples/clients/{file}")).contains(&format!("EVENTS = [{names}];")),
+            "{file}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_shared_loop_comes_through_an_expired_token_a_restart_and_the_end() {
     let Some(folder) = beside_libraries(&LISTS[..1]) else { return };
     let mut world = World::new(folder, async |session| vec![Token::This(expired(session).await)]).await;
     world.run(&["follow_httpx_sse.py", "follow_websockets.py"]).await;
-    world.is_heard("an expired token").await;
+    world.is_heard("an expired token", Instant::now()).await;
     world.restarts().await;
     world.ends().await;
 }
@@ -212,7 +255,7 @@ async fn every_recipe_comes_through_everything_and_stops_at_the_end() {
     let refused = Token::This("of.another-secret".to_owned());
     let mut world = World::new(folder, async |_| vec![refused, Token::For(15)]).await;
     world.run(&all()).await;
-    world.is_heard("a refused token").await;
+    world.is_heard("a refused token", Instant::now()).await;
     world.asks_for_a_third_token().await;
     world.breaks().await;
     world.restarts().await;
@@ -232,10 +275,10 @@ async fn a_dead_line_is_noticed_by_all_but_those_that_cannot() {
     let mut recipes = all();
     recipes.retain(|recipe| ![PAGE, "reconnecting-eventsource.mjs"].contains(recipe));
     world.run(&recipes).await;
-    world.is_heard("the beginning").await;
+    world.is_heard("the beginning", Instant::now()).await;
     world.line.is(Fate::Silent);
     world.goes_on().await;
-    world.is_heard("a silence").await;
+    world.is_heard("a silence", Instant::now()).await;
     world.ends().await;
 }
 

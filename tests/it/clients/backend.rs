@@ -71,7 +71,9 @@ async fn token(State(rules): State<Rules>, Query(query): Query<HashMap<String, S
             if answer.status() != StatusCode::OK {
                 return answer.status().into_response();
             }
-            let Ok(body) = answer.json::<Value>().await else { return StatusCode::BAD_GATEWAY.into_response() };
+            let Ok(body) = answer.json::<Value>().await else {
+                return StatusCode::BAD_GATEWAY.into_response();
+            };
             body
         }
     };

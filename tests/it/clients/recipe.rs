@@ -48,7 +48,7 @@ pub(super) struct Running {
 
 enum Body {
     Program { process: Child, lines: Arc<Mutex<Vec<String>>> },
-    Page(Browser),
+    Page(Box<Browser>),
 }
 
 impl Running {
@@ -63,7 +63,7 @@ impl Running {
             let url = format!("{}/?server={server}&session={session}", backend.base);
             let mut browser = Browser::open(Screen::WIDE, &url).await;
             browser.knows(server);
-            return Self { name, body: Body::Page(browser) };
+            return Self { name, body: Body::Page(Box::new(browser)) };
         }
         let token_url = format!("{}/qrcast-token?recipe={name}", backend.base);
         let mut command = command(name, folder);
@@ -105,7 +105,8 @@ impl Running {
                 Some(code.unwrap())
             }
             Body::Page(browser) => {
-                let open: Value = browser.js("sources.filter((source) => source.readyState !== 2).length").await;
+                let open: Value =
+                    browser.js("sources.filter((source) => source.readyState !== 2).length").await;
                 assert_eq!(open, 0, "{} has connections", self.name);
                 browser.closes().await;
                 None
