@@ -17,9 +17,13 @@ async function address() {
 const protocols = async () => ["qrcast.v1", `bearer.${await token()}`];
 
 const socket = new PartySocket(address, protocols, { WebSocket });
-socket.onmessage = (message) => {
+const isAlive = () => {
   clearTimeout(watchdog);
   watchdog = setTimeout(() => socket.reconnect(), SILENCE_MS);
+};
+socket.onopen = isAlive;
+socket.onmessage = (message) => {
+  isAlive();
   const { id, event, data } = JSON.parse(message.data);
   if (event === "drain" && data.code !== "TOKEN_EXPIRED") pause = data.retryAfterMs;
   if (!id) return;

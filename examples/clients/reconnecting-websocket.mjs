@@ -16,9 +16,13 @@ async function address() {
 }
 
 const socket = new ReconnectingWebSocket(address, "qrcast.v1", { WebSocket });
-socket.onmessage = (message) => {
+const isAlive = () => {
   clearTimeout(watchdog);
   watchdog = setTimeout(() => socket.reconnect(), SILENCE_MS);
+};
+socket.onopen = isAlive;
+socket.onmessage = (message) => {
+  isAlive();
   const { id, event, data } = JSON.parse(message.data);
   if (event === "drain" && data.code !== "TOKEN_EXPIRED") pause = data.retryAfterMs;
   if (!id) return;
