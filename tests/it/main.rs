@@ -11,6 +11,7 @@ mod backup;
 mod bad_days;
 mod bad_requests;
 mod bounds;
+mod clients;
 mod commands;
 mod creation;
 mod damaged;
