@@ -70,7 +70,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir()?;
     let config = config(&folder.path().display().to_string())?;
-    telemetry::start(&config.log_filter, config.log_format)?;
+    let _telemetry = telemetry::start(&config.log_filter, config.log_format, config.collector.as_deref())?;
     telemetry::metrics::start()?;
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

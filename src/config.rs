@@ -197,11 +197,7 @@ impl Config {
             port: reader.number("PORT", 3000, 0..=65535),
             data_dir: reader.text("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
             redis: redis(&mut reader),
-            public_url: reader.optional(
-                "PUBLIC_URL",
-                "an http:// or https:// URL without query and fragment",
-                PublicUrl::parse,
-            ),
+            public_url: reader.optional("PUBLIC_URL", ALLOWED_PUBLIC_URL, PublicUrl::parse),
             security: Security::read(&mut reader),
             rates: RateLimits::read(&mut reader),
             max_streams: reader.number("MAX_STREAMS", 20_000, 1..=1_000_000),
@@ -255,6 +251,8 @@ impl Config {
         1.0
     }
 }
+
+const ALLOWED_PUBLIC_URL: &str = "an http:// or https:// URL without query and fragment";
 
 fn host(text: &str) -> Option<IpAddr> {
     if text == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { text.parse().ok() }

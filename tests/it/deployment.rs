@@ -66,10 +66,13 @@ fn the_image_is_an_ordinary_build() {
         .collect();
     assert_eq!(builds.len(), 2, "one for the dependencies, one for the program: {builds:#?}");
     for build in builds {
-        for wrong in ["feature", " -F", "--config", "RUSTFLAGS", "--release"] {
+        for wrong in ["simulator", " -F", "--config", "RUSTFLAGS", "--release"] {
             assert!(!build.contains(wrong), "{wrong} in {build}");
         }
-        assert!(build.contains(" --profile dist --locked --package qrcast --bin qrcast"), "{build}");
+        assert!(
+            build.contains(" --profile dist --locked --package qrcast --features otlp --bin qrcast"),
+            "{build}"
+        );
         assert_eq!(build.matches("--profile").count(), 1, "{build}");
     }
 }

@@ -243,7 +243,10 @@ fn what_is_released_is_what_install_sh_asks_for() {
     assert_eq!(script.lines().filter(|line| *line == "releases=\"\"").count(), 1);
     assert!(workflow.contains("s|^releases=\\\"\\\"$|"));
     // Built as the image and the instructions have it, by the same Rust.
-    assert!(workflow.contains("cargo build --profile dist --locked --package qrcast --bin qrcast"));
+    assert!(
+        workflow
+            .contains("cargo build --profile dist --locked --package qrcast --features otlp --bin qrcast")
+    );
     let dockerfile = std::fs::read_to_string("Dockerfile").unwrap();
     let rust = dockerfile.split("FROM rust:").nth(1).unwrap().split('-').next().unwrap();
     assert!(workflow.contains(&format!("rustup toolchain install {rust} ")), "{rust}");
