@@ -197,7 +197,7 @@ mod tests {
         let gone = gone.await;
         for tenth in 0..10 {
             let from = Duration::from_secs(tenth);
-            let count = gone.iter().filter(|at| (from..from + Duration::from_secs(1)).contains(at)).count();
+            let count = gone.iter().filter(|at| (from..from + Duration::from_secs(1)).contains(*at)).count();
             assert!((9..=11).contains(&count), "{count} in the second after {from:?}");
         }
         assert_eq!(stop.running(), 0);

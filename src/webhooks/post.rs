@@ -99,11 +99,15 @@ impl HttpPost {
     }
 
     fn with(allowed: Allowed, look_up: LookUp) -> Self {
+        Self::with_tls(allowed, look_up, default_tls_connector())
+    }
+
+    fn with_tls(allowed: Allowed, look_up: LookUp, tls: Connector) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Checked { allowed, look_up });
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(TCP_LIMIT));
         tcp.set_nodelay(true);
-        let way = Way { tcp, tls: Arc::new(default_tls_connector()), allowed };
+        let way = Way { tcp, tls: Arc::new(tls), allowed };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
@@ -254,6 +258,10 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
     use super::*;
 
@@ -328,6 +336,48 @@ mod tests {
         let taken =
             HttpPost::with(|_| true, local).post(letter(&format!("http://name.example:{port}/"))).await;
         assert_eq!((taken, asked.load(Ordering::Relaxed)), (Answer::Taken, 1));
+    }
+
+    /// A receiver that speaks TLS, for `localhost`; its port, and its certificate.
+    async fn secure_receiver() -> (u16, CertificateDer<'static>) {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = own.cert.der().clone();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(ring::default_provider().into());
+        let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let server = server.with_single_cert(vec![certificate.clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        crate::shutdown::Shutdown::new().spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                // A sender that does not trust it has gone.
+                let Ok(mut socket) = acceptor.accept(socket).await else { continue };
+                let _ = socket.read(&mut [0; 4096]).await;
+                let _ = socket.write_all(OK.as_bytes()).await;
+                let _ = socket.shutdown().await;
+            }
+        });
+        (port, certificate)
+    }
+
+    #[tokio::test]
+    async fn over_tls_it_goes_to_the_host_of_a_trusted_certificate_alone() {
+        let (port, certificate) = secure_receiver().await;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let client = ClientConfig::builder_with_provider(ring::default_provider().into());
+        let client = client.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let trusting = Connector::Rustls(Arc::new(client.with_no_client_auth()).into());
+        let local: LookUp = Arc::new(|_| Box::pin(async { Ok(vec!["127.0.0.1".parse().unwrap()]) }));
+        let trusting = HttpPost::with_tls(|_| true, local.clone(), trusting);
+        let url = format!("https://localhost:{port}/hook");
+        assert_eq!(trusting.post(letter(&url)).await, Answer::Taken);
+        let other = trusting.post(letter(&format!("https://name.example:{port}/hook"))).await;
+        let unknown = HttpPost::with(|_| true, local).post(letter(&url)).await;
+        for (answer, why) in [(other, "not valid for name"), (unknown, "UnknownIssuer")] {
+            assert!(matches!(&answer, Answer::Unreachable(said) if said.contains(why)), "{answer:?}");
+        }
     }
 
     #[tokio::test]
