@@ -176,6 +176,7 @@ fn answer(method: &Method, path: &str) -> u16 {
             | "/api/webhooks"
             | "/api/qr-code/{id}"
             | "/api/session-status/{id}"
+            | "/api/sessions/{id}/log"
             | "/api/sessions/{id}/events"
             | "/api/events"
             | "/health"
