@@ -84,6 +84,11 @@ export function phone(me) {
   return /^\d+$/.test(digits) ? `+${digits}` : "";
 }
 
+/** What the account calls itself; nothing where nobody is linked, and empty where its number says enough. */
+export function nameOf({ me }) {
+  return me ? (me.pushName ?? (phone(me) ? "" : me.id)) : undefined;
+}
+
 /** Whether this account's phone lists the session's device. */
 export function isLinked({ me, reason }) {
   return Boolean(me) && !["logged_out", "deleted"].includes(reason);

@@ -1,7 +1,7 @@
 // The list of sessions: search, filter, and a grid that has elements for the rows on the screen only. The page scrolls, not
 // the grid. One link of it is in the order of Tab; the arrow keys, Home, End and the page keys go to the others.
 
-import { ago, button, h, isLinked, number, phone, say, short, statusBadge, why, write, clock, notice } from "./dom.js";
+import { ago, button, h, isLinked, nameOf, number, phone, say, short, statusBadge, why, write, clock, notice } from "./dom.js";
 import { STATUSES } from "./sessions.js";
 import { words } from "./words.js";
 
@@ -280,7 +280,7 @@ class Row {
     [this.#row, this.#version] = [row, row.version];
     this.badge.show(row);
     const { since, name, digits, owner, viewers } = this.#cells;
-    write(name, row.me?.pushName ?? (row.me ? "" : words.list.nobody));
+    write(name, nameOf(row) ?? words.list.nobody);
     name.classList.toggle("muted", !isLinked(row));
     write(digits, phone(row.me));
     write(since, ago(row.since));

@@ -4,7 +4,7 @@
 import "../qrcast.js";
 import { call, OPEN, of } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { ago, button, clock, h, isLinked, notice, number, phone, say, statusBadge, when, why, write } from "./dom.js";
+import { ago, button, clock, h, isLinked, nameOf, notice, number, phone, say, statusBadge, when, why, write } from "./dom.js";
 import { isAfter } from "./sessions.js";
 import { words } from "./words.js";
 
@@ -100,7 +100,7 @@ export class SessionView {
     this.badge.show(row);
     const names = one.facts;
     const facts = [
-      [names.linked, row.me ? [row.me.pushName, phone(row.me), row.me.platform].filter(Boolean).join(" · ") + (!isLinked(row) ? ` (${one.noLonger})` : row.incomplete ? ` (${one.incomplete})` : "") : one.nobody],
+      [names.linked, row.me ? [nameOf(row), phone(row.me), row.me.platform].filter(Boolean).join(" · ") + (!isLinked(row) ? ` (${one.noLonger})` : row.incomplete ? ` (${one.incomplete})` : "") : one.nobody],
       [names.since, row.since && `${when(row.since)} (${ago(row.since)})`],
       [names.connected, row.connectedAt && when(row.connectedAt)],
       [names.why, row.reason && [row.reason, row.detail, row.help].filter(Boolean).join(" · ")],
@@ -151,9 +151,8 @@ export class SessionView {
   }
 
   async #remove() {
-    const { me, user } = this.#row;
     const linked = isLinked(this.#row);
-    if (!(await confirm({ ...(linked ? one.logoutSure(me.pushName ?? phone(me) ?? user) : one.removeSure), danger: true }))) return;
+    if (!(await confirm({ ...(linked ? one.logoutSure(nameOf(this.#row) || phone(this.#row.me)) : one.removeSure), danger: true }))) return;
     await this.#try(async () => {
       await call("DELETE", of(this.id));
       say(one.removed);
