@@ -29,7 +29,9 @@ use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_service::Service as _;
 
-use self::api::{body, init, pairing, passkey, paths, polling, sessions, stream_token, webhooks};
+use self::api::{
+    body, init, pairing, passkey, paths, polling, session_log, sessions, stream_token, webhooks,
+};
 pub(crate) use self::app::App;
 use self::describe::{Described, Operation};
 pub use self::door::caller::Access;
@@ -84,18 +86,8 @@ fn routes() -> Vec<Route> {
     let get = |path, access, handler, says| Route::new(Method::GET, path, access, handler, says);
     let post = |path, access, handler, says| Route::new(Method::POST, path, access, handler, says);
     let delete = |path, access, handler, says| Route::new(Method::DELETE, path, access, handler, says);
-    let page = |page: &'static pages::Page| {
-        get(
-            page.path,
-            Access::Everyone,
-            self::get(async |State(app): State<App>, asked: HeaderMap| {
-                page.answer(app.config.security.is_open(), asked).await
-            }),
-            &pages::PAGE,
-        )
-    };
     let mut routes: Vec<Route> =
-        pages::PAGES.iter().map(page).chain(other_routes()).chain(routes_of_all()).collect();
+        pages::PAGES.iter().map(page_route).chain(other_routes()).chain(routes_of_all()).collect();
     routes.extend([
         delete("/api/sessions/{id}", Access::Key, self::delete(sessions::delete), &sessions::DELETE),
         post("/api/sessions/{id}/restart", Access::Link, self::post(sessions::restart), &sessions::RESTART),
@@ -120,6 +112,7 @@ fn routes() -> Vec<Route> {
         ),
         get("/api/qr-code/{id}", Access::Read, self::get(polling::qr_code), &polling::QR_CODE),
         get("/api/session-status/{id}", Access::Follow, self::get(polling::status), &polling::STATUS),
+        get("/api/sessions/{id}/log", Access::Key, self::get(session_log::log), &session_log::LOG),
         get("/api/sessions/{id}/events", Access::Follow, self::get(sse::events), &sse::EVENTS).stream(),
         get("/api/sessions/{id}/ws", Access::Follow, self::get(websocket::upgrade), &websocket::WS).stream(),
     ]);
@@ -140,6 +133,14 @@ fn routes_of_all() -> [Route; 7] {
         get("/api/events", self::get(sse::feed), &sse::FEED).stream(),
         get("/api/ws", self::get(websocket::feed), &websocket::FEED).stream(),
     ]
+}
+
+/// A static file.
+fn page_route(page: &'static pages::Page) -> Route {
+    let handler = async |State(app): State<App>, asked: HeaderMap| {
+        page.answer(app.config.security.is_open(), asked).await
+    };
+    Route::new(Method::GET, page.path, Access::Everyone, get(handler), &pages::PAGE)
 }
 
 /// What has to do with no session: for monitors, and what describes the rest.

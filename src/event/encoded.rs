@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -74,6 +75,12 @@ impl Event {
     /// The event as the feed of all sessions shows it. The first call encodes it.
     pub(crate) fn in_feed(&self) -> &Encoded {
         self.in_feed.get_or_init(|| Encoded::in_feed(self).into())
+    }
+
+    /// The event as a log has it that is read as a whole: the frame of the feed, as JSON.
+    pub(crate) fn to_feed_json(&self) -> Box<RawValue> {
+        RawValue::from_string(json(self, &data(self, Shown::InFeed)))
+            .unwrap_or_else(|error| unreachable!("it was encoded right here: {error}"))
     }
 
     /// The event as receivers of webhooks get it: the same JSON without the picture of a QR.

@@ -11,6 +11,7 @@ pub(super) mod passkey;
 pub(super) mod paths;
 mod phone;
 pub(super) mod polling;
+pub(super) mod session_log;
 pub(super) mod session_path;
 pub(super) mod sessions;
 pub(super) mod stream_token;

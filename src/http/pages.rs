@@ -42,7 +42,7 @@ macro_rules! page {
 /// What each of them is to the API's description.
 pub(super) const PAGE: Operation = Operation::new(
     "",
-    "A file of the live page, or of qrcast.js",
+    "A file of the live page, of the dashboard, or of qrcast.js",
     &[
         Answer::ok("The file", &[Content::text("*/*", "")]),
         Answer::of(StatusCode::NOT_MODIFIED, "The file of this `ETag` is still the right one", &[]),
@@ -50,12 +50,25 @@ pub(super) const PAGE: Operation = Operation::new(
 );
 
 /// Every static file.
-pub(super) static PAGES: [Page; 19] = [
+pub(super) static PAGES: [Page; 32] = [
     page!("/", "text/html; charset=utf-8", "index.html"),
     page!("/live.js", "text/javascript; charset=utf-8", "live.js"),
     page!("/style.css", "text/css; charset=utf-8", "style.css"),
     page!("/reference.css", "text/css; charset=utf-8", "reference.css"),
     page!("/icon.svg", "image/svg+xml", "icon.svg"),
+    page!("/admin", "text/html; charset=utf-8", "admin.html"),
+    page!("/admin.css", "text/css; charset=utf-8", "admin.css"),
+    page!("/admin/api.js", "text/javascript; charset=utf-8", "admin/api.js"),
+    page!("/admin/charts.js", "text/javascript; charset=utf-8", "admin/charts.js"),
+    page!("/admin/dialogs.js", "text/javascript; charset=utf-8", "admin/dialogs.js"),
+    page!("/admin/dom.js", "text/javascript; charset=utf-8", "admin/dom.js"),
+    page!("/admin/feed.js", "text/javascript; charset=utf-8", "admin/feed.js"),
+    page!("/admin/list.js", "text/javascript; charset=utf-8", "admin/list.js"),
+    page!("/admin/main.js", "text/javascript; charset=utf-8", "admin/main.js"),
+    page!("/admin/server.js", "text/javascript; charset=utf-8", "admin/server.js"),
+    page!("/admin/session.js", "text/javascript; charset=utf-8", "admin/session.js"),
+    page!("/admin/sessions.js", "text/javascript; charset=utf-8", "admin/sessions.js"),
+    page!("/admin/words.js", "text/javascript; charset=utf-8", "admin/words.js"),
     page!("/qrcast.js", "text/javascript; charset=utf-8", "qrcast.js"),
     page!("/qrcast/api.js", "text/javascript; charset=utf-8", "qrcast/api.js"),
     page!("/qrcast/extension.js", "text/javascript; charset=utf-8", "qrcast/extension.js"),
@@ -109,7 +122,7 @@ impl Page {
     /// Made once; whoever asks meanwhile waits for it.
     fn prepare(&self, open: bool) -> &Prepared {
         self.prepared[usize::from(open)].get_or_init(|| {
-            if self.path == "/" && open {
+            if open && matches!(self.path, "/" | "/admin") {
                 Prepared::new(self.body.replacen("<html ", "<html data-open ", 1).into())
             } else {
                 Prepared::new(self.body.into())

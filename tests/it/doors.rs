@@ -176,6 +176,7 @@ fn answer(method: &Method, path: &str) -> u16 {
             | "/api/webhooks"
             | "/api/qr-code/{id}"
             | "/api/session-status/{id}"
+            | "/api/sessions/{id}/log"
             | "/api/sessions/{id}/events"
             | "/api/events"
             | "/health"
@@ -195,9 +196,14 @@ fn answer(method: &Method, path: &str) -> u16 {
         ("POST", "/api/sessions/{id}/passkey/confirm") => 409,
         ("GET", "/api/sessions/{id}/ws" | "/api/ws") => 426,
         ("GET", "/" | "/live.js" | "/style.css" | "/reference.css" | "/icon.svg" | "/qrcast.js") => 200,
+        ("GET", "/admin" | "/admin.css") => 200,
         // /docs leads to /docs/api.
         ("GET", "/openapi.json" | "/asyncapi.json" | "/docs" | "/docs/api") => 200,
-        ("GET", file) if file.starts_with("/qrcast/") && file.ends_with(".js") => 200,
+        ("GET", file)
+            if (file.starts_with("/qrcast/") || file.starts_with("/admin/")) && file.ends_with(".js") =>
+        {
+            200
+        }
         other => panic!("a route without a row: {other:?}"),
     }
 }

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod admin;
 mod backup;
 mod bad_days;
 mod bad_requests;

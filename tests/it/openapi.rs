@@ -130,6 +130,7 @@ async fn real_answers_are_as_the_document_says() {
     for (method, path, body, expected) in [
         (&get, "/api/qr-code/{id}", None, 200),
         (&get, "/api/session-status/{id}", None, 200),
+        (&get, "/api/sessions/{id}/log", None, 200),
         (&get, "/api/sessions", None, 200),
         (&get, "/api/webhooks", None, 200),
         (&post, "/api/webhooks/resend", Some(json!({ "sessionId": "no" })), 400),

@@ -44,6 +44,8 @@ pub(in crate::http) struct QrAnswer<'a> {
 pub(in crate::http) struct StatusAnswer<'a> {
     session_id: &'a SessionId,
     status: Status,
+    /// Since when it has this status.
+    since: Time,
     user_id: &'a str,
     connected_at: Option<Time>,
     has_qr_code: bool,
@@ -72,6 +74,7 @@ impl<'a> StatusAnswer<'a> {
         Self {
             session_id: session.id(),
             status: state.status,
+            since: state.since,
             user_id: session.id().user_id(),
             connected_at: state.connected_at,
             has_qr_code: qr.is_some(),
@@ -121,7 +124,7 @@ pub(in crate::http) const STATUS: Operation = Operation::new(
     &[Answer::ok(
         "Its status",
         &[Content::json::<StatusAnswer<'_>>(
-            r#"{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "connected", "userId": "ada",
+            r#"{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "connected", "since": "2025-11-24T12:00:00.000Z", "userId": "ada",
             "connectedAt": "2025-11-24T12:00:00.000Z", "hasQrCode": false, "clientActive": true, "uptime": 61000,
             "lastEventId": "1763985600000-3",
             "me": {"id": "905551112233:1@s.whatsapp.net", "pushName": "Ada", "platform": "android"},

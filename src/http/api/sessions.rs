@@ -90,7 +90,7 @@ pub(in crate::http) const LIST: Operation = Operation {
         &[Answer::ok(
             "A page of the list",
             &[Content::json::<ListAnswer<'_>>(
-                r#"{"sessions": [{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "connected", "userId": "ada",
+                r#"{"sessions": [{"sessionId": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "status": "connected", "since": "2025-11-24T12:00:00.000Z", "userId": "ada",
             "connectedAt": "2025-11-24T12:00:00.000Z", "hasQrCode": false, "clientActive": true, "uptime": 61000,
             "lastEventId": "1763985600000-3",
             "me": {"id": "905551112233:1@s.whatsapp.net", "pushName": "Ada", "platform": "android"},

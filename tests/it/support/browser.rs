@@ -217,7 +217,7 @@ impl Browser {
         self.page.execute(InsertTextParams::new(text)).await.unwrap();
     }
 
-    /// Presses a key: `Tab`, `Enter`.
+    /// Presses a key: `Tab`, `Enter`, `Escape`, `ArrowDown`.
     pub(crate) async fn presses(&self, key: &str) {
         press(&self.page, key).await;
     }
@@ -312,6 +312,8 @@ pub(crate) async fn press(page: &Page, key: &str) {
     let code = match key {
         "Tab" => 9,
         "Enter" => 13,
+        "Escape" => 27,
+        "ArrowDown" => 40,
         other => panic!("no such key here: {other}"),
     };
     for kind in [DispatchKeyEventType::KeyDown, DispatchKeyEventType::KeyUp] {
