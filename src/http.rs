@@ -88,9 +88,7 @@ fn routes() -> Vec<Route> {
         get(
             page.path,
             Access::Everyone,
-            self::get(async |State(app): State<App>, asked: HeaderMap| {
-                page.answer(app.config.security.is_open(), asked).await
-            }),
+            self::get(async |State(app): State<App>, asked: HeaderMap| page.answer(&app.config, asked).await),
             &pages::PAGE,
         )
     };

@@ -195,7 +195,11 @@ fn answer(method: &Method, path: &str) -> u16 {
         ("GET", "/" | "/live.js" | "/style.css" | "/reference.css" | "/icon.svg" | "/qrcast.js") => 200,
         // /docs leads to /docs/api.
         ("GET", "/openapi.json" | "/asyncapi.json" | "/docs" | "/docs/api") => 200,
-        ("GET", file) if file.starts_with("/qrcast/") && file.ends_with(".js") => 200,
+        ("GET", file)
+            if (file.starts_with("/qrcast/") || file.starts_with("/words/")) && file.ends_with(".js") =>
+        {
+            200
+        }
         other => panic!("a route without a row: {other:?}"),
     }
 }
