@@ -4,6 +4,7 @@
 
 mod misspelt;
 mod origin;
+mod page;
 mod reader;
 mod security;
 mod table;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use self::misspelt::{Misspelt, misspelt};
 pub use self::origin::{Origin, OriginRule, Origins, PublicUrl};
+pub use self::page::{LogoUrl, PageSettings};
 use self::reader::Reader;
 pub use self::security::{ApiKey, LEAST_TOKEN_SECRET, Security, TrustedProxies, is_token_secret};
 pub use self::table::{SETTINGS, Setting};
@@ -39,6 +41,8 @@ pub struct Config {
     /// Where browsers reach this server; without it, answers contain paths instead of full
     /// addresses. `PUBLIC_URL`
     pub public_url: Option<PublicUrl>,
+    /// How the live page looks. `PAGE_TITLE` and `PAGE_LOGO_URL`
+    pub page: PageSettings,
     /// Who may do what. `API_KEYS`, `ALLOWED_ORIGINS` and others
     pub security: Security,
     /// How much one client may ask for.
@@ -198,6 +202,7 @@ impl Config {
             data_dir: reader.text("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
             redis: redis(&mut reader),
             public_url: reader.optional("PUBLIC_URL", ALLOWED_PUBLIC_URL, PublicUrl::parse),
+            page: PageSettings::read(&mut reader),
             security: Security::read(&mut reader),
             rates: RateLimits::read(&mut reader),
             max_streams: reader.number("MAX_STREAMS", 20_000, 1..=1_000_000),
@@ -217,8 +222,7 @@ impl Config {
             unlinked_ttl: seconds(&mut reader, "SESSION_TTL_UNLINKED_SECONDS", 3600, 31_536_000),
             ended_ttl: seconds(&mut reader, "SESSION_TTL_ENDED_SECONDS", 86_400, 31_536_000),
             device_name: reader.parsed("WA_DEVICE_NAME", "qrcast".into(), "1 to 50 characters", device_name),
-            platform: reader
-                .parsed("WA_PLATFORM", Platform::default(), &platforms(), |text| text.parse().ok()),
+            platform: read_platform(&mut reader),
             whatsapp_version: reader.optional("WA_VERSION", "2.3000.N", version),
             logins_per_second: reader.number("WA_LOGINS_PER_SECOND", 20, 1..=1000),
             proxy: reader.secret("WA_PROXY", proxy::ALLOWED, |text| text.parse().ok()),
@@ -308,6 +312,10 @@ fn log_format(reader: &mut Reader<'_>) -> LogFormat {
 fn device_name(text: &str) -> Option<String> {
     let good = (1..=50).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     good.then(|| text.to_owned())
+}
+
+fn read_platform(reader: &mut Reader<'_>) -> Platform {
+    reader.parsed("WA_PLATFORM", Platform::default(), &platforms(), |text| text.parse().ok())
 }
 
 fn platforms() -> String {

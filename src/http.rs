@@ -137,9 +137,7 @@ fn routes_of_all() -> [Route; 7] {
 
 /// A static file.
 fn page_route(page: &'static pages::Page) -> Route {
-    let handler = async |State(app): State<App>, asked: HeaderMap| {
-        page.answer(app.config.security.is_open(), asked).await
-    };
+    let handler = async |State(app): State<App>, asked: HeaderMap| page.answer(&app.config, asked).await;
     Route::new(Method::GET, page.path, Access::Everyone, get(handler), &pages::PAGE)
 }
 

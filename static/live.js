@@ -5,25 +5,22 @@
 //
 // A server with keys creates a session only with a key; when it refuses, the page asks for one. The key stays in this
 // tab and is sent only in the `Authorization` of three calls; the stream gets a token.
+//
+// The server writes what its settings say into the attributes of `<html>`; src/http/pages/front.rs has them.
 
-import "./qrcast.js";
 import { Api } from "./qrcast/api.js";
+import { QrcastLink } from "./qrcast/link.js";
+import { choose, fill, inTime, load, whyRefused } from "./qrcast/words.js";
 
 const $ = (id) => document.getElementById(id);
-const TITLES = {
-  qr: "Scan the code", code: "Type the code", phone: "Link by number", ready: "Linked", over: "Not linked", refused: "Not linked",
-  passkey: "Passkey needed", passkeyPhone: "Passkey needed", passkeyAsking: "Passkey needed", passkeyCode: "Compare the code",
-};
-const WHY_KEY = {
-  start: "Only someone with a key may link accounts here.",
-  session: "Only someone with a key may open this address.",
-  link: "With a key you can go on where the link that you were given has ended.",
-  lost: "It no longer takes the key that this tab had.",
-  other: "The key of this tab is not for this user id. Another one may be.",
-};
 /** A server without keys needs no token. Then an `Authorization` that a proxy in front of it needs is not overwritten. */
 const OPEN = document.documentElement.hasAttribute("data-open");
-const WRONG_KEY = "This server does not know that key. Check it and try again.";
+/** `PAGE_TITLE`, and the origins to which a page may lead back: those of `ALLOWED_ORIGINS`. */
+const { title: TITLE, returns: RETURNS = "" } = document.documentElement.dataset;
+
+/** Chosen before anything is shown. */
+let words;
+let lang;
 
 /** What to do with the key that the page asks for: continues with it, or throws the server's error. */
 let goOn;
@@ -86,9 +83,21 @@ function tokens(session, given) {
 
 /** What the URL says. */
 function address() {
-  const session = new URLSearchParams(location.search).get("session") ?? undefined;
+  const session = parameter("session");
   const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? undefined;
   return { session, token };
+}
+
+function parameter(name) {
+  return new URLSearchParams(location.search).get(name) ?? undefined;
+}
+
+/** The same page with another session, or none. What else was asked of it stays: the language, and the way back. */
+function query(session) {
+  const asked = new URLSearchParams(location.search);
+  asked.delete("session");
+  if (session) asked.set("session", session);
+  return `${location.pathname}?${asked}`.replace(/\?$/, "");
 }
 
 /** Shows what the URL says: the form, or one session. */
@@ -106,13 +115,30 @@ function route() {
   }
   link.token = key.value ? tokens(session, token) : OPEN ? undefined : token;
   link.restart = key.value ? () => call(`/api/sessions/${encodeURIComponent(session)}/restart`) : undefined;
+  if (returnsTo()) link.setAttribute("return-url", returnsTo());
   link.setAttribute("session", session);
+}
+
+/** Where the person came from. Anybody can write an address, so it must be one that the server would have let into a `linkUrl`. */
+function returnsTo() {
+  const address = parameter("returnUrl");
+  try {
+    const { origin, protocol, username, password } = new URL(address);
+    const isPage = /^https?:$/.test(protocol) && !username && !password;
+    const isAllowed = [location.origin, ...RETURNS.split(" ")].some((rule) => {
+      const [scheme, domain] = rule.split("*.");
+      return rule === "*" || rule === origin || (domain && origin.startsWith(scheme) && origin.endsWith(`.${domain}`));
+    });
+    return isPage && isAllowed ? address : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** One of the three: `start`, `ask`, `session`. */
 function show(part, user) {
   for (const id of ["start", "ask", "session"]) $(id).hidden = id !== part;
-  document.title = part === "ask" ? "A key is needed · Link WhatsApp" : "Link WhatsApp";
+  nameTab(part === "ask" && words.keyTab);
   $("whose").hidden = part === "start";
   nameUser(user);
   $("whose").querySelector("a").hidden = false;
@@ -122,8 +148,13 @@ function show(part, user) {
   complain("key", "");
 }
 
+function nameTab(title) {
+  const name = TITLE ?? words.pageTitle;
+  document.title = title ? `${title} · ${name}` : name;
+}
+
 function nameUser(user) {
-  $("whose").firstElementChild.textContent = user ? `User ${user}.` : "";
+  $("whose").firstElementChild.textContent = user ? fill(words.user, { user }) : "";
 }
 
 /** The user id inside `session_<userId>_<uuid>`. */
@@ -135,7 +166,7 @@ function userOf(session) {
 function ask(why, user, then) {
   goOn = then;
   show("ask", user);
-  $("ask-why").textContent = WHY_KEY[why];
+  $("ask-why").textContent = words[`keyWhy_${why}`];
   $("key").value = "";
   $("key").focus();
 }
@@ -148,7 +179,7 @@ async function start(userId, secret = key.value) {
   // With a key the page fetches tokens itself. A token in the address would outlive "Forget the key".
   const fragment = secret ? "" : `#token=${encodeURIComponent(streamToken)}`;
   // A history entry of its own: "back" leads to the form, a reload to the same session.
-  history.pushState(null, "", `?session=${encodeURIComponent(sessionId)}${fragment}`);
+  history.pushState(null, "", `${query(sessionId)}${fragment}`);
   route();
 }
 
@@ -156,7 +187,7 @@ onSubmit("start", "go", async () => {
   const user = $("user").value.trim();
   complain("user", "");
   if (!/^[A-Za-z0-9._@+-]{1,64}$/.test(user)) {
-    return complain("user", user ? "A user id may hold only letters, digits and . _ @ + -" : "Enter a user id first.");
+    return complain("user", user ? words.userWrong : words.userMissing);
   }
   try {
     await start(user);
@@ -183,7 +214,7 @@ async function begin(user, secret) {
 
 /** Removes the token from the address, because it would become an old one. */
 function dropToken(session) {
-  history.replaceState(null, "", `?session=${encodeURIComponent(session)}`);
+  history.replaceState(null, "", query(session));
 }
 
 function followByKey(session) {
@@ -206,14 +237,14 @@ async function follow(session, secret) {
 onSubmit("ask", "unlock", async () => {
   const secret = $("key").value.trim();
   complain("key", "");
-  if (!secret) return complain("key", "Enter a key first.");
+  if (!secret) return complain("key", words.keyMissing);
   // A header cannot carry other characters.
-  if (!/^[\x20-\x7e]+$/.test(secret)) return complain("key", WRONG_KEY);
+  if (!/^[\x20-\x7e]+$/.test(secret)) return complain("key", words.keyWrong);
   try {
     await goOn(secret);
     $("key").value = "";
   } catch (error) {
-    complain("key", error.status === 401 ? WRONG_KEY : why(error));
+    complain("key", error.status === 401 ? words.keyWrong : why(error));
     $("key").select();
   }
 });
@@ -242,14 +273,14 @@ function complain(field, text) {
   if (text) $(field).focus();
 }
 
-function why({ status, code, message, retryAfterMs }) {
-  const wait = retryAfterMs ? ` Try again in ${Math.ceil(retryAfterMs / 1000)} seconds.` : " Try again in a while.";
-  if (code === "UNREACHABLE") return "The server can’t be reached. Check your connection and try again.";
-  if (code === "SESSION_LIMIT") return `No more accounts can be linked at the moment.${wait}`;
-  if (status === 429) return `Too many tries in a short time.${wait}`;
-  if (status === 403) return "This key is good, but not for this user id. It is for certain users only.";
-  if (status >= 500) return `The server could not start a link.${wait}`;
-  return message;
+function why({ status, code, retryAfterMs }) {
+  const wait = ` ${retryAfterMs ? fill(words.againIn, { when: inTime(retryAfterMs, lang) }) : words.againLater}`;
+  if (code === "SESSION_LIMIT") return words.startLimit + wait;
+  if (code === "INVALID_USER_ID") return words.userWrong;
+  if (status === 429) return words.startOften + wait;
+  if (status === 403) return words.keyOfOthers;
+  if (status >= 500) return words.startFailed + wait;
+  return whyRefused(words, code);
 }
 
 // ---- what happens ------------------------------------------------------------------------------------------------
@@ -258,15 +289,14 @@ $("user").addEventListener("input", () => complain("user", ""));
 $("key").addEventListener("input", () => complain("key", ""));
 
 $("link").addEventListener("qrcast-view", ({ detail }) => {
-  const title = TITLES[detail.view?.split(":")[0]];
-  if (!$("session").hidden) document.title = title ? `${title} · Link WhatsApp` : "Link WhatsApp";
+  if (!$("session").hidden) nameTab($("link").shadowRoot.querySelector("h2")?.textContent);
   // Views that end a session offer a next step themselves.
   $("whose").querySelector("a").hidden = /^(over|refused)/.test(detail.view);
 });
 
 $("link").addEventListener("qrcast-token", ({ detail }) => {
   const { session, token } = address();
-  if (token) history.replaceState(null, "", `?session=${encodeURIComponent(session)}#token=${encodeURIComponent(detail.token)}`);
+  if (token) history.replaceState(null, "", `${query(session)}#token=${encodeURIComponent(detail.token)}`);
 });
 
 /** Access was refused: a person who followed an address learns that it has expired and may use a key; everybody else needs one. */
@@ -276,8 +306,8 @@ $("link").addEventListener("qrcast-state", ({ detail }) => {
   const { session, token } = address();
   if (!token) return askFor(session, trouble ?? "session");
   if (key.value && !trouble) return followByKey(session);
-  $("other-way").firstElementChild.textContent = key.value ? "The key of this tab does not open it." : "Do you have a key of this server?";
-  $("use-key").textContent = key.value ? "Use another key" : "Use a key";
+  $("other-way").firstElementChild.textContent = key.value ? words.keyElse : words.keyHave;
+  $("use-key").textContent = key.value ? words.keyAnother : words.keyUse;
   $("other-way").hidden = false;
 });
 
@@ -289,10 +319,27 @@ $("use-key").addEventListener("click", () => askFor(address().session, trouble ?
 
 $("forget").addEventListener("click", () => {
   key.value = undefined;
-  history.pushState(null, "", location.pathname);
+  history.pushState(null, "", query());
   route();
 });
 
+/** Says everything on the page in one language: that of `?lang=`, else the reader's. */
+async function speak() {
+  const html = document.documentElement;
+  const spoken = await load(choose(parameter("lang"), ...navigator.languages));
+  ({ words, lang } = spoken);
+  html.lang = lang;
+  html.dir = spoken.dir;
+  for (const node of document.querySelectorAll("[data-word]")) node.textContent = words[node.dataset.word];
+  document.querySelector("h1").textContent = TITLE ?? words.pageTitle;
+  // A new start keeps the language.
+  for (const link of document.querySelectorAll('a[href="./"]')) link.href = query();
+  $("link").setAttribute("start-over", query());
+  $("link").lang = lang;
+}
+
+customElements.define("qrcast-link", QrcastLink);
+await speak();
 addEventListener("popstate", route);
 addEventListener("hashchange", route);
 route();

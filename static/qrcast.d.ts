@@ -213,7 +213,7 @@ export class ExtensionError extends Error {
   readonly code: string;
 }
 
-/** Every text of the element, by its name; `{name}` in it is filled in. */
+/** Every text of the element and of the live page, by its name; `{name}` in it is filled in. */
 export type Words = Record<string, any>;
 export const english: Readonly<Words>;
 
@@ -230,7 +230,11 @@ export interface QrcastLinkAttributes {
   session?: string;
   token?: TokenSource;
   "base-url"?: string;
+  /** `ar`, `de`, `en`, `es`, `fr`, `hi`, `id`, `pt` or `tr`; by default that of the page around it, else the reader's. */
+  lang?: string;
   "start-over"?: string;
+  /** Where a button leads when the account is linked. */
+  "return-url"?: string;
   extension?: string;
   theme?: "light" | "dark";
   words?: Words;
@@ -242,7 +246,7 @@ export class QrcastLink extends HTMLElement {
   static observedAttributes: string[];
   get token(): TokenSource | undefined;
   set token(token: TokenSource | undefined);
-  /** Another language: replaces what it names. */
+  /** Your own words: replaces what it names, in any language. */
   get words(): Words;
   set words(words: Words);
   /** What is shown. */

@@ -7,7 +7,7 @@
 //
 // Plain modules, no build step, no dependency. Read them in this order: qrcast/subscribe.js (when to connect, and what
 // to do when a stream ends), qrcast/transports.js (WebSocket, SSE, polling), qrcast/api.js (REST and tokens),
-// qrcast/link.js (the element), qrcast/step.js (WhatsApp's passkey) and qrcast/words.js (every text that it shows).
+// qrcast/link.js (the element), qrcast/step.js (WhatsApp's passkey) and words/en.js (every text that it shows).
 
 import { QrcastLink } from "./qrcast/link.js";
 

@@ -155,6 +155,16 @@ pub const SETTINGS: &[Setting] = &[
         "20",
         "requests without a valid key or token within 5 minutes above which the alert `auth_failures` starts, 1 to 1000000",
     ),
+    setting(
+        "PAGE_TITLE",
+        "",
+        "what the live page is called, 1 to 60 characters; without it, its own name in the reader's language",
+    ),
+    setting(
+        "PAGE_LOGO_URL",
+        "",
+        "`https://` or `http://` URL of a picture that stands on the live page instead of qrcast's; browsers fetch it from there",
+    ),
     setting("WA_DEVICE_NAME", "qrcast", "name of the device in the phone's list, 1 to 50 characters"),
     setting(
         "WA_PLATFORM",

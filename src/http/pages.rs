@@ -4,15 +4,18 @@
 //! still the right one; the answer is then a 304 without a body.
 
 mod conditions;
+mod front;
 mod prepared;
+mod short;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use self::prepared::Prepared;
 use super::describe::{Answer, Content, Operation};
+use crate::config::Config;
 
 /// Pages of any origin may use it; whether they may read it, CORS says.
 pub(super) const CROSS_ORIGIN: [(HeaderName, &str); 1] =
@@ -23,8 +26,8 @@ pub(super) struct Page {
     pub(super) path: &'static str,
     content_type: &'static str,
     body: &'static str,
-    /// As it is sent: by a server with keys, and by one without.
-    prepared: [OnceLock<Prepared>; 2],
+    /// As it is sent. A process has one configuration.
+    prepared: OnceLock<Prepared>,
 }
 
 /// A page at a path, from a file under `static/`.
@@ -34,7 +37,7 @@ macro_rules! page {
             path: $path,
             content_type: $content_type,
             body: include_str!(concat!("../../static/", $file)),
-            prepared: [const { OnceLock::new() }; 2],
+            prepared: OnceLock::new(),
         }
     };
 }
@@ -50,7 +53,7 @@ pub(super) const PAGE: Operation = Operation::new(
 );
 
 /// Every static file.
-pub(super) static PAGES: [Page; 32] = [
+pub(super) static PAGES: [Page; 43] = [
     page!("/", "text/html; charset=utf-8", "index.html"),
     page!("/live.js", "text/javascript; charset=utf-8", "live.js"),
     page!("/style.css", "text/css; charset=utf-8", "style.css"),
@@ -71,6 +74,7 @@ pub(super) static PAGES: [Page; 32] = [
     page!("/admin/words.js", "text/javascript; charset=utf-8", "admin/words.js"),
     page!("/qrcast.js", "text/javascript; charset=utf-8", "qrcast.js"),
     page!("/qrcast/api.js", "text/javascript; charset=utf-8", "qrcast/api.js"),
+    page!("/qrcast/ends.js", "text/javascript; charset=utf-8", "qrcast/ends.js"),
     page!("/qrcast/extension.js", "text/javascript; charset=utf-8", "qrcast/extension.js"),
     page!("/qrcast/known.js", "text/javascript; charset=utf-8", "qrcast/known.js"),
     page!("/qrcast/link.js", "text/javascript; charset=utf-8", "qrcast/link.js"),
@@ -80,9 +84,19 @@ pub(super) static PAGES: [Page; 32] = [
     page!("/qrcast/step.js", "text/javascript; charset=utf-8", "qrcast/step.js"),
     page!("/qrcast/style.js", "text/javascript; charset=utf-8", "qrcast/style.js"),
     page!("/qrcast/subscribe.js", "text/javascript; charset=utf-8", "qrcast/subscribe.js"),
+    page!("/qrcast/tabs.js", "text/javascript; charset=utf-8", "qrcast/tabs.js"),
     page!("/qrcast/transports.js", "text/javascript; charset=utf-8", "qrcast/transports.js"),
     page!("/qrcast/views.js", "text/javascript; charset=utf-8", "qrcast/views.js"),
     page!("/qrcast/words.js", "text/javascript; charset=utf-8", "qrcast/words.js"),
+    page!("/words/ar.js", "text/javascript; charset=utf-8", "words/ar.js"),
+    page!("/words/de.js", "text/javascript; charset=utf-8", "words/de.js"),
+    page!("/words/en.js", "text/javascript; charset=utf-8", "words/en.js"),
+    page!("/words/es.js", "text/javascript; charset=utf-8", "words/es.js"),
+    page!("/words/fr.js", "text/javascript; charset=utf-8", "words/fr.js"),
+    page!("/words/hi.js", "text/javascript; charset=utf-8", "words/hi.js"),
+    page!("/words/id.js", "text/javascript; charset=utf-8", "words/id.js"),
+    page!("/words/pt.js", "text/javascript; charset=utf-8", "words/pt.js"),
+    page!("/words/tr.js", "text/javascript; charset=utf-8", "words/tr.js"),
 ];
 
 /// Whether a static file is served at this path.
@@ -92,15 +106,13 @@ pub(super) fn is_one(path: &str) -> bool {
 
 impl Page {
     /// The file in the encoding that the client likes best, or that the client's copy is still right.
-    ///
-    /// `open`: this server has no keys. The live page then sends none, because an `Authorization` may be meant for a proxy.
-    pub(in crate::http) async fn answer(&'static self, open: bool, asked: HeaderMap) -> Response {
-        let prepared = &self.prepared[usize::from(open)];
-        if prepared.get().is_none() {
+    pub(in crate::http) async fn answer(&'static self, config: &Arc<Config>, asked: HeaderMap) -> Response {
+        if self.prepared.get().is_none() {
+            let config = Arc::clone(config);
             // Takes some 20 ms the first time, which no other request should wait for. If it fails, the line below does it.
-            let _ = tokio::task::spawn_blocking(move || _ = self.prepare(open)).await;
+            let _ = tokio::task::spawn_blocking(move || _ = self.prepare(&config)).await;
         }
-        let chosen = self.prepare(open).choose(&asked);
+        let chosen = self.prepare(config).choose(&asked);
         let mut answer = if conditions::has_it(&asked, &chosen.etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
@@ -116,17 +128,21 @@ impl Page {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         // Made to be used in other pages.
-        if self.path.starts_with("/qrcast") { (CROSS_ORIGIN, answer).into_response() } else { answer }
+        let is_for_all = self.path.starts_with("/qrcast") || self.path.starts_with("/words/");
+        if is_for_all { (CROSS_ORIGIN, answer).into_response() } else { answer }
     }
 
     /// Made once; whoever asks meanwhile waits for it.
-    fn prepare(&self, open: bool) -> &Prepared {
-        self.prepared[usize::from(open)].get_or_init(|| {
-            if open && matches!(self.path, "/" | "/admin") {
-                Prepared::new(self.body.replacen("<html ", "<html data-open ", 1).into())
-            } else {
-                Prepared::new(self.body.into())
-            }
+    fn prepare(&self, config: &Config) -> &Prepared {
+        self.prepared.get_or_init(|| {
+            // A page is as it is, but for those that say what this server's settings are.
+            let body = match self.path {
+                "/" => front::page(self.body, config),
+                "/admin" if config.security.is_open() => front::opened(self.body),
+                _ => self.body.to_owned(),
+            };
+            let is_code = !self.path.ends_with(".svg");
+            Prepared::new(if is_code { short::shortened(&body) } else { body }.into())
         })
     }
 }

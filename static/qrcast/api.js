@@ -82,6 +82,13 @@ export function bearer(token) {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
+/** A credential of a browser, or its JSON, with exactly the fields that WhatsApp is sent. */
+export function onlyNeeded(credential) {
+  const { id, rawId, type, response } = typeof credential?.toJSON === "function" ? credential.toJSON() : Object(credential);
+  const { clientDataJSON, authenticatorData, signature, userHandle } = Object(response);
+  return { id, rawId, type, response: { clientDataJSON, authenticatorData, signature, userHandle: userHandle ?? null } };
+}
+
 /** The error in a response that is not a success. */
 export async function refusal(response) {
   const body = await response.json().catch(() => ({}));

@@ -2,20 +2,22 @@
 // session and what the person chose; qrcast/views.js draws it, qrcast/subscribe.js brings the news.
 //
 // Attributes: `session`; `token` (or the property `token`, which may be a function); `base-url` (the server, by default
-// where this script came from); `start-over` (an address for the button that ends a dead end); `extension` (where people
-// get the browser extension for the passkey step); `theme` (`light` or `dark`, by default the reader's). Properties: `words` (another language), `view` (read only: what is shown), `restart` (a
-// function that starts the session again in the page's way: a token may not where an account is linked).
+// where this script came from); `lang` (by default that of the page around it, else the reader's); `start-over` (an address
+// for the button that ends a dead end); `return-url` (where a button leads when the account is linked); `extension` (where
+// people get the browser extension for the passkey step); `theme` (`light` or `dark`, by default the reader's).
+// Properties: `words` (replaces what it names), `view` (read only: what is shown), `restart` (a function that starts the
+// session again in the page's way: a token may not where an account is linked).
 // Events, which bubble: `qrcast-event`, `qrcast-state` and `qrcast-token` with what subscribe() says, `qrcast-view` with
 // what is shown.
 // Style it with `::part()` and the custom properties at the top of qrcast/style.js.
 
 import { Api } from "./api.js";
 import { nothingKnown, open, refuse, take } from "./known.js";
-import { PasskeyStep } from "./step.js";
 import { style } from "./style.js";
 import { subscribe } from "./subscribe.js";
+import { Tabs } from "./tabs.js";
 import { draw } from "./views.js";
-import { english, whyRefused } from "./words.js";
+import { ENGLISH, choose, load, whyRefused } from "./words.js";
 
 /** A break is mentioned only when it lasts this long. */
 const QUIET_MS = 1_000;
@@ -24,21 +26,28 @@ const TICK_MS = 250;
 
 /** In Node there is no HTMLElement, and the module is still imported there for `subscribe`. */
 export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
-  static observedAttributes = ["session", "token", "base-url"];
+  static observedAttributes = ["session", "token", "base-url", "lang"];
 
   restart;
 
   #known = nothingKnown();
   /** Whether the content of a `passkey` event is missing, because polling does not deliver it. */
   #isPolled = false;
-  /** While WhatsApp waits for a passkey. */
+  /** While WhatsApp waits for a passkey, and what draws it. */
   #step;
+  #passkeyViews;
+  /** Who else follows the session in this browser. */
+  #tabs;
   #method = "qr";
   #chosen = false;
   #busy = false;
   #number = "";
   #lostSince;
-  #words = english;
+  /** The language that was chosen, what it says once it is loaded, and what the page says instead. */
+  #lang;
+  #spoken;
+  #ownWords = {};
+  #words = ENGLISH.words;
   #token;
   #api;
   #subscription;
@@ -51,6 +60,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
       this.attachShadow({ mode: "open" }).adoptedStyleSheets = [style()];
     }
     if (isPhone()) this.#method = "phone";
+    this.#speak();
     this.#ticking = setInterval(() => this.#render(), TICK_MS);
     this.#start();
   }
@@ -59,11 +69,14 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     clearInterval(this.#ticking);
     this.#subscription?.close();
     this.#subscription = undefined;
+    this.#tabs?.close();
     this.#endStep();
   }
 
-  attributeChangedCallback() {
-    if (this.isConnected && this.shadowRoot) this.#start();
+  attributeChangedCallback(name) {
+    if (!this.isConnected || !this.shadowRoot) return;
+    if (name === "lang") this.#speak();
+    else this.#start();
   }
 
   get token() {
@@ -80,13 +93,31 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   }
 
   set words(words) {
-    this.#words = { ...english, ...words };
-    this.#drawing = undefined;
-    this.#render();
+    this.#ownWords = words;
+    this.#sayAnew();
   }
 
   get view() {
     return this.#drawing?.key;
+  }
+
+  // ---- the language --------------------------------------------------------------------------------------------
+
+  /** Nothing is drawn before its words are there. */
+  async #speak() {
+    const lang = choose(this.closest("[lang]")?.lang, ...navigator.languages);
+    if (lang === this.#lang) return;
+    this.#lang = lang;
+    const spoken = lang === "en" ? ENGLISH : await load(lang);
+    if (lang !== this.#lang) return;
+    this.#spoken = spoken;
+    this.#sayAnew();
+  }
+
+  #sayAnew() {
+    this.#words = { ...(this.#spoken ?? ENGLISH).words, ...this.#ownWords };
+    this.#drawing = undefined;
+    this.#render();
   }
 
   // ---- the session -------------------------------------------------------------------------------------------
@@ -99,13 +130,19 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
       this.#starting = false;
       this.#subscription?.close();
       this.#subscription = undefined;
+      this.#tabs?.close();
+      this.#tabs = undefined;
       this.#known = nothingKnown();
       this.#endStep();
       this.#chosen = false;
       this.#lostSince = undefined;
       if (!this.isConnected) return;
       this.#api = new Api({ baseUrl: this.getAttribute("base-url") ?? undefined, token: this.token });
-      if (this.getAttribute("session")) this.#follow();
+      const session = this.getAttribute("session");
+      if (session) {
+        this.#tabs = new Tabs(session);
+        this.#follow();
+      }
       this.#render();
     });
   }
@@ -136,9 +173,24 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
       if (!this.#chosen) this.#method = "phone";
       this.#number ||= data.phoneNumber;
     } else if (event === "passkey") {
-      this.#step ??= this.#newStep();
-      this.#step.hear(data);
+      this.#hearPasskey(data);
     }
+  }
+
+  /** The step and its views are loaded with the first of these events; the next ones wait for that in their order. */
+  async #hearPasskey(data) {
+    const subscription = this.#subscription;
+    const parts = await Promise.all([import("./step.js"), import("./passkey-views.js")]).catch(() => undefined);
+    if (subscription !== this.#subscription || this.#known.status !== "passkey_required") return;
+    if (parts) {
+      const [{ PasskeyStep }, views] = parts;
+      this.#passkeyViews = views;
+      this.#step ??= this.#newStep(PasskeyStep);
+      this.#step.hear(data);
+    } else {
+      this.#isPolled = true;
+    }
+    this.#render();
   }
 
   #hearState(state) {
@@ -165,7 +217,7 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
     return this.#subscription?.now() ?? Date.now();
   }
 
-  #newStep() {
+  #newStep(PasskeyStep) {
     const subscription = this.#subscription;
     return new PasskeyStep({
       send: (credential) => subscription.answerPasskey(credential),
@@ -269,22 +321,26 @@ export class QrcastLink extends (globalThis.HTMLElement ?? class {}) {
   // ---- what is shown -----------------------------------------------------------------------------------------
 
   #render() {
-    if (!this.shadowRoot || !this.#api) return;
-    const offline = this.#lostSince !== undefined && Date.now() - this.#lostSince > QUIET_MS && !this.#known.refusal;
+    if (!this.shadowRoot || !this.#api || !this.#spoken) return;
+    const lostMs = this.#lostSince === undefined || this.#known.refusal ? 0 : Date.now() - this.#lostSince;
     if (this.#known.status !== "passkey_required") this.#endStep();
     const scene = {
       ...this.#known,
       step: this.#step,
+      passkeyViews: this.#passkeyViews,
       isPolled: this.#isPolled,
       isPhone: isPhone(),
       extensionAddress: this.getAttribute("extension"),
       method: this.#method,
       busy: this.#busy,
       number: this.#number,
-      offline,
+      offlineMs: lostMs > QUIET_MS ? lostMs : 0,
+      isTwice: this.#tabs?.areMany,
       now: this.#now(),
+      spoken: this.#spoken,
       words: this.#words,
       startOver: this.getAttribute("start-over"),
+      returnUrl: this.getAttribute("return-url"),
       why: (code) => whyRefused(this.#words, code),
     };
     const before = this.view;
@@ -303,5 +359,5 @@ function refusalWord({ code, details }) {
 
 /** A phone cannot scan its own screen, so it is offered the code first. A tablet can be scanned by the phone. */
 function isPhone() {
-  return matchMedia("(pointer: coarse) and (max-width: 600px)").matches;
+  return matchMedia("(pointer: coarse)").matches && Math.min(screen.width, screen.height) <= 600;
 }

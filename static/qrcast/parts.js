@@ -1,6 +1,6 @@
 // The parts of the views: titles, buttons, steps, the account, pictures. Contains neither views nor state.
 
-import { phoneNumber } from "./words.js";
+import { fill, phoneNumber } from "./words.js";
 
 /** A view with a picture, a title, a sentence and at most two buttons. */
 export function message(heading, text, sign, buttons = [], mood = "calm") {
@@ -22,7 +22,7 @@ export function title(text, focus = true) {
 export function account(words) {
   const initial = h("span", { class: "initial", "aria-hidden": "true" });
   const name = h("strong", { part: "name" });
-  const number = h("span", { part: "number", class: "muted" });
+  const number = h("span", { part: "number", class: "muted", dir: "ltr" });
   const node = h("div", { part: "account", class: "account" }, initial, h("span", { class: "who" }, name, number));
   const update = (me) => {
     const called = me?.pushName || words.accountUnnamed;
@@ -36,6 +36,13 @@ export function account(words) {
 export function startAgain(address, words, prominent) {
   if (!address) return undefined;
   return h("a", { part: prominent ? "button" : "switch", class: prominent ? "main" : "link", href: address }, words.startOver);
+}
+
+/** Back to the page that sent the person here. */
+export function wayBack(address, words, look) {
+  const { protocol, host } = parsed(address);
+  if (!/^https?:$/.test(protocol)) return undefined;
+  return h("a", { part: look === "main" ? "button" : "switch", class: look, href: address }, fill(words.backTo, { host }));
 }
 
 export function switchTo(method, text, actions) {
@@ -73,7 +80,7 @@ export function copyButton(text, words, label = words.copy) {
 /** A code in two halves, each letter in a box of its own. */
 export function codeBoxes(code, alt) {
   const boxes = code.split("-").map((half) => h("span", { class: "half" }, ...[...half].map((letter) => h("b", {}, letter))));
-  return h("div", { part: "code", class: "code", role: "img", "aria-label": alt }, ...boxes);
+  return h("div", { part: "code", class: "code", dir: "ltr", role: "img", "aria-label": alt }, ...boxes);
 }
 
 /** A code as it is read out. */
@@ -81,27 +88,37 @@ export function spelled(code) {
   return code.split("-").map((half) => [...half].join(" ")).join(", ");
 }
 
-/** What to do about an end, in WhatsApp's words or the server's. Only an address of WhatsApp's becomes a link. */
+/** WhatsApp's own page about an end. Advice of the server's is not shown: it is English, and `words` says the same. */
 export function helpLine(help, words) {
-  if (!help) return undefined;
-  if (!isWhatsApps(help)) return h("p", { part: "help", class: "muted" }, help);
+  if (!help || !isWhatsApps(help)) return undefined;
   const link = h("a", { class: "link", href: help, target: "_blank", rel: "noopener noreferrer" }, words.help);
   return h("p", { part: "help" }, link);
 }
 
 /** The server checks links as well, but a page may use another server. */
 export function isWhatsApps(address) {
+  const { protocol, host, hostname, username, password } = parsed(address);
+  const isKnown = hostname === "wa.me" || /^([a-z0-9-]+\.)*whatsapp\.com$/.test(hostname);
+  return isKnown && protocol === "https:" && host === hostname && !username && !password;
+}
+
+/** An address in its parts; none of what is not one. */
+function parsed(address) {
   try {
-    const { protocol, host, hostname, username, password } = new URL(address);
-    const isKnown = hostname === "wa.me" || /^([a-z0-9-]+\.)*whatsapp\.com$/.test(hostname);
-    return isKnown && protocol === "https:" && host === hostname && !username && !password;
+    return new URL(address);
   } catch {
-    return false;
+    return {};
   }
 }
 
 export function steps(...sentences) {
   return h("ol", { part: "steps", class: "steps" }, ...sentences.map((sentence) => h("li", {}, h("span", {}, ...bold(sentence)))));
+}
+
+/** What may stand in a person's way, and what to do then; collapsed. */
+export function trouble(words, ...sentences) {
+  const items = sentences.map((sentence) => h("li", {}, ...bold(sentence)));
+  return h("details", { part: "trouble", class: "hand" }, h("summary", {}, words.troubleTitle), h("ul", {}, ...items));
 }
 
 /** `**words**` in bold. */
@@ -117,11 +134,6 @@ export function problemLine() {
   };
   update("");
   return { node, update };
-}
-
-/** A time as the reader writes it. */
-export function moment(time) {
-  return new Date(time).toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
 }
 
 /** A screen reader announces every text that is set, even an equal one. */

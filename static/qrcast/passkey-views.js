@@ -1,5 +1,6 @@
 // How `<qrcast-link>` draws the passkey step: the ways to use the passkey, the wait, and the code that is compared with the
-// phone's. Views like those of views.js, which draws them; what they show is in step.js.
+// phone's. Views like those of views.js, which draws them; what they show is in step.js. Loaded with step.js by link.js when
+// WhatsApp asks for a passkey, which most links never see.
 
 import { fill, clock, whyRefused } from "./words.js";
 import { snippet } from "./passkey.js";
@@ -8,8 +9,7 @@ import { busyButton, button, codeBoxes, copyButton, h, message, problemLine, spe
 const WHATSAPP_WEB = "https://web.whatsapp.com/";
 
 /** Which of the views below fits; after a colon, what makes it another one of its kind. */
-export function passkeyView({ step, isPhone, isPolled }) {
-  if (!step) return isPolled ? "passkeyUnseen" : "passkeyComing";
+export function passkeyView({ step, isPhone }) {
   switch (step.phase) {
     case "asking":
       return "passkeyAsking";
@@ -23,7 +23,7 @@ export function passkeyView({ step, isPhone, isPolled }) {
   }
 }
 
-export const PASSKEY_VIEWS = { passkey, passkeyPhone, passkeyAsking, passkeySent, passkeyCode, passkeyComing, passkeyUnseen };
+export const PASSKEY_VIEWS = { passkey, passkeyPhone, passkeyAsking, passkeySent, passkeyCode };
 
 /** The two ways to use it: the extension, and by hand. */
 function passkey({ words, step, extensionAddress }, actions) {
@@ -67,11 +67,11 @@ function installHint(words, address) {
 /** Collapsed, because it is the harder way. */
 function byHand(words, options, actions) {
   const text = snippet(options);
-  const shown = h("textarea", { part: "input", class: "snippet", readonly: true, rows: 3, spellcheck: "false", "aria-label": words.snippetLabel });
+  const shown = h("textarea", { part: "input", class: "snippet", dir: "ltr", readonly: true, rows: 3, spellcheck: "false", "aria-label": words.snippetLabel });
   shown.value = text;
   shown.addEventListener("focus", () => shown.select());
   const field = h("textarea", {
-    part: "input", id: "answer", rows: 3, required: true, autocomplete: "off", autocapitalize: "none", spellcheck: "false",
+    part: "input", id: "answer", dir: "ltr", rows: 3, required: true, autocomplete: "off", autocapitalize: "none", spellcheck: "false",
     placeholder: '{"id":"…","rawId":"…"}', "aria-describedby": "answer-problem",
   });
   const alert = problemLine();
@@ -165,16 +165,6 @@ function passkeyCode({ words, step }, actions) {
   return { node, update, says: `${heading}. ${alt}` };
 }
 
-/** Between the status of a stream and its first event. */
-function passkeyComing({ words }) {
-  return message(words.passkeyTitle, "", "key");
-}
-
-/** Polling does not deliver WhatsApp's request. */
-function passkeyUnseen({ words }) {
-  return message(words.passkeyTitle, words.passkeyUnseenText, "key");
-}
-
 /** A countdown by the server's clock; `update` returns whether it is over. */
 function timeLeft() {
   const node = h("p", { part: "countdown", class: "left", role: "timer" });
@@ -187,7 +177,5 @@ function timeLeft() {
 }
 
 function sayProblem(words, { problem }) {
-  if (!problem) return "";
-  // The extension may be newer than this page and report something for which the page has no text.
-  return problem.text && !words[`error_${problem.code}`] ? problem.text : whyRefused(words, problem.code);
+  return problem ? whyRefused(words, problem.code) : "";
 }

@@ -2,6 +2,10 @@
 // web.whatsapp.com, and the check of the answer that they paste. Knows no DOM and no server. Called by link.js,
 // views.js, and other people's pages.
 
+import { onlyNeeded } from "./api.js";
+
+export { onlyNeeded };
+
 /** The origins of WhatsApp's pages; its passkeys work nowhere else. */
 const WHATSAPP = /^https:\/\/([a-z0-9-]+\.)*whatsapp\.com$/;
 
@@ -35,13 +39,6 @@ export function snippet(options) {
   console.log("Copy this answer to the page that you came from:\\n" + answer);
   return answer;
 })(${json}, typeof copy === "function" ? copy : undefined);`;
-}
-
-/** A credential of a browser, or its JSON, with exactly the fields that WhatsApp is sent. */
-export function onlyNeeded(credential) {
-  const { id, rawId, type, response } = typeof credential?.toJSON === "function" ? credential.toJSON() : Object(credential);
-  const { clientDataJSON, authenticatorData, signature, userHandle } = Object(response);
-  return { id, rawId, type, response: { clientDataJSON, authenticatorData, signature, userHandle: userHandle ?? null } };
 }
 
 /** The credential in a text that a person pasted, as the answer to these options; throws an AnswerError. */

@@ -17,7 +17,7 @@ export class PasskeyStep {
   /** The code that the phone shows too. */
   code;
   automatic = false;
-  /** Why the last try failed: a code of words.js, or a `text` of the extension. */
+  /** Why the last try failed: `{ code }`, as ../words has it. */
   problem;
   /** On a phone: the person has asked for the steps anyway. */
   anyway = false;
@@ -71,7 +71,7 @@ export class PasskeyStep {
       const credential = await this.#extension.ask(this.options, { signal });
       await this.#answer(credential);
     } catch (error) {
-      if (!signal.aborted) this.#becomes("required", { code: `extension_${error.code}`, text: error.message });
+      if (!signal.aborted) this.#becomes("required", { code: `extension_${error.code}` });
     }
   }
 

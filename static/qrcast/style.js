@@ -4,8 +4,9 @@
 //   --qrcast-surface, --qrcast-border     fields and quiet areas
 //   --qrcast-good, --qrcast-bad, --qrcast-warning
 //   --qrcast-radius, --qrcast-font
-// Parts: body, title, text, steps, qr-frame, qr, countdown, attempt, input, button, switch, copy, code, account, name,
-// number, icon, problem, help, notice.
+//   --qrcast-width                        how wide the element becomes at most, 50rem
+// Parts: body, title, text, steps, qr-frame, qr, countdown, attempt, note, trouble, input, button, switch, copy, code, account,
+// name, number, icon, problem, help, notice.
 //
 // A constructed style sheet, which a policy without 'unsafe-inline' allows. The QR is black on white in the dark theme
 // too, because scanners need that.
@@ -28,6 +29,7 @@ const CSS = `
 :host { ${LIGHT}
   --radius: var(--qrcast-radius, 12px);
   display: block; container-type: inline-size; color: var(--text);
+  inline-size: 100%; min-inline-size: 0; max-inline-size: var(--qrcast-width, 50rem); margin-inline: auto; contain-intrinsic-inline-size: 17rem;
   font: 16px/1.5 var(--qrcast-font, system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif);
 }
 @media (prefers-color-scheme: dark) { :host { ${DARK} } }
@@ -36,7 +38,7 @@ const CSS = `
 :host([hidden]), [hidden] { display: none !important; }
 *, *::before { box-sizing: border-box; }
 p, h2, ol { margin: 0; }
-h2 { font-size: 1.5rem; line-height: 1.25; letter-spacing: -0.01em; font-weight: 650; text-wrap: balance; }
+h2 { font-size: 1.5rem; line-height: 1.25; font-weight: 650; text-wrap: balance; }
 h2:focus { outline: none; }
 :focus-visible { outline: 3px solid color-mix(in srgb, var(--accent) 70%, transparent); outline-offset: 2px; }
 .muted { color: var(--muted); }
@@ -49,9 +51,9 @@ h2:focus { outline: none; }
 button, input, a, summary { font: inherit; }
 button, a.main { cursor: pointer; }
 .main {
-  display: inline-flex; justify-content: center; align-items: center; min-block-size: 48px; padding: 0 1.5rem;
+  display: inline-flex; justify-content: center; align-items: center; min-block-size: 48px; padding: 0.5rem 1.5rem;
   border: 0; border-radius: var(--radius); background: var(--accent); color: var(--on-accent);
-  font-weight: 600; text-decoration: none;
+  font-weight: 600; text-align: center; text-decoration: none;
 }
 .main:hover { background: color-mix(in srgb, var(--accent) 88%, var(--text)); }
 .main[aria-disabled="true"] { opacity: 0.6; cursor: default; }
@@ -66,7 +68,7 @@ button, a.main { cursor: pointer; }
 
 .split, .single { display: grid; gap: 1.25rem; justify-items: center; }
 .split > h2, .single > h2, .single > .muted { text-align: center; }
-.stage { display: grid; gap: 0.75rem; inline-size: min(100%, 18rem); }
+.stage { display: grid; gap: 0.75rem; align-content: start; inline-size: min(100%, 18rem); }
 .plate { position: relative; padding: 2px; background: #fff; overflow: hidden; border-radius: var(--radius); border: 1px solid var(--border); }
 .qr { display: block; inline-size: 100%; block-size: auto; aspect-ratio: 1; image-rendering: pixelated; }
 .qr.stale { opacity: 0.08; }
@@ -81,6 +83,10 @@ button, a.main { cursor: pointer; }
   font-size: 0.875rem; font-weight: 650; background: color-mix(in srgb, var(--accent) 14%, transparent); color: var(--accent);
 }
 .how { display: grid; gap: 1.25rem; }
+.note { padding: 0.75rem 1rem; border-radius: var(--radius); background: var(--surface); font-size: 0.9375rem; }
+.how .hand { max-inline-size: 26rem; border-block-end: 0; }
+.hand ul { margin: 0; padding: 0; list-style: none; display: grid; gap: 0.75rem; font-size: 0.9375rem; }
+.single > .hand { inline-size: min(100%, 26rem); }
 .other { display: flex; flex-wrap: wrap; gap: 0 1.5rem; justify-content: center; }
 .problem { padding: 0.75rem 1rem; border-radius: var(--radius); color: var(--bad); background: color-mix(in srgb, var(--bad) 10%, transparent); font-size: 0.9375rem; text-align: start; }
 
@@ -116,7 +122,9 @@ button, a.main { cursor: pointer; }
 summary { min-block-size: 48px; padding-block: 0.6rem; display: flex; align-items: center; gap: 0.6rem; cursor: pointer; font-weight: 600; list-style: none; }
 summary::-webkit-details-marker { display: none; }
 summary::before { content: ""; flex: none; inline-size: 0.5rem; block-size: 0.5rem; border: solid var(--accent); border-width: 0 2px 2px 0; rotate: -45deg; }
-[open] > summary::before { rotate: 45deg; }
+[dir="rtl"] summary::before { rotate: 135deg; }
+[open] > summary::before { rotate: 45deg !important; }
+[dir="rtl"] .exit { scale: -1 1; }
 textarea {
   display: block; inline-size: 100%; padding: 0.75rem 1rem; border: 1px solid var(--border); border-radius: var(--radius);
   background: var(--surface); color: inherit; font: 0.8125rem/1.45 ui-monospace, "SF Mono", "Cascadia Mono", "Roboto Mono", "DejaVu Sans Mono", monospace;
@@ -137,12 +145,12 @@ textarea::placeholder { color: var(--muted); opacity: 0.75; }
 .icon { inline-size: 2rem; block-size: 2rem; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
 .spinner { animation: turn 0.9s linear infinite; }
 @keyframes turn { to { transform: rotate(1turn); } }
-.account { display: flex; align-items: center; gap: 0.9rem; padding: 0.75rem 1.25rem 0.75rem 0.75rem; border: 1px solid var(--border); border-radius: var(--radius); background: var(--surface); text-align: start; max-inline-size: 100%; }
+.account { display: flex; align-items: center; gap: 0.9rem; padding-block: 0.75rem; padding-inline: 0.75rem 1.25rem; border: 1px solid var(--border); border-radius: var(--radius); background: var(--surface); text-align: start; max-inline-size: 100%; }
 .initial { flex: none; inline-size: 2.75rem; block-size: 2.75rem; border-radius: 50%; display: grid; place-content: center; font-weight: 650; font-size: 1.125rem; background: var(--accent); color: var(--on-accent); }
 .who { display: grid; min-inline-size: 0; }
 .who strong { overflow-wrap: anywhere; }
 .notice { min-block-size: 2.125rem; margin-block-start: 0.5rem; }
-.notice:not(:empty) { position: sticky; inset-block-end: 0.75rem; inline-size: fit-content; margin-inline: auto; padding: 0.3rem 1rem; border: 1px solid var(--border); border-radius: 999px; background: var(--surface); text-align: center; font-size: 0.875rem; }
+.notice:not(:empty) { position: sticky; inset-block-end: 0.75rem; inline-size: fit-content; margin-inline: auto; padding: 0.3rem 1rem; border: 1px solid var(--border); border-radius: 1.1rem; background: var(--surface); text-align: center; font-size: 0.875rem; }
 
 @container (min-width: 640px) {
   .split { grid-template: "title stage" auto "how stage" auto "other stage" 1fr / 1fr 18rem; column-gap: 3.5rem; justify-items: start; }

@@ -1,8 +1,7 @@
 // Follows one session until it ends: chooses the transport, and decides when to reconnect and when to stop. Knows
 // neither page nor element; the element, the live page and other people's code call it.
 
-import { Api, ApiError } from "./api.js";
-import { onlyNeeded } from "./passkey.js";
+import { Api, ApiError, onlyNeeded } from "./api.js";
 import { polling, sleep, sse, webSocket } from "./transports.js";
 
 const TRANSPORTS = { websocket: webSocket, sse, polling };

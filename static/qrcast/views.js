@@ -1,12 +1,17 @@
 // Draws `<qrcast-link>`: one view for each situation. Each is built once and then only updated, so that a field keeps
 // its focus while other parts change. Knows no server.
 
+import { ENDS, refusalView } from "./ends.js";
 import {
-  account, busyButton, button, codeBoxes, copyButton, h, helpLine, icon, message, moment, problemLine, spelled, startAgain, steps,
-  switchTo, title, write,
+  account, busyButton, button, codeBoxes, copyButton, h, icon, message, problemLine, spelled, steps, switchTo, title, trouble, wayBack,
+  write,
 } from "./parts.js";
-import { PASSKEY_VIEWS, passkeyView } from "./passkey-views.js";
 import { clock, fill, phoneNumber } from "./words.js";
+
+/** From when on a wait is called long: for a code, after a scan, for the server. */
+const SLOW_CODE_MS = 20_000;
+const SLOW_LOGIN_MS = 30_000;
+const LONG_BREAK_MS = 15_000;
 
 /**
  * Draws a scene into a shadow root. Gives back what to hand in next time: `{ key, view, update }`.
@@ -16,8 +21,8 @@ import { clock, fill, phoneNumber } from "./words.js";
 export function draw(root, drawing, scene, actions) {
   const key = viewOf(scene);
   if (drawing?.key !== key) {
-    const { node, update = () => {}, says } = VIEWS[key.split(":")[0]](scene, actions);
-    const frame = drawing?.frame ?? buildFrame(root);
+    const { node, update = () => {}, says } = viewNamed(key.split(":")[0], scene)(scene, actions);
+    const frame = drawing?.frame ?? buildFrame(root, scene.spoken);
     frame.body.replaceChildren(node);
     frame.body.dataset.view = key;
     // A screen reader reads this out politely; countdowns are not read.
@@ -25,11 +30,22 @@ export function draw(root, drawing, scene, actions) {
     drawing = { key, frame, update };
   }
   drawing.update(scene);
-  const { quiet } = drawing.frame;
-  const notice = scene.offline ? scene.words.offline : "";
-  if (quiet.textContent !== notice) quiet.textContent = notice;
-  drawing.frame.body.classList.toggle("offline", scene.offline);
+  write(drawing.frame.quiet, noticeOf(scene));
+  drawing.frame.body.classList.toggle("offline", scene.offlineMs > 0);
   return drawing;
+}
+
+function viewNamed(name, { passkeyViews }) {
+  return VIEWS[name] ?? passkeyViews.PASSKEY_VIEWS[name];
+}
+
+/** What is said below every view. */
+function noticeOf({ words, offlineMs, isTwice, status }) {
+  if (offlineMs > 0) {
+    if (!navigator.onLine) return `${words.offline} ${words.noNetwork}`;
+    return offlineMs > LONG_BREAK_MS ? words.offlineLong : words.offline;
+  }
+  return isTwice && ["initializing", "scan_qr", "passkey_required"].includes(status) ? words.twice : "";
 }
 
 /** The name of the view that fits; after a colon, what distinguishes two views of the same name. */
@@ -42,7 +58,8 @@ function viewOf(scene) {
     case "authenticated":
       return "authenticated";
     case "passkey_required":
-      return passkeyView(scene);
+      if (scene.step) return scene.passkeyViews.passkeyView(scene);
+      return scene.isPolled ? "passkeyUnseen" : "passkeyComing";
     case "reconnecting":
       if (cut?.reason === "whatsapp_unreachable") return "unreachable";
       if (cut?.reason === "client_outdated") return "outdated";
@@ -58,17 +75,10 @@ function viewOf(scene) {
   }
 }
 
-function refusalView({ status, code }) {
-  if (status === 404 || code === "INVALID_SESSION_ID") return "unknown";
-  if (code === "TOKEN_EXPIRED") return "refused";
-  if (status === 401 || status === 403) return "denied";
-  return code === "SESSION_ENDED" ? "unknown" : "broken";
-}
-
-function buildFrame(root) {
-  const body = h("div", { part: "body", class: "body" });
-  const live = h("p", { class: "unseen", role: "status", "aria-live": "polite" });
-  const quiet = h("p", { part: "notice", class: "notice", role: "status", "aria-live": "polite" });
+function buildFrame(root, { lang, dir }) {
+  const body = h("div", { part: "body", class: "body", lang, dir });
+  const live = h("p", { class: "unseen", role: "status", "aria-live": "polite", lang, dir });
+  const quiet = h("p", { part: "notice", class: "notice", role: "status", "aria-live": "polite", lang, dir });
   root.replaceChildren(body, quiet, live);
   return { body, live, quiet };
 }
@@ -76,8 +86,8 @@ function buildFrame(root) {
 // ---- the views -------------------------------------------------------------------------------------------------
 
 const VIEWS = {
-  loading, qr: qrView, phone, code: codeView, expired, authenticated, ready, lost, outdated, unreachable, over, refused,
-  ...PASSKEY_VIEWS,
+  loading, qr: qrView, phone, code: codeView, expired, authenticated, ready, passkeyComing, passkeyUnseen,
+  ...ENDS,
 };
 
 /** The reason why a try failed after the scan is shown again at the next try, for either method. */
@@ -92,10 +102,22 @@ function loading({ words, method }, actions) {
   const others = method === "qr" ? [switchTo("phone", words.toPhone, actions)] : [];
   const alert = problemLine();
   const view = message(words.loadingTitle, words.loadingText, "spinner", [alert.node, ...others], "progress");
-  return { ...view, update: (scene) => alert.update(problemOf(scene)) };
+  const slow = saysWhenSlow(view, words.loadingText, words.loadingSlow, SLOW_CODE_MS);
+  const update = (scene) => {
+    alert.update(problemOf(scene));
+    slow();
+  };
+  return { ...view, update };
 }
 
-function qrView({ words }, actions) {
+/** Another text in the same view, when a wait has become long. */
+function saysWhenSlow(view, text, slow, patience) {
+  const node = view.node.querySelector("[part=text]");
+  const until = Date.now() + patience;
+  return () => write(node, Date.now() > until ? slow : text);
+}
+
+function qrView({ words, isPhone }, actions) {
   const image = h("img", { part: "qr", class: "qr", width: 264, height: 264 });
   const waiting = h("div", { class: "veil", hidden: true }, icon("spinner"), h("span", {}, words.expired));
   const countdown = h("span", { part: "countdown", role: "timer" });
@@ -113,7 +135,14 @@ function qrView({ words }, actions) {
       h("div", { class: "track", "aria-hidden": "true" }, bar),
       h("p", { class: "meta" }, countdown, attempt),
     ),
-    h("div", { class: "how" }, alert.node, steps(words.scanStep1, words.scanStep2, words.scanStep3)),
+    h(
+      "div",
+      { class: "how" },
+      alert.node,
+      ...(isPhone ? [h("p", { part: "note", class: "note" }, words.qrOnPhone)] : []),
+      steps(words.scanStep1, words.scanStep2, words.scanStep3),
+      trouble(words, words.troubleScan, words.troubleDevices, words.troubleOffline),
+    ),
     h("div", { class: "other" }, switchTo("phone", words.toPhone, actions)),
   );
   let shown;
@@ -139,9 +168,10 @@ function qrView({ words }, actions) {
   return { node, update, says: words.scanTitle };
 }
 
-function phone({ words, number }, actions) {
+function phone({ words, number, isPhone }, actions) {
   const input = h("input", {
     part: "input",
+    dir: "ltr",
     id: "number",
     name: "tel",
     type: "tel",
@@ -173,7 +203,7 @@ function phone({ words, number }, actions) {
     "section",
     { class: "single" },
     title(words.phoneTitle, false),
-    h("p", { class: "muted" }, words.phoneText),
+    h("p", { class: "muted" }, isPhone ? words.phoneOnPhone : words.phoneText),
     form,
     h("div", { class: "other" }, switchTo("qr", words.toQr, actions)),
   );
@@ -202,6 +232,7 @@ function codeView({ words, code }, actions) {
     h("p", { class: "meta" }, countdown, copyButton(code.code.replace("-", ""), words)),
     alert.node,
     steps(words.codeStep1, words.codeStep2, words.codeStep3),
+    trouble(words, words.troubleDevices),
     h("div", { class: "other" }, button("link", words.otherNumber, actions.otherNumber), switchTo("qr", words.toQr, actions)),
   );
   const update = (scene) => {
@@ -223,12 +254,24 @@ function expired({ words, code }, actions) {
 }
 
 function authenticated({ words }) {
-  return message(words.authenticatedTitle, words.authenticatedText, "spinner", [], "progress");
+  const view = message(words.authenticatedTitle, words.authenticatedText, "spinner", [], "progress");
+  return { ...view, update: saysWhenSlow(view, words.authenticatedText, words.authenticatedSlow, SLOW_LOGIN_MS) };
+}
+
+/** Between the status of a stream and its first event, and until the views of the passkey step are loaded. */
+function passkeyComing({ words }) {
+  return message(words.passkeyTitle, "", "key");
+}
+
+/** Polling does not deliver WhatsApp's request. */
+function passkeyUnseen({ words }) {
+  return message(words.passkeyTitle, words.passkeyUnseenText, "key");
 }
 
 /** One view for all stages: the text about what is still missing appears and disappears in it. */
-function ready({ words, me }) {
-  const view = message(words.readyTitle, "", "check", [], "good");
+function ready({ words, me, returnUrl }) {
+  const back = wayBack(returnUrl, words, "main");
+  const view = message(words.readyTitle, "", "check", back ? [back] : [], "good");
   const [sign, text] = ["[part=icon]", "[part=text]"].map((part) => view.node.querySelector(part));
   text.setAttribute("aria-live", "polite");
   const who = account(words);
@@ -240,6 +283,7 @@ function ready({ words, me }) {
     const unfinished = missing === "keys" ? words.incompleteKeysText : words.incompleteSettingsText;
     // The status alone does not show it; the event does, and comes with it.
     write(text, !ready ? "" : incomplete ? unfinished : words.readyText);
+    if (back) back.hidden = !ready || Boolean(incomplete);
     const fitting = incomplete ? "spinner" : "check";
     if (fitting === shown) return;
     shown = fitting;
@@ -247,58 +291,4 @@ function ready({ words, me }) {
     sign.replaceChildren(icon(fitting));
   };
   return { ...view, update, says: `${words.readyTitle}: ${me?.pushName ?? ""} ${phoneNumber(me?.id)}` };
-}
-
-function lost({ words, me, cut }) {
-  const view = message(words.lostTitle, me ? words.lostText : words.lostUnlinkedText, "spinner", [], "progress");
-  return withAccount(withHelp(view, cut, words), me, words);
-}
-
-function outdated({ words, me, cut }) {
-  const view = message(words.outdatedTitle, words.outdatedText, "clock", [], "warning");
-  return withAccount(withHelp(view, cut, words), me, words);
-}
-
-function unreachable({ words, cut }) {
-  return withHelp(message(words.unreachableTitle, words.unreachableText, "away", [], "warning"), cut, words);
-}
-
-function withAccount(view, me, words) {
-  if (!me) return view;
-  const who = account(words);
-  view.node.querySelector("h2").after(who.node);
-  return { ...view, update: ({ me: now }) => who.update(now) };
-}
-
-function withHelp(view, cut, words) {
-  const help = helpLine(cut?.help, words);
-  if (help) view.node.querySelector("[part=text]").after(help);
-  return view;
-}
-
-/** The session is not linked and will not reconnect by itself: what happened, and the next step. */
-function over({ words, cut, startOver }, actions) {
-  const { reason, until, detail } = cut;
-  const values = { until: until && moment(until), detail: detail ?? "" };
-  const plain = /\D/.test(detail ?? "") ? words.rejectedText : words.rejectedCodeText;
-  const text = reason === "banned" && until ? words.bannedUntilText : reason !== "rejected" && words[`${reason}Text`];
-  const next = words[`${reason}Next`];
-  const again = next && button("main", next, actions.restart);
-  const alert = problemLine();
-  const buttons = [alert.node, again, startAgain(startOver, words, !next)].filter(Boolean);
-  const look = { qr_exhausted: ["clock", "calm"], logged_out: ["exit", "calm"], replaced: ["exit", "calm"] };
-  const [sign, mood] = look[reason] ?? ["stop", reason === "deleted" ? "calm" : "bad"];
-  const view = message(words[`${reason}Title`] ?? words.rejectedTitle, fill(text || plain, values), sign, buttons, mood);
-  withHelp(view, cut, words);
-  const update = ({ busy, problem, why }) => {
-    if (again) busyButton(again, next, busy);
-    alert.update(problem?.method === "restart" ? fill(words.restartFailed, { reason: why(problem.code) }) : "");
-  };
-  return { ...view, update };
-}
-
-function refused({ words, refusal, startOver }) {
-  const kind = refusalView(refusal);
-  const buttons = [startAgain(startOver, words, true)].filter(Boolean);
-  return message(words[`${kind}Title`], fill(words[`${kind}Text`], refusal), "stop", buttons, "bad");
 }

@@ -200,7 +200,8 @@ fn answer(method: &Method, path: &str) -> u16 {
         // /docs leads to /docs/api.
         ("GET", "/openapi.json" | "/asyncapi.json" | "/docs" | "/docs/api") => 200,
         ("GET", file)
-            if (file.starts_with("/qrcast/") || file.starts_with("/admin/")) && file.ends_with(".js") =>
+            if ["/qrcast/", "/admin/", "/words/"].iter().any(|folder| file.starts_with(folder))
+                && file.ends_with(".js") =>
         {
             200
         }

@@ -1,6 +1,6 @@
 //! The live page, in a real Chromium: a person links an account by its QR. By number is in `page/codes.rs`; how a link ends
 //! and what the page makes of it, in `page/ends.rs`; on a server with keys, in `page/keys.rs` and `page/void.rs`; with a passkey,
-//! in `page/passkey.rs`; not finished yet, in `page/unfinished.rs`.
+//! in `page/passkey.rs`; not finished yet, in `page/unfinished.rs`; in other languages and another look, in `page/words.rs`.
 
 mod address;
 mod codes;
@@ -9,6 +9,7 @@ mod keys;
 mod passkey;
 mod unfinished;
 mod void;
+mod words;
 
 use serde_json::Value;
 use simulator::{Scan, Simulator};

@@ -1,6 +1,6 @@
 //! `qrcast.js` against the real server, in Node and in Chromium: every transport, whatever stands in the way, and a
 //! server that goes away in the middle. What it makes of each close code is in tests/js/rules.test.mjs, and of
-//! a passkey in tests/js/passkey.test.mjs, both run from here;
+//! a passkey in tests/js/passkey.test.mjs, and the languages in tests/js/words.test.mjs, all run from here;
 //! tokens that end are in `qrcast_js/tokens.rs`.
 
 mod tokens;
@@ -100,6 +100,11 @@ async fn the_rules_of_the_stream_are_kept() {
 #[tokio::test]
 async fn the_passkey_step_and_the_extension_keep_to_their_rules() {
     passes_in_node("tests/js/passkey.test.mjs").await;
+}
+
+#[tokio::test]
+async fn every_language_has_every_word() {
+    passes_in_node("tests/js/words.test.mjs").await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use url::form_urlencoded;
 
 use super::body::JsonBody;
 use super::no_store::NoStore;
@@ -21,6 +22,7 @@ use crate::http::describe::{Answer, Content, Operation, Parameter};
 use crate::http::door::admission::Admission;
 use crate::http::door::author::Author;
 use crate::http::door::caller::Caller;
+use crate::http::door::origins;
 use crate::http::door::tokens::{Issued, Scope};
 use crate::http::error::{ApiError, ErrorCode, Warnings};
 use crate::id::{InvalidUserId, SessionId, UserId};
@@ -31,6 +33,9 @@ use crate::session::Error;
 
 /// Longest device name, in characters: what a phone's list of linked devices shows on a line or two.
 const MAX_DEVICE_NAME: usize = 50;
+
+/// Longest `returnUrl`, in bytes: it is a part of another address.
+const MAX_RETURN_URL: usize = 1024;
 
 /// What an embedder asks for. Fields that this server does not know are ignored, as the old service did.
 #[derive(Deserialize, JsonSchema)]
@@ -55,6 +60,9 @@ pub(in crate::http) struct InitRequest {
     metadata: Option<Map<String, Value>>,
     /// Whom to ask for a pairing code, which then comes as a `code` event.
     phone_number: Option<String>,
+    /// Where the live page leads the person when the account is linked: a page of an origin in `ALLOWED_ORIGINS`.
+    #[schemars(length(max = 1024))]
+    return_url: Option<String>,
 }
 
 /// A new session, and where its stream is.
@@ -136,6 +144,7 @@ async fn make(
     if app.links.has_begun() {
         return Err(ErrorCode::Draining.into());
     }
+    let return_url = request.return_url(&app.config, headers)?;
     let new = request.check(&app.config, caller)?;
     if !caller.has_user(new.user.as_str()) {
         return Err(ErrorCode::Forbidden.into());
@@ -164,7 +173,7 @@ async fn make(
     }
     let id = created?.id;
     let token = signer.issue(&id, Scope::Link, app.config.security.token_ttl, None)?;
-    let answer = answer(app, &id, token, warnings);
+    let answer = answer(app, &id, token, return_url.as_deref(), warnings);
     Ok(NoStore(Json(answer)).into_response())
 }
 
@@ -180,6 +189,17 @@ fn refusal(error: Error) -> ApiError {
 }
 
 impl InitRequest {
+    fn return_url(&self, config: &Config, headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+        let Some(address) = &self.return_url else { return Ok(None) };
+        if address.len() > MAX_RETURN_URL || !origins::may_return_to(config, address, headers) {
+            let allowed = format!(
+                "an http:// or https:// address of at most {MAX_RETURN_URL} bytes, on an origin of ALLOWED_ORIGINS or on this server's own"
+            );
+            return Err(ApiError::invalid_body("returnUrl", allowed));
+        }
+        Ok(Some(address.clone()))
+    }
+
     fn check(self, config: &Config, caller: &Caller) -> Result<NewSession, ApiError> {
         let user_id = self.user_id.as_ref().and_then(Value::as_str).ok_or(InvalidUserId)?;
         let device_name = self.device_name.map(|name| name.trim().to_owned());
@@ -239,10 +259,21 @@ fn once(headers: &HeaderMap, prefix: Option<&str>, body: &[u8]) -> Result<Option
 }
 
 /// The old service's words, and where the new streams are.
-fn answer(app: &App, id: &SessionId, token: Issued, warnings: Warnings) -> InitAnswer {
+fn answer(
+    app: &App,
+    id: &SessionId,
+    token: Issued,
+    return_url: Option<&str>,
+    warnings: Warnings,
+) -> InitAnswer {
     // Without a public URL they are paths.
     let public = app.config.public_url.as_ref();
     let (base, websocket_base) = public.map_or(("", ""), |url| (&url.http, &url.websocket));
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("session", id.as_str());
+    if let Some(address) = return_url {
+        query.append_pair("returnUrl", address);
+    }
     InitAnswer {
         session_id: id.clone(),
         status: Status::Initializing,
@@ -251,7 +282,7 @@ fn answer(app: &App, id: &SessionId, token: Issued, warnings: Warnings) -> InitA
         stream_url: format!("{base}/api/sessions/{id}/events"),
         web_socket_url: format!("{websocket_base}/api/sessions/{id}/ws"),
         // The fragment never reaches a server or a log.
-        link_url: format!("{base}/?session={}#token={}", id.as_str().replace('+', "%2B"), token.token),
+        link_url: format!("{base}/?{}#token={}", query.finish(), token.token),
         stream_token: token.token,
         stream_token_expires_at: token.expires,
         warnings,

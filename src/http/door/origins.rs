@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use url::Url;
 
 use super::credentials;
 use crate::config::{Config, Origin};
@@ -123,6 +124,14 @@ fn is_own(config: &Config, origin: &str, host: Option<&str>) -> bool {
     }
 }
 
+/// Whether the live page may lead a person there: to a page that may use this server, or to one of its own.
+pub(in crate::http) fn may_return_to(config: &Config, address: &str, headers: &HeaderMap) -> bool {
+    let Ok(url) = Url::parse(address) else { return false };
+    let is_page = matches!(url.scheme(), "http" | "https");
+    let is_plain = url.username().is_empty() && url.password().is_none();
+    is_page && is_plain && allows(config, &url.origin().ascii_serialization(), host(headers, None))
+}
+
 /// The origin of `PUBLIC_URL`.
 fn public_origin(config: &Config) -> Option<&Origin> {
     config.public_url.as_ref().map(|url| &url.origin)
@@ -195,12 +204,14 @@ fn content_policy(config: &Config, secure: bool) -> String {
         let scheme = if own.is_secure() { "wss" } else { "ws" };
         format!(" {scheme}://{}", own.authority())
     });
+    let logo = config.page.logo.as_ref().map(|logo| format!(" {}", logo.origin()));
     let mut policy = format!(
         "default-src 'self'; base-uri 'self'; connect-src 'self'{}; font-src 'self'; form-action 'self'; \
-         frame-ancestors {}; img-src 'self' data:; object-src 'none'; script-src 'self'; script-src-attr 'none'; \
+         frame-ancestors {}; img-src 'self' data:{}; object-src 'none'; script-src 'self'; script-src-attr 'none'; \
          style-src 'self'",
         streams.unwrap_or_default(),
         parents.join(" "),
+        logo.unwrap_or_default(),
     );
     if secure {
         policy.push_str("; upgrade-insecure-requests");
