@@ -63,7 +63,8 @@ fn keeps_quiet(browser: &Browser, server: &Server) {
 
 #[tokio::test]
 async fn an_address_with_a_token_is_enough_and_keeps_being_so() {
-    let (whatsapp, server) = locked(&[("TOKEN_TTL_SECONDS", "4")]).await;
+    // Long enough for a browser to start and to load the page on a busy machine.
+    let (whatsapp, server) = locked(&[("TOKEN_TTL_SECONDS", "8")]).await;
     let session = server.init("ada").await;
     let first = session.answer["streamToken"].as_str().unwrap().to_owned();
     let browser = opens(&session, Screen::NARROW).await;
