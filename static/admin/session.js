@@ -109,7 +109,10 @@ export class SessionView {
     ].filter(([, value]) => value);
     this.facts.replaceChildren(...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     const deleted = row.reason === "deleted";
-    for (const element of [this.qrButton, this.linkButton, this.restartButton, this.removeButton]) element.hidden = deleted;
+    this.restartButton.hidden = this.removeButton.hidden = deleted;
+    // A linked session has no QR; one that was linked right here still shows who it is.
+    this.linkButton.hidden = deleted || isLinked(row);
+    this.qrButton.hidden = deleted || (isLinked(row) && this.qr.hidden);
     write(this.removeButton, isLinked(row) ? one.logout : one.remove);
   }
 

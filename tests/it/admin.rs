@@ -105,6 +105,10 @@ async fn an_operator_links_an_account_watches_it_and_logs_it_out_by_keyboard_alo
     browser.reads("http://127.0.0.1:9/hook").await;
     browser.until("document.getElementById('voice').textContent === 'ada: Connected'").await;
 
+    // There is nothing left to scan.
+    let offered = "[...document.querySelectorAll('.bar button')].some((e) => !e.hidden && e.textContent === 'Make a link')";
+    assert!(!browser.js::<bool>(offered).await);
+
     tabs_to(&browser, "Log out").await;
     browser.presses("Enter").await;
     browser.reads("Log out and delete?").await;

@@ -55,10 +55,10 @@ async fn axe_core_finds_nothing_in_any_state() {
         browser.presses("Enter").await;
         browser.sees("qr").await;
         is_clean(&browser, &axe, "a QR").await;
-        super::scans(&whatsapp, &session_of(&browser, &server).await).await;
-        stands(&browser, "Connected").await;
         browser.clicks("Make a link").await;
         browser.reads("Whoever opens this address").await;
+        super::scans(&whatsapp, &session_of(&browser, &server).await).await;
+        stands(&browser, "Connected").await;
         is_clean(&browser, &axe, "one session").await;
         browser.clicks("Log out").await;
         browser.reads("Log out and delete?").await;
