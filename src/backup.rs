@@ -51,6 +51,6 @@ pub async fn run(config: &Config, to: &Path) -> Result<StoreReport, BackupError>
     }
     let copy = to.to_owned();
     let copied = tokio::task::spawn_blocking(move || Sqlite::copy(&database, MIGRATIONS, &copy)).await;
-    copied.map_err(CopyError::stopped)??;
+    copied.map_err(|error| CopyError::stopped(to, error))??;
     check_store::of_file(config, to.to_owned()).await.map_err(BackupError::Unread)
 }

@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::Url;
+
 pub use self::misspelt::{Misspelt, misspelt};
 pub use self::origin::{Origin, OriginRule, Origins, PublicUrl};
 pub use self::page::{LogoUrl, PageSettings};
@@ -22,8 +24,6 @@ use self::reader::Reader;
 pub use self::security::{ApiKey, LEAST_TOKEN_SECRET, Security, TrustedProxies, is_token_secret};
 pub use self::table::{SETTINGS, Setting};
 pub use self::webhooks::{WEBHOOK_EVENTS, WebhookSettings};
-use url::Url;
-
 use crate::platform::Platform;
 use crate::proxy::{self, Proxy, ProxyHosts};
 

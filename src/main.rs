@@ -1,5 +1,6 @@
 //! The binary: config → logging → bind → run → drain → exit code.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -231,16 +232,19 @@ fn health(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes what a command has found. If the reader has closed the pipe, the exit code still says the result.
+fn says(found: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{found}");
+}
+
 #[tokio::main]
 async fn backup(config: &Config, file: &Path) -> ExitCode {
     match backup::run(config, file).await {
         Ok(report) => {
-            // If the reader has closed the pipe, the exit code still says the result.
-            let _ = writeln!(
-                std::io::stdout(),
+            says(format_args!(
                 "{report}\ncopied to {}; whoever has it has the linked accounts",
                 file.display()
-            );
+            ));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -260,8 +264,7 @@ async fn check_store(config: &Config, wanted: Wanted, json: bool) -> ExitCode {
         }
     };
     let said = if json { serde_json::json!(report).to_string() } else { report.to_string() };
-    // If the reader has closed the pipe, the exit code still says the result.
-    let _ = writeln!(std::io::stdout(), "{said}");
+    says(said);
     if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -278,8 +281,7 @@ fn doctor(variable: impl Fn(&str) -> Option<String>, json: bool) -> ExitCode {
     // A name look-up that timed out still holds its thread.
     runtime.shutdown_background();
     let said = if json { serde_json::json!(report).to_string() } else { report.to_string() };
-    // If the reader has closed the pipe, the exit code still says the result.
-    let _ = writeln!(std::io::stdout(), "{said}");
+    says(said);
     ExitCode::from(report.failures())
 }
 

@@ -82,8 +82,8 @@ impl Shutdown {
         self.inner.tasks.spawn(task);
     }
 
-    /// Runs work to its end, in the caller's span, even if the caller is dropped meanwhile. `None` when it did not come to its end: it panicked, or the
-    /// process ends.
+    /// Runs work to its end, in the caller's span, even if the caller is dropped meanwhile. `None` when it did not come to its
+    /// end: it panicked, or the process ends.
     pub(crate) async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

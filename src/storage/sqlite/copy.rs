@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 use super::open::{self, OpenError, SchemaStep, beside, make_private, sync_folder_of};
 
 /// Why there is no copy.
@@ -27,9 +29,9 @@ pub enum CopyError {
 }
 
 impl CopyError {
-    /// The thread that copied has ended early.
-    pub(crate) fn stopped(error: tokio::task::JoinError) -> Self {
-        Self::Failed { path: PathBuf::new(), source: error.into() }
+    /// The thread that wrote this copy has ended early.
+    pub(crate) fn stopped(copy: &Path, error: tokio::task::JoinError) -> Self {
+        Self::Failed { path: copy.to_owned(), source: error.into() }
     }
 }
 
@@ -41,10 +43,7 @@ pub(super) fn copy(from: &Path, steps: &[SchemaStep], to: &Path) -> Result<(), C
     open::check_noted(from)?;
     let reader = open::open_to_read(from, steps)?;
     let draft = beside(to, ".new");
-    let written = write(&draft, |draft| {
-        // Deleted content is left behind, and so is free space.
-        reader.execute("VACUUM INTO ?1", [draft]).map(drop)
-    });
+    let written = write(&reader, &draft);
     let written = written.and_then(|()| fs::rename(&draft, to).map_err(Into::into));
     let written = written.and_then(|()| sync_folder_of(to).map_err(Into::into));
     written.map_err(|source| {
@@ -54,13 +53,12 @@ pub(super) fn copy(from: &Path, steps: &[SchemaStep], to: &Path) -> Result<(), C
     })
 }
 
-fn write(
-    draft: &Path,
-    fill: impl FnOnce(&str) -> rusqlite::Result<()>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn write(reader: &Connection, draft: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // SQLite fills a file that is empty, and leaves its mode as it is.
     OpenOptions::new().write(true).create(true).truncate(true).open(draft)?;
     make_private(draft)?;
-    fill(draft.to_str().ok_or_else(|| io::Error::other("the name is not UTF-8"))?)?;
+    let name = draft.to_str().ok_or_else(|| io::Error::other("the name is not UTF-8"))?;
+    // Deleted content is left behind, and so is free space.
+    reader.execute("VACUUM INTO ?1", [name])?;
     Ok(File::open(draft)?.sync_all()?)
 }
