@@ -17,7 +17,10 @@ RUN cargo chef prepare --recipe-path recipe.json
 # Default features only: no other build may be shipped, for it would not check WhatsApp's certificate.
 FROM chef AS build
 COPY --from=plan /build/recipe.json recipe.json
-RUN cargo chef cook --profile dist --locked --package qrcast --features otlp --bin qrcast --recipe-path recipe.json
+# waproto 0.7 writes a file that cargo then watches, later than cargo noted the time: without `touch` cargo takes it for a change, and
+# compiles the WhatsApp client twice.
+RUN cargo chef cook --profile dist --locked --package qrcast --features otlp --bin qrcast --recipe-path recipe.json \
+ && find target -name whatsapp.local.desc -exec touch -d @0 {} +
 COPY . .
 RUN cargo build --profile dist --locked --package qrcast --features otlp --bin qrcast \
  && mkdir /data
