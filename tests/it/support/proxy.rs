@@ -2,6 +2,7 @@
 //! neither an upgrade nor a stream where it is told so. It can also put a page of somebody else beside the server. And a
 //! site that is somebody else's altogether.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -115,7 +116,10 @@ impl Site {
     }
 }
 
-/// A port that was free a moment ago, for a server that is to come back on it.
+/// A port that was free a moment ago, for a server that is to come back on it. No other test of this process gets the same.
 pub(crate) fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::iter::repeat_with(free).find(|port| GIVEN.lock().unwrap().insert(*port)).unwrap();
+    port.to_string()
 }

@@ -93,7 +93,9 @@ impl Redis {
 
     /// The same, where a refusal is an answer.
     pub(crate) async fn try_tell<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
-        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+        let patience = Some(Duration::from_secs(10));
+        let patient =
+            AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
         let client = Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
         let mut command = Cmd::new();
