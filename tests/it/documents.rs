@@ -232,7 +232,11 @@ fn prose(page: &Path) -> String {
 
 /// Where the links of a text lead.
 fn targets(text: &str) -> Vec<String> {
-    text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+    // Links and pictures; a picture for dark screens has tags of its own.
+    let between = |start, end: &'static str| {
+        text.split(start).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0.to_owned()))
+    };
+    between("](", ")").chain(between(" src=\"", "\"")).chain(between(" srcset=\"", "\"")).collect()
 }
 
 fn headings(page: &Path) -> Vec<String> {

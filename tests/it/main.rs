@@ -42,6 +42,7 @@ mod package;
 mod page;
 mod pairing_code;
 mod passkey;
+mod pictures;
 mod platform;
 mod presence;
 mod proxies;

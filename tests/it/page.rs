@@ -145,17 +145,6 @@ async fn back_leads_to_the_form_and_forward_to_the_session() {
 }
 
 #[tokio::test]
-#[ignore = "makes docs/screenshot.png anew"]
-async fn the_picture_in_the_readme() {
-    let (_whatsapp, server) = world().await;
-    let session = server.init("ada").await;
-    let browser = opens(&session, Screen { height: 720, ..Screen::WIDE }).await;
-    eventually("the QR on the screen", async || browser.qr_on_the_screen().await.is_some()).await;
-    std::fs::write("docs/screenshot.png", browser.screenshot().await).unwrap();
-    browser.closes().await;
-}
-
-#[tokio::test]
 async fn without_javascript_it_says_what_is_needed() {
     let (_whatsapp, server) = world().await;
     let html = server.get("/").await.text().await.unwrap();
