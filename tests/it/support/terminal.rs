@@ -146,8 +146,8 @@ fn module(screen: &Screen, x: u16, y: u16) -> Option<bool> {
     let drawn = cell.fgcolor() == Color::Idx(16) && cell.bgcolor() == Color::Idx(231);
     drawn.then(|| match cell.contents() {
         "█" => true,
-        "▀" => y % 2 == 0,
-        "▄" => y % 2 == 1,
+        "▀" => y.is_multiple_of(2),
+        "▄" => !y.is_multiple_of(2),
         _ => false,
     })
 }
