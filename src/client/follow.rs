@@ -77,7 +77,7 @@ impl<'a> Follower<'a> {
                     Ok(Some(body)) => (self.open, self.began) = (Some(body), true),
                     Ok(None) => return Ok(Told::Ended),
                     Err(failure) if self.began && failure.exit == Failure::UNAVAILABLE => {
-                        return Ok(self.cut(failure.to_string()));
+                        return Ok(self.cut("the server does not answer".into()));
                     }
                     Err(failure) => return Err(failure),
                 }
@@ -99,7 +99,8 @@ impl<'a> Follower<'a> {
         if frame.event == "drain" {
             let data = frame.json();
             let pause = Duration::from_millis(data["retryAfterMs"].as_u64().unwrap_or(1000));
-            let cut = self.cut(format!("the server asks to come back later ({})", data["code"]));
+            let code = data["code"].as_str().unwrap_or_default();
+            let cut = self.cut(format!("the server asks to come back later ({code})"));
             self.rest = Instant::now() + pause.mul_f64(1.0 + backoff::random() / 10.0);
             return cut;
         }

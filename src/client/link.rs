@@ -106,7 +106,7 @@ impl Linking<'_> {
             let frame = match told {
                 Told::Frame(frame) => frame,
                 Told::Cut(why) => {
-                    self.note(&format!("{why}; trying again"));
+                    self.note(&format!("{why}; trying again"), true);
                     continue;
                 }
                 Told::Ended => return Err(self.ended(&Value::Null)),
@@ -144,16 +144,15 @@ impl Linking<'_> {
                 );
                 return Err(Failure::new(Failure::REFUSED, said));
             }
-            "pairing_error" => self.note(&format!(
-                "That did not work: {} ({}); a new QR comes",
-                text(&data, "detail"),
-                text(&data, "code")
-            )),
+            "pairing_error" => {
+                let (detail, code) = (text(&data, "detail"), text(&data, "code"));
+                self.note(&format!("That did not work: {detail} ({code}); a new QR comes"), false);
+            }
             "passkey" => self.passkey(&data),
             "authenticated" => {
                 self.screen.leave();
                 say(format_args!(
-                    "{} has scanned it. Do not close WhatsApp on the phone until it is linked.",
+                    "{} is being linked. Do not close WhatsApp on the phone until it is done.",
                     account(&data["me"])
                 ));
             }
@@ -161,10 +160,11 @@ impl Linking<'_> {
                 self.ready(&data);
                 return Ok(true);
             }
-            "disconnected" if data["willReconnect"] == true => self.note(&format!(
-                "Not connected to WhatsApp ({}); it comes back by itself",
-                text(&data, "reason")
-            )),
+            "disconnected" if data["willReconnect"] == true => {
+                self.screen.expire();
+                let reason = text(&data, "reason");
+                self.note(&format!("Not connected to WhatsApp ({reason}); it comes back by itself"), true);
+            }
             "disconnected" => return Err(self.ended(&data)),
             _ => {}
         }
@@ -205,23 +205,27 @@ impl Linking<'_> {
     }
 
     /// Something to know while it goes on.
-    fn note(&mut self, said: &str) {
-        if !self.screen.note(said) {
+    fn note(&mut self, said: &str, passes: bool) {
+        if !self.screen.note(said, passes) {
             eprintln!("qrcast: {}", clean(said));
         }
     }
 
-    fn ended(&mut self, data: &Value) -> Failure {
-        let (reason, again) = (data["reason"].as_str().unwrap_or_default(), &self.again);
-        let next = match reason {
-            "qr_exhausted" => format!("no phone scanned a QR in time; `{again}` shows new ones"),
-            "deleted" => "`qrcast link` makes a new one".to_owned(),
-            "logged_out" => format!("`{again}` begins with a new QR"),
-            _ => format!("`{again}` tries once more"),
+    fn ended(&self, data: &Value) -> Failure {
+        let again = &self.again;
+        let (what, next) = match data["reason"].as_str().unwrap_or_default() {
+            "qr_exhausted" => ("no phone has scanned a QR in time", format!("`{again}` shows new ones")),
+            "deleted" => ("the session was deleted", "`qrcast link` makes a new one".to_owned()),
+            "logged_out" => ("the phone has removed this device", format!("`{again}` begins with a new QR")),
+            "banned" => ("WhatsApp has banned the account", format!("`{again}` tries once more")),
+            "client_outdated" => {
+                ("WhatsApp takes a newer version only", format!("`{again}` tries once more"))
+            }
+            "replaced" => ("another client has this device's place", format!("`{again}` tries once more")),
+            _ => ("the session has ended", format!("`{again}` tries once more")),
         };
-        let (detail, help) = (text(data, "detail"), text(data, "help"));
-        let said = [reason, &detail, &help].into_iter().filter(|said| !said.is_empty());
-        let said = std::iter::once("the link has ended").chain(said).collect::<Vec<_>>().join(": ");
+        let said = [what, &text(data, "detail"), &text(data, "help")].map(str::to_owned);
+        let said = said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
         Failure::new(Failure::REFUSED, format!("{said}; {next}"))
     }
 }

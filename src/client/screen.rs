@@ -21,7 +21,7 @@ const INK: &str = "\x1b[38;5;16;48;5;231m";
 /// Below the QR: where to scan it, the time that is left, and a note.
 const TEXT: usize = 3;
 
-/// How long a note stands there.
+/// How long a note stands there, where nothing makes it out of date.
 const NOTE: Duration = Duration::from_secs(20);
 
 pub(super) struct Screen {
@@ -30,6 +30,8 @@ pub(super) struct Screen {
     /// The event `qr`, and its rows.
     qr: Option<(Value, Vec<Vec<bool>>)>,
     note: Option<(String, Instant)>,
+    /// Whether the note is about a connection, and so out of date with the next sign of life.
+    passes: bool,
     /// The server's time, and when that was.
     clock: Option<(Timestamp, Instant)>,
     /// What stands there now; nothing while the terminal is as it was.
@@ -38,11 +40,12 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(again: String) -> Self {
-        Self { again, qr: None, note: None, clock: None, drawn: String::new() }
+        Self { again, qr: None, note: None, passes: false, clock: None, drawn: String::new() }
     }
 
     pub(super) fn set_clock(&mut self, now: &Value) {
         self.clock = timestamp(now).map(|now| (now, Instant::now()));
+        self.passed();
     }
 
     /// The seconds until this event's QR or code expires, by the server's clock.
@@ -56,12 +59,24 @@ impl Screen {
     pub(super) fn show(&mut self, data: &Value) {
         let rows = qr::rows(data["qrString"].as_str().unwrap_or_default());
         self.qr = Some((data.clone(), rows));
+        self.passed();
         self.draw();
     }
 
+    fn passed(&mut self) {
+        self.note = self.note.take().filter(|_| !self.passes);
+    }
+
+    /// Shows no QR until the next one: the last can no longer be scanned.
+    pub(super) fn expire(&mut self) {
+        if let Some((data, _)) = &mut self.qr {
+            data["expiresAt"] = Value::Null;
+        }
+    }
+
     /// Shows a note below the QR; whether there is one.
-    pub(super) fn note(&mut self, said: &str) -> bool {
-        self.note = Some((clean(said), Instant::now()));
+    pub(super) fn note(&mut self, said: &str, passes: bool) -> bool {
+        (self.note, self.passes) = (Some((clean(said), Instant::now())), passes);
         self.draw();
         self.qr.is_some()
     }
@@ -160,4 +175,27 @@ fn timestamp(value: &Value) -> Option<Timestamp> {
 fn put(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatsapps_qrs_fit_a_terminal_of_40_rows_with_their_margin() {
+        // WhatsApp's have near 240 characters.
+        for (length, side) in [(200, 65), (240, 69), (280, 73)] {
+            let rows = qr::rows(&"2@aB3/+=,".repeat(40)[..length]);
+            assert!(rows.len() == side && rows.iter().all(|row| row.len() == side), "{}", rows.len());
+            assert!(rows.len().div_ceil(2) + TEXT <= 40);
+            let lines: Vec<_> = rows.chunks(2).map(half_blocks).collect();
+            let blank = " ".repeat(side);
+            assert!(lines[..2] == [blank.as_str(); 2] && lines[lines.len() - 2..] == [blank.as_str(); 2]);
+            assert!(
+                lines[2].starts_with("    █▀▀▀▀▀█ ") && lines[2].ends_with(" █▀▀▀▀▀█    "),
+                "{}",
+                lines[2]
+            );
+        }
+    }
 }

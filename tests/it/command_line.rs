@@ -17,7 +17,7 @@ use crate::support::{Server, is_installed, soon, whatsapp, world};
 const LARGE: (u16, u16) = (40, 120);
 const SMALL: (u16, u16) = (24, 80);
 
-/// What a command said, with the server's address in the environment as the server has it.
+/// What a command said, and how it ended.
 struct Said {
     code: Option<i32>,
     out: String,

@@ -42,7 +42,7 @@ impl Terminal {
         let inside = ioctl_tiocgptpeer(&master, flags).unwrap();
         tcsetwinsize(&inside, winsize(size)).unwrap();
         let inside = || Stdio::from(inside.try_clone().unwrap());
-        // Without it the terminal would control nothing: no Ctrl-C, no word of a new size.
+        // `--ctty` makes this the controlling terminal: only from that do Ctrl-C and a new size reach a program.
         let program = Command::new("/usr/bin/setsid")
             .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_qrcast")])
             .args(arguments)
