@@ -2,6 +2,7 @@
 //!
 //! The environment is read through a function, so tests pass a map. Nothing else in this crate reads it.
 
+mod client;
 mod misspelt;
 mod origin;
 mod page;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use self::client::ClientSettings;
 pub use self::misspelt::{Misspelt, misspelt};
 pub use self::origin::{Origin, OriginRule, Origins, PublicUrl};
 pub use self::page::{LogoUrl, PageSettings};

@@ -87,3 +87,6 @@ pub mod backup;
 
 /// Whether this machine can do the job: `qrcast doctor`.
 pub mod doctor;
+
+/// Asks a running server: `qrcast sessions`, `link`, `logout`, `events`.
+pub mod client;

@@ -1,66 +1,24 @@
 //! The binary: config → logging → bind → run → drain → exit code.
 
+mod command_line;
+
 use std::fmt::Display;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
 use qrcast::check_store::Wanted;
-use qrcast::config::{Config, Misspelt, SETTINGS, misspelt};
+use qrcast::config::{ClientSettings, Config, Misspelt, misspelt};
 use qrcast::server::check::Findings;
 use qrcast::shutdown::{self, Shutdown};
-use qrcast::{backup, check_store, doctor, migrate, server, telemetry};
+use qrcast::{backup, check_store, client, doctor, migrate, server, telemetry};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Links WhatsApp accounts and pushes each link's life to browsers. Without a command it serves.
-#[derive(Parser)]
-#[command(version, after_help = variables())]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Says whether the environment is right, with the folder or the Redis that it names, and exits.
-    CheckConfig,
-    /// Asks the server that runs here with this environment whether it is healthy. Exits with 0 unless it is unhealthy
-    /// or does not answer.
-    Health,
-    /// Moves every session and linked device from DATA_DIR to REDIS_URL, and exits. No server may run on DATA_DIR.
-    Migrate,
-    /// Copies the database of DATA_DIR to a file that is not there yet, also while a server runs on it, and says what is in
-    /// the copy.
-    Backup {
-        /// The copy. Whoever has it has the linked accounts.
-        file: PathBuf,
-    },
-    /// Lists the stored records that cannot be read, and exits with 1 where there are any.
-    CheckStore {
-        /// Moves the damaged records aside, where no server reads them. Nothing of them is lost. Stop the server on
-        /// DATA_DIR, or all replicas on Redis, first.
-        #[arg(long)]
-        quarantine: bool,
-        /// Accepts the database as it is, or that it is missing, even if a note beside it says that there was a newer
-        /// one.
-        #[arg(long)]
-        accept: bool,
-        /// Says it as one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Checks whether this machine can run a server with this environment, and says what to mend. Exits with the number
-    /// of failures.
-    Doctor {
-        /// Says it as one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
-}
+use self::command_line::{Arguments, Command};
 
 /// How long `qrcast health` waits for the server's answer. A container's health check waits no longer than 5 s.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
@@ -79,9 +37,14 @@ fn main() -> ExitCode {
         reason = "the one place that hands the environment to the configuration"
     )]
     let variable = |name: &str| std::env::var(name).ok();
-    if let Some(Command::Doctor { json }) = arguments.command {
-        return doctor(variable, json);
-    }
+    // These stand for themselves: a server's settings may be missing or wrong.
+    let command = match arguments.command {
+        Some(Command::Doctor { json }) => return doctor(variable, json),
+        Some(Command::Client(command)) => return client(command, variable),
+        Some(Command::Completions { shell }) => return writes(&command_line::completions(shell)),
+        Some(Command::Man { command }) => return manual(command.as_deref()),
+        command => command,
+    };
     let config = match Config::read(variable) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -91,13 +54,9 @@ fn main() -> ExitCode {
             return ExitCode::from(EX_USAGE);
         }
     };
-    let done = match arguments.command {
-        Some(Command::CheckConfig) => {
-            return check(&config, &misspelt(&names()));
-        }
-        Some(Command::Backup { file }) => {
-            return backup(&config, &file);
-        }
+    let done = match command {
+        Some(Command::CheckConfig) => return check(&config, &misspelt(&names())),
+        Some(Command::Backup { file }) => return backup(&config, &file),
         Some(Command::CheckStore { quarantine, accept, json }) => {
             return check_store(&config, Wanted { quarantine, accept }, json);
         }
@@ -107,7 +66,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Migrate) => migrate(&config),
         Some(Command::Health) => health(&config),
-        Some(Command::Doctor { .. }) | None => run(config),
+        _ => run(config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -237,6 +196,44 @@ fn says(found: impl Display) {
     let _ = writeln!(std::io::stdout(), "{found}");
 }
 
+/// The same of something that is whole already.
+fn writes(text: &[u8]) -> ExitCode {
+    let _ = std::io::stdout().write_all(text);
+    ExitCode::SUCCESS
+}
+
+fn manual(command: Option<&str>) -> ExitCode {
+    match command_line::manual(command) {
+        Ok(Some(page)) => writes(&page),
+        Ok(None) => {
+            eprintln!("qrcast: there is no such command; `qrcast --help` lists those that are there");
+            ExitCode::from(EX_USAGE)
+        }
+        Err(error) => {
+            eprintln!("qrcast: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn client(command: client::Command, variable: impl Fn(&str) -> Option<String>) -> ExitCode {
+    let settings = match ClientSettings::read(variable, command.server()) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(EX_USAGE);
+        }
+    };
+    match client::run(command, settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("qrcast: {failure}");
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
 #[tokio::main]
 async fn backup(config: &Config, file: &Path) -> ExitCode {
     match backup::run(config, file).await {
@@ -283,14 +280,4 @@ fn doctor(variable: impl Fn(&str) -> Option<String>, json: bool) -> ExitCode {
     let said = if json { serde_json::json!(report).to_string() } else { report.to_string() };
     says(said);
     ExitCode::from(report.failures())
-}
-
-/// The table of variables, for `--help`.
-fn variables() -> String {
-    let line = |setting: &qrcast::config::Setting| {
-        let default =
-            if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
-        format!("  {}{default}\n      {}\n", setting.name, setting.meaning.replace('`', ""))
-    };
-    format!("Variables [and their defaults]:\n{}", SETTINGS.iter().map(line).collect::<String>())
 }

@@ -33,6 +33,18 @@ pub fn svg(text: &str) -> String {
     Matrix::of(text).map(|matrix| document(&matrix)).unwrap_or_default()
 }
 
+/// The QR's rows, `true` where it is dark, with the quiet zone. Empty if [`svg`] is.
+pub fn rows(text: &str) -> Vec<Vec<bool>> {
+    let Ok(matrix) = Matrix::of(text) else { return Vec::new() };
+    let (margin, side) = ([false; QUIET], matrix.width + 2 * QUIET);
+    let row = |modules: &[Color]| {
+        let dark = modules.iter().map(|module| *module == Color::Dark);
+        margin.into_iter().chain(dark).chain(margin).collect::<Vec<_>>()
+    };
+    let blank = || std::iter::repeat_n(vec![false; side], QUIET);
+    blank().chain(matrix.modules.chunks_exact(matrix.width).map(row)).chain(blank()).collect()
+}
+
 /// The QR as a PNG file. Empty if [`svg`] is.
 pub fn png(text: &str) -> Vec<u8> {
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Connections that we open ourselves, as hyper's client takes them. `whatsapp/egress` and `webhooks` use it.
+//! Connections that we open ourselves, as hyper's client takes them. `whatsapp/egress`, `webhooks` and `client` use it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio_websockets::MaybeTlsStream;
+use tokio_websockets::{Connector, MaybeTlsStream};
 use tower_service::Service;
 
 /// A connection that is ready for HTTP.
@@ -29,6 +29,20 @@ impl Wire {
 pub(crate) type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
 type Opening = BoxFuture<'static, Result<Wire, OpenError>>;
+
+/// Opens one to the host of this address by a connector for TCP, with TLS where the address is `https`.
+pub(crate) async fn open<C>(mut tcp: C, tls: &Connector, uri: Uri) -> Result<Stream, OpenError>
+where
+    C: Service<Uri, Response = TokioIo<TcpStream>, Error: Into<OpenError>>,
+{
+    let host = uri.host().unwrap_or_default().to_owned();
+    let secure = uri.scheme_str() == Some("https");
+    let socket = tcp.call(uri).await.map_err(Into::into)?.into_inner();
+    if !secure {
+        return Ok(MaybeTlsStream::Plain(socket));
+    }
+    Ok(tls.wrap(&host, socket).await?)
+}
 
 /// Opens connections for hyper's client.
 #[derive(Clone)]

@@ -211,4 +211,9 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "`true`: receivers may be at private addresses, and may be asked by `http://`; for a private network only",
     ),
+    setting(
+        "QRCAST_API_KEY",
+        "",
+        "the secret that `qrcast sessions`, `link`, `logout` and `events` show to the server; without it, the first of `API_KEYS`, but never with `--server`",
+    ),
 ];

@@ -21,13 +21,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
-use tokio_websockets::{Connector, MaybeTlsStream};
+use tokio_websockets::Connector;
 use tower_service::Service;
 use whatsapp_rust::transport::default_tls_connector;
 
 use crate::event::Time;
 use crate::receiver::{ReceiverUrl, address};
-use crate::wire::{OpenError, Road, Stream};
+use crate::wire::{self, OpenError, Road, Stream};
 
 /// From the look-up of the name to the end of the answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(15);
@@ -236,19 +236,14 @@ struct Way {
 }
 
 impl Way {
-    async fn open(mut self, uri: Uri) -> Result<Stream, OpenError> {
-        let host = uri.host().unwrap_or_default().to_owned();
+    async fn open(self, uri: Uri) -> Result<Stream, OpenError> {
+        let host = uri.host().unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         // The connector looks up names alone.
         if literal.is_ok_and(|address| !(self.allowed)(address)) {
             return Err(NotPublic.into());
         }
-        let secure = uri.scheme_str() == Some("https");
-        let socket = self.tcp.call(uri).await?.into_inner();
-        if !secure {
-            return Ok(MaybeTlsStream::Plain(socket));
-        }
-        Ok(self.tls.wrap(&host, socket).await?)
+        wire::open(self.tcp, &self.tls, uri).await
     }
 }
 

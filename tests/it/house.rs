@@ -105,6 +105,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("backup", &["check_store", "config", "server", "storage"]),
     // Stands beside `server` too: it asks what a server would stand on, and runs none of it.
     ("doctor", &["config", "server", "storage", "whatsapp"]),
+    // Asks a server from outside: of this crate it uses how to connect and what a QR looks like, and `main` alone calls it.
+    ("client", &["backoff", "config", "qr", "wire"]),
     (
         "http",
         &[
@@ -149,7 +151,7 @@ fn in_http_nothing_runs_up() {
 
 #[test]
 fn no_two_files_of_a_room_use_each_other() {
-    for room in ["http", "webhooks", "link", "ownership", "registry", "session", "cluster"] {
+    for room in ["http", "webhooks", "link", "ownership", "registry", "session", "cluster", "client"] {
         assert_no_circle(imports_within(room));
     }
 }

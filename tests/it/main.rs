@@ -13,6 +13,7 @@ mod bad_days;
 mod bad_requests;
 mod bounds;
 mod clients;
+mod command_line;
 mod commands;
 mod creation;
 mod damaged;

@@ -331,9 +331,14 @@ pub(crate) async fn press(page: &Page, key: &str) {
 pub(crate) fn reads_qr(png: &[u8]) -> Option<String> {
     let picture = image::load_from_memory(png).unwrap().to_luma8();
     let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let mut picture = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| {
+    reads_grey(width, height, |x, y| {
         picture.get_pixel(u32::try_from(x).unwrap(), u32::try_from(y).unwrap()).0[0]
-    });
+    })
+}
+
+/// The same of pixels from 0, black, to 255.
+pub(crate) fn reads_grey(width: usize, height: usize, pixel: impl Fn(usize, usize) -> u8) -> Option<String> {
+    let mut picture = rqrr::PreparedImage::prepare_from_greyscale(width, height, pixel);
     picture.detect_grids().first().and_then(|grid| grid.decode().ok()).map(|(_, text)| text)
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod relay;
 pub(crate) mod replicas;
 pub(crate) mod server;
 mod standstill;
+pub(crate) mod terminal;
 pub(crate) mod viewer;
 pub(crate) mod way_out;
 pub(crate) mod witness;
