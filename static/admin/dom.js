@@ -109,8 +109,8 @@ export function statusBadge() {
 /** What an error means, and what to do. */
 export function why(error) {
   const wait = error.retryAfterMs ? words.waitFor(Math.ceil(error.retryAfterMs / 1000)) : words.waitAWhile;
+  if (error.cause?.name === "TimeoutError") return words.errors.silent;
   if (error.code === "UNREACHABLE") return words.errors.unreachable;
-  if (error.name === "TimeoutError") return words.errors.silent;
   if (error.status === 403) return words.errors.forbidden;
   if (error.code === "SESSION_LIMIT") return `${words.errors.sessionLimit} ${wait}`;
   if (error.status === 429) return `${words.errors.limited} ${wait}`;

@@ -1,7 +1,8 @@
 // The dashboard: asks for the key, follows the feed, and shows the list or one session, as the address says:
 // `/admin` is the list, `/admin#session=ID` one session.
 
-import { call, key, OPEN } from "./api.js";
+import { key, OPEN } from "../key.js";
+import { call } from "./api.js";
 import { newSession } from "./dialogs.js";
 import { button, clock, h, notice, say, why, write } from "./dom.js";
 import { follow } from "./feed.js";
@@ -122,7 +123,7 @@ function connect(sessions, one, { banner, light, signal }) {
       sessions.load();
       one.again();
     },
-    onEvents: (events) => sessions.hear(events),
+    onEvent: (name, data) => sessions.hear(name, data),
     onState: ({ phase }) => {
       light.dataset.live = phase;
       write(light.lastElementChild, words.live[phase]);

@@ -2,7 +2,8 @@
 // polled but its viewers, which no event tells; the rest comes with the feed.
 
 import "../qrcast.js";
-import { call, OPEN, of } from "./api.js";
+import { OPEN } from "../key.js";
+import { call, of } from "./api.js";
 import { confirm } from "./dialogs.js";
 import { ago, button, clock, h, isLinked, nameOf, notice, number, phone, say, statusBadge, when, why, write } from "./dom.js";
 import { isAfter } from "./sessions.js";
@@ -26,7 +27,7 @@ export class SessionView {
   constructor(sessions) {
     this.#sessions = sessions;
     sessions.addEventListener("change", () => this.#drawFacts());
-    sessions.addEventListener("events", ({ detail }) => this.#hear(detail));
+    sessions.addEventListener("event", ({ detail }) => this.#hear(detail));
   }
 
   async show(id, { qr = false } = {}) {
@@ -194,11 +195,9 @@ export class SessionView {
     }
   }
 
-  #hear(events) {
-    if (!this.#row) return;
-    const own = events.filter(([, data]) => data.sessionId === this.id && isAfter(data.id, this.#log.at(-1)?.[1].id));
-    if (!own.length) return;
-    this.#log.push(...own);
+  #hear([name, data]) {
+    if (!this.#row || data.sessionId !== this.id || !isAfter(data.id, this.#log.at(-1)?.[1].id)) return;
+    this.#log.push([name, data]);
     this.#drawLog();
   }
 

@@ -1,6 +1,7 @@
 // Every session that the key may see, as the list and the feed tell of them. Knows no page; list.js, session.js and charts.js
 // draw what is here.
 
+import { isAfter as isLater } from "../qrcast/subscribe.js";
 import { call } from "./api.js";
 
 export const STATUSES = [
@@ -14,8 +15,6 @@ const ONE_BY_ONE = 20;
 export class Sessions extends EventTarget {
   rows = new Map();
   counts = Object.fromEntries(STATUSES.map((status) => [status, 0]));
-  /** How many events the feed brought since the page was opened. */
-  events = 0;
   /** `waiting` for the feed, `loading`, `done`, or the error. */
   state = "waiting";
   readAt;
@@ -75,24 +74,25 @@ export class Sessions extends EventTarget {
 
   // ---- the feed ----------------------------------------------------------------------------------------------
 
-  hear(events) {
-    this.events += events.length;
-    for (const [name, data] of events) {
-      const known = this.rows.has(data.sessionId);
-      const row = this.#row(data.sessionId);
-      if (row.last && !isAfter(data.id, row.last)) continue;
-      // A new epoch is a new start of its link task, perhaps on another replica.
-      const moved = !known || epoch(row.last) !== epoch(data.id) || (name === "disconnected" && !data.willReconnect);
-      Object.assign(row, { last: data.id, generation: this.#generation, ...news(name, data) });
-      const status = statusAfter(name, data);
-      if (status && status !== row.status) {
-        row.since = data.at;
-        this.#status(row, status);
-      }
-      this.#touched(row);
-      if (moved) this.#ask(row.id);
+  hear(name, data) {
+    this.#take(name, data);
+    this.dispatchEvent(new CustomEvent("event", { detail: [name, data] }));
+  }
+
+  #take(name, data) {
+    const known = this.rows.has(data.sessionId);
+    const row = this.#row(data.sessionId);
+    if (row.last && !isAfter(data.id, row.last)) return;
+    // A new epoch is a new start of its link task, perhaps on another replica.
+    const moved = !known || epoch(row.last) !== epoch(data.id) || (name === "disconnected" && !data.willReconnect);
+    Object.assign(row, { last: data.id, generation: this.#generation, ...news(name, data) });
+    const status = statusAfter(name, data);
+    if (status && status !== row.status) {
+      row.since = data.at;
+      this.#status(row, status);
     }
-    if (events.length) this.dispatchEvent(new CustomEvent("events", { detail: events }));
+    this.#touched(row);
+    if (moved) this.#ask(row.id);
   }
 
   /** Asks for what the feed does not tell: the owner, the metadata. */
@@ -196,11 +196,9 @@ function epoch(id) {
   return id?.split("-")[0];
 }
 
-/** Whether one event id, `<epoch>-<seq>`, is later than another; no id is before all. */
+/** Whether one event id is later than another; no id is before all. */
 export function isAfter(id, other) {
-  if (!id || !other) return Boolean(id);
-  const [a, b] = [id, other].map((text) => text.split("-").map(Number));
-  return a[0] === b[0] ? a[1] > b[1] : a[0] > b[0];
+  return id && other ? isLater(id, other) : Boolean(id);
 }
 
 function compare(a, b) {
