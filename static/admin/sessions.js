@@ -11,6 +11,9 @@ export const STATUSES = [
 const PAGE = 200;
 /** So many sessions that changed their owner are asked about one by one; more are read as a list. */
 const ONE_BY_ONE = 20;
+/** An answer that is behind the feed is asked for again, so often at most. */
+const AGAIN_MS = 1_000;
+const TRIES = 5;
 
 export class Sessions extends EventTarget {
   rows = new Map();
@@ -53,11 +56,13 @@ export class Sessions extends EventTarget {
   /** What an answer says of a session. */
   put(session) {
     const row = this.#row(session.sessionId);
-    const { viewers = row.viewers, owner, metadata } = session;
-    Object.assign(row, { viewers, owner, metadata, generation: this.#generation });
-    if (!isAfter(row.last, session.lastEventId)) {
-      const { since, me, reason, detail, help, incomplete, connectedAt, lastEventId: last } = session;
-      Object.assign(row, { since, me, reason, detail, help, incomplete, connectedAt, last });
+    const { viewers = row.viewers, metadata } = session;
+    // The feed is told of an event on its way into the log: an answer may still be of the moment before.
+    const isBehind = isAfter(row.last, session.lastEventId);
+    Object.assign(row, { viewers, metadata, isBehind, generation: this.#generation });
+    if (!isBehind) {
+      const { owner, since, me, reason, detail, help, incomplete, connectedAt, lastEventId: last } = session;
+      Object.assign(row, { owner, since, me, reason, detail, help, incomplete, connectedAt, last });
       this.#status(row, session.status);
     }
     this.#touched(row);
@@ -92,7 +97,9 @@ export class Sessions extends EventTarget {
       this.#status(row, status);
     }
     this.#touched(row);
-    if (moved) this.#ask(row.id);
+    if (!moved) return;
+    row.tries = 0;
+    this.#ask(row.id);
   }
 
   /** Asks for what the feed does not tell: the owner, the metadata. */
@@ -101,17 +108,21 @@ export class Sessions extends EventTarget {
     if (this.#asking) return;
     this.#asking = true;
     while (this.#due.size) {
-      if (this.#due.size > ONE_BY_ONE) {
-        this.#due.clear();
-        await this.load();
-        continue;
-      }
-      const [next] = this.#due;
-      this.#due.delete(next);
+      const asked = [...this.#due].slice(0, this.#due.size > ONE_BY_ONE ? undefined : 1);
+      for (const each of asked) this.#due.delete(each);
+      if (asked.length > 1) await this.load();
       // A session that is gone, or a server that is away: the next reading of the list says so.
-      await call("GET", `/api/session-status/${encodeURIComponent(next)}`).then((found) => this.put(found), () => {});
+      else await call("GET", `/api/session-status/${encodeURIComponent(asked[0])}`).then((found) => this.put(found), () => {});
+      this.#askAgain(asked.map((each) => this.rows.get(each)).filter(Boolean));
     }
     this.#asking = false;
+  }
+
+  /** An owner, too, lets go of a session only after its end was told. */
+  #askAgain(rows) {
+    const late = rows.filter((row) => row.isBehind || (row.owner && ["disconnected", "failed"].includes(row.status)));
+    const again = late.filter((row) => (row.tries += 1) < TRIES);
+    if (again.length) setTimeout(() => again.forEach((row) => this.#ask(row.id)), AGAIN_MS);
   }
 
   // ---- what is shown -----------------------------------------------------------------------------------------
@@ -134,7 +145,7 @@ export class Sessions extends EventTarget {
   #row(id) {
     let row = this.rows.get(id);
     if (!row) {
-      row = { id, user: id.slice("session_".length, -37), version: 0, viewers: undefined };
+      row = { id, user: id.slice("session_".length, -37), version: 0, tries: 0, viewers: undefined };
       this.rows.set(id, row);
       this.#isOrdered = false;
     }
