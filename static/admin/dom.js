@@ -35,6 +35,16 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Writes names and values into a `<dl>`; what is there already stays. */
+export function showFacts(list, facts) {
+  const names = facts.map(([name]) => name).join();
+  if (list.dataset.names !== names) {
+    list.dataset.names = names;
+    list.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", {}, name), h("dd"))));
+  }
+  facts.forEach(([, value], index) => write(list.children[index].lastElementChild, value));
+}
+
 /** Says something to those who listen. The same words twice are heard twice. */
 export function say(text) {
   const voice = document.getElementById("voice");

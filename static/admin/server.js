@@ -3,7 +3,7 @@
 
 import { call } from "./api.js";
 import { Chart } from "./charts.js";
-import { ago, h, lasting, number, say, short, write } from "./dom.js";
+import { ago, h, lasting, number, say, short, showFacts, write } from "./dom.js";
 import { STATUSES } from "./sessions.js";
 import { words } from "./words.js";
 
@@ -62,7 +62,7 @@ export class ServerView {
     this.streams.rename(words.server.streamsOf(short(replica)));
     write(this.line, words.server.line(version, whatsapp?.version ?? words.server.noVersion));
     const names = words.server.facts;
-    this.#showFacts([
+    showFacts(this.facts, [
       [names.replica, short(replica)], [names.uptime, lasting(uptime)],
       [names.whatsapp, whatsapp ? words.server.looked(whatsapp.source, whatsapp.ageSeconds !== null && lasting(whatsapp.ageSeconds)) : words.server.noVersion],
       [names.storage, words.server.storage(storage.type, storage.redis_connected)],
@@ -70,13 +70,6 @@ export class ServerView {
       ...(skewMs === null ? [] : [[names.clock, words.server.clock(skewMs)]]),
     ]);
     this.#showAlerts(alerts);
-  }
-
-  #showFacts(facts) {
-    if (this.facts.childElementCount !== facts.length) {
-      this.facts.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", {}, name), h("dd"))));
-    }
-    facts.forEach(([, value], index) => write(this.facts.children[index].lastElementChild, value));
   }
 
   #showAlerts(alerts) {
