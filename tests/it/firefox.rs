@@ -79,8 +79,11 @@ async fn by_code(within: Within) {
 /// An operator finds a session in the dashboard, and logs it out.
 async fn logged_out(within: Within) {
     let whatsapp = whatsapp().await;
-    let server =
-        Server::builder(&whatsapp.url()).variable("API_KEYS", "main:all-of-it").start().await.with_key("all-of-it");
+    let server = Server::builder(&whatsapp.url())
+        .variable("API_KEYS", "main:all-of-it")
+        .start()
+        .await
+        .with_key("all-of-it");
     let session = server.init("ada").await;
     session.link(&whatsapp).await;
     let browser = within.opens(Screen::WIDE, &format!("{}/admin", server.base)).await;
@@ -103,7 +106,8 @@ async fn logged_out(within: Within) {
     browser.presses("Enter").await;
     browser.until("document.querySelector('.one .status')?.innerText.startsWith('Disconnected')").await;
     eventually("its end", async || session.status().await["reason"] == "deleted").await;
-    eventually("the phone lists no device", async || whatsapp.state().devices.iter().all(|d| !d.linked)).await;
+    eventually("the phone lists no device", async || whatsapp.state().devices.iter().all(|d| !d.linked))
+        .await;
     browser.clicks("All sessions").await;
     browser.until("document.activeElement.textContent === 'ada'").await;
     browser.closes().await;

@@ -65,19 +65,21 @@ async fn a_person_links_although_the_replica_under_the_page_is_killed_twice() {
     let mut shown = vec![shows_the_qr(&browser, &replicas, &session, 0).await];
     for number in [0, 1] {
         dies(&mut replicas, number, &relay, number + 1).await;
-        eventually("another owner", async || replicas.owner_of(&session).await.is_some_and(|owner| owner > number))
-            .await;
+        eventually("another owner", async || {
+            replicas.owner_of(&session).await.is_some_and(|owner| owner > number)
+        })
+        .await;
         shown.push(shows_the_qr(&browser, &replicas, &session, 2).await);
     }
     let last = shown.last().unwrap();
-    let scan = simulator::Scan { qr: last.clone(), push_name: Some("Ada".into()), ..simulator::Scan::default() };
+    let scan =
+        simulator::Scan { qr: last.clone(), push_name: Some("Ada".into()), ..simulator::Scan::default() };
     soon("a scan", replicas.whatsapp.scan(scan)).await.unwrap();
     browser.reads("You can close this page").await;
     let heard: Vec<String> = browser.js("heard").await;
     let heard: Vec<Cursor> = heard.iter().map(|id| id.parse().unwrap()).collect();
     assert!(heard.is_sorted_by(|a, b| a < b), "each once and in order: {heard:?}");
     let said: Vec<String> = browser.js("said").await;
-    println!("said: {said:#?}");
     assert!(said.windows(2).all(|pair| pair[0] != pair[1]), "nothing is said twice: {said:#?}");
     assert_eq!(said.iter().filter(|said| said.starts_with("Linked")).count(), 1, "{said:#?}");
     browser.closes().await;
@@ -93,12 +95,15 @@ async fn the_dashboard_shows_the_truth_after_its_replica_is_killed() {
     let browser = Browser::open(Screen::WIDE, &format!("http://127.0.0.1:{}/admin", relay.port())).await;
     browser.reads("2 sessions").await;
     dies(&mut replicas, 0, &relay, 1).await;
-    eventually("another owner", async || replicas.owner_of(&ada.id).await.is_some_and(|owner| owner > 0)).await;
+    eventually("another owner", async || replicas.owner_of(&ada.id).await.is_some_and(|owner| owner > 0))
+        .await;
     replicas.has_clients(2).await;
     let owner = replicas.owner_of(&ada.id).await.unwrap();
     for (user, owner) in [("ada", owner), ("bob", 1)] {
         let name: String = replicas.name(owner).chars().take(8).collect();
-        let row = format!("[...document.querySelectorAll('.rows .row')].find((row) => row.querySelector('a').textContent === '{user}').innerText");
+        let row = format!(
+            "[...document.querySelectorAll('.rows .row')].find((row) => row.querySelector('a').textContent === '{user}').innerText"
+        );
         browser.until(&format!("{row}.includes('Connected') && {row}.includes('{name}')")).await;
     }
     browser.reads("Live").await;

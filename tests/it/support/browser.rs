@@ -144,7 +144,8 @@ impl Browser {
 
     async fn try_js(&self, expression: &str) -> Result<Value, String> {
         // As text, which both engines give back alike.
-        let code = format!("(async () => {{ {DEEP}; return JSON.stringify((await ({expression})) ?? null); }})()");
+        let code =
+            format!("(async () => {{ {DEEP}; return JSON.stringify((await ({expression})) ?? null); }})()");
         let text = engine!(self, evaluates(code))?;
         Ok(text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap()))
     }
