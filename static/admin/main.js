@@ -93,6 +93,8 @@ function route(list, server, one, signal) {
     const parameters = new URLSearchParams(location.hash.slice(1));
     const id = parameters.get("session") ?? undefined;
     document.title = id ? `${id.slice("session_".length, -37)} · qrcast` : words.title;
+    // Taking away what has the focus lays the page out: before the list is a part of it.
+    if (!id) one.hide();
     list.element.hidden = server.element.hidden = Boolean(id);
     if (id) {
       before = id;
@@ -100,7 +102,6 @@ function route(list, server, one, signal) {
       one.show(id, { qr: parameters.has("qr") });
       return;
     }
-    one.hide();
     list.shown();
     // The keyboard goes on where it left.
     if (before) list.focus(before);
