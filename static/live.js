@@ -8,13 +8,12 @@
 //
 // The server writes what its settings say into the attributes of `<html>`; src/http/pages/front.rs has them.
 
+import { key, OPEN } from "./key.js";
 import { Api } from "./qrcast/api.js";
 import { QrcastLink } from "./qrcast/link.js";
 import { choose, fill, inTime, load, whyRefused } from "./qrcast/words.js";
 
 const $ = (id) => document.getElementById(id);
-/** A server without keys needs no token. Then an `Authorization` that a proxy in front of it needs is not overwritten. */
-const OPEN = document.documentElement.hasAttribute("data-open");
 /** `PAGE_TITLE`, and the origins to which a page may lead back: those of `ALLOWED_ORIGINS`. */
 const { title: TITLE, returns: RETURNS = "" } = document.documentElement.dataset;
 
@@ -29,26 +28,11 @@ let trouble;
 
 // ---- the key of this tab -----------------------------------------------------------------------------------------
 
-/** A frame in another site may have no storage; then the key is kept as long as the page. */
-const key = {
-  get value() {
-    try {
-      return sessionStorage.getItem("qrcast-key") ?? undefined;
-    } catch {
-      return this.held;
-    }
-  },
-  set value(value) {
-    this.held = value;
-    try {
-      if (value) sessionStorage.setItem("qrcast-key", value);
-      else sessionStorage.removeItem("qrcast-key");
-    } catch {
-      // The key is kept in memory.
-    }
-    $("keyed").hidden = !value;
-  },
-};
+/** Keeps a key, or forgets it, and says so. */
+function keep(secret) {
+  key.value = secret;
+  $("keyed").hidden = !secret;
+}
 
 function call(path, body, secret = key.value) {
   return new Api({ token: secret }).call("POST", path, body);
@@ -73,7 +57,7 @@ function tokens(session, given) {
       // The session does not exist, or no longer: a key does not help, and the element says so.
       if (!trouble) throw error;
       // Without a token the stream is refused, and the page asks for another key.
-      if (trouble === "lost") key.value = undefined;
+      if (trouble === "lost") keep(undefined);
       return undefined;
     }
   };
@@ -175,7 +159,7 @@ function ask(why, user, then) {
 
 async function start(userId, secret = key.value) {
   const { sessionId, streamToken } = await call("/api/init-session", { userId }, secret);
-  if (secret) key.value = secret;
+  if (secret) keep(secret);
   // With a key the page fetches tokens itself. A token in the address would outlive "Forget the key".
   const fragment = secret ? "" : `#token=${encodeURIComponent(streamToken)}`;
   // A history entry of its own: "back" leads to the form, a reload to the same session.
@@ -194,7 +178,7 @@ onSubmit("start", "go", async () => {
   } catch (error) {
     if (error.status !== 401) return complain("user", why(error));
     const had = key.value;
-    key.value = undefined;
+    keep(undefined);
     ask(had ? "lost" : "start", user, (secret) => begin(user, secret));
   }
 });
@@ -205,7 +189,7 @@ async function begin(user, secret) {
     await start(user, secret);
   } catch (error) {
     if (error.status !== 403) throw error;
-    key.value = secret;
+    keep(secret);
     route();
     $("user").value = user;
     complain("user", why(error));
@@ -230,7 +214,7 @@ async function follow(session, secret) {
     // The element reports all other errors itself.
     if (![400, 404, 410].includes(error.status)) throw error;
   }
-  key.value = secret;
+  keep(secret);
   followByKey(session);
 }
 
@@ -318,7 +302,7 @@ function askFor(session, reason) {
 $("use-key").addEventListener("click", () => askFor(address().session, trouble ?? "link"));
 
 $("forget").addEventListener("click", () => {
-  key.value = undefined;
+  keep(undefined);
   history.pushState(null, "", query());
   route();
 });

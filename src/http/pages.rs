@@ -53,9 +53,10 @@ pub(super) const PAGE: Operation = Operation::new(
 );
 
 /// Every static file.
-pub(super) static PAGES: [Page; 43] = [
+pub(super) static PAGES: [Page; 45] = [
     page!("/", "text/html; charset=utf-8", "index.html"),
     page!("/live.js", "text/javascript; charset=utf-8", "live.js"),
+    page!("/key.js", "text/javascript; charset=utf-8", "key.js"),
     page!("/style.css", "text/css; charset=utf-8", "style.css"),
     page!("/reference.css", "text/css; charset=utf-8", "reference.css"),
     page!("/icon.svg", "image/svg+xml", "icon.svg"),
@@ -81,6 +82,7 @@ pub(super) static PAGES: [Page; 43] = [
     page!("/qrcast/parts.js", "text/javascript; charset=utf-8", "qrcast/parts.js"),
     page!("/qrcast/passkey-views.js", "text/javascript; charset=utf-8", "qrcast/passkey-views.js"),
     page!("/qrcast/passkey.js", "text/javascript; charset=utf-8", "qrcast/passkey.js"),
+    page!("/qrcast/pauses.js", "text/javascript; charset=utf-8", "qrcast/pauses.js"),
     page!("/qrcast/step.js", "text/javascript; charset=utf-8", "qrcast/step.js"),
     page!("/qrcast/style.js", "text/javascript; charset=utf-8", "qrcast/style.js"),
     page!("/qrcast/subscribe.js", "text/javascript; charset=utf-8", "qrcast/subscribe.js"),

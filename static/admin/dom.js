@@ -35,6 +35,16 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Writes names and values into a `<dl>`; what is there already stays. */
+export function showFacts(list, facts) {
+  const names = facts.map(([name]) => name).join();
+  if (list.dataset.names !== names) {
+    list.dataset.names = names;
+    list.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", {}, name), h("dd"))));
+  }
+  facts.forEach(([, value], index) => write(list.children[index].lastElementChild, value));
+}
+
 /** Says something to those who listen. The same words twice are heard twice. */
 export function say(text) {
   const voice = document.getElementById("voice");
@@ -109,8 +119,8 @@ export function statusBadge() {
 /** What an error means, and what to do. */
 export function why(error) {
   const wait = error.retryAfterMs ? words.waitFor(Math.ceil(error.retryAfterMs / 1000)) : words.waitAWhile;
+  if (error.cause?.name === "TimeoutError") return words.errors.silent;
   if (error.code === "UNREACHABLE") return words.errors.unreachable;
-  if (error.name === "TimeoutError") return words.errors.silent;
   if (error.status === 403) return words.errors.forbidden;
   if (error.code === "SESSION_LIMIT") return `${words.errors.sessionLimit} ${wait}`;
   if (error.status === 429) return `${words.errors.limited} ${wait}`;

@@ -1,7 +1,8 @@
 // The dashboard: asks for the key, follows the feed, and shows the list or one session, as the address says:
 // `/admin` is the list, `/admin#session=ID` one session.
 
-import { call, key, OPEN } from "./api.js";
+import { key, OPEN } from "../key.js";
+import { call } from "./api.js";
 import { newSession } from "./dialogs.js";
 import { button, clock, h, notice, say, why, write } from "./dom.js";
 import { follow } from "./feed.js";
@@ -92,6 +93,8 @@ function route(list, server, one, signal) {
     const parameters = new URLSearchParams(location.hash.slice(1));
     const id = parameters.get("session") ?? undefined;
     document.title = id ? `${id.slice("session_".length, -37)} · qrcast` : words.title;
+    // Taking away what has the focus lays the page out: before the list is a part of it.
+    if (!id) one.hide();
     list.element.hidden = server.element.hidden = Boolean(id);
     if (id) {
       before = id;
@@ -99,7 +102,6 @@ function route(list, server, one, signal) {
       one.show(id, { qr: parameters.has("qr") });
       return;
     }
-    one.hide();
     list.shown();
     // The keyboard goes on where it left.
     if (before) list.focus(before);
@@ -122,7 +124,7 @@ function connect(sessions, one, { banner, light, signal }) {
       sessions.load();
       one.again();
     },
-    onEvents: (events) => sessions.hear(events),
+    onEvent: (name, data) => sessions.hear(name, data),
     onState: ({ phase }) => {
       light.dataset.live = phase;
       write(light.lastElementChild, words.live[phase]);

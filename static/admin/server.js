@@ -1,9 +1,9 @@
 // How the server is: its health, alerts, versions, and three charts. `/health` and `/metrics` tell nothing by themselves, so
 // they are asked every quarter of a minute; everything else comes with the feed.
 
-import { call, request } from "./api.js";
+import { call } from "./api.js";
 import { Chart } from "./charts.js";
-import { ago, h, lasting, number, say, short, write } from "./dom.js";
+import { ago, h, lasting, number, say, short, showFacts, write } from "./dom.js";
 import { STATUSES } from "./sessions.js";
 import { words } from "./words.js";
 
@@ -34,7 +34,7 @@ export class ServerView {
       h("summary", {}, h("h2", { class: "unseen" }, words.server.title), this.badge, this.line, this.alarm),
       this.alertList, h("div", { class: "figures" }, this.facts, this.byStatus.element, this.streams.element, this.events.element));
     for (const chart of [this.byStatus, this.streams, this.events]) chart.says(words.server.noneYet);
-    sessions.addEventListener("events", ({ detail }) => this.#count(detail.length));
+    sessions.addEventListener("event", () => this.#count(1));
     sessions.addEventListener("change", () => this.#firstSample());
   }
 
@@ -53,13 +53,7 @@ export class ServerView {
   // ---- /health -----------------------------------------------------------------------------------------------
 
   async #health() {
-    let health;
-    try {
-      health = await call("GET", "/health");
-    } catch (error) {
-      // 503 is an answer, too: it says what is wrong.
-      health = error.details?.service ? error.details : undefined;
-    }
+    const health = await readHealth();
     const state = health?.status ?? "unknown";
     this.badge.dataset.health = state;
     write(this.badge.lastElementChild, health ? words.server.health[state] : words.server.failed);
@@ -68,7 +62,7 @@ export class ServerView {
     this.streams.rename(words.server.streamsOf(short(replica)));
     write(this.line, words.server.line(version, whatsapp?.version ?? words.server.noVersion));
     const names = words.server.facts;
-    this.#showFacts([
+    showFacts(this.facts, [
       [names.replica, short(replica)], [names.uptime, lasting(uptime)],
       [names.whatsapp, whatsapp ? words.server.looked(whatsapp.source, whatsapp.ageSeconds !== null && lasting(whatsapp.ageSeconds)) : words.server.noVersion],
       [names.storage, words.server.storage(storage.type, storage.redis_connected)],
@@ -76,13 +70,6 @@ export class ServerView {
       ...(skewMs === null ? [] : [[names.clock, words.server.clock(skewMs)]]),
     ]);
     this.#showAlerts(alerts);
-  }
-
-  #showFacts(facts) {
-    if (this.facts.childElementCount !== facts.length) {
-      this.facts.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", {}, name), h("dd"))));
-    }
-    facts.forEach(([, value], index) => write(this.facts.children[index].lastElementChild, value));
   }
 
   #showAlerts(alerts) {
@@ -104,7 +91,7 @@ export class ServerView {
     this.now = undefined;
     if (!this.#mayCount) return;
     try {
-      const text = await (await request("GET", "/metrics", { signal: AbortSignal.timeout(EVERY_MS) })).text();
+      const text = await call("GET", "/metrics", undefined, { parse: String });
       this.now = [...text.matchAll(/^qrcast_streams\{.*\} (\S+)$/gm)].reduce((sum, [, value]) => sum + Number(value), 0);
     } catch (error) {
       this.#mayCount = error.status !== 403;
@@ -147,5 +134,16 @@ export class ServerView {
     if (this.#mayCount && counted.length) this.streams.show([{ points: counted.map(({ at, streams }) => [at, streams]) }], counted.at(-1).streams);
     // The last minute is not over.
     this.events.show([{ points: this.#minutes }], (this.#minutes.at(-2) ?? this.#minutes.at(-1))[1]);
+  }
+}
+
+/** Everyone may read it, and a 503 is an answer, too: it says what is wrong. Anything else is no answer of the server's. */
+async function readHealth() {
+  try {
+    const options = { cache: "no-store", signal: AbortSignal.timeout(EVERY_MS) };
+    const health = await (await fetch(new URL("../health", import.meta.url), options)).json();
+    return health.service ? health : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -2,9 +2,10 @@
 // polled but its viewers, which no event tells; the rest comes with the feed.
 
 import "../qrcast.js";
-import { call, OPEN, of } from "./api.js";
+import { OPEN } from "../key.js";
+import { call, of } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { ago, button, clock, h, isLinked, nameOf, notice, number, phone, say, statusBadge, when, why, write } from "./dom.js";
+import { ago, button, clock, h, isLinked, nameOf, notice, number, phone, say, showFacts, statusBadge, when, why, write } from "./dom.js";
 import { isAfter } from "./sessions.js";
 import { words } from "./words.js";
 
@@ -21,12 +22,14 @@ export class SessionView {
   #row;
   #log = [];
   #whole = false;
+  /** So many events at the end of the log are not on the page yet. */
+  #toDraw = 0;
   #timer;
 
   constructor(sessions) {
     this.#sessions = sessions;
     sessions.addEventListener("change", () => this.#drawFacts());
-    sessions.addEventListener("events", ({ detail }) => this.#hear(detail));
+    sessions.addEventListener("event", ({ detail }) => this.#hear(detail));
   }
 
   async show(id, { qr = false } = {}) {
@@ -66,7 +69,7 @@ export class SessionView {
 
   #build(row, qr) {
     this.#row = row;
-    [this.#log, this.#whole] = [[], false];
+    [this.#log, this.#whole, this.#toDraw, this.timeline] = [[], false, 0, undefined];
     write(this.title, row.user);
     this.badge = statusBadge();
     this.said = row.status;
@@ -107,7 +110,7 @@ export class SessionView {
       [names.owner, row.owner ?? words.none], [names.viewers, row.viewers === undefined ? words.none : number(row.viewers)],
       [names.metadata, row.metadata && JSON.stringify(row.metadata)], [names.id, row.id],
     ].filter(([, value]) => value);
-    this.facts.replaceChildren(...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    showFacts(this.facts, facts);
     const deleted = row.reason === "deleted";
     this.restartButton.hidden = this.removeButton.hidden = deleted;
     // A linked session has no QR; one that was linked right here still shows who it is.
@@ -190,29 +193,57 @@ export class SessionView {
     } catch (error) {
       // What was seen of a session that was deleted meanwhile stays.
       if (this.id === id && error.status === 410) return this.#drawLog();
+      this.timeline = undefined;
       if (this.id === id) this.log.replaceChildren(notice({ title: one.logFailed, text: why(error), kind: "bad", children: [button(words.again, {}, () => this.#readLog())] }));
     }
   }
 
-  #hear(events) {
-    if (!this.#row) return;
-    const own = events.filter(([, data]) => data.sessionId === this.id && isAfter(data.id, this.#log.at(-1)?.[1].id));
-    if (!own.length) return;
-    this.#log.push(...own);
-    this.#drawLog();
+  #hear([name, data]) {
+    if (!this.#row || data.sessionId !== this.id || !isAfter(data.id, this.#log.at(-1)?.[1].id)) return;
+    this.#log.push([name, data]);
+    // Events come by the hundred: those that are not drawn yet are drawn together.
+    this.#toDraw += 1;
+    if (this.#toDraw === 1) requestAnimationFrame(() => this.#drawNews());
   }
 
   #drawLog() {
+    this.#toDraw = 0;
+    this.timeline = undefined;
     if (!this.#log.length) return this.log.replaceChildren(h("p", { class: "muted" }, this.#row.reason === "deleted" ? one.logGone : one.logEmpty));
     const shown = this.#whole ? this.#log : this.#log.slice(-FIRST);
-    const hidden = this.#log.length - shown.length;
-    const older = hidden > 0 && button(one.older(hidden), { class: "link" }, () => ((this.#whole = true), this.#drawLog()));
-    const items = shown.map(([name, data]) => {
-      const [title, detail] = words.events[name]?.(data) ?? [name, ""];
-      return h("li", { "data-event": name }, h("time", { datetime: data.at, title: data.id }, when(data.at)), h("strong", {}, title), h("span", { class: "muted" }, detail));
-    });
-    this.log.replaceChildren(h("p", { class: "muted small" }, one.logHint(this.#log.length)), h("ol", { class: "timeline", reversed: true }, items.reverse()), ...(older ? [older] : []));
-    this.#drawResend();
+    this.timeline = h("ol", { class: "timeline", reversed: true }, shown.map(moment).reverse());
+    this.hint = h("p", { class: "muted small" });
+    this.older = button("", { class: "link" }, () => this.#drawOlder());
+    this.log.replaceChildren(this.hint, this.timeline, this.older);
+    this.#showLength();
+  }
+
+  /** Adds what came, and lets go of what is no longer among the first: the rest of the list stays as it is. */
+  #drawNews() {
+    const news = this.#toDraw;
+    if (!this.#row || !news) return;
+    if (!this.timeline) return this.#drawLog();
+    this.#toDraw = 0;
+    this.timeline.prepend(...this.#log.slice(-news).slice(-FIRST).map(moment).reverse());
+    while (!this.#whole && this.timeline.childElementCount > FIRST) this.timeline.lastElementChild.remove();
+    this.#showLength();
+  }
+
+  /** The button goes, and the keyboard goes on where it was. */
+  #drawOlder() {
+    const last = this.timeline.lastElementChild;
+    this.#whole = true;
+    this.timeline.append(...this.#log.slice(0, -this.timeline.childElementCount).map(moment).reverse());
+    this.#showLength();
+    last.nextElementSibling?.setAttribute("tabindex", "-1");
+    last.nextElementSibling?.focus();
+  }
+
+  #showLength() {
+    const hidden = this.#log.length - this.timeline.childElementCount;
+    this.older.hidden = hidden <= 0;
+    write(this.older, one.older(hidden));
+    write(this.hint, one.logHint(this.#log.length));
   }
 
   // ---- its webhooks ------------------------------------------------------------------------------------------
@@ -222,20 +253,24 @@ export class SessionView {
     try {
       const { receivers } = await call("GET", `/api/webhooks?sessionId=${encodeURIComponent(id)}`);
       if (this.id !== id) return;
+      const focused = this.webhooks.contains(document.activeElement) ? document.activeElement.tagName.toLowerCase() : undefined;
       if (!receivers.length) return this.webhooks.replaceChildren(h("p", { class: "muted" }, one.webhooksEmpty));
-      this.from = h("select", { id: "resend-from" });
+      this.from = h("select", { id: "resend-from", onpointerdown: () => this.#drawResend(), onfocus: () => this.#drawResend() });
       this.resent = h("p", { class: "muted small", role: "status" });
       const resend = button(one.resend, { class: "quiet" }, () => this.#resend());
       this.webhooks.replaceChildren(h("ul", { class: "receivers" }, receivers.map(receiver)), h("div", { class: "bar tools" }, h("label", { for: "resend-from" }, one.resendFrom), this.from, resend), this.resent);
-      this.#drawResend();
+      this.from.append(h("option", { value: "0-0" }, one.resendAll));
+      // What had the keyboard was replaced by the same.
+      if (focused) this.webhooks.querySelector(focused)?.focus();
     } catch (error) {
       if (this.id === id) this.webhooks.replaceChildren(notice({ title: one.webhooksFailed, text: why(error), kind: "bad", children: [button(words.again, {}, () => this.#readWebhooks())] }));
     }
   }
 
+  /** Every event of the log, when somebody is about to choose one: they are too many to be drawn with each that comes. */
   #drawResend() {
     // Not under the hand of somebody who chooses.
-    if (!this.from || document.activeElement === this.from) return;
+    if (document.activeElement === this.from && this.from.childElementCount > 1) return;
     const option = ([name, data]) => h("option", { value: data.id }, `${when(data.at)} · ${words.events[name]?.(data)[0] ?? name}`);
     const { value } = this.from;
     this.from.replaceChildren(h("option", { value: "0-0" }, one.resendAll), ...this.#log.slice(0, -1).map(option).reverse());
@@ -250,6 +285,12 @@ export class SessionView {
       write(this.resent, said);
     });
   }
+}
+
+/** One event of the time line. */
+function moment([name, data]) {
+  const [title, detail] = words.events[name]?.(data) ?? [name, ""];
+  return h("li", { "data-event": name }, h("time", { datetime: data.at, title: data.id }, when(data.at)), h("strong", {}, title), h("span", { class: "muted" }, detail));
 }
 
 function receiver({ url, shared, state, lastError, lastDeliveryAt, nextTryAt, waiting, lost }) {

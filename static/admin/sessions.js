@@ -1,6 +1,7 @@
 // Every session that the key may see, as the list and the feed tell of them. Knows no page; list.js, session.js and charts.js
 // draw what is here.
 
+import { isAfter as isLater } from "../qrcast/subscribe.js";
 import { call } from "./api.js";
 
 export const STATUSES = [
@@ -10,12 +11,13 @@ export const STATUSES = [
 const PAGE = 200;
 /** So many sessions that changed their owner are asked about one by one; more are read as a list. */
 const ONE_BY_ONE = 20;
+/** An answer that is behind the feed is asked for again, so often at most. */
+const AGAIN_MS = 1_000;
+const TRIES = 5;
 
 export class Sessions extends EventTarget {
   rows = new Map();
   counts = Object.fromEntries(STATUSES.map((status) => [status, 0]));
-  /** How many events the feed brought since the page was opened. */
-  events = 0;
   /** `waiting` for the feed, `loading`, `done`, or the error. */
   state = "waiting";
   readAt;
@@ -54,11 +56,13 @@ export class Sessions extends EventTarget {
   /** What an answer says of a session. */
   put(session) {
     const row = this.#row(session.sessionId);
-    const { viewers = row.viewers, owner, metadata } = session;
-    Object.assign(row, { viewers, owner, metadata, generation: this.#generation });
-    if (!isAfter(row.last, session.lastEventId)) {
-      const { since, me, reason, detail, help, incomplete, connectedAt, lastEventId: last } = session;
-      Object.assign(row, { since, me, reason, detail, help, incomplete, connectedAt, last });
+    const { viewers = row.viewers, metadata } = session;
+    // The feed is told of an event on its way into the log: an answer may still be of the moment before.
+    const isBehind = isAfter(row.last, session.lastEventId);
+    Object.assign(row, { viewers, metadata, isBehind, generation: this.#generation });
+    if (!isBehind) {
+      const { owner, since, me, reason, detail, help, incomplete, connectedAt, lastEventId: last } = session;
+      Object.assign(row, { owner, since, me, reason, detail, help, incomplete, connectedAt, last });
       this.#status(row, session.status);
     }
     this.#touched(row);
@@ -75,24 +79,27 @@ export class Sessions extends EventTarget {
 
   // ---- the feed ----------------------------------------------------------------------------------------------
 
-  hear(events) {
-    this.events += events.length;
-    for (const [name, data] of events) {
-      const known = this.rows.has(data.sessionId);
-      const row = this.#row(data.sessionId);
-      if (row.last && !isAfter(data.id, row.last)) continue;
-      // A new epoch is a new start of its link task, perhaps on another replica.
-      const moved = !known || epoch(row.last) !== epoch(data.id) || (name === "disconnected" && !data.willReconnect);
-      Object.assign(row, { last: data.id, generation: this.#generation, ...news(name, data) });
-      const status = statusAfter(name, data);
-      if (status && status !== row.status) {
-        row.since = data.at;
-        this.#status(row, status);
-      }
-      this.#touched(row);
-      if (moved) this.#ask(row.id);
+  hear(name, data) {
+    this.#take(name, data);
+    this.dispatchEvent(new CustomEvent("event", { detail: [name, data] }));
+  }
+
+  #take(name, data) {
+    const known = this.rows.has(data.sessionId);
+    const row = this.#row(data.sessionId);
+    if (row.last && !isAfter(data.id, row.last)) return;
+    // A new epoch is a new start of its link task, perhaps on another replica.
+    const moved = !known || epoch(row.last) !== epoch(data.id) || (name === "disconnected" && !data.willReconnect);
+    Object.assign(row, { last: data.id, generation: this.#generation, ...news(name, data) });
+    const status = statusAfter(name, data);
+    if (status && status !== row.status) {
+      row.since = data.at;
+      this.#status(row, status);
     }
-    if (events.length) this.dispatchEvent(new CustomEvent("events", { detail: events }));
+    this.#touched(row);
+    if (!moved) return;
+    row.tries = 0;
+    this.#ask(row.id);
   }
 
   /** Asks for what the feed does not tell: the owner, the metadata. */
@@ -101,17 +108,21 @@ export class Sessions extends EventTarget {
     if (this.#asking) return;
     this.#asking = true;
     while (this.#due.size) {
-      if (this.#due.size > ONE_BY_ONE) {
-        this.#due.clear();
-        await this.load();
-        continue;
-      }
-      const [next] = this.#due;
-      this.#due.delete(next);
+      const asked = [...this.#due].slice(0, this.#due.size > ONE_BY_ONE ? undefined : 1);
+      for (const each of asked) this.#due.delete(each);
+      if (asked.length > 1) await this.load();
       // A session that is gone, or a server that is away: the next reading of the list says so.
-      await call("GET", `/api/session-status/${encodeURIComponent(next)}`).then((found) => this.put(found), () => {});
+      else await call("GET", `/api/session-status/${encodeURIComponent(asked[0])}`).then((found) => this.put(found), () => {});
+      this.#askAgain(asked.map((each) => this.rows.get(each)).filter(Boolean));
     }
     this.#asking = false;
+  }
+
+  /** An owner, too, lets go of a session only after its end was told. */
+  #askAgain(rows) {
+    const late = rows.filter((row) => row.isBehind || (row.owner && ["disconnected", "failed"].includes(row.status)));
+    const again = late.filter((row) => (row.tries += 1) < TRIES);
+    if (again.length) setTimeout(() => again.forEach((row) => this.#ask(row.id)), AGAIN_MS);
   }
 
   // ---- what is shown -----------------------------------------------------------------------------------------
@@ -134,7 +145,7 @@ export class Sessions extends EventTarget {
   #row(id) {
     let row = this.rows.get(id);
     if (!row) {
-      row = { id, user: id.slice("session_".length, -37), version: 0, viewers: undefined };
+      row = { id, user: id.slice("session_".length, -37), version: 0, tries: 0, viewers: undefined };
       this.rows.set(id, row);
       this.#isOrdered = false;
     }
@@ -196,11 +207,9 @@ function epoch(id) {
   return id?.split("-")[0];
 }
 
-/** Whether one event id, `<epoch>-<seq>`, is later than another; no id is before all. */
+/** Whether one event id is later than another; no id is before all. */
 export function isAfter(id, other) {
-  if (!id || !other) return Boolean(id);
-  const [a, b] = [id, other].map((text) => text.split("-").map(Number));
-  return a[0] === b[0] ? a[1] > b[1] : a[0] > b[0];
+  return id && other ? isLater(id, other) : Boolean(id);
 }
 
 function compare(a, b) {

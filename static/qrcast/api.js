@@ -1,9 +1,10 @@
-// REST calls and their token. Not a stream: that is transports.js. Called by subscribe.js, link.js and the live page.
+// REST calls and their token. Not a stream: that is transports.js. Called by subscribe.js, link.js, the live page and
+// the dashboard.
 
 /** A refusal of the server, or no answer at all (`status` 0, `code` `UNREACHABLE`). */
 export class ApiError extends Error {
-  constructor({ status, code, message, details, retryAfterMs }) {
-    super(message);
+  constructor({ status, code, message, details, retryAfterMs, cause }) {
+    super(message, { cause });
     this.name = "ApiError";
     this.status = status;
     this.code = code;
@@ -41,18 +42,19 @@ export class Api {
     return url.href;
   }
 
-  /** The JSON of an answer, `null` for one without a body; throws ApiError. Comes again once with a newer token. */
-  async call(method, path, body, { signal } = {}) {
+  /** The JSON of an answer, or what `parse` makes of its text, and `null` for one without a body; throws ApiError. Comes again once
+   *  with a newer token. */
+  async call(method, path, body, { signal, parse = JSON.parse } = {}) {
     const token = await this.token.get();
     try {
-      return await this.#callOnce(method, path, body, token, signal);
+      return await this.#callOnce(method, path, body, token, signal, parse);
     } catch (error) {
       if (!(await this.token.another(token, error))) throw error;
-      return this.#callOnce(method, path, body, await this.token.get(), signal);
+      return this.#callOnce(method, path, body, await this.token.get(), signal, parse);
     }
   }
 
-  async #callOnce(method, path, body, token, signal) {
+  async #callOnce(method, path, body, token, signal, parse) {
     const headers = bearer(token);
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const limit = AbortSignal.timeout(PATIENCE_MS);
@@ -67,11 +69,11 @@ export class Api {
       });
       if (response.ok) {
         const text = await response.text();
-        return text ? JSON.parse(text) : null;
+        return text ? parse(text) : null;
       }
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new ApiError({ status: 0, code: "UNREACHABLE", message: String(error?.message ?? error) });
+      throw new ApiError({ status: 0, code: "UNREACHABLE", message: String(error?.message ?? error), cause: error });
     }
     throw await refusal(response);
   }

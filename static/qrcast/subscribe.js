@@ -2,15 +2,11 @@
 // neither page nor element; the element, the live page and other people's code call it.
 
 import { Api, ApiError, onlyNeeded } from "./api.js";
+import { OPEN_MS, Pauses, SILENCE_MS } from "./pauses.js";
 import { polling, sleep, sse, webSocket } from "./transports.js";
 
 const TRANSPORTS = { websocket: webSocket, sse, polling };
 
-/** Pauses between tries: 0.5 s, 1 s, 2 s … 30 s, each shortened by up to half so that viewers don't return in a wave. */
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 30_000;
-/** After a connection of this length the pauses begin anew. */
-const GOOD_CONNECTION_MS = 5_000;
 /** How often the device's clock is checked, and the jump from which on the device has slept. */
 const CLOCK_EVERY_MS = 1_000;
 const CLOCK_JUMP_MS = 4_000;
@@ -75,7 +71,7 @@ class Follower {
   #hurriedAt = -Infinity;
   /** When the device's clock was last checked. */
   #seen;
-  #failures = 0;
+  #pauses = new Pauses();
   #unopened = 0;
   #everOpened = new Set();
   #renewal;
@@ -153,8 +149,8 @@ class Follower {
       onFrame: (frame) => this.#hear(frame, transport),
       signal: this.#attempt.signal,
       WebSocket: "WebSocket" in this.#options ? this.#options.WebSocket : globalThis.WebSocket,
-      openMs: this.#options.openMs ?? 10_000,
-      silenceMs: this.#options.silenceMs ?? 45_000,
+      openMs: this.#options.openMs ?? OPEN_MS,
+      silenceMs: this.#options.silenceMs ?? SILENCE_MS,
       pollMs: this.#options.pollMs ?? 2_000,
       pollForMs: this.#options.pollForMs ?? 300_000,
     });
@@ -163,7 +159,7 @@ class Follower {
     if (outcome.opened) {
       this.#everOpened.add(transport);
       this.#unopened = 0;
-      if (Date.now() - began > GOOD_CONNECTION_MS) this.#failures = 0;
+      this.#pauses.opened(Date.now() - began);
     }
     return outcome;
   }
@@ -220,14 +216,8 @@ class Follower {
   }
 
   async #pause({ retryAfterMs }, transport) {
-    const backOff = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
-    this.#failures += 1;
-    // The pause that the server asks for is the shortest; the jitter is added to it.
-    const pause =
-      retryAfterMs === undefined
-        ? backOff * (0.5 + Math.random() / 2)
-        : retryAfterMs + Math.random() * Math.min(retryAfterMs, backOff);
-    this.#tell({ phase: "waiting", transport, retryInMs: Math.round(pause) });
+    const pause = this.#pauses.next(retryAfterMs);
+    this.#tell({ phase: "waiting", transport, retryInMs: pause });
     this.#attempt = new AbortController();
     await sleep(pause, this.#attempt.signal);
   }
@@ -238,7 +228,7 @@ class Follower {
     if (Math.abs(this.#seen - this.#hurriedAt) < ONE_WAKING_MS) return;
     this.#hurriedAt = this.#seen;
     this.#hurries = true;
-    this.#failures = 0;
+    this.#pauses.beginAnew();
     this.#attempt.abort();
   }
 

@@ -7,6 +7,7 @@
 //   "expired"   the token is no longer taken, or not known: `error` says which
 //   "again"     come back, after `retryAfterMs` when it is given
 //   "unopened"  it never opened, and a browser will not say why
+// The dashboard's feed is read by `sse`, too. No frame opens it, so its line has `onOpen()`.
 
 import { bearer, refusal } from "./api.js";
 
@@ -98,10 +99,13 @@ export async function sse(line) {
     // A proxy in between answered with a page of its own.
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return { how: "unopened", opened };
     let drain;
-    for await (const frame of frames(response.body, () => rearm())) {
-      opened = true;
-      if (frame.event === "drain") drain = frame.data;
-      else if (!signal.aborted) line.onFrame(frame);
+    for await (const batch of batches(response.body)) {
+      drain = batch.find(({ event }) => event === "drain")?.data ?? drain;
+      // The feed opens with the first bytes, unless they refuse.
+      if (!opened && !drain) line.onOpen?.();
+      opened ||= batch.length > 0 || line.onOpen !== undefined;
+      rearm();
+      for (const frame of batch) if (frame.event !== "drain" && !signal.aborted) line.onFrame(frame);
     }
     if (drain?.code === "TOKEN_EXPIRED") return { how: "expired", opened, token, error: EXPIRED };
     return { how: "again", opened, retryAfterMs: drain?.retryAfterMs };
@@ -221,8 +225,9 @@ function withCursor(path, cursor) {
   return cursor === undefined ? path : `${path}?lastEventId=${encodeURIComponent(cursor)}`;
 }
 
-/** The frames of an event stream; `onBytes` is called for every sign of life. Read line by line, because comments would pile up otherwise. */
-async function* frames(body, onBytes) {
+/** The frames of an event stream that came together: none where it is a sign of life alone. Read line by line, because comments
+ *  would pile up otherwise. */
+async function* batches(body) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
@@ -230,7 +235,7 @@ async function* frames(body, onBytes) {
   for (;;) {
     const { done, value: bytes } = await reader.read();
     if (done) return;
-    onBytes();
+    const batch = [];
     rest += decoder.decode(bytes, { stream: true });
     const lines = rest.split(/\r?\n/);
     rest = lines.pop();
@@ -239,9 +244,10 @@ async function* frames(body, onBytes) {
       // A comment has no field name. A block without data, for example `retry:` alone, is not a frame.
       if (name) fields[name] = value;
       if (line !== "") continue;
-      if (fields.data !== undefined) yield frame(fields);
+      if (fields.data !== undefined) batch.push(frame(fields));
       fields = {};
     }
+    yield batch;
   }
 }
 

@@ -27,6 +27,7 @@ mod ends;
 mod event_source;
 mod examples;
 mod feed;
+mod firefox;
 mod framing;
 mod health;
 mod help;

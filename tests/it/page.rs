@@ -1,7 +1,8 @@
 //! The live page, in a real Chromium: a person links an account by its QR. By number is in `page/codes.rs`; how a link ends
 //! and what the page makes of it, in `page/ends.rs`; on a server with keys, in `page/keys.rs` and `page/void.rs`; with a passkey,
-//! in `page/passkey.rs`; not finished yet, in `page/unfinished.rs`; in other languages and another look, in `page/words.rs`.
+//! in `page/passkey.rs`; looked at by axe-core, and by keyboard alone, in `page/access.rs`; not finished yet, in `page/unfinished.rs`; in other languages and another look, in `page/words.rs`.
 
+mod access;
 mod address;
 mod codes;
 mod ends;

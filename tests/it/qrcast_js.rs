@@ -1,7 +1,7 @@
 //! `qrcast.js` against the real server, in Node and in Chromium: every transport, whatever stands in the way, and a
 //! server that goes away in the middle. What it makes of each close code is in tests/js/rules.test.mjs, and of
-//! a passkey in tests/js/passkey.test.mjs, and the languages in tests/js/words.test.mjs, all run from here;
-//! tokens that end are in `qrcast_js/tokens.rs`.
+//! a passkey in tests/js/passkey.test.mjs, the languages in tests/js/words.test.mjs, and what the dashboard is told in
+//! tests/js/sessions.test.mjs, all run from here; tokens that end are in `qrcast_js/tokens.rs`.
 
 mod tokens;
 
@@ -100,6 +100,11 @@ async fn the_rules_of_the_stream_are_kept() {
 #[tokio::test]
 async fn the_passkey_step_and_the_extension_keep_to_their_rules() {
     passes_in_node("tests/js/passkey.test.mjs").await;
+}
+
+#[tokio::test]
+async fn the_dashboard_keeps_to_the_newest_that_it_was_told() {
+    passes_in_node("tests/js/sessions.test.mjs").await;
 }
 
 #[tokio::test]

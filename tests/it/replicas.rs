@@ -7,6 +7,7 @@ mod clocks;
 mod cores;
 mod dead_owner;
 mod handover;
+mod pages;
 mod paused_owner;
 mod prefixes;
 mod rebalance;

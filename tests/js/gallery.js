@@ -59,7 +59,7 @@ async (lang) => {
   for (const { scene, host } of cards) {
     const root = host.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [style()];
-    const defaults = { spoken, words, passkeyViews, method: "qr", number: "", offlineMs: 0, startOver: "./", extensionAddress: null };
+    const defaults = { spoken, words, passkeyViews, method: "qr", number: "", busy: false, offlineMs: 0, startOver: "./", extensionAddress: null };
     const actions = new Proxy({}, { get: () => () => {} });
     draw(root, undefined, { ...defaults, now: Date.now(), why: (word) => whyRefused(words, word), ...scene }, actions);
     for (const details of root.querySelectorAll(scene.isOpen ? "details" : "[part=trouble]")) details.open = true;

@@ -1,42 +1,13 @@
 //! What axe-core finds in the dashboard: in each state, wide and narrow, light and dark.
 
-use std::path::Path;
-use std::process::Command;
-
-use serde_json::{Value, json};
-
 use super::{comes_in, locked, session_of, stands};
+use crate::support::axe::{axe, is_clean};
 use crate::support::browser::{Browser, Screen};
-use crate::support::is_installed;
-
-/// The script of axe-core, which npm puts under `target/`.
-fn axe() -> Option<String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe");
-    std::fs::create_dir_all(&folder).unwrap();
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).arg("axe-core@4");
-    let installed = is_installed("npm") && npm.output().unwrap().status.success();
-    installed.then(|| std::fs::read_to_string(folder.join("node_modules/axe-core/axe.min.js")).unwrap())
-}
-
-async fn is_clean(browser: &Browser, axe: &str, state: &str) {
-    // What fades in has not its colours yet.
-    let fading = "elements().flatMap((e) => e.getAnimations()).some((a) => a.animationName === 'appear' && a.playState === 'running')";
-    browser.until(&format!("!{fading}")).await;
-    browser.js::<Value>(&format!("void (0, eval)({})", json!(axe))).await;
-    let found: Vec<String> = browser
-        .js("axe.run().then((result) => result.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join()}`))")
-        .await;
-    assert!(found.is_empty(), "{state}: {found:#?}");
-}
 
 #[tokio::test]
 #[ignore = "long: fetches axe-core with npm"]
 async fn axe_core_finds_nothing_in_any_state() {
-    let Some(axe) = axe() else {
-        eprintln!("NOT RUN: npm reaches no registry, or is not installed");
-        return;
-    };
+    let Some(axe) = axe() else { return };
     for screen in [Screen::WIDE, Screen::NARROW.dark()] {
         let (whatsapp, server) = locked().await;
         let browser = Browser::open(screen, &format!("{}/admin", server.base)).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{opens, scans};
 use crate::support::browser::{Browser, Screen};
 use crate::support::proxy::Site;
-use crate::support::{Server, whatsapp, world};
+use crate::support::{Server, whatsapp, world, world_at};
 
 const LANGUAGES: [&str; 9] = ["en", "tr", "es", "pt", "de", "fr", "ar", "hi", "id"];
 
@@ -118,38 +118,46 @@ async fn a_phone_and_a_second_tab_are_told_what_stands_in_the_way() {
     browser.closes().await;
 }
 
-/// How long it takes from the event of the first QR until the picture is on the screen, in milliseconds.
-const PAINTED: &str = "new Promise((done) => addEventListener('qrcast-event', ({ detail }) => {
+/// Notes of every QR how long it takes from its event until the picture is on the screen, in milliseconds.
+const PAINTED: &str = "void (globalThis.painted = [], addEventListener('qrcast-event', ({ detail }) => {
     if (detail.event !== 'qr') return;
     const since = performance.now();
     const look = () => {
         const qr = document.querySelector('qrcast-link').shadowRoot.querySelector('img.qr');
-        if (!qr?.complete || !qr.naturalWidth) return requestAnimationFrame(look);
+        if (qr?.src !== detail.data.qrDataUrl || !qr.complete || !qr.naturalWidth) return requestAnimationFrame(look);
         // After the next frame it has been painted.
-        requestAnimationFrame(() => setTimeout(() => done(performance.now() - since)));
+        qr.decode().then(() => requestAnimationFrame(() => setTimeout(() => painted.push(performance.now() - since))));
     };
     look();
 }))";
 
 #[tokio::test]
 #[ignore = "long: a figure"]
-async fn the_first_qr_is_painted_within_200_ms_of_its_event() {
-    let (_whatsapp, server) = world().await;
+async fn a_qr_is_painted_within_200_ms_of_its_event() {
+    let (_whatsapp, server) = world_at(20.0).await;
     let browser = Browser::open(Screen::WIDE, &server.base).await;
-    let mut quickest = f64::INFINITY;
-    // A busy machine makes one of them slow, and no page quick.
+    let (mut first, mut all) = (Vec::new(), Vec::new());
     for user in ["ada", "berta", "carla", "dora"] {
         browser.goes_to(&server.base).await;
         browser.reads("Whose account is it?").await;
-        browser.js::<Value>(&format!("void (globalThis.painted = {PAINTED})")).await;
+        browser.js::<Value>(PAINTED).await;
         browser.types(user).await;
         browser.presses("Enter").await;
-        browser.sees("qr").await;
-        let painted: f64 = browser.js("painted").await;
-        println!("the first QR was painted {painted:.0} ms after its event");
-        quickest = quickest.min(painted);
+        browser.until("painted.length >= 5").await;
+        let painted: Vec<f64> = browser.js("painted").await;
+        first.push(painted[0]);
+        all.extend(painted);
     }
-    assert!(quickest < 200.0, "{quickest} ms");
+    for each in [&mut first, &mut all] {
+        each.sort_by(f64::total_cmp);
+    }
+    let (median, most) = (all[all.len() / 2], all[all.len() - 1]);
+    println!(
+        "{} QRs: painted {median:.0} ms after their event, at most {most:.0} ms; the first ones {first:.0?}",
+        all.len()
+    );
+    // A busy machine makes one of them slow, and no page quick.
+    assert!(median < 200.0 && first[0] < 200.0, "{all:?}");
     browser.closes().await;
 }
 

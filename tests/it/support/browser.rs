@@ -1,34 +1,23 @@
-//! A real Chromium and the person in front of it: looks, types, clicks, and is told of every error of the page.
+//! A real browser and the person in front of it: looks, types, clicks, and is told of every error of the page. It is Chromium
+//! (browser/chromium.rs), in a few tests Firefox (browser/firefox.rs).
 //!
-//! Driven over its DevTools protocol. It looks into shadow roots as an eye does, and waits for what it looks for.
+//! It looks into shadow roots as an eye does, and waits for what it looks for.
+
+mod chromium;
+mod firefox;
 
 use std::sync::{Arc, Mutex};
 
+use chromiumoxide::Page;
 use chromiumoxide::browser::BrowserConfigBuilder;
-use chromiumoxide::cdp::browser_protocol::emulation::{
-    MediaFeature, SetDeviceMetricsOverrideParams, SetEmulatedMediaParams, SetTouchEmulationEnabledParams,
-};
-use chromiumoxide::cdp::browser_protocol::input::{
-    DispatchKeyEventParams, DispatchKeyEventType, InsertTextParams,
-};
-use chromiumoxide::cdp::browser_protocol::log::{EventEntryAdded, LogEntryLevel};
-use chromiumoxide::cdp::browser_protocol::network::{
-    EventRequestWillBeSent, EventWebSocketCreated, EventWebSocketWillSendHandshakeRequest,
-};
-use chromiumoxide::cdp::browser_protocol::page::CaptureScreenshotFormat;
-use chromiumoxide::cdp::browser_protocol::target::{CloseTargetParams, GetTargetsParams};
-use chromiumoxide::cdp::js_protocol::runtime::{
-    ConsoleApiCalledType, EvaluateParams, EventConsoleApiCalled, EventExceptionThrown,
-};
-use chromiumoxide::layout::Point;
-use chromiumoxide::page::ScreenshotParams;
-use chromiumoxide::{Browser as Chromium, BrowserConfig, Page};
-use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use super::{eventually, soon};
+use self::chromium::Chromium;
+pub(crate) use self::chromium::press;
+use self::firefox::Firefox;
+pub(crate) use self::firefox::PROGRAM as FIREFOX;
+use super::eventually;
 
 /// What the person sits in front of.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +50,26 @@ struct Log {
 
 /// A browser with one page. End it with [`Browser::closes`], which looks at its errors.
 pub(crate) struct Browser {
-    chromium: Chromium,
-    page: Page,
+    engine: Engine,
     log: Arc<Mutex<Log>>,
     /// Whom the page may speak to.
     origins: Vec<String>,
-    _profile: TempDir,
+}
+
+/// Who draws the page.
+enum Engine {
+    Chromium(Box<Chromium>),
+    Firefox(Box<Firefox>),
+}
+
+/// Asks the one that it is.
+macro_rules! engine {
+    ($browser:expr, $call:ident($($given:expr),*)) => {
+        match &$browser.engine {
+            Engine::Chromium(it) => it.$call($($given),*).await,
+            Engine::Firefox(it) => it.$call($($given),*).await,
+        }
+    };
 }
 
 /// Finds elements through shadow roots.
@@ -91,54 +94,45 @@ impl Browser {
         url: &str,
         how: impl FnOnce(BrowserConfigBuilder) -> BrowserConfigBuilder,
     ) -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        let config = how(BrowserConfig::builder())
-            .chrome_executable("/usr/bin/chromium")
-            .no_sandbox()
-            .user_data_dir(profile.path())
-            .viewport(None)
-            .launch_timeout(super::PATIENCE)
-            .request_timeout(super::PATIENCE)
-            .args([
-                "--disable-gpu",
-                "--disable-quic",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--hide-scrollbars",
-            ])
-            .build()
-            .unwrap();
-        let (chromium, mut handler) = soon("Chromium", Chromium::launch(config)).await.unwrap();
-        tokio::spawn(async move { while handler.next().await.is_some() {} });
-        let page = soon("a page", chromium.new_page("about:blank")).await.unwrap();
         let log = Arc::new(Mutex::new(Log::default()));
-        listen(&page, &log).await;
+        let chromium = Chromium::open(&log, how).await;
+        Self::first(Engine::Chromium(Box::new(chromium)), log, screen, url).await
+    }
+
+    /// The same in Firefox, which takes no finger.
+    pub(crate) async fn firefox(screen: Screen, url: &str) -> Self {
+        let log = Arc::new(Mutex::new(Log::default()));
+        let firefox = Firefox::open(&log, screen).await;
+        Self::first(Engine::Firefox(Box::new(firefox)), log, screen, url).await
+    }
+
+    async fn first(engine: Engine, log: Arc<Mutex<Log>>, screen: Screen, url: &str) -> Self {
         let origin = reqwest::Url::parse(url).unwrap().origin().ascii_serialization();
-        let browser = Self { chromium, page, log, origins: vec![origin], _profile: profile };
+        let browser = Self { engine, log, origins: vec![origin] };
         browser.sits_at(screen).await;
         browser.goes_to(url).await;
         browser
     }
 
+    /// What only Chromium is asked for.
+    fn chromium(&self) -> &Chromium {
+        match &self.engine {
+            Engine::Chromium(chromium) => chromium,
+            Engine::Firefox(_) => panic!("for Chromium alone"),
+        }
+    }
+
     /// Changes the screen under the page.
     pub(crate) async fn sits_at(&self, screen: Screen) {
-        // A narrow screen is a phone's, with its fine pixels.
-        let scale = if screen.width < 600 { 2.0 } else { 1.0 };
-        let (width, height) = (i64::from(screen.width), i64::from(screen.height));
-        let metrics = SetDeviceMetricsOverrideParams::new(width, height, scale, screen.touch);
-        self.page.execute(metrics).await.unwrap();
-        self.page.execute(SetTouchEmulationEnabledParams::new(screen.touch)).await.unwrap();
-        let scheme = MediaFeature::new("prefers-color-scheme", if screen.dark { "dark" } else { "light" });
-        self.page.execute(SetEmulatedMediaParams::builder().feature(scheme).build()).await.unwrap();
+        engine!(self, sits_at(screen));
     }
 
     pub(crate) async fn goes_to(&self, url: &str) {
-        soon(url, self.page.goto(url)).await.unwrap();
+        engine!(self, goes_to(url));
     }
 
     pub(crate) async fn reloads(&self) {
-        soon("a reload", self.page.reload()).await.unwrap();
+        engine!(self, reloads());
     }
 
     /// The value of an expression, which may be a promise and may use the words of `DEEP`.
@@ -149,15 +143,11 @@ impl Browser {
     }
 
     async fn try_js(&self, expression: &str) -> Result<Value, String> {
-        let code = format!("(async () => {{ {DEEP}; return ({expression}) ?? null; }})()");
-        let evaluate =
-            EvaluateParams::builder().expression(code).await_promise(true).return_by_value(true).build();
-        let result = soon("the page", self.page.execute(evaluate.unwrap())).await;
-        let result = result.map_err(|error| error.to_string())?.result;
-        match result.exception_details {
-            Some(details) => Err(format!("{details:?}")),
-            None => Ok(result.result.value.unwrap_or_default()),
-        }
+        // As text, which both engines give back alike.
+        let code =
+            format!("(async () => {{ {DEEP}; return JSON.stringify((await ({expression})) ?? null); }})()");
+        let text = engine!(self, evaluates(code))?;
+        Ok(text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap()))
     }
 
     /// Waits until an expression is true. A page that is being replaced answers nothing for a moment.
@@ -200,13 +190,13 @@ impl Browser {
                  const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
             ))
             .await;
-        self.page.click(Point::new(point[0], point[1])).await.unwrap();
+        engine!(self, clicks_at(point));
     }
 
     /// Types where the focus is, replacing what is there.
     pub(crate) async fn types(&self, text: &str) {
         self.js::<Value>("elements().find((e) => e.matches('input') && isSeen(e)).select()").await;
-        self.page.execute(InsertTextParams::new(text)).await.unwrap();
+        engine!(self, inserts(text));
     }
 
     /// Pastes into the field that a selector finds, in place of what is there.
@@ -214,39 +204,27 @@ impl Browser {
         let field = format!("elements().find((e) => e.matches({}) && isSeen(e))", json!(selector));
         self.until(&format!("{field} !== undefined")).await;
         self.js::<Value>(&format!("(({field}).focus(), ({field}).select())")).await;
-        self.page.execute(InsertTextParams::new(text)).await.unwrap();
+        engine!(self, inserts(text));
     }
 
     /// Presses a key: `Tab`, `Enter`, `Escape`, `ArrowDown`.
     pub(crate) async fn presses(&self, key: &str) {
-        press(&self.page, key).await;
+        engine!(self, presses(key));
     }
 
     /// Another tab, as soon as it shows a page of this address.
     pub(crate) async fn tab(&self, address: &str) -> Page {
-        soon(address, async {
-            loop {
-                for page in self.chromium.pages().await.unwrap() {
-                    if page.url().await.ok().flatten().is_some_and(|url| url.starts_with(address)) {
-                        return page;
-                    }
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await
+        self.chromium().tab(address).await
     }
 
     /// Ends the extension's background script.
     pub(crate) async fn ends_the_extensions_worker(&self) {
-        let targets = self.chromium.execute(GetTargetsParams::default()).await.unwrap();
-        let worker = targets.target_infos.iter().find(|target| target.r#type == "service_worker").unwrap();
-        self.chromium.execute(CloseTargetParams::new(worker.target_id.clone())).await.unwrap();
+        self.chromium().ends_the_extensions_worker().await;
     }
 
     /// Opens another tab.
     pub(crate) async fn opens(&self, url: &str) -> Page {
-        soon(url, self.chromium.new_page(url)).await.unwrap()
+        self.chromium().opens(url).await
     }
 
     /// The words on what has the focus.
@@ -259,8 +237,7 @@ impl Browser {
     }
 
     pub(crate) async fn screenshot(&self) -> Vec<u8> {
-        let png = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).build();
-        soon("a screenshot", self.page.screenshot(png)).await.unwrap()
+        engine!(self, screenshot())
     }
 
     /// What a phone reads when it is held in front of the screen.
@@ -295,8 +272,10 @@ impl Browser {
         // An answer to this comes after everything that happened before.
         self.js::<Value>("null").await;
         tokio::task::yield_now().await;
-        self.chromium.close().await.unwrap();
-        soon("Chromium to end", self.chromium.wait()).await.unwrap();
+        match &mut self.engine {
+            Engine::Chromium(it) => it.closes().await,
+            Engine::Firefox(it) => it.closes().await,
+        }
         let log = self.log.lock().unwrap();
         assert!(log.errors.is_empty(), "{:#?}", log.errors);
         let mut own = vec!["data:".to_owned(), "about:".to_owned()];
@@ -304,26 +283,6 @@ impl Browser {
         let strangers: Vec<_> =
             log.urls.iter().filter(|url| !own.iter().any(|own| url.starts_with(own))).collect();
         assert!(strangers.is_empty(), "{strangers:#?}");
-    }
-}
-
-/// Presses a key in a page.
-pub(crate) async fn press(page: &Page, key: &str) {
-    let code = match key {
-        "Tab" => 9,
-        "Enter" => 13,
-        "Escape" => 27,
-        "ArrowDown" => 40,
-        other => panic!("no such key here: {other}"),
-    };
-    for kind in [DispatchKeyEventType::KeyDown, DispatchKeyEventType::KeyUp] {
-        let press = DispatchKeyEventParams::builder()
-            .r#type(kind)
-            .key(key)
-            .code(key)
-            .windows_virtual_key_code(code)
-            .text(if key == "Enter" { "\r" } else { "" });
-        page.execute(press.build().unwrap()).await.unwrap();
     }
 }
 
@@ -340,51 +299,4 @@ pub(crate) fn reads_qr(png: &[u8]) -> Option<String> {
 pub(crate) fn reads_grey(width: usize, height: usize, pixel: impl Fn(usize, usize) -> u8) -> Option<String> {
     let mut picture = rqrr::PreparedImage::prepare_from_greyscale(width, height, pixel);
     picture.detect_grids().first().and_then(|grid| grid.decode().ok()).map(|(_, text)| text)
-}
-
-/// Writes down what goes wrong and whom the page speaks to.
-async fn listen(page: &Page, log: &Arc<Mutex<Log>>) {
-    page.enable_log().await.unwrap();
-    page.enable_runtime().await.unwrap();
-    macro_rules! on {
-        ($event:ty, $hear:expr) => {
-            let mut events = page.event_listener::<$event>().await.unwrap();
-            let log = log.clone();
-            tokio::spawn(async move {
-                while let Some(event) = events.next().await {
-                    let hear: fn(&$event, &mut Log) = $hear;
-                    hear(&event, &mut log.lock().unwrap());
-                }
-            });
-        };
-    }
-    on!(EventExceptionThrown, |thrown, log| log.errors.push(format!("{:?}", thrown.exception_details)));
-    on!(EventConsoleApiCalled, |called, log| {
-        if matches!(called.r#type, ConsoleApiCalledType::Error | ConsoleApiCalledType::Assert) {
-            log.errors.push(format!("{:?}", called.args));
-        }
-    });
-    on!(EventEntryAdded, |added, log| {
-        let entry = &added.entry;
-        let url = entry.url.as_deref().unwrap_or_default();
-        if entry.level == LogEntryLevel::Error && !is_chromiums_own(&entry.text, url) {
-            log.errors.push(format!("{} ({url})", entry.text));
-        }
-    });
-    on!(EventRequestWillBeSent, |sent, log| log.urls.push(sent.request.url.clone()));
-    on!(EventWebSocketCreated, |created, log| log.urls.push(created.url.clone()));
-    on!(EventWebSocketWillSendHandshakeRequest, |sent, log| {
-        log.handshakes.push(format!("{:?}", sent.request.headers));
-    });
-}
-
-/// What Chromium itself says of a connection that failed, or of an answer that refused: a 4xx, or the 502 with which a
-/// refusal of WhatsApp's may come. A page cannot keep it quiet.
-fn is_chromiums_own(line: &str, url: &str) -> bool {
-    let status = line.strip_prefix("Failed to load resource: the server responded with a status of ");
-    let refused = status.is_some_and(|status| {
-        status.starts_with('4') || (status.starts_with("502") && url.ends_with("/pairing-code"))
-    });
-    let failed = line.starts_with("Failed to load resource: net::ERR_");
-    refused || failed || line.starts_with("WebSocket connection to ")
 }

@@ -1,5 +1,6 @@
 //! What every behaviour needs: a server, a WhatsApp, viewers.
 
+pub(crate) mod axe;
 pub(crate) mod browser;
 pub(crate) mod clock;
 pub(crate) mod lock;
