@@ -114,7 +114,7 @@ const HELD_UP: &str = r"
 async fn many_events_of_the_session_that_is_open_are_drawn_together() {
     let (_server, browser) = watches("2", "200").await;
     browser.clicks("user0").await;
-    browser.until("Number(/The (\\d+) events/.exec(seen())?.[1]) >= 200").await;
+    browser.until("Number(/(\\d+) events, newest/.exec(seen())?.[1]) >= 200").await;
     browser.js::<Value>("void (location.hash = '')").await;
     is_smooth(&browser, &[HELD_UP]).await;
     browser.closes().await;
