@@ -96,7 +96,7 @@ export const words = {
     removeSure: { title: "Delete the session?", text: "No account is linked. Whoever looks at its QR now is told that it has ended.", go: "Delete" },
     removed: "The session is deleted.",
     log: "Log",
-    logHint: (count) => `The ${many(count, "event", "events")} that the server keeps, newest first.`,
+    logHint: (count) => `${many(count, "event", "events")}, newest first.`,
     logEmpty: "Nothing has happened yet. Events appear here as they come.",
     logGone: "The log of a deleted session can’t be read any more.",
     logFailed: "The log could not be read.",

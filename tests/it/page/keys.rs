@@ -48,7 +48,8 @@ pub(super) async fn in_the_address(browser: &Browser) -> Option<String> {
 /// No key and no token in an address that was asked for, or in the server's log. No key in any WebSocket.
 fn keeps_quiet(browser: &Browser, server: &Server) {
     let (urls, handshakes) = browser.asked();
-    for asked in &urls {
+    // A picture is asked of nobody, and any three letters may stand in it.
+    for asked in urls.iter().filter(|url| !url.starts_with("data:")) {
         let asked = asked.split('#').next().unwrap();
         assert!(!asked.contains("eyJ") && !asked.contains(KEY), "{asked}");
     }
