@@ -1,7 +1,7 @@
 //! The dashboard, in a real Chromium: an operator comes in with a key, links an account, watches it and logs it out. With
 //! 5,000 sessions, and looked at by axe-core, in `admin/smooth.rs` and `admin/access.rs`.
 
-mod access;
+pub(crate) mod access;
 mod smooth;
 
 use serde_json::{Value, json};

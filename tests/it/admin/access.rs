@@ -10,7 +10,7 @@ use crate::support::browser::{Browser, Screen};
 use crate::support::is_installed;
 
 /// The script of axe-core, which npm puts under `target/`.
-fn axe() -> Option<String> {
+pub(crate) fn axe() -> Option<String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe");
     std::fs::create_dir_all(&folder).unwrap();
     let mut npm = Command::new("npm");
@@ -19,7 +19,7 @@ fn axe() -> Option<String> {
     installed.then(|| std::fs::read_to_string(folder.join("node_modules/axe-core/axe.min.js")).unwrap())
 }
 
-async fn is_clean(browser: &Browser, axe: &str, state: &str) {
+pub(crate) async fn is_clean(browser: &Browser, axe: &str, state: &str) {
     // What fades in has not its colours yet.
     let fading = "elements().flatMap((e) => e.getAnimations()).some((a) => a.animationName === 'appear' && a.playState === 'running')";
     browser.until(&format!("!{fading}")).await;
