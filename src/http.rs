@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod asyncapi;
 mod describe;
+mod docs;
 mod door;
 mod error;
 mod guard;
@@ -16,15 +17,14 @@ mod pages;
 mod serve;
 mod stream;
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
-use bytes::Bytes;
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_service::Service as _;
@@ -44,6 +44,7 @@ use self::guard::Terms;
 pub(crate) use self::ops::metrics::router as metrics_router;
 pub(crate) use self::ops::readings::watch;
 use self::ops::{health, metrics};
+use self::pages::Prepared;
 pub(crate) use self::serve::listener;
 use self::serve::trace;
 use self::stream::{sse, websocket};
@@ -142,7 +143,7 @@ fn page_route(page: &'static pages::Page) -> Route {
 }
 
 /// What has to do with no session: for monitors, and what describes the rest.
-fn other_routes() -> [Route; 8] {
+fn other_routes() -> [Route; 10] {
     let get = |path, access, handler, says| Route::new(Method::GET, path, access, handler, says);
     [
         get("/health", Access::Everyone, self::get(health::health), &health::HEALTH),
@@ -152,40 +153,39 @@ fn other_routes() -> [Route; 8] {
         get(
             "/openapi.json",
             Access::Everyone,
-            self::get(async || send("application/json", &OPENAPI)),
+            self::get(async |asked: HeaderMap| {
+                pages::answer(&OPENAPI, "application/json", &asked, || described().to_string().into()).await
+            }),
             &openapi::OPENAPI,
         ),
         get(
             "/asyncapi.json",
             Access::Everyone,
-            self::get(async || send("application/json", &ASYNCAPI)),
+            self::get(async |asked: HeaderMap| {
+                let make = || asyncapi::document().to_string().into();
+                pages::answer(&ASYNCAPI, "application/json", &asked, make).await
+            }),
             &asyncapi::ASYNCAPI,
         ),
-        get("/docs", Access::Everyone, self::get(async || Redirect::temporary("/docs/api")), &openapi::DOCS),
+        get("/docs", Access::Everyone, self::get(docs::first), &docs::FIRST),
         get(
             "/docs/api",
             Access::Everyone,
-            self::get(async || send("text/html; charset=utf-8", &REFERENCE)),
+            self::get(async |asked: HeaderMap| {
+                let make = || openapi::reference::page(&described()).into();
+                pages::answer(&REFERENCE, "text/html; charset=utf-8", &asked, make).await
+            }),
             &openapi::REFERENCE,
         ),
+        get("/docs/search", Access::Everyone, self::get(docs::found), &docs::SEARCH),
+        get("/docs/{name}", Access::Everyone, self::get(docs::named), &docs::NAMED),
     ]
 }
 
-/// A document that is made when it is asked for the first time, and sent as it is from then on.
-type Document = LazyLock<Bytes>;
-
-/// The API's description.
-static OPENAPI: Document = LazyLock::new(|| described().to_string().into());
-
-/// The same as a page.
-static REFERENCE: Document = LazyLock::new(|| openapi::reference::page(&described()).into());
-
-/// The streams' description.
-static ASYNCAPI: Document = LazyLock::new(|| asyncapi::document().to_string().into());
-
-fn send(kind: &'static str, document: &'static Document) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, kind)], Bytes::clone(document))
-}
+/// The API's description, the same as a page, and the streams' description: made when they are asked for the first time.
+static OPENAPI: OnceLock<Prepared> = OnceLock::new();
+static REFERENCE: OnceLock<Prepared> = OnceLock::new();
+static ASYNCAPI: OnceLock<Prepared> = OnceLock::new();
 
 fn described() -> Value {
     let described = routes().into_iter().map(|Route { method, path, terms, operation, .. }| {

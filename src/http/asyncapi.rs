@@ -16,7 +16,7 @@ use crate::stream::Opening;
 pub(super) const ASYNCAPI: Operation = Operation::new(
     "getAsyncApi",
     "The streams, described",
-    &[Answer::ok("AsyncAPI 3", &[Content::json::<Value>("")])],
+    &[Answer::ok("AsyncAPI 3", &[Content::json::<Value>("")]), Answer::UNCHANGED],
 );
 
 /// The four streams: name, path, whether it is the feed of all sessions, whether it is a WebSocket.

@@ -111,6 +111,10 @@ impl Content {
 }
 
 impl Answer {
+    /// To a client that has it already.
+    pub(super) const UNCHANGED: Self =
+        Self::of(StatusCode::NOT_MODIFIED, "The copy of this `ETag` is still the right one", &[]);
+
     /// What the usual answer has.
     pub(super) const fn ok(description: &'static str, content: &'static [Content]) -> Self {
         Self { status: StatusCode::OK, description, content }

@@ -17,21 +17,14 @@ use super::error::ErrorBody;
 pub(super) const OPENAPI: Operation = Operation::new(
     "getOpenApi",
     "This document",
-    &[Answer::ok("OpenAPI 3.1", &[Content::json::<Value>("")])],
+    &[Answer::ok("OpenAPI 3.1", &[Content::json::<Value>("")]), Answer::UNCHANGED],
 );
 
 /// `GET /docs/api`
 pub(super) const REFERENCE: Operation = Operation::new(
     "",
     "This document as a page",
-    &[Answer::ok("The page", &[Content::text("text/html", "")])],
-);
-
-/// `GET /docs`
-pub(super) const DOCS: Operation = Operation::new(
-    "",
-    "Leads to the description of the API",
-    &[Answer::of(StatusCode::TEMPORARY_REDIRECT, "See /docs/api", &[])],
+    &[Answer::ok("The page", &[Content::text("text/html", "")]), Answer::UNCHANGED],
 );
 
 /// What clients send may lack what they get: each has schemas of its own.
@@ -154,7 +147,13 @@ fn parameters(route: &Described) -> Value {
             "example": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "schema": { "type": "string" },
         })
     });
-    id.into_iter().chain(own).collect()
+    let name = route.path.contains("{name}").then(|| {
+        json!({
+            "name": "name", "in": "path", "required": true, "description": "The document, or a file that one refers to",
+            "example": "first-link", "schema": { "type": "string" },
+        })
+    });
+    id.into_iter().chain(name).chain(own).collect()
 }
 
 fn responses(route: &Described, schemas: &mut SchemaGenerator) -> Map<String, Value> {

@@ -10,10 +10,11 @@ mod short;
 
 use std::sync::{Arc, OnceLock};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
-use self::prepared::Prepared;
+pub(super) use self::prepared::{Prepared, answer};
 use super::describe::{Answer, Content, Operation};
 use crate::config::Config;
 
@@ -46,19 +47,17 @@ macro_rules! page {
 pub(super) const PAGE: Operation = Operation::new(
     "",
     "A file of the live page, of the dashboard, or of qrcast.js",
-    &[
-        Answer::ok("The file", &[Content::text("*/*", "")]),
-        Answer::of(StatusCode::NOT_MODIFIED, "The file of this `ETag` is still the right one", &[]),
-    ],
+    &[Answer::ok("The file", &[Content::text("*/*", "")]), Answer::UNCHANGED],
 );
 
 /// Every static file.
-pub(super) static PAGES: [Page; 45] = [
+pub(super) static PAGES: [Page; 46] = [
     page!("/", "text/html; charset=utf-8", "index.html"),
     page!("/live.js", "text/javascript; charset=utf-8", "live.js"),
     page!("/key.js", "text/javascript; charset=utf-8", "key.js"),
     page!("/style.css", "text/css; charset=utf-8", "style.css"),
     page!("/reference.css", "text/css; charset=utf-8", "reference.css"),
+    page!("/docs.css", "text/css; charset=utf-8", "docs.css"),
     page!("/icon.svg", "image/svg+xml", "icon.svg"),
     page!("/admin", "text/html; charset=utf-8", "admin.html"),
     page!("/admin.css", "text/css; charset=utf-8", "admin.css"),
@@ -109,42 +108,22 @@ pub(super) fn is_one(path: &str) -> bool {
 impl Page {
     /// The file in the encoding that the client likes best, or that the client's copy is still right.
     pub(in crate::http) async fn answer(&'static self, config: &Arc<Config>, asked: HeaderMap) -> Response {
-        if self.prepared.get().is_none() {
-            let config = Arc::clone(config);
-            // Takes some 20 ms the first time, which no other request should wait for. If it fails, the line below does it.
-            let _ = tokio::task::spawn_blocking(move || _ = self.prepare(&config)).await;
-        }
-        let chosen = self.prepare(config).choose(&asked);
-        let mut answer = if conditions::has_it(&asked, &chosen.etag) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            let mut answer =
-                ([(header::CONTENT_TYPE, self.content_type)], chosen.body.clone()).into_response();
-            if let Some(name) = chosen.coding.name() {
-                answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
-            }
-            answer
-        };
-        let headers = answer.headers_mut();
-        headers.insert(header::ETAG, chosen.etag.clone());
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        let config = Arc::clone(config);
+        let made = move || self.made(&config);
+        let answer = prepared::answer(&self.prepared, self.content_type, &asked, made).await;
         // Made to be used in other pages.
         let is_for_all = self.path.starts_with("/qrcast") || self.path.starts_with("/words/");
         if is_for_all { (CROSS_ORIGIN, answer).into_response() } else { answer }
     }
 
-    /// Made once; whoever asks meanwhile waits for it.
-    fn prepare(&self, config: &Config) -> &Prepared {
-        self.prepared.get_or_init(|| {
-            // A page is as it is, but for those that say what this server's settings are.
-            let body = match self.path {
-                "/" => front::page(self.body, config),
-                "/admin" if config.security.is_open() => front::opened(self.body),
-                _ => self.body.to_owned(),
-            };
-            let is_code = !self.path.ends_with(".svg");
-            Prepared::new(if is_code { short::shortened(&body) } else { body }.into())
-        })
+    fn made(&self, config: &Config) -> Bytes {
+        // A page is as it is, but for those that say what this server's settings are.
+        let body = match self.path {
+            "/" => front::page(self.body, config),
+            "/admin" if config.security.is_open() => front::opened(self.body),
+            _ => self.body.to_owned(),
+        };
+        let is_code = !self.path.ends_with(".svg");
+        if is_code { short::shortened(&body) } else { body }.into()
     }
 }

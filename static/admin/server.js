@@ -74,7 +74,7 @@ export class ServerView {
 
   #showAlerts(alerts) {
     const said = alerts.map((alert) => words.server.alert({ ...alert, since: ago(alert.since) }));
-    const list = said.length ? [h("ul", {}, said.map((text) => h("li", {}, text))), h("p", { class: "muted small" }, words.server.alertsHint)] : [h("p", { class: "muted small" }, words.server.noAlerts)];
+    const list = said.length ? [h("ul", {}, said.map((text) => h("li", {}, text))), h("p", { class: "small" }, h("a", { href: "docs/metrics" }, words.server.alertsHint))] : [h("p", { class: "muted small" }, words.server.noAlerts)];
     this.alertList.replaceChildren(...list);
     this.alertList.classList.toggle("bad", said.length > 0);
     this.alarm.hidden = !said.length;

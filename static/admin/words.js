@@ -138,7 +138,7 @@ export const words = {
     noAlerts: "No alerts.",
     alerts: (count) => many(count, "alert", "alerts"),
     alert: ({ name, value, threshold, since }) => `${name.replaceAll("_", " ")}${value === null || value === undefined ? "" : `: ${value}${threshold === null || threshold === undefined ? "" : ` (limit ${threshold})`}`}, for ${since}`,
-    alertsHint: "What each alert means and what to do: docs/metrics.md.",
+    alertsHint: "What each alert means, and what to do",
     span: (from, to) => `${from} – ${to}, since this page was opened`,
     sessions: "Sessions by status",
     streams: "Open streams",

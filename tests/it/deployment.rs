@@ -44,6 +44,10 @@ fn the_image_is_built_from_everything_the_program_includes() {
         for rest in included {
             let Some(literal) = rest.split('"').nth(1) else { continue };
             let path = without_dots(&file.parent().unwrap().join(literal));
+            // The documents' names are put together by a macro; src/http/docs/library.rs compares them.
+            if path.as_os_str().is_empty() {
+                continue;
+            }
             assert!(
                 copied.iter().any(|source| path.starts_with(source)),
                 "{} includes {}, which no COPY brings",

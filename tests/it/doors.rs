@@ -195,10 +195,11 @@ fn answer(method: &Method, path: &str) -> u16 {
         | ("DELETE", "/api/sessions") => 400,
         ("POST", "/api/sessions/{id}/passkey/confirm") => 409,
         ("GET", "/api/sessions/{id}/ws" | "/api/ws") => 426,
-        ("GET", "/" | "/live.js" | "/style.css" | "/reference.css" | "/icon.svg" | "/qrcast.js") => 200,
+        ("GET", "/" | "/live.js" | "/style.css" | "/reference.css" | "/docs.css" | "/icon.svg" | "/qrcast.js") => 200,
         ("GET", "/admin" | "/admin.css") => 200,
-        // /docs leads to /docs/api.
-        ("GET", "/openapi.json" | "/asyncapi.json" | "/docs" | "/docs/api") => 200,
+        ("GET", "/openapi.json" | "/asyncapi.json" | "/docs" | "/docs/api" | "/docs/search") => 200,
+        // There is no document that is called so.
+        ("GET", "/docs/{name}") => 404,
         ("GET", file)
             if ["/qrcast/", "/admin/", "/words/"].iter().any(|folder| file.starts_with(folder))
                 && file.ends_with(".js") =>

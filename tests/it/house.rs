@@ -130,8 +130,8 @@ const RULES: &[(&str, &[&str])] = &[
 
 /// The rooms of `http`, from the ground up: each may use itself and those before it.
 const ROOMS: &[&str] = &[
-    "error", "door", "describe", "app", "guard", "pages", "api", "stream", "ops", "openapi", "asyncapi",
-    "serve", "http",
+    "error", "door", "describe", "app", "guard", "pages", "docs", "api", "stream", "ops", "openapi",
+    "asyncapi", "serve", "http",
 ];
 
 #[test]

@@ -18,6 +18,7 @@ mod commands;
 mod creation;
 mod damaged;
 mod deployment;
+mod docs_site;
 mod doctor;
 mod documents;
 mod doors;

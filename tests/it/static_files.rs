@@ -17,7 +17,7 @@ fn paths() -> Vec<&'static str> {
     let is_file =
         |path: &&str| ["/", "/admin"].contains(path) || path.contains('.') && !path.ends_with(".json");
     let paths: Vec<_> = everyone.map(|(_, path, _)| path).filter(is_file).collect();
-    assert!(paths.len() >= 45, "{paths:?}");
+    assert!(paths.len() >= 46, "{paths:?}");
     paths
 }
 

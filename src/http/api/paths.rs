@@ -12,10 +12,10 @@ const OLD: [&str; 4] = ["/api/init-session", "/api/qr-code/", "/api/session-stat
 /// The same target as the routes have it; `None`: it is that already.
 pub(in crate::http) fn usual(target: &Uri) -> Option<Uri> {
     let path = target.path();
-    // A file is not a folder: the files it refers to would be looked for in the wrong place.
-    let shorter = path
-        .strip_suffix('/')
-        .filter(|rest| !rest.is_empty() && !rest.ends_with('/') && !pages::is_one(rest));
+    // A file is not a folder, and neither is a document: what it refers to would be looked for in the wrong place.
+    let shorter = path.strip_suffix('/').filter(|rest| {
+        !rest.is_empty() && !rest.ends_with('/') && !pages::is_one(rest) && !rest.starts_with("/docs")
+    });
     let mut usual = shorter.unwrap_or(path).to_owned();
     for old in OLD {
         let is_this = usual.get(..old.len()).is_some_and(|start| start.eq_ignore_ascii_case(old));
@@ -64,6 +64,8 @@ mod tests {
             "/health",
             "/health//",
             "/live.js/",
+            "/docs/",
+            "/docs/first-link/",
             "/Live.js",
             "/api/Sessions",
             "/api/qr-code/A",

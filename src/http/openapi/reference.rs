@@ -18,13 +18,13 @@ pub(in crate::http) fn page(document: &Value) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "qrcast: the API" }
-                link rel="icon" href="/icon.svg";
-                link rel="stylesheet" href="/reference.css";
+                link rel="icon" href="../icon.svg";
+                link rel="stylesheet" href="../reference.css";
             }
             body {
                 header {
                     h1 { "The API of qrcast " (text(&document["info"]["version"])) }
-                    p { (prose(text(&document["info"]["description"]))) " As a document: " a href="/openapi.json" { "/openapi.json" } "." }
+                    p { (prose(text(&document["info"]["description"]))) " As a document: " a href="../openapi.json" { "/openapi.json" } ". All " a href="../docs" { "documents" } "." }
                 }
                 nav aria-label="Calls" {
                     @for tag in array(&document["tags"]).iter().filter(|tag| has_calls(tag)) {
