@@ -195,7 +195,7 @@ impl Sqlite {
     {
         let (answer, answered) = oneshot::channel();
         self.0.writes.put(writer::Order::Job(writer::job(work, answer))).await?;
-        let outcome = answered.await.unwrap_or(Err(StorageError::Closed));
+        let outcome = of_thread(answered).await;
         self.0.health.wrote(&outcome);
         outcome
     }
@@ -209,7 +209,7 @@ impl Sqlite {
     {
         let (answer, answered) = oneshot::channel();
         self.0.reads.put(reader::Order::Job(reader::job(work, answer))).await?;
-        let outcome = answered.await.unwrap_or(Err(StorageError::Closed));
+        let outcome = of_thread(answered).await;
         self.0.health.read(&outcome);
         outcome
     }
@@ -299,6 +299,14 @@ impl<Order> Queue<Order> {
         // Without a receiver the thread has ended. The caller learns it from the dropped order.
         let _ = self.orders.send(Queued(order, None));
     }
+}
+
+/// The answer of one of the two threads.
+async fn of_thread<T>(answered: oneshot::Receiver<Result<T, StorageError>>) -> Result<T, StorageError> {
+    // A test's paused time would leap while it waits: tokio knows nothing of these threads.
+    #[cfg(test)]
+    let _still = tests::Still::stand();
+    answered.await.unwrap_or(Err(StorageError::Closed))
 }
 
 /// Runs a caller's closure. A panic in it fails this job only.

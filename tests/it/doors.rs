@@ -195,7 +195,7 @@ fn answer(method: &Method, path: &str) -> u16 {
         | ("DELETE", "/api/sessions") => 400,
         ("POST", "/api/sessions/{id}/passkey/confirm") => 409,
         ("GET", "/api/sessions/{id}/ws" | "/api/ws") => 426,
-        ("GET", "/" | "/live.js" | "/style.css" | "/reference.css" | "/docs.css" | "/icon.svg" | "/qrcast.js") => 200,
+        ("GET", "/" | "/live.js" | "/key.js" | "/style.css" | "/reference.css" | "/docs.css" | "/icon.svg" | "/qrcast.js") => 200,
         ("GET", "/admin" | "/admin.css") => 200,
         ("GET", "/openapi.json" | "/asyncapi.json" | "/docs" | "/docs/api" | "/docs/search") => 200,
         // There is no document that is called so.

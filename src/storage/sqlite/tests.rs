@@ -13,6 +13,22 @@ use super::open::APPLICATION_ID;
 use super::{OpenError, SchemaStep, Sqlite, WAITING};
 use crate::storage::StorageError;
 
+/// While it lives, paused time stands still: for tokio somebody works.
+pub(super) struct Still {
+    _over: mpsc::Sender<()>,
+}
+
+impl Still {
+    /// `None` outside tokio, which has no time to stop.
+    pub(super) fn stand() -> Option<Self> {
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let (over, until) = mpsc::channel::<()>();
+        // Ends with the sender.
+        runtime.spawn_blocking(move || until.recv().is_ok());
+        Some(Self { _over: over })
+    }
+}
+
 /// A folder of its own, gone with the test. Other tests of stores use it too.
 pub(crate) struct Folder(PathBuf);
 

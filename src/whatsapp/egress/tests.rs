@@ -93,8 +93,9 @@ async fn head(socket: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// It says that it closes: a client that kept the connection might ask on it in that very moment.
 fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 #[tokio::test]
