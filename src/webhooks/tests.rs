@@ -1,4 +1,7 @@
-//! Webhooks on a real file, with a receiver that a test plays, in paused time where a day must pass.
+//! Webhooks on a real file, with a receiver that a test plays, in paused time where a day must pass. What waits in thousands is in
+//! `tests/many.rs`.
+
+mod many;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -84,11 +87,7 @@ impl Bench {
         let log = SqliteLog::new(self.sqlite.clone(), self.history).queueing(Queueing { every: true, wake });
         let (since, begun) = self.begun;
         let parts = Parts {
-            settings: WebhookSettings {
-                urls: vec![ReceiverUrl::parse(SHARED, false).unwrap()],
-                secrets: vec![SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap()],
-                ..WebhookSettings::default()
-            },
+            settings: settings(),
             store: Arc::new(SqliteHooks::new(self.sqlite.clone())),
             log: Arc::new(SqliteLog::new(self.sqlite.clone(), self.history)),
             woken,
@@ -102,35 +101,46 @@ impl Bench {
     }
 
     async fn session(&self, own: Option<&str>) -> SessionId {
-        let session = SessionId::new(&"ada".parse().unwrap());
-        let url = own.map(|own| ReceiverUrl::parse(own, false).unwrap());
-        let record = Record {
-            session: session.clone(),
-            created: Time::now(),
-            device_name: None,
-            proxy: None,
-            webhook: url.map(|url| OwnReceiver { url, key: "web".into() }),
-            metadata: None,
-            epoch: 0,
-            claimed: true,
-            deleted: None,
-        };
+        let record = record(own);
+        let session = record.session.clone();
         SqliteRecords::new(self.sqlite.clone()).create(record, ROOM, None).await.unwrap();
         session
     }
 
-    /// An hour from now, so that it is after a receiver was known.
     fn event(&self, session: &SessionId, seq: u64) -> Arc<Event> {
-        let now = Time::now().after(Duration::from_secs(3600));
-        let kind = Kind::Disconnected(Disconnected::new(Reason::ConnectionLost, None));
-        Arc::new(Event::new(
-            session.clone(),
-            Cursor { epoch: 7, seq },
-            now,
-            kind,
-            State::initializing(now, None),
-        ))
+        event(session, Cursor { epoch: 7, seq })
     }
+}
+
+/// One receiver of all sessions.
+fn settings() -> WebhookSettings {
+    WebhookSettings {
+        urls: vec![ReceiverUrl::parse(SHARED, false).unwrap()],
+        secrets: vec![SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap()],
+        ..WebhookSettings::default()
+    }
+}
+
+fn record(own: Option<&str>) -> Record {
+    let url = own.map(|own| ReceiverUrl::parse(own, false).unwrap());
+    Record {
+        session: SessionId::new(&"ada".parse().unwrap()),
+        created: Time::now(),
+        device_name: None,
+        proxy: None,
+        webhook: url.map(|url| OwnReceiver { url, key: "web".into() }),
+        metadata: None,
+        epoch: 0,
+        claimed: true,
+        deleted: None,
+    }
+}
+
+/// An hour from now, so that it is after a receiver was known.
+fn event(session: &SessionId, at: Cursor) -> Arc<Event> {
+    let now = Time::now().after(Duration::from_secs(3600));
+    let kind = Kind::Disconnected(Disconnected::new(Reason::ConnectionLost, None));
+    Arc::new(Event::new(session.clone(), at, now, kind, State::initializing(now, None)))
 }
 
 fn ids(session: &SessionId, seqs: impl IntoIterator<Item = u64>) -> Vec<String> {
@@ -278,48 +288,4 @@ async fn a_receiver_that_is_new_gets_what_happens_from_now_on_and_nothing_stale(
     until(|| !bench.post.taken(SHARED).is_empty()).await;
     assert_eq!(bench.post.taken(SHARED), ids(&session, [3]));
     stop.begin();
-}
-
-/// 10,000 events wait when a process begins; it is stopped in between, and another goes on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_that_wait_are_sent_after_a_restart() {
-    const SESSIONS: usize = 1000;
-    let bench = Bench::new(50);
-    let mut sessions = Vec::new();
-    // Nobody is told: the process that appends ends before it sends.
-    let (wake, _) = mpsc::channel(1);
-    let log = SqliteLog::new(bench.sqlite.clone(), 50).queueing(Queueing { every: true, wake });
-    for _ in 0..SESSIONS {
-        sessions.push(bench.session(None).await);
-    }
-    for seq in 1..=10 {
-        let appended = sessions.iter().map(|session| log.append(bench.event(session, seq)));
-        for outcome in futures::future::join_all(appended).await {
-            outcome.unwrap();
-        }
-    }
-    let first = Shutdown::new();
-    let _first = bench.start(&first);
-    until(|| bench.post.letters.lock().len() > 3000).await;
-    first.begin();
-    assert_eq!(first.finished(Duration::from_secs(60)).await, 0);
-    let second = Shutdown::new();
-    let (webhooks, _) = bench.start(&second);
-    let distinct =
-        || bench.post.letters.lock().iter().cloned().collect::<std::collections::HashSet<_>>().len();
-    until(|| distinct() == 10 * SESSIONS).await;
-    let sent = bench.post.letters.lock().clone();
-    // What was on its way when the first one ended may have come twice.
-    assert!(sent.len() <= 10 * SESSIONS + 16, "{}", sent.len());
-    let mut of_session: HashMap<String, Vec<String>> = HashMap::new();
-    for (_, id) in sent {
-        let (session, at) = id.rsplit_once(':').unwrap();
-        of_session.entry(session.to_owned()).or_default().push(at.to_owned());
-    }
-    for (session, mut got) in of_session {
-        got.dedup();
-        assert_eq!(got, (1..=10).map(|seq| format!("7-{seq}")).collect::<Vec<_>>(), "{session}");
-    }
-    assert_eq!(webhooks.lost_lately(), 0);
-    second.begin();
 }
