@@ -1,26 +1,12 @@
 //! The live page and the dashboard in a real Firefox: a link by QR, a link by number, a log-out. Each is one text for both browsers,
-//! and Chromium is held to it, too. Passkeys are for Chromium alone, where a test can give the browser one.
+//! and Chromium is held to it, too. Every view in nine languages is in `page/words.rs`, and a replica that is killed under the page in
+//! `replicas/pages.rs`, for both as well. Passkeys are for Chromium alone, where a test can give the browser one.
 
 use serde_json::Value;
 use simulator::{EnterCode, Scan};
 
-use crate::support::browser::{Browser, FIREFOX, Screen};
-use crate::support::{Server, eventually, is_installed, soon, whatsapp, world};
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Within {
-    Chromium,
-    Firefox,
-}
-
-impl Within {
-    async fn opens(self, screen: Screen, url: &str) -> Browser {
-        match self {
-            Within::Chromium => Browser::open(screen, url).await,
-            Within::Firefox => Browser::firefox(screen, url).await,
-        }
-    }
-}
+use crate::support::browser::{Screen, Within};
+use crate::support::{Server, eventually, soon, whatsapp, world};
 
 /// A person types a user id; a phone scans what is on the screen.
 async fn by_qr(within: Within) {
@@ -116,7 +102,7 @@ async fn logged_out(within: Within) {
 #[tokio::test]
 #[ignore = "long: Firefox"]
 async fn firefox_links_an_account_by_qr() {
-    if is_installed(FIREFOX) {
+    if Within::Firefox.is_installed() {
         by_qr(Within::Firefox).await;
     }
 }
@@ -124,7 +110,7 @@ async fn firefox_links_an_account_by_qr() {
 #[tokio::test]
 #[ignore = "long: Firefox"]
 async fn firefox_links_an_account_by_number() {
-    if is_installed(FIREFOX) {
+    if Within::Firefox.is_installed() {
         by_code(Within::Firefox).await;
     }
 }
@@ -132,7 +118,7 @@ async fn firefox_links_an_account_by_number() {
 #[tokio::test]
 #[ignore = "long: Firefox"]
 async fn firefox_logs_an_account_out_in_the_dashboard() {
-    if is_installed(FIREFOX) {
+    if Within::Firefox.is_installed() {
         logged_out(Within::Firefox).await;
     }
 }

@@ -2,12 +2,12 @@
 //! back to where the person came from, and what may stand in a person's way. That every language has every word, and the same
 //! ones filled in, is in tests/js/words.test.mjs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::{opens, scans};
-use crate::support::browser::{Browser, Screen};
+use crate::support::browser::{Browser, Screen, Within};
 use crate::support::proxy::Site;
 use crate::support::{Server, whatsapp, world, world_at};
 
@@ -164,15 +164,30 @@ async fn a_qr_is_painted_within_200_ms_of_its_event() {
 #[tokio::test]
 #[ignore = "long: every view in nine languages, on four screens; draws contact sheets"]
 async fn no_text_of_any_view_is_cut_in_any_language() {
+    println!("contact sheets: {}", cuts_nothing(Within::Chromium).await.display());
+}
+
+#[tokio::test]
+#[ignore = "long: Firefox"]
+async fn firefox_cuts_no_text_either() {
+    if Within::Firefox.is_installed() {
+        println!("contact sheets: {}", cuts_nothing(Within::Firefox).await.display());
+    }
+}
+
+/// Draws contact sheets; the folder that has them.
+async fn cuts_nothing(within: Within) -> PathBuf {
     let (_whatsapp, server) = world().await;
-    let sheets = Path::new(env!("CARGO_TARGET_TMPDIR")).join("words");
+    let sheets = Path::new(env!("CARGO_TARGET_TMPDIR")).join("words").join(format!("{within:?}"));
     std::fs::create_dir_all(&sheets).unwrap();
     let gallery = include_str!("../../js/gallery.js");
     let gallery: String =
         gallery.lines().filter(|line| !line.starts_with("//")).collect::<Vec<_>>().join("\n");
-    let browser = Browser::open(Screen::WIDE, &server.base).await;
-    for lang in LANGUAGES {
-        for screen in [Screen::NARROW, Screen::NARROW.dark(), Screen::WIDE, Screen::WIDE.dark()] {
+    for dark in [false, true] {
+        let browser = within.opens(Screen { dark, ..Screen::WIDE }, &server.base).await;
+        for (lang, screen) in LANGUAGES.iter().flat_map(|lang| [(lang, Screen::NARROW), (lang, Screen::WIDE)])
+        {
+            let screen = Screen { dark, ..screen };
             browser.sits_at(screen).await;
             browser.goes_to(&format!("{}/?lang={lang}", server.base)).await;
             browser.until(&format!("document.documentElement.lang === '{lang}'")).await;
@@ -181,10 +196,10 @@ async fn no_text_of_any_view_is_cut_in_any_language() {
             let side = |name: &str| u32::try_from(seen[name].as_u64().unwrap()).unwrap();
             // Fine pixels would make the picture too large.
             browser.sits_at(Screen { width: side("width"), height: side("height"), ..screen }).await;
-            let name = format!("{lang}-{}{}.png", screen.width, if screen.dark { "-dark" } else { "" });
+            let name = format!("{lang}-{}{}.png", screen.width, if dark { "-dark" } else { "" });
             std::fs::write(sheets.join(name), browser.screenshot().await).unwrap();
         }
+        browser.closes().await;
     }
-    println!("contact sheets: {}", sheets.display());
-    browser.closes().await;
+    sheets
 }

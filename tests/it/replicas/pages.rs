@@ -4,7 +4,7 @@
 use qrcast::event::Cursor;
 use serde_json::Value;
 
-use crate::support::browser::{Browser, Screen};
+use crate::support::browser::{Browser, Screen, Within};
 use crate::support::redis::Redis;
 use crate::support::relay::Relay;
 use crate::support::replicas::Replicas;
@@ -52,6 +52,18 @@ async fn shows_the_qr(browser: &Browser, replicas: &Replicas, session: &str, rep
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: three replicas and a browser"]
 async fn a_person_links_although_the_replica_under_the_page_is_killed_twice() {
+    links_although_its_replica_is_killed_twice(Within::Chromium).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: three replicas and Firefox"]
+async fn a_person_links_although_the_replica_under_the_page_is_killed_twice_in_firefox() {
+    if Within::Firefox.is_installed() {
+        links_although_its_replica_is_killed_twice(Within::Firefox).await;
+    }
+}
+
+async fn links_although_its_replica_is_killed_twice(within: Within) {
     let redis = Redis::start().await;
     let mut replicas = Replicas::on(&redis.url()).start(3).await;
     let relay = Relay::to(&port(&replicas, 0)).await;
@@ -59,7 +71,7 @@ async fn a_person_links_although_the_replica_under_the_page_is_killed_twice() {
         let session = replicas.at(0).init("ada").await;
         (session.id.clone(), session.answer["linkUrl"].as_str().unwrap().to_owned())
     };
-    let browser = Browser::open(Screen::WIDE, &format!("http://127.0.0.1:{}{link}", relay.port())).await;
+    let browser = within.opens(Screen::WIDE, &format!("http://127.0.0.1:{}{link}", relay.port())).await;
     browser.sees("qr").await;
     browser.js::<Value>(WATCH).await;
     let mut shown = vec![shows_the_qr(&browser, &replicas, &session, 0).await];
@@ -88,11 +100,23 @@ async fn a_person_links_although_the_replica_under_the_page_is_killed_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: three replicas and a browser"]
 async fn the_dashboard_shows_the_truth_after_its_replica_is_killed() {
+    shows_the_truth_after_its_replica_is_killed(Within::Chromium).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: three replicas and Firefox"]
+async fn the_dashboard_shows_the_truth_after_its_replica_is_killed_in_firefox() {
+    if Within::Firefox.is_installed() {
+        shows_the_truth_after_its_replica_is_killed(Within::Firefox).await;
+    }
+}
+
+async fn shows_the_truth_after_its_replica_is_killed(within: Within) {
     let redis = Redis::start().await;
     let mut replicas = Replicas::on(&redis.url()).start(3).await;
     let relay = Relay::to(&port(&replicas, 0)).await;
     let (ada, bob) = (replicas.links(0, "ada").await, replicas.links(1, "bob").await);
-    let browser = Browser::open(Screen::WIDE, &format!("http://127.0.0.1:{}/admin", relay.port())).await;
+    let browser = within.opens(Screen::WIDE, &format!("http://127.0.0.1:{}/admin", relay.port())).await;
     browser.reads("2 sessions").await;
     dies(&mut replicas, 0, &relay, 1).await;
     eventually("another owner", async || replicas.owner_of(&ada.id).await.is_some_and(|owner| owner > 0))

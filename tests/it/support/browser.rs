@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use self::chromium::Chromium;
 pub(crate) use self::chromium::press;
 use self::firefox::Firefox;
-pub(crate) use self::firefox::PROGRAM as FIREFOX;
-use super::eventually;
+use super::{eventually, is_installed};
 
 /// What the person sits in front of.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +56,27 @@ pub(crate) struct Browser {
 }
 
 /// Who draws the page.
+/// Which browser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Within {
+    Chromium,
+    Firefox,
+}
+
+impl Within {
+    /// Chromium always is: `scripts/test` sees to it. Firefox is where the long tests are run.
+    pub(crate) fn is_installed(self) -> bool {
+        self == Within::Chromium || is_installed(firefox::PROGRAM)
+    }
+
+    pub(crate) async fn opens(self, screen: Screen, url: &str) -> Browser {
+        match self {
+            Within::Chromium => Browser::open(screen, url).await,
+            Within::Firefox => Browser::firefox(screen, url).await,
+        }
+    }
+}
+
 enum Engine {
     Chromium(Box<Chromium>),
     Firefox(Box<Firefox>),
@@ -100,7 +120,7 @@ impl Browser {
     }
 
     /// The same in Firefox, which takes no finger.
-    pub(crate) async fn firefox(screen: Screen, url: &str) -> Self {
+    async fn firefox(screen: Screen, url: &str) -> Self {
         let log = Arc::new(Mutex::new(Log::default()));
         let firefox = Firefox::open(&log, screen).await;
         Self::first(Engine::Firefox(Box::new(firefox)), log, screen, url).await
