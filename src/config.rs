@@ -200,7 +200,7 @@ impl Config {
         let mut reader = Reader::new(&variable);
         let config = Self {
             host: read_host(&mut reader),
-            port: reader.number("PORT", 3000, 0..=65535),
+            port: read_port(&mut reader),
             data_dir: reader.text("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
             redis: redis(&mut reader),
             public_url: reader.optional("PUBLIC_URL", ALLOWED_PUBLIC_URL, PublicUrl::parse),
@@ -358,6 +358,10 @@ fn seconds(reader: &mut Reader<'_>, name: &'static str, default: u64, most: u64)
 fn read_host(reader: &mut Reader<'_>) -> IpAddr {
     let allowed = "an IP address to listen on, or localhost";
     reader.parsed("HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), allowed, host)
+}
+
+fn read_port(reader: &mut Reader<'_>) -> u16 {
+    reader.number("PORT", 3000, 0..=65535)
 }
 
 fn read_log_filter(reader: &mut Reader<'_>) -> String {

@@ -150,42 +150,33 @@ fn other_routes() -> [Route; 10] {
         get("/metrics", Access::Operator, self::get(metrics::metrics), &metrics::METRICS),
         get("/livez", Access::Everyone, self::get(health::livez), &health::LIVEZ),
         get("/readyz", Access::Everyone, self::get(health::readyz), &health::READYZ),
-        get(
-            "/openapi.json",
-            Access::Everyone,
-            self::get(async |asked: HeaderMap| {
-                pages::answer(&OPENAPI, "application/json", &asked, || described().to_string().into()).await
-            }),
-            &openapi::OPENAPI,
-        ),
-        get(
-            "/asyncapi.json",
-            Access::Everyone,
-            self::get(async |asked: HeaderMap| {
-                let make = || asyncapi::document().to_string().into();
-                pages::answer(&ASYNCAPI, "application/json", &asked, make).await
-            }),
-            &asyncapi::ASYNCAPI,
-        ),
+        get("/openapi.json", Access::Everyone, self::get(openapi), &openapi::OPENAPI),
+        get("/asyncapi.json", Access::Everyone, self::get(asyncapi), &asyncapi::ASYNCAPI),
         get("/docs", Access::Everyone, self::get(docs::first), &docs::FIRST),
-        get(
-            "/docs/api",
-            Access::Everyone,
-            self::get(async |asked: HeaderMap| {
-                let make = || openapi::reference::page(&described()).into();
-                pages::answer(&REFERENCE, "text/html; charset=utf-8", &asked, make).await
-            }),
-            &openapi::REFERENCE,
-        ),
+        get("/docs/api", Access::Everyone, self::get(reference), &openapi::REFERENCE),
         get("/docs/search", Access::Everyone, self::get(docs::found), &docs::SEARCH),
         get("/docs/{name}", Access::Everyone, self::get(docs::named), &docs::NAMED),
     ]
 }
 
-/// The API's description, the same as a page, and the streams' description: made when they are asked for the first time.
-static OPENAPI: OnceLock<Prepared> = OnceLock::new();
-static REFERENCE: OnceLock<Prepared> = OnceLock::new();
-static ASYNCAPI: OnceLock<Prepared> = OnceLock::new();
+/// The API's description.
+async fn openapi(asked: HeaderMap) -> Response {
+    static KEPT: OnceLock<Prepared> = OnceLock::new();
+    pages::answer(&KEPT, "application/json", &asked, || described().to_string().into()).await
+}
+
+/// The same as a page.
+async fn reference(asked: HeaderMap) -> Response {
+    static KEPT: OnceLock<Prepared> = OnceLock::new();
+    let make = || openapi::reference::page(&described()).into();
+    pages::answer(&KEPT, "text/html; charset=utf-8", &asked, make).await
+}
+
+/// The streams' description.
+async fn asyncapi(asked: HeaderMap) -> Response {
+    static KEPT: OnceLock<Prepared> = OnceLock::new();
+    pages::answer(&KEPT, "application/json", &asked, || asyncapi::document().to_string().into()).await
+}
 
 fn described() -> Value {
     let described = routes().into_iter().map(|Route { method, path, terms, operation, .. }| {

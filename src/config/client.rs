@@ -2,7 +2,8 @@
 //! environment: a machine that runs no server needs no server's settings.
 
 use super::reader::Reader;
-use super::{Mistake, Mistakes, PublicUrl, Secret, read_host};
+use super::security::{first_secret, is_of_a_key};
+use super::{Mistake, Mistakes, PublicUrl, Secret, read_host, read_port};
 
 /// The server that a command asks.
 #[derive(Clone, Debug)]
@@ -20,9 +21,10 @@ impl ClientSettings {
     /// Lists every mistake, not only the first.
     pub fn read(variable: impl Fn(&str) -> Option<String>, server: Option<&str>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(&variable);
+        let secret = |text: &str| is_of_a_key(text).then(|| text.to_owned());
         let key = reader.secret("QRCAST_API_KEY", "the secret of an API key, without its name", secret);
         let Some(server) = server else {
-            let (host, port) = (read_host(&mut reader), reader.number("PORT", 3000, 0..=65535_u16));
+            let (host, port) = (read_host(&mut reader), read_port(&mut reader));
             // A name, because `::` is reached by IPv4 and by IPv6, and a machine may have only one of them.
             let host = match host {
                 host if host.is_unspecified() => "localhost".to_owned(),
@@ -30,7 +32,7 @@ impl ClientSettings {
                 host => host.to_string(),
             };
             // Only here: the keys of this server are not for another one.
-            let key = key.or_else(|| first_of(&reader.text("API_KEYS")?));
+            let key = key.or_else(|| first_secret(&reader.text("API_KEYS")?).map(str::to_owned));
             return reader.finish(Self { server: format!("http://{host}:{port}"), key: key.map(Secret) });
         };
         let url = PublicUrl::parse(server).ok_or_else(|| {
@@ -39,15 +41,6 @@ impl ClientSettings {
         });
         reader.finish(Self { server: url?.http, key: key.map(Secret) })
     }
-}
-
-fn first_of(keys: &str) -> Option<String> {
-    secret(keys.split(',').next()?.trim().split(':').nth(1)?)
-}
-
-fn secret(text: &str) -> Option<String> {
-    let good = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b',' && b != b':');
-    good.then(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -156,9 +156,22 @@ impl TrustedProxies {
     }
 }
 
+/// Whether this can be a name or a secret in a list of API keys.
+pub(super) fn is_of_a_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b',' && b != b':')
+}
+
+/// The secret of the first of these API keys.
+pub(super) fn first_secret(keys: &str) -> Option<&str> {
+    entries(keys).next()?.split(':').nth(1).filter(|secret| is_of_a_key(secret))
+}
+
+fn entries(keys: &str) -> impl Iterator<Item = &str> {
+    keys.split(',').map(str::trim)
+}
+
 fn api_keys(text: &str) -> Option<Vec<Arc<ApiKey>>> {
-    let keys =
-        text.split(',').map(|entry| api_key(entry.trim()).map(Arc::new)).collect::<Option<Vec<_>>>()?;
+    let keys = entries(text).map(|entry| api_key(entry).map(Arc::new)).collect::<Option<Vec<_>>>()?;
     // If two keys had the same secret, nobody could say which one a request used.
     let differs = |one: &ApiKey, other: &ApiKey| one.name != other.name && one.hash != other.hash;
     let unique = keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|other| differs(key, other)));
@@ -168,8 +181,8 @@ fn api_keys(text: &str) -> Option<Vec<Arc<ApiKey>>> {
 fn api_key(entry: &str) -> Option<ApiKey> {
     let mut parts = entry.split(':');
     let (name, secret, prefix) = (parts.next()?, parts.next()?, parts.next());
-    let good = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-    let whole = parts.next().is_none() && good(name) && good(secret) && prefix.is_none_or(is_of_a_user_id);
+    let words = is_of_a_key(name) && is_of_a_key(secret);
+    let whole = parts.next().is_none() && words && prefix.is_none_or(is_of_a_user_id);
     whole.then(|| ApiKey {
         name: name.to_owned(),
         hash: ApiKey::hash(secret),

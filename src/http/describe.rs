@@ -34,7 +34,7 @@ pub(super) struct Operation {
     /// Its name in generated clients.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
-    /// Beside those of the path.
+    /// Beside the id of a session in the path.
     pub(super) parameters: &'static [Parameter],
     pub(super) body: Option<Content>,
     /// Where all went well; the first one is the usual answer.
@@ -55,6 +55,7 @@ pub(super) struct Parameter {
 /// Where a parameter stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Position {
+    Path,
     Query,
     Header,
 }
@@ -82,6 +83,11 @@ impl Operation {
 }
 
 impl Parameter {
+    /// A part of the path.
+    pub(super) const fn path(name: &'static str, description: &'static str, example: &'static str) -> Self {
+        Self { position: Position::Path, name, description, example, required: true }
+    }
+
     /// Behind the path's `?`.
     pub(super) const fn query(name: &'static str, description: &'static str, example: &'static str) -> Self {
         Self { position: Position::Query, name, description, example, required: false }

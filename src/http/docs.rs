@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use url::form_urlencoded;
 
-use self::library::{Content as Kind, Entry};
+use self::library::{Content as Kind, Document, Entry};
 use super::describe::{Answer, Content, Operation, Parameter};
 use super::pages;
 
@@ -30,15 +30,18 @@ pub(super) const FIRST: Operation = Operation::new(
 );
 
 /// `GET /docs/{name}`
-pub(super) const NAMED: Operation = Operation::new(
-    "",
-    "A document as a page, or a file that one refers to",
-    &[
-        Answer::ok("The page, or the file", &[Content::text("text/html", ""), Content::text("*/*", "")]),
-        Answer::UNCHANGED,
-        Answer::of(StatusCode::NOT_FOUND, "There is no such document", &[Content::text("text/html", "")]),
-    ],
-);
+pub(super) const NAMED: Operation = Operation {
+    parameters: &[Parameter::path("name", "The document, or a file that one refers to", "first-link")],
+    ..Operation::new(
+        "",
+        "A document as a page, or a file that one refers to",
+        &[
+            Answer::ok("The page, or the file", &[Content::text("text/html", ""), Content::text("*/*", "")]),
+            Answer::UNCHANGED,
+            Answer::of(StatusCode::NOT_FOUND, "There is no such document", &[Content::text("text/html", "")]),
+        ],
+    )
+};
 
 /// `GET /docs/search`
 pub(super) const SEARCH: Operation = Operation {
@@ -90,10 +93,9 @@ async fn answer(name: &str, asked: &HeaderMap) -> Response {
 }
 
 fn made(entry: &'static Entry) -> Bytes {
-    match (entry.document(), &entry.content) {
-        (Some(document), _) => layout::document(document).into(),
-        (None, Kind::Document(text)) => Bytes::from_static(text.as_bytes()),
-        (None, Kind::File(_, bytes)) => Bytes::from_static(bytes),
+    match entry.content {
+        Kind::Document(text) => layout::document(Document { entry, text }).into(),
+        Kind::File(_, bytes) => Bytes::from_static(bytes),
     }
 }
 

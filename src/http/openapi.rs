@@ -135,7 +135,11 @@ fn security(access: Access) -> Value {
 fn parameters(route: &Described) -> Value {
     let own = route.operation.parameters.iter().map(|parameter| {
         let Parameter { position, name, description, example, required } = parameter;
-        let position = if *position == Position::Query { "query" } else { "header" };
+        let position = match position {
+            Position::Path => "path",
+            Position::Query => "query",
+            Position::Header => "header",
+        };
         json!({
             "name": name, "in": position, "required": required, "description": description,
             "example": example, "schema": { "type": "string" },
@@ -147,13 +151,7 @@ fn parameters(route: &Described) -> Value {
             "example": "session_ada_7d1f0c36-3f0e-4c5b-9b1e-0a4b4f1f9a11", "schema": { "type": "string" },
         })
     });
-    let name = route.path.contains("{name}").then(|| {
-        json!({
-            "name": "name", "in": "path", "required": true, "description": "The document, or a file that one refers to",
-            "example": "first-link", "schema": { "type": "string" },
-        })
-    });
-    id.into_iter().chain(name).chain(own).collect()
+    id.into_iter().chain(own).collect()
 }
 
 fn responses(route: &Described, schemas: &mut SchemaGenerator) -> Map<String, Value> {

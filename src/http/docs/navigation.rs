@@ -1,6 +1,8 @@
 //! The order of the documents, read from the table of `docs/README.md`: its bold rows are groups, its links what is in them. `layout`
 //! asks.
 
+use std::sync::LazyLock;
+
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::library::{self, Document, LIBRARY};
@@ -13,8 +15,13 @@ pub(super) struct Group {
     pub(super) has_api: bool,
 }
 
-/// Each document once, where the table names it first.
-pub(super) fn groups() -> Vec<Group> {
+/// Each document once, where the table names it first. Every page shows them.
+pub(super) fn groups() -> &'static [Group] {
+    static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(read);
+    &GROUPS
+}
+
+fn read() -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let Some(index) = LIBRARY.first().and_then(|entry| entry.document()) else { return groups };
     let mut title: Option<String> = None;
@@ -56,7 +63,7 @@ pub(super) fn groups() -> Vec<Group> {
 /// All documents in the order of the navigation; the first page comes first.
 pub(super) fn in_order() -> Vec<Document> {
     let first = LIBRARY.first().and_then(|entry| entry.document());
-    first.into_iter().chain(groups().into_iter().flat_map(|group| group.documents)).collect()
+    first.into_iter().chain(groups().iter().flat_map(|group| group.documents.iter().copied())).collect()
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub(super) struct Hit {
     pub(super) heading: &'static str,
     pub(super) id: &'static str,
     pub(super) excerpt: Vec<Piece>,
-    score: usize,
 }
 
 /// A part of an excerpt.
@@ -69,22 +68,20 @@ pub(super) fn search(query: &str) -> (Vec<Hit>, usize) {
     if words.is_empty() {
         return (Vec::new(), 0);
     }
-    let mut hits: Vec<_> = index().iter().filter_map(|indexed| hit(indexed, &words)).collect();
+    let scored = index().iter().filter_map(|indexed| Some((score(indexed, &words)?, indexed)));
+    let mut found: Vec<_> = scored.collect();
     // A stable sort: what is equally good stays in the order of the navigation.
-    hits.sort_by_key(|hit| std::cmp::Reverse(hit.score));
-    let found = hits.len();
-    hits.truncate(MAX_HITS);
-    for hit in &mut hits {
-        let text = index().iter().find(|indexed| {
-            indexed.document.entry.name == hit.document.entry.name && indexed.section.id == hit.id
-        });
-        hit.excerpt = text.map(|indexed| excerpt(indexed, &words)).unwrap_or_default();
-    }
-    (hits, found)
+    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    let shown = found.iter().take(MAX_HITS).map(|(_, indexed)| {
+        let Indexed { document, section, .. } = indexed;
+        let excerpt = excerpt(indexed, &words);
+        Hit { document: *document, heading: &section.heading, id: &section.id, excerpt }
+    });
+    (shown.collect(), found.len())
 }
 
-/// A word in a heading counts for more than many in the text.
-fn hit(indexed: &'static Indexed, words: &[&str]) -> Option<Hit> {
+/// A word in a heading counts for more than many in the text. `None` where a word is missing.
+fn score(indexed: &Indexed, words: &[&str]) -> Option<usize> {
     let mut score = 0;
     for word in words {
         let in_heading = beginnings(&indexed.heading, word).take(1).count();
@@ -96,8 +93,7 @@ fn hit(indexed: &'static Indexed, words: &[&str]) -> Option<Hit> {
         // The heading of a whole document counts for more than one within it.
         score += worth + if indexed.section.level == 1 { 10 * in_heading } else { 0 };
     }
-    let Indexed { document, section, .. } = indexed;
-    Some(Hit { document: *document, heading: &section.heading, id: &section.id, excerpt: Vec::new(), score })
+    Some(score)
 }
 
 /// Where a word of the text begins so: `lease` is in `LEASE_TTL_MS` and not in `release`.
