@@ -6,10 +6,10 @@ mod keyboard;
 mod smooth;
 
 use serde_json::{Value, json};
-use simulator::{Scan, Simulator};
+use simulator::Simulator;
 
 use crate::support::browser::{Browser, Screen};
-use crate::support::{Server, Session, eventually, soon, whatsapp};
+use crate::support::{Server, Session, eventually, whatsapp};
 
 const KEY: &str = "all-of-it";
 
@@ -44,9 +44,7 @@ async fn session_of<'a>(browser: &Browser, server: &'a Server) -> Session<'a> {
 }
 
 async fn scans(whatsapp: &Simulator, session: &Session<'_>) {
-    let qr = session.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
-    let scan = Scan { qr, push_name: Some("Ada Lovelace".into()), ..Scan::default() };
-    soon("a scan", whatsapp.scan(scan)).await.unwrap();
+    session.is_scanned(whatsapp, "Ada Lovelace").await;
 }
 
 /// Waits until the session that is looked at has this status.
@@ -57,17 +55,6 @@ async fn stands(browser: &Browser, status: &str) {
 /// The feed may be an event ahead of what a status is read from.
 async fn is_deleted(session: &Session<'_>) {
     eventually("its end", async || session.status().await["reason"] == "deleted").await;
-}
-
-/// Goes from one thing to the next by Tab, until the focus is on this one.
-async fn tabs_to(browser: &Browser, name: &str) {
-    for _ in 0..40 {
-        if browser.focus().await == name {
-            return;
-        }
-        browser.presses("Tab").await;
-    }
-    panic!("Tab does not lead to {name}, but to {}", browser.focus().await);
 }
 
 #[tokio::test]
@@ -84,7 +71,7 @@ async fn an_operator_links_an_account_watches_it_and_logs_it_out_by_keyboard_alo
     browser.reads("No sessions yet").await;
     browser.reads("Healthy").await;
 
-    tabs_to(&browser, "New session").await;
+    browser.tabs_to("New session").await;
     browser.presses("Enter").await;
     browser.until("document.activeElement.id === 'new-user'").await;
     browser.presses("Enter").await;
@@ -115,7 +102,7 @@ async fn an_operator_links_an_account_watches_it_and_logs_it_out_by_keyboard_alo
     let offered = "[...document.querySelectorAll('.bar button')].some((e) => !e.hidden && e.textContent === 'Make a link')";
     assert!(!browser.js::<bool>(offered).await);
 
-    tabs_to(&browser, "Log out").await;
+    browser.tabs_to("Log out").await;
     browser.presses("Enter").await;
     browser.reads("Log out and delete?").await;
     assert_eq!(browser.focus().await, "Cancel");
@@ -124,7 +111,7 @@ async fn an_operator_links_an_account_watches_it_and_logs_it_out_by_keyboard_alo
     assert_eq!(browser.focus().await, "Log out");
     session.reaches("connected").await;
     browser.presses("Enter").await;
-    tabs_to(&browser, "Cancel").await;
+    browser.tabs_to("Cancel").await;
     browser.presses("Tab").await;
     browser.presses("Enter").await;
     stands(&browser, "Disconnected").await;
@@ -159,7 +146,7 @@ async fn the_list_is_searched_filtered_walked_through_and_is_live() {
     browser.until(&format!("{shown} === 'ada,bob'")).await;
 
     // One link of the list is in the order of Tab; the arrows lead to the others, and back leads to where it was.
-    tabs_to(&browser, "ada").await;
+    browser.tabs_to("ada").await;
     browser.presses("ArrowDown").await;
     assert_eq!(browser.focus().await, "bob");
     browser.presses("Enter").await;

@@ -35,9 +35,8 @@ fn element(session: &Session<'_>) -> String {
 
 /// The live page, where its address leads.
 fn frame(session: &Session<'_>) -> String {
-    let link = session.answer["linkUrl"].as_str().unwrap();
     let loaded = "document.title = 'loaded'";
-    format!("<iframe src='{}{link}' width=1100 height=700 onload=\"{loaded}\"></iframe>", session.server.base)
+    format!("<iframe src='{}' width=1100 height=700 onload=\"{loaded}\"></iframe>", session.link_url())
 }
 
 async fn scans(whatsapp: &Simulator, qr: String) {

@@ -41,8 +41,7 @@ async fn by_qr(within: Within) {
 async fn by_code(within: Within) {
     let (whatsapp, server) = world().await;
     let session = server.init("ada").await;
-    let link = format!("{}{}", server.base, session.answer["linkUrl"].as_str().unwrap());
-    let browser = within.opens(Screen::NARROW.dark(), &link).await;
+    let browser = within.opens(Screen::NARROW.dark(), &session.link_url()).await;
     browser.sees("qr").await;
     browser.clicks("No camera?").await;
     whatsapp.refuse_code(403).unwrap();

@@ -13,15 +13,14 @@ mod void;
 mod words;
 
 use serde_json::Value;
-use simulator::{Scan, Simulator};
+use simulator::Simulator;
 
 use crate::support::browser::{Browser, Screen};
-use crate::support::{Server, Session, eventually, soon, world, world_at};
+use crate::support::{Server, Session, eventually, world, world_at};
 
 /// Opens the page of a session.
 async fn opens(session: &Session<'_>, screen: Screen) -> Browser {
-    Browser::open(screen, &format!("{}{}", session.server.base, session.answer["linkUrl"].as_str().unwrap()))
-        .await
+    Browser::open(screen, &session.link_url()).await
 }
 
 /// The session that the page's address names.
@@ -31,9 +30,16 @@ async fn session_of<'a>(browser: &Browser, server: &'a Server) -> Session<'a> {
 }
 
 async fn scans(whatsapp: &Simulator, session: &Session<'_>) -> String {
-    let qr = session.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
-    let scan = Scan { qr, push_name: Some("Ada Lovelace".into()), ..Scan::default() };
-    soon("a scan", whatsapp.scan(scan)).await.unwrap()
+    session.is_scanned(whatsapp, "Ada Lovelace").await
+}
+
+/// Shows every view of the element in a language; what does not fit, and how large all of it is.
+async fn shows_every_view(browser: &Browser, server: &Server, lang: &str) -> Value {
+    browser.goes_to(&format!("{}/?lang={lang}", server.base)).await;
+    browser.until(&format!("document.documentElement.lang === '{lang}'")).await;
+    let gallery = include_str!("../js/gallery.js").lines().filter(|line| !line.starts_with("//"));
+    let gallery = gallery.collect::<Vec<_>>().join("\n");
+    browser.js(&format!("({})('{lang}')", gallery.trim())).await
 }
 
 #[tokio::test]

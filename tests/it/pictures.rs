@@ -5,10 +5,10 @@ use std::path::Path;
 
 use image::{GenericImageView as _, RgbImage};
 use serde_json::Value;
-use simulator::{Network, Scan, Simulator};
+use simulator::{Network, Simulator};
 
 use crate::support::browser::{Browser, Screen};
-use crate::support::{Session, eventually, soon, world};
+use crate::support::{Session, eventually, world};
 
 /// Set by `scripts/pictures`: the pictures are written instead of compared.
 const TAKE: &str = "QRCAST_TAKE_PICTURES";
@@ -64,7 +64,7 @@ async fn the_moving_picture_shows_a_link_as_it_is() {
             delays(&whatsapp, 0);
             scanned
         };
-        let ((), scanned) = tokio::join!(scans(&whatsapp, &session, "Ada Lovelace"), scanned);
+        let (_, scanned) = tokio::join!(session.is_scanned(&whatsapp, "Ada Lovelace"), scanned);
         browser.reads("You can close this page").await;
         shows(&format!("link-{scheme}"), &[scan, scanned, looks(&browser).await]);
         browser.closes().await;
@@ -73,8 +73,7 @@ async fn the_moving_picture_shows_a_link_as_it_is() {
 
 /// The live page with a QR.
 async fn opens(session: &Session<'_>, screen: Screen) -> Browser {
-    let url = format!("{}{}", session.server.base, session.answer["linkUrl"].as_str().unwrap());
-    let browser = Browser::open(screen, &url).await;
+    let browser = Browser::open(screen, &session.link_url()).await;
     eventually("the QR on the screen", async || browser.qr_on_the_screen().await.is_some()).await;
     browser
 }
@@ -84,7 +83,8 @@ async fn the_dashboard(screen: Screen) -> Picture {
     let (whatsapp, server) = world().await;
     for (user, name) in [("ada", "Ada Lovelace"), ("alan", "Alan Turing")] {
         let session = server.init(user).await;
-        scans(&whatsapp, &session, name).await;
+        session.reaches("scan_qr").await;
+        session.is_scanned(&whatsapp, name).await;
         session.reaches("connected").await;
     }
     server.init("grace").await.reaches("scan_qr").await;
@@ -101,13 +101,6 @@ async fn the_dashboard(screen: Screen) -> Picture {
 
 fn delays(whatsapp: &Simulator, milliseconds: u64) {
     whatsapp.network(Network { delay_ms: Some(milliseconds), ..Network::default() }).unwrap();
-}
-
-async fn scans(whatsapp: &Simulator, session: &Session<'_>, name: &str) {
-    session.reaches("scan_qr").await;
-    let qr = session.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
-    let scan = Scan { qr, push_name: Some(name.into()), ..Scan::default() };
-    soon("a scan", whatsapp.scan(scan)).await.unwrap();
 }
 
 /// What is on the screen, as soon as nothing fades into its place any more. A spinner turns for ever, and the bar of a countdown

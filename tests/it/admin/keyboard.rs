@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{comes_in, locked, scans, stands, tabs_to};
+use super::{comes_in, locked, scans, stands};
 use crate::support::browser::{Browser, Screen};
 
 /// The focus is here, and not at the page's beginning.
@@ -21,16 +21,16 @@ async fn a_session_is_found_opened_restarted_and_deleted_and_the_focus_is_never_
     server.init("bob").await.sse().await.awaits("qr").await;
     let browser = comes_in(&server, Screen::WIDE, super::KEY).await;
     browser.reads("2 sessions").await;
-    tabs_to(&browser, "Search sessions").await;
+    browser.tabs_to("Search sessions").await;
     browser.types("lovelace").await;
     browser.reads("1 of 2 sessions").await;
-    tabs_to(&browser, "ada").await;
+    browser.tabs_to("ada").await;
     browser.presses("Enter").await;
     stands(&browser, "Connected").await;
     is_at(&browser, "ada").await;
 
     // What is asked before, and does nothing but when the person goes on.
-    tabs_to(&browser, "Restart").await;
+    browser.tabs_to("Restart").await;
     browser.presses("Enter").await;
     browser.until("document.querySelector('dialog') !== null").await;
     is_at(&browser, "Cancel").await;
@@ -52,7 +52,7 @@ async fn a_session_is_found_opened_restarted_and_deleted_and_the_focus_is_never_
     browser.until("document.activeElement.textContent === 'ada'").await;
     browser.presses("Enter").await;
     stands(&browser, "Connected").await;
-    tabs_to(&browser, "Log out").await;
+    browser.tabs_to("Log out").await;
     browser.presses("Enter").await;
     browser.until("document.querySelector('dialog') !== null").await;
     is_at(&browser, "Cancel").await;

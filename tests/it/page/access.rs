@@ -1,9 +1,7 @@
 //! The live page for everybody: what axe-core finds in it, in each state and each view of the element, light and dark, from the left
 //! and from the right; and a link by keyboard alone.
 
-use serde_json::Value;
-
-use super::{scans, session_of};
+use super::{scans, session_of, shows_every_view};
 use crate::support::axe::{axe, is_clean};
 use crate::support::browser::{Browser, Screen};
 use crate::support::{Server, whatsapp, world};
@@ -13,9 +11,6 @@ use crate::support::{Server, whatsapp, world};
 async fn axe_core_finds_nothing_in_any_view() {
     let Some(axe) = axe() else { return };
     let (_whatsapp, server) = world().await;
-    let gallery = include_str!("../../js/gallery.js");
-    let gallery: Vec<_> = gallery.lines().filter(|line| !line.starts_with("//")).collect();
-    let gallery = gallery.join("\n");
     let browser = Browser::open(Screen::WIDE, &server.base).await;
     for lang in ["en", "ar"] {
         for screen in [Screen::WIDE, Screen::WIDE.dark(), Screen::NARROW, Screen::NARROW.dark()] {
@@ -24,7 +19,7 @@ async fn axe_core_finds_nothing_in_any_view() {
             browser.until(&format!("document.documentElement.lang === '{lang}'")).await;
             let state = format!("{lang} {screen:?}");
             is_clean(&browser, &axe, &format!("the form, {state}")).await;
-            let seen: Value = browser.js(&format!("({})('{lang}')", gallery.trim())).await;
+            let seen = shows_every_view(&browser, &server, lang).await;
             assert!(seen["views"].as_u64().unwrap() >= 30);
             is_clean(&browser, &axe, &format!("every view, {state}")).await;
         }
@@ -65,7 +60,7 @@ async fn axe_core_finds_nothing_in_any_state_of_the_page() {
         browser.goes_to(&format!("{page}=session_ada_00000000-0000-4000-8000-000000000000")).await;
         browser.until("/^refused/.test(document.querySelector('qrcast-link').view)").await;
         is_clean(&browser, &axe, "a session that is not known").await;
-        browser.js::<Value>("sessionStorage.clear()").await;
+        browser.js::<serde_json::Value>("sessionStorage.clear()").await;
         browser.goes_to(&format!("{page}={known}#token=old")).await;
         browser.until("!document.getElementById('other-way').hidden").await;
         is_clean(&browser, &axe, "an address that is no longer valid").await;
@@ -80,16 +75,6 @@ async fn is_somewhere(browser: &Browser, after: &str) {
     assert!(!browser.js::<bool>(nowhere).await, "the focus is lost after {after}");
 }
 
-async fn tabs_to(browser: &Browser, name: &str) {
-    for _ in 0..20 {
-        if browser.focus().await.contains(name) {
-            return;
-        }
-        browser.presses("Tab").await;
-    }
-    panic!("Tab does not lead to {name}, but to {}", browser.focus().await);
-}
-
 #[tokio::test]
 async fn a_code_is_asked_for_by_keyboard_alone() {
     let (whatsapp, server) = world().await;
@@ -98,7 +83,7 @@ async fn a_code_is_asked_for_by_keyboard_alone() {
     browser.types("ada").await;
     browser.presses("Enter").await;
     browser.sees("qr").await;
-    tabs_to(&browser, "No camera?").await;
+    browser.tabs_to("No camera? Link with your phone number").await;
     browser.presses("Enter").await;
     let field = "document.activeElement.shadowRoot?.activeElement?.matches('input')";
     browser.until(field).await;
@@ -113,17 +98,17 @@ async fn a_code_is_asked_for_by_keyboard_alone() {
     browser.reads("For +90 555 123 45 67").await;
     browser.until("document.activeElement.shadowRoot?.activeElement !== null").await;
     is_somewhere(&browser, "the code").await;
-    tabs_to(&browser, "another number").await;
+    browser.tabs_to("Use another number").await;
     browser.presses("Enter").await;
     browser.until(field).await;
-    tabs_to(&browser, "QR code instead").await;
+    browser.tabs_to("Show a QR code instead").await;
     browser.presses("Enter").await;
     browser.sees("qr").await;
     is_somewhere(&browser, "the way back to the QR").await;
     assert_eq!(browser.focus().await, "Scan to link WhatsApp");
     let session = session_of(&browser, &server).await;
     // What happens by itself does not take the focus to nowhere.
-    tabs_to(&browser, "No camera?").await;
+    browser.tabs_to("No camera? Link with your phone number").await;
     scans(&whatsapp, &session).await;
     browser.reads("Linked").await;
     browser.presses("Tab").await;

@@ -127,7 +127,7 @@ async fn each_end_has_its_words_and_a_next_step() {
     for (index, (reason, words, next)) in ends.into_iter().enumerate() {
         let session = server.init(&format!("ada{index}")).await;
         let jid = session.link(&whatsapp).await;
-        browser.goes_to(&format!("{}{}", server.base, session.answer["linkUrl"].as_str().unwrap())).await;
+        browser.goes_to(&session.link_url()).await;
         browser.reads("Linked").await;
         match reason {
             None => whatsapp.replace(&jid).unwrap(),

@@ -29,8 +29,7 @@ async fn browser(url: &str, web: &WhatsAppWeb, extension: Option<&TempDir>) -> B
 
 /// The page of a session; it writes down which views it shows.
 async fn opens(session: &Session<'_>, web: &WhatsAppWeb, extension: Option<&TempDir>) -> Browser {
-    let link = session.answer["linkUrl"].as_str().unwrap();
-    let browser = browser(&format!("{}{link}", session.server.base), web, extension).await;
+    let browser = browser(&session.link_url(), web, extension).await;
     browser.sees("qr").await;
     let write = "globalThis.views = []; addEventListener('qrcast-view', ({ detail }) => views.push(detail.view.split(':')[0])); null";
     browser.js::<Value>(&format!("(() => {{ {write} }})()")).await;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{opens, scans};
+use super::{opens, scans, shows_every_view};
 use crate::support::browser::{Browser, Screen, Within};
 use crate::support::proxy::Site;
 use crate::support::{Server, whatsapp, world, world_at};
@@ -180,18 +180,13 @@ async fn cuts_nothing(within: Within) -> PathBuf {
     let (_whatsapp, server) = world().await;
     let sheets = Path::new(env!("CARGO_TARGET_TMPDIR")).join("words").join(format!("{within:?}"));
     std::fs::create_dir_all(&sheets).unwrap();
-    let gallery = include_str!("../../js/gallery.js");
-    let gallery: String =
-        gallery.lines().filter(|line| !line.starts_with("//")).collect::<Vec<_>>().join("\n");
     for dark in [false, true] {
         let browser = within.opens(Screen { dark, ..Screen::WIDE }, &server.base).await;
         for (lang, screen) in LANGUAGES.iter().flat_map(|lang| [(lang, Screen::NARROW), (lang, Screen::WIDE)])
         {
             let screen = Screen { dark, ..screen };
             browser.sits_at(screen).await;
-            browser.goes_to(&format!("{}/?lang={lang}", server.base)).await;
-            browser.until(&format!("document.documentElement.lang === '{lang}'")).await;
-            let seen: Value = browser.js(&format!("({})('{lang}')", gallery.trim())).await;
+            let seen = shows_every_view(&browser, &server, lang).await;
             assert_eq!(seen["cutOff"], json!([]), "{lang} at {} px", screen.width);
             let side = |name: &str| u32::try_from(seen[name].as_u64().unwrap()).unwrap();
             // Fine pixels would make the picture too large.

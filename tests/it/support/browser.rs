@@ -232,6 +232,17 @@ impl Browser {
         engine!(self, presses(key));
     }
 
+    /// Goes from one thing to the next by Tab, until the focus is on this one.
+    pub(crate) async fn tabs_to(&self, name: &str) {
+        for _ in 0..40 {
+            if self.focus().await == name {
+                return;
+            }
+            self.presses("Tab").await;
+        }
+        panic!("Tab does not lead to {name}, but to {}", self.focus().await);
+    }
+
     /// Another tab, as soon as it shows a page of this address.
     pub(crate) async fn tab(&self, address: &str) -> Page {
         self.chromium().tab(address).await

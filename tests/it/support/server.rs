@@ -274,6 +274,18 @@ impl Session<'_> {
         jid
     }
 
+    /// A phone scans the QR of this moment, for the account of this name; the device's JID.
+    pub(crate) async fn is_scanned(&self, whatsapp: &Simulator, name: &str) -> String {
+        let qr = self.qr_code().await.1["qrString"].as_str().unwrap().to_owned();
+        let scan = Scan { qr, push_name: Some(name.into()), ..Scan::default() };
+        soon("a scan", whatsapp.scan(scan)).await.unwrap()
+    }
+
+    /// Where the person who is to link the account is sent.
+    pub(crate) fn link_url(&self) -> String {
+        format!("{}{}", self.server.base, self.answer["linkUrl"].as_str().unwrap())
+    }
+
     pub(crate) async fn status(&self) -> Value {
         let response = self.server.get(&format!("/api/session-status/{}", self.id)).await;
         assert_eq!(response.status(), StatusCode::OK);
