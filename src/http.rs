@@ -21,9 +21,9 @@ use std::sync::OnceLock;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -211,7 +211,7 @@ pub(crate) fn router(app: App) -> Router {
     };
     // The last one is the first to see a request.
     let router = router
-        .fallback(|| async { ApiError::from(ErrorCode::NotFound) })
+        .fallback(no_route)
         .method_not_allowed_fallback(|| async { ApiError::from(ErrorCode::MethodNotAllowed) })
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(CatchPanicLayer::custom(error::panicked))
@@ -225,6 +225,13 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn(trace::around))
         .with_state(app);
     as_the_old_service_did(router)
+}
+
+async fn no_route(asked: Uri) -> Response {
+    match docs::without_slash(asked.path()) {
+        Some(page) => Redirect::permanent(&page).into_response(),
+        None => ApiError::from(ErrorCode::NotFound).into_response(),
+    }
 }
 
 /// Before anything looks for a route: a slash at the end, or capitals in the paths of the old service, were no matter to it.

@@ -56,6 +56,18 @@ pub(super) const SEARCH: Operation = Operation {
     )
 };
 
+/// Whether this path is the first page's or below it.
+pub(super) fn is_one(path: &str) -> bool {
+    path == "/docs" || path.starts_with("/docs/")
+}
+
+/// Where a page is that was asked for with a slash at its end, seen from there. What it refers to would be looked for in the wrong
+/// place, so it is not answered itself; and it is not known from where a proxy has the server.
+pub(super) fn without_slash(path: &str) -> Option<String> {
+    let page = path.strip_suffix('/').filter(|page| is_one(page) && !page.ends_with('/'))?;
+    Some(format!("../{}", page.rsplit('/').next()?))
+}
+
 /// The first page.
 pub(super) async fn first(asked: HeaderMap) -> Response {
     answer("", &asked).await

@@ -90,6 +90,14 @@ async fn a_page_is_sent_short_and_kept_and_an_unknown_one_is_said_so() {
         let html = answer.text().await.unwrap();
         assert!(html.contains("There is no such document") && html.contains("role=\"search\""), "{html}");
     }
+    // A slash at the end leads to the page, whose links are seen from there.
+    for (path, page) in
+        [("/docs/", "/docs"), ("/docs/first-link/", "/docs/first-link"), ("/docs/api/", "/docs/api")]
+    {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status(), answer.url().path()), (StatusCode::OK, page), "{path}");
+    }
+    assert_eq!(server.get("/docs//").await.status(), StatusCode::NOT_FOUND);
     // Elsewhere it is the API that answers.
     let answer: Value = server.get("/doc").await.json().await.unwrap();
     assert_eq!(answer["code"], "NOT_FOUND");

@@ -4,7 +4,7 @@
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 
-use crate::http::pages;
+use crate::http::{docs, pages};
 
 /// The old service's paths. An id behind one is as it is.
 const OLD: [&str; 4] = ["/api/init-session", "/api/qr-code/", "/api/session-status/", "/health"];
@@ -14,7 +14,7 @@ pub(in crate::http) fn usual(target: &Uri) -> Option<Uri> {
     let path = target.path();
     // A file is not a folder, and neither is a document: what it refers to would be looked for in the wrong place.
     let shorter = path.strip_suffix('/').filter(|rest| {
-        !rest.is_empty() && !rest.ends_with('/') && !pages::is_one(rest) && !rest.starts_with("/docs")
+        !rest.is_empty() && !rest.ends_with('/') && !pages::is_one(rest) && !docs::is_one(rest)
     });
     let mut usual = shorter.unwrap_or(path).to_owned();
     for old in OLD {
